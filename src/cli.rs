@@ -1,0 +1,1 @@
+//! Commands: what was typed, what it means, and what is printed.

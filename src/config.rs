@@ -1,0 +1,1 @@
+//! What `jobs.yaml` says, and what it means.

@@ -1,0 +1,47 @@
+//! Archives NetEase Yunxin IM messages by reference.
+//!
+//! A job reads *references* (conversation, message ID, create time) from a source, plans them into the fewest
+//! possible batch requests, makes those batches durable in a ledger, fetches them at the quota and never over it,
+//! and commits the messages to a sink exactly once.
+//!
+//! # Map
+//!
+//! ```text
+//! source ─references→ plan ─batches→ ledger ─pending batches→ yunxin ─outcomes→ sink ─commit→ ledger
+//! ```
+//!
+//! | room | knows |
+//! |---|---|
+//! | [`reference`], [`message`], [`failure`], [`plan`] | pure values: no clock, no randomness, no I/O, no async |
+//! | [`config`] | what `jobs.yaml` says and what it means |
+//! | [`source`] | where references are read, one file per kind |
+//! | [`yunxin`] | the API: sign, request, response, codes, pace, endpoints, client |
+//! | [`sink`] | where messages go: Parquet, Postgres |
+//! | [`ledger`] | the job's durable memory |
+//! | [`run`] | the whole flow, by the traits of source and sink |
+//! | [`cli`] | commands; the only room that prints |
+//! | [`simulator`] | the API as documented, with faults; shares no code with [`yunxin`] |
+//!
+//! # Invariants
+//!
+//! - The pure rooms name no I/O crate, and `source`, `yunxin`, `sink`, `ledger` do not name each other.
+//! - No request is sent for a batch that is not yet durable in the ledger.
+//! - The ledger never calls a batch done before the sink has it durably.
+//! - Nothing outside `cli` and `main` prints or exits.
+
+pub mod cli;
+pub mod config;
+pub mod failure;
+pub mod ledger;
+pub mod manifest;
+pub mod message;
+pub mod plan;
+pub mod progress;
+pub mod reference;
+pub mod run;
+pub mod simulator;
+pub mod sink;
+pub mod source;
+pub mod summary;
+pub mod telemetry;
+pub mod yunxin;

@@ -1,0 +1,51 @@
+//! What one run added to an archive.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One run's files. A file that no manifest names is not yet data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of this document's form: 1.
+    pub version: u32,
+    /// Counts the archive's manifests from 1, without a gap.
+    pub sequence: u64,
+    /// The job.
+    pub job: String,
+    /// The run.
+    pub run_id: String,
+    /// The ledger that wrote it.
+    pub ledger_id: String,
+    /// The `AppKey`.
+    pub app_key: String,
+    /// When the run began.
+    pub started_at: Timestamp,
+    /// When the manifest was made.
+    pub finished_at: Timestamp,
+    /// Messages in all files.
+    pub rows: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// The files, in the order of their commits.
+    pub files: Vec<ManifestFile>,
+}
+
+/// One file of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Relative to the archive, with `/`.
+    pub path: String,
+    /// Messages in it.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, lower-case hex.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// The file's name under `_manifests/`: `<sequence>-<run>.json`, the sequence of eight digits so that names sort.
+    pub fn file_name(&self) -> String {
+        format!("{:08}-{}.json", self.sequence, self.run_id)
+    }
+}

@@ -1,0 +1,128 @@
+//! A run of references in the order of their source, held in one buffer.
+
+use super::{ConversationId, ConversationType};
+
+/// One reference, borrowed from its chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reference<'a> {
+    /// The account that the reference names as the one that sees the message.
+    pub owner: &'a str,
+    /// One-to-one, team or super team.
+    pub conversation_type: ConversationType,
+    /// The other account, or the team's ID.
+    pub other: &'a str,
+    /// The message's ID, positive.
+    pub message_server_id: i64,
+    /// When the message was created, in milliseconds since the epoch.
+    pub create_time: i64,
+}
+
+impl Reference<'_> {
+    /// The conversation as the reference spells it.
+    pub fn conversation_id(&self) -> ConversationId {
+        ConversationId {
+            owner: self.owner.to_owned(),
+            conversation_type: self.conversation_type,
+            other: self.other.to_owned(),
+        }
+    }
+}
+
+/// An input row that is no reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// Where it stood: `refs.csv:17`, or `query row 17`.
+    pub position: String,
+    /// What is wrong with it, and what would be right.
+    pub message: String,
+    /// The conversation as far as it could be read.
+    pub conversation_id: Option<String>,
+    /// The message's ID as far as it could be read.
+    pub message_server_id: Option<i64>,
+    /// The create time in milliseconds as far as it could be read.
+    pub create_time: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    start: u32,
+    owner_len: u16,
+    other_len: u16,
+    conversation_type: ConversationType,
+    message_server_id: i64,
+    create_time: i64,
+}
+
+/// A run of references in the order of their source. `read = len + invalid + skipped`.
+#[derive(Debug, Clone, Default)]
+pub struct ReferenceChunk {
+    text: String,
+    rows: Vec<Row>,
+    /// Rows that are no reference.
+    pub invalid: Vec<Invalid>,
+    /// Rows that speak of something other than a conversation's message (copy events), and are passed over.
+    pub skipped: u64,
+}
+
+impl ReferenceChunk {
+    /// Appends a reference.
+    ///
+    /// Returns `false`, and appends nothing, when an account is longer than 65,535 bytes: no account is.
+    pub fn push(&mut self, reference: Reference<'_>) -> bool {
+        let (Ok(owner_len), Ok(other_len), Ok(start)) = (
+            u16::try_from(reference.owner.len()),
+            u16::try_from(reference.other.len()),
+            u32::try_from(self.text.len()),
+        ) else {
+            return false;
+        };
+        self.text.push_str(reference.owner);
+        self.text.push_str(reference.other);
+        self.rows.push(Row {
+            start,
+            owner_len,
+            other_len,
+            conversation_type: reference.conversation_type,
+            message_server_id: reference.message_server_id,
+            create_time: reference.create_time,
+        });
+        true
+    }
+
+    /// The number of references.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is no reference.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How many input rows the chunk accounts for.
+    pub fn read(&self) -> u64 {
+        self.rows.len() as u64 + self.invalid.len() as u64 + self.skipped
+    }
+
+    /// The reference at `index`.
+    pub fn get(&self, index: usize) -> Option<Reference<'_>> {
+        self.rows.get(index).map(|row| self.view(row))
+    }
+
+    /// The references in order.
+    pub fn iter(&self) -> impl Iterator<Item = Reference<'_>> {
+        self.rows.iter().map(|row| self.view(row))
+    }
+
+    fn view(&self, row: &Row) -> Reference<'_> {
+        let start = row.start as usize;
+        let middle = start + usize::from(row.owner_len);
+        Reference {
+            owner: &self.text[start..middle],
+            conversation_type: row.conversation_type,
+            other: &self.text[middle..middle + usize::from(row.other_len)],
+            message_server_id: row.message_server_id,
+            create_time: row.create_time,
+        }
+    }
+}

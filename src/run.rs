@@ -1,0 +1,1 @@
+//! The whole flow of a job.

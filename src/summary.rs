@@ -1,0 +1,1 @@
+//! What a run did, as counts that must add up.

@@ -1,0 +1,1 @@
+//! The Yunxin API: signing, requests, answers, codes, pace, endpoints and the client.
