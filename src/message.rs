@@ -182,7 +182,7 @@ impl MessageRows {
 
     /// Appends text to the buffer. Past 4 GiB the span is null: callers bound their buffers far below.
     pub fn intern(&mut self, text: &str) -> Span {
-        let span = self.span_from(self.text.len(), text.len());
+        let span = Self::span_from(self.text.len(), text.len());
         if !span.is_null() {
             self.text.push_str(text);
         }
@@ -194,10 +194,10 @@ impl MessageRows {
         let start = self.text.len();
         let result = write(&mut self.text);
         let start = start.min(self.text.len());
-        (self.span_from(start, self.text.len() - start), result)
+        (Self::span_from(start, self.text.len() - start), result)
     }
 
-    fn span_from(&self, start: usize, len: usize) -> Span {
+    fn span_from(start: usize, len: usize) -> Span {
         match (u32::try_from(start), u32::try_from(start + len)) {
             (Ok(start), Ok(_)) => Span { start, len: len as u32 },
             _ => Span::NULL,
