@@ -1,6 +1,16 @@
 //! From references to the fewest batches.
+//!
+//! References of one dialogue form common batches whatever owner they name, so the number of requests over a whole
+//! source is the sum over dialogues of ⌈references ÷ batch size⌉. A batch that is full leaves the [`Window`] at once;
+//! the rest of a dialogue is carried until the source ends, or until more references are carried than the window holds.
+
+mod owner;
+mod window;
 
 use crate::reference::ConversationKey;
+
+pub use owner::{TeamOwner, second_asks};
+pub use window::Window;
 
 /// In which of its two asks a batch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,4 +45,33 @@ pub struct Batch {
     pub owners: Vec<String>,
     /// The references.
     pub refs: Vec<BatchRef>,
+}
+
+impl Batch {
+    /// The owner that a reference of this batch names; the asked one should the index be out of range.
+    pub fn owner_of(&self, reference: &BatchRef) -> &str {
+        self.owners.get(usize::from(reference.owner)).map_or(&self.asked, String::as_str)
+    }
+
+    /// The same dialogue, ask and account with only the references that `keep` picks by position.
+    pub fn subset(&self, keep: impl Fn(usize) -> bool) -> Self {
+        let refs = self.refs.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, r)| *r);
+        let mut subset = Self { refs: Vec::new(), owners: Vec::new(), ..self.clone() };
+        for reference in refs {
+            let owner = self.owner_of(&reference);
+            let index = owner::index_of(&mut subset.owners, owner);
+            subset.refs.push(BatchRef { owner: index, ..reference });
+        }
+        subset
+    }
+
+    /// Two halves that together are this batch.
+    pub fn halves(&self) -> [Self; 2] {
+        self.split_at(self.refs.len() / 2)
+    }
+
+    /// The first `middle` references, and the others.
+    pub fn split_at(&self, middle: usize) -> [Self; 2] {
+        [self.subset(|index| index < middle), self.subset(|index| index >= middle)]
+    }
 }

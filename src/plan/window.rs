@@ -1,0 +1,412 @@
+//! The references that are carried until their dialogue fills a batch.
+//!
+//! References live in one slab, linked by dialogue, and names in one text: about 60 bytes a reference of a dialogue
+//! that fills batches, about 130 bytes a reference where every reference is of a dialogue of its own.
+
+use std::hash::{BuildHasher, BuildHasherDefault, RandomState};
+
+use hashbrown::{HashSet, HashTable};
+
+use super::owner::{TeamOwner, index_of, majority};
+use super::{Ask, Batch, BatchRef};
+use crate::reference::{ConversationKey, ConversationType, Reference, write_key};
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy)]
+struct Carried {
+    message_server_id: i64,
+    create_time: i64,
+    owner: u32,
+    next: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Dialogue {
+    key: u32,
+    head: u32,
+    tail: u32,
+    count: u32,
+}
+
+/// IDs are spread well enough by one multiplication.
+#[derive(Debug, Default, Clone, Copy)]
+struct IdHasher(u64);
+
+impl std::hash::Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_i64(i64::from(*byte));
+        }
+    }
+
+    fn write_i64(&mut self, id: i64) {
+        let mixed = (self.0 ^ id as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
+type IdSet = HashSet<i64, BuildHasherDefault<IdHasher>>;
+
+/// Short texts, each once, by number.
+#[derive(Debug, Default)]
+struct Names {
+    text: String,
+    ends: Vec<u32>,
+    table: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl Names {
+    fn get(&self, number: u32) -> &str {
+        name_at(&self.text, &self.ends, number)
+    }
+
+    fn number(&mut self, name: &str) -> u32 {
+        let hash = self.hasher.hash_one(name);
+        let Self { text, ends, table, hasher } = self;
+        if let Some(found) = table.find(hash, |number| name_at(text, ends, *number) == name) {
+            return *found;
+        }
+        let number = ends.len() as u32;
+        text.push_str(name);
+        ends.push(text.len() as u32);
+        table.insert_unique(hash, number, |number| hasher.hash_one(name_at(text, ends, *number)));
+        number
+    }
+}
+
+fn name_at<'a>(text: &'a str, ends: &[u32], number: u32) -> &'a str {
+    let end = ends[number as usize] as usize;
+    let start = if number == 0 { 0 } else { ends[number as usize - 1] as usize };
+    &text[start..end]
+}
+
+/// References on their way into batches.
+#[derive(Debug)]
+pub struct Window {
+    batch_size: usize,
+    capacity: usize,
+    team_owner: TeamOwner,
+    refs: Vec<Carried>,
+    free: u32,
+    carried: usize,
+    ids: IdSet,
+    keys: Names,
+    owners: Names,
+    dialogues: Vec<Dialogue>,
+    scratch: String,
+    ready: Vec<Batch>,
+}
+
+impl Window {
+    /// Batches of at most `batch_size` references, carrying at most `capacity` references (at least one batch).
+    pub fn new(batch_size: usize, capacity: usize, team_owner: TeamOwner) -> Self {
+        let batch_size = batch_size.max(1);
+        Self {
+            batch_size,
+            capacity: capacity.max(batch_size),
+            team_owner,
+            refs: Vec::new(),
+            free: NONE,
+            carried: 0,
+            ids: IdSet::default(),
+            keys: Names::default(),
+            owners: Names::default(),
+            dialogues: Vec::new(),
+            scratch: String::new(),
+            ready: Vec::new(),
+        }
+    }
+
+    /// Whether a reference of this ID is carried.
+    pub fn carries(&self, message_server_id: i64) -> bool {
+        self.ids.contains(&message_server_id)
+    }
+
+    /// The number of references carried.
+    pub fn carried(&self) -> usize {
+        self.carried
+    }
+
+    /// Takes a reference whose ID is not carried. Full batches go to [`Self::take_ready`].
+    pub fn add(&mut self, reference: Reference<'_>) {
+        self.scratch.clear();
+        write_key(&mut self.scratch, reference.owner, reference.conversation_type, reference.other);
+        if self.team_owner == TeamOwner::Own && reference.conversation_type != ConversationType::OneToOne {
+            // Behind a NUL, which no account holds, the owner keeps its batches apart and is cut off again.
+            self.scratch.push('\0');
+            self.scratch.push_str(&reference.owner.to_lowercase());
+        }
+        let key = self.keys.number(&self.scratch);
+        if key as usize == self.dialogues.len() {
+            self.dialogues.push(Dialogue { key, head: NONE, tail: NONE, count: 0 });
+        }
+        let owner = self.owners.number(reference.owner);
+        let slot = self.store(Carried {
+            message_server_id: reference.message_server_id,
+            create_time: reference.create_time,
+            owner,
+            next: NONE,
+        });
+        let dialogue = &mut self.dialogues[key as usize];
+        if dialogue.tail == NONE {
+            dialogue.head = slot;
+        } else {
+            self.refs[dialogue.tail as usize].next = slot;
+        }
+        dialogue.tail = slot;
+        dialogue.count += 1;
+        let full = dialogue.count as usize >= self.batch_size;
+        self.carried += 1;
+        self.ids.insert(reference.message_server_id);
+        if full {
+            self.cut(key as usize);
+            if self.dialogues.len() > 2 * self.carried + 65_536 {
+                self.rebuild();
+            }
+        } else if self.carried > self.capacity {
+            self.relieve();
+        }
+    }
+
+    /// The batches cut since the last call, in the order in which they were cut.
+    pub fn take_ready(&mut self) -> Vec<Batch> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Cuts everything that is still carried, fullest dialogue first.
+    pub fn finish(&mut self) {
+        self.cut_down_to(0);
+        self.rebuild();
+    }
+
+    fn relieve(&mut self) {
+        self.cut_down_to(self.capacity / 2);
+        self.rebuild();
+    }
+
+    fn cut_down_to(&mut self, target: usize) {
+        let mut order: Vec<usize> =
+            (0..self.dialogues.len()).filter(|dialogue| self.dialogues[*dialogue].count > 0).collect();
+        order.sort_by_key(|dialogue| std::cmp::Reverse(self.dialogues[*dialogue].count));
+        for dialogue in order {
+            if self.carried <= target {
+                break;
+            }
+            self.cut(dialogue);
+        }
+    }
+
+    fn store(&mut self, carried: Carried) -> u32 {
+        if self.free == NONE {
+            self.refs.push(carried);
+            return (self.refs.len() - 1) as u32;
+        }
+        let slot = self.free;
+        self.free = self.refs[slot as usize].next;
+        self.refs[slot as usize] = carried;
+        slot
+    }
+
+    fn cut(&mut self, dialogue: usize) {
+        let Dialogue { key, head, count, .. } = self.dialogues[dialogue];
+        let mut owners = Vec::new();
+        let mut refs = Vec::with_capacity(count as usize);
+        let mut last_owner = (NONE, 0);
+        let mut slot = head;
+        while slot != NONE {
+            let Carried { message_server_id, create_time, owner, next } = self.refs[slot as usize];
+            if owner != last_owner.0 {
+                last_owner = (owner, index_of(&mut owners, self.owners.get(owner)));
+            }
+            refs.push(BatchRef { message_server_id, create_time, owner: last_owner.1 });
+            self.ids.remove(&message_server_id);
+            self.refs[slot as usize].next = self.free;
+            self.free = slot;
+            slot = next;
+        }
+        self.carried -= refs.len();
+        self.dialogues[dialogue] = Dialogue { key, head: NONE, tail: NONE, count: 0 };
+        let key = self.keys.get(key);
+        let key = ConversationKey::from_stored(key.split('\0').next().unwrap_or(key).to_owned());
+        let asked = match (&self.team_owner, key.conversation_type()) {
+            (TeamOwner::Account(account), ConversationType::Team | ConversationType::SuperTeam) => account.clone(),
+            _ => owners[majority(&owners, &refs)].clone(),
+        };
+        self.ready.push(Batch { key, asked, ask: Ask::First, owners, refs });
+    }
+
+    /// Forgets the names of dialogues that carry nothing, so that memory follows what is carried, not what was read.
+    fn rebuild(&mut self) {
+        let mut fresh = Self::new(self.batch_size, self.capacity, self.team_owner.clone());
+        fresh.ready = std::mem::take(&mut self.ready);
+        for dialogue in &self.dialogues {
+            if dialogue.count == 0 {
+                continue;
+            }
+            let key = fresh.keys.number(self.keys.get(dialogue.key));
+            let mut kept = Dialogue { key, head: NONE, tail: NONE, count: 0 };
+            let mut slot = dialogue.head;
+            while slot != NONE {
+                let carried = self.refs[slot as usize];
+                let owner = fresh.owners.number(self.owners.get(carried.owner));
+                let at = fresh.store(Carried { owner, next: NONE, ..carried });
+                if kept.tail == NONE {
+                    kept.head = at;
+                } else {
+                    fresh.refs[kept.tail as usize].next = at;
+                }
+                kept.tail = at;
+                kept.count += 1;
+                fresh.carried += 1;
+                fresh.ids.insert(carried.message_server_id);
+                slot = carried.next;
+            }
+            fresh.dialogues.push(kept);
+        }
+        *self = fresh;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::reference::ConversationKey;
+
+    type Drawn = (usize, u8, usize, i64);
+
+    fn draws() -> impl Strategy<Value = Vec<Drawn>> {
+        prop::collection::vec((0_usize..6, 1_u8..=3, 0_usize..6, 0_i64..1_000_000), 0..400)
+    }
+
+    fn account(number: usize) -> String {
+        // Spellings of one account differ by case only.
+        if number.is_multiple_of(2) { format!("User{}", number / 2) } else { format!("user{}", number / 2) }
+    }
+
+    fn plan(draws: &[Drawn], batch: usize, capacity: usize, team_owner: TeamOwner) -> Vec<Batch> {
+        let mut window = Window::new(batch, capacity, team_owner);
+        let mut seen = BTreeSet::new();
+        for (owner, kind, other, id) in draws {
+            if !seen.insert(*id) {
+                continue;
+            }
+            assert!(!window.carries(*id));
+            let (owner, other) = (account(*owner), account(*other));
+            let conversation_type = ConversationType::from_number(i64::from(*kind)).unwrap();
+            window.add(Reference {
+                owner: &owner,
+                conversation_type,
+                other: &other,
+                message_server_id: *id,
+                create_time: id * 7,
+            });
+        }
+        window.finish();
+        assert_eq!(window.carried(), 0);
+        window.take_ready()
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_nothing_twice_and_the_count_is_minimal(draws in draws(), batch in 1_usize..20) {
+            let batches = plan(&draws, batch, 1_000_000, TeamOwner::Merge);
+            let mut expected: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+            let mut seen = BTreeSet::new();
+            for (owner, kind, other, id) in &draws {
+                if seen.insert(*id) {
+                    let conversation_type = ConversationType::from_number(i64::from(*kind)).unwrap();
+                    let key = ConversationKey::new(&account(*owner), conversation_type, &account(*other));
+                    expected.entry(key.as_str().to_owned()).or_default().insert(*id);
+                }
+            }
+            let mut got: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+            for one in &batches {
+                prop_assert!(!one.refs.is_empty() && one.refs.len() <= batch);
+                for reference in &one.refs {
+                    prop_assert_eq!(reference.create_time, reference.message_server_id * 7);
+                    prop_assert!(got.entry(one.key.as_str().to_owned()).or_default().insert(reference.message_server_id));
+                }
+            }
+            let minimum: usize = expected.values().map(|ids| ids.len().div_ceil(batch)).sum();
+            prop_assert_eq!(&got, &expected);
+            prop_assert_eq!(batches.len(), minimum);
+        }
+
+        #[test]
+        fn a_small_window_loses_nothing_either(draws in draws(), batch in 1_usize..20, capacity in 1_usize..50) {
+            let batches = plan(&draws, batch, capacity, TeamOwner::Merge);
+            let ids: Vec<i64> = batches.iter().flat_map(|b| b.refs.iter().map(|r| r.message_server_id)).collect();
+            let distinct: BTreeSet<i64> = ids.iter().copied().collect();
+            let expected: BTreeSet<i64> = draws.iter().map(|d| d.3).collect();
+            prop_assert_eq!(ids.len(), distinct.len());
+            prop_assert_eq!(distinct, expected);
+        }
+
+        #[test]
+        fn every_reference_keeps_its_own_owner(draws in draws()) {
+            for batch in plan(&draws, 10, 100, TeamOwner::Own) {
+                for reference in &batch.refs {
+                    let drawn = draws.iter().find(|d| d.3 == reference.message_server_id).unwrap();
+                    prop_assert!(crate::reference::same_account(&account(drawn.0), batch.owner_of(reference)));
+                    if batch.key.conversation_type() != ConversationType::OneToOne {
+                        prop_assert!(crate::reference::same_account(&batch.asked, batch.owner_of(reference)));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn halves_are_the_whole(draws in draws()) {
+            for batch in plan(&draws, 10, 100, TeamOwner::Merge) {
+                let [left, right] = batch.halves();
+                let both: Vec<_> = left.refs.iter().map(|r| (r.message_server_id, left.owner_of(r).to_owned()))
+                    .chain(right.refs.iter().map(|r| (r.message_server_id, right.owner_of(r).to_owned()))).collect();
+                let whole: Vec<_> = batch.refs.iter().map(|r| (r.message_server_id, batch.owner_of(r).to_owned())).collect();
+                prop_assert_eq!(both, whole);
+            }
+        }
+    }
+
+    #[test]
+    fn the_owner_that_most_references_name_is_asked() {
+        let mut window = Window::new(10, 100, TeamOwner::Merge);
+        for (id, owner) in [(1, "ann"), (2, "Bob"), (3, "bob")] {
+            window.add(Reference {
+                owner,
+                conversation_type: ConversationType::Team,
+                other: "77",
+                message_server_id: id,
+                create_time: id,
+            });
+        }
+        window.finish();
+        let batches = window.take_ready();
+        assert_eq!(batches.len(), 1);
+        assert_eq!(batches[0].asked, "Bob");
+        assert_eq!(batches[0].owners, ["ann", "Bob"]);
+    }
+
+    #[test]
+    fn a_configured_account_asks_for_every_team() {
+        let mut window = Window::new(10, 100, TeamOwner::Account("admin".to_owned()));
+        window.add(Reference {
+            owner: "ann",
+            conversation_type: ConversationType::SuperTeam,
+            other: "77",
+            message_server_id: 1,
+            create_time: 1,
+        });
+        window.finish();
+        assert_eq!(window.take_ready()[0].asked, "admin");
+    }
+}
