@@ -1,1 +1,76 @@
-//! Logs.
+//! Logs: text for people, JSON for collectors, on stderr and never through a progress bar.
+
+use std::io::{IsTerminal, Write};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::progress::Screen;
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// Errors only.
+    Quiet,
+    /// What an operator wants to know.
+    #[default]
+    Normal,
+    /// Every batch.
+    Verbose,
+    /// Everything, of libraries too. Their own words never hold secrets of this program, but may be many.
+    Trace,
+}
+
+/// Starts logging for the rest of the process. A second call does nothing.
+pub fn start(format: Format, level: Level, screen: &Screen) {
+    let filter = match level {
+        Level::Quiet => "error",
+        Level::Normal => "warn,yunxin_archiver=info",
+        Level::Verbose => "warn,yunxin_archiver=debug",
+        Level::Trace => "info,yunxin_archiver=trace",
+    };
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(AboveBars(screen.clone()))
+        .with_target(false)
+        .with_ansi(color);
+    match format {
+        Format::Text => subscriber.try_init().ok(),
+        Format::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init().ok(),
+    };
+}
+
+#[derive(Debug, Clone)]
+struct AboveBars(Screen);
+
+impl<'a> MakeWriter<'a> for AboveBars {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self.clone()
+    }
+}
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // A closed stderr must not end a run.
+        self.0.suspend(|| std::io::stderr().write_all(bytes)).ok();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush().ok();
+        Ok(())
+    }
+}
