@@ -1,0 +1,174 @@
+//! What is wrong with the file, and what would be right. No mistake ever quotes what could be a secret.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde_saphyr::Error as YamlError;
+
+use super::written::{Position, SECOND_KIND};
+
+/// One mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Where it stands.
+    pub at: Position,
+    /// The path of its key, such as `jobs.nightly.fetch.timeout`; empty for a mistake of syntax.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+/// Why a configuration cannot be used. Exit 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: cannot be read: {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file says something that is wrong, or names something that is not there. One line each, in the order of the file.
+    #[error("{}", Lines(file, mistakes))]
+    Mistakes {
+        /// The file.
+        file: PathBuf,
+        /// At least one.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+struct Lines<'a>(&'a PathBuf, &'a [Mistake]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, mistake) in self.1.iter().enumerate() {
+            if n > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{}", self.0.display())?;
+            if mistake.at.line > 0 {
+                write!(f, ":{}:{}", mistake.at.line, mistake.at.column)?;
+            }
+            if !mistake.key.is_empty() {
+                write!(f, ": {}", mistake.key)?;
+            }
+            write!(f, ": {}", mistake.message)?;
+        }
+        Ok(())
+    }
+}
+
+/// A mistake of syntax or shape, in our words: the library's own would quote values.
+pub(super) fn from_yaml(error: &YamlError) -> Mistake {
+    let at = error.location().map(Position::from).unwrap_or_default();
+    let mut error = error;
+    while let YamlError::AliasError { error: inner, .. } | YamlError::WithSnippet { error: inner, .. } = error {
+        error = inner;
+    }
+    Mistake { at, key: String::new(), message: explain(error) }
+}
+
+fn explain(error: &YamlError) -> String {
+    match error {
+        YamlError::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
+        YamlError::SerdeUnknownVariant { variant, expected, .. } => unknown("kind", variant, expected),
+        YamlError::Message { msg, .. } if msg == SECOND_KIND => msg.clone(),
+        YamlError::SerdeInvalidType { expected, .. } if expected.contains("enum") => {
+            "a mapping of one kind to its settings is expected here".to_owned()
+        }
+        YamlError::DuplicateMappingKey { key, .. } => match key.as_deref().filter(|key| is_name(key)) {
+            Some(key) => format!("the key `{key}` stands here a second time"),
+            None => "this key stands here a second time".to_owned(),
+        },
+        YamlError::Unexpected { expected, .. } => {
+            let expected = if expected.contains("mapping") {
+                "a mapping (`key: value` lines, indented)"
+            } else if expected.contains("sequence") {
+                "a list (`[a, b]`, or lines that begin with `- `)"
+            } else {
+                "a single value"
+            };
+            format!("{expected} is expected here")
+        }
+        YamlError::NullIntoString { .. } => "a value is expected here, and there is none".to_owned(),
+        YamlError::SerdeInvalidType { .. }
+        | YamlError::SerdeInvalidValue { .. }
+        | YamlError::InvalidScalar { .. }
+        | YamlError::TaggedScalarCannotDeserializeIntoString { .. } => {
+            "a value of another type is expected here".to_owned()
+        }
+        YamlError::UnknownAnchor { .. } => "this alias names no anchor that stands before it".to_owned(),
+        YamlError::MultipleDocuments { .. } => "a second document begins here: one file holds one".to_owned(),
+        YamlError::Eof { .. } => "the file is empty, or ends too soon".to_owned(),
+        YamlError::ExternalMessage { msg, .. } => format!("this is no YAML: {msg}"),
+        _ => "this is no YAML that can be understood: check indentation, quotes and brackets".to_owned(),
+    }
+}
+
+/// Names the nearest of the known names, or else lists them.
+fn unknown(what: &str, found: &str, known: &[&str]) -> String {
+    if let Some(nearest) = nearest(found, known) {
+        return format!("unknown {what} `{found}`: did you mean `{nearest}`?");
+    }
+    // A key far from all others may be a secret in the wrong place, such as `app_secret:x` without its space.
+    let may_hold_secret = known.iter().any(|key| ["app_secret", "app_key", "url"].contains(key));
+    let found = if is_name(found) && !may_hold_secret { format!("`{found}`") } else { "here".to_owned() };
+    format!("unknown {what} {found}: expected is one of {}", known.join(", "))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 40 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// The known name that a typing mistake most likely meant.
+pub(super) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
+    let found = found.to_lowercase().replace('-', "_");
+    let (distance, name) = known.iter().map(|name| (distance(&found, name), *name)).min_by_key(|(d, _)| *d)?;
+    (distance <= name.len().div_ceil(4)).then_some(name)
+}
+
+/// The number of characters to insert, remove, replace, or swap with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for (i, j) in (0..=a.len()).flat_map(|i| (0..=b.len()).map(move |j| (i, j))) {
+        rows[i][j] = if i == 0 || j == 0 {
+            i + j
+        } else {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let least = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+            let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            if swapped { least.min(rows[i - 2][j - 2] + 1) } else { least }
+        };
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_typing_mistake_finds_the_key_that_was_meant() {
+        let known = ["app_key", "app_secret", "rate_limit", "region"];
+        assert_eq!(nearest("app_secrett", &known), Some("app_secret"));
+        assert_eq!(nearest("rate-limit", &known), Some("rate_limit"));
+        assert_eq!(nearest("Region", &known), Some("region"));
+        assert_eq!(nearest("regoin", &known), Some("region"));
+        assert_eq!(nearest("hunter2", &known), None);
+    }
+
+    proptest! {
+        #[test]
+        fn distance_is_symmetric_and_zero_only_for_equals(a in "[a-d]{0,8}", b in "[a-d]{0,8}") {
+            prop_assert_eq!(distance(&a, &b), distance(&b, &a));
+            prop_assert_eq!(distance(&a, &b) == 0, a == b);
+            prop_assert!(distance(&a, &b) <= a.len().max(b.len()));
+        }
+    }
+}
