@@ -174,6 +174,11 @@ impl Window {
         }
     }
 
+    /// The number of batches that wait to be taken.
+    pub fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
     /// The batches cut since the last call, in the order in which they were cut.
     pub fn take_ready(&mut self) -> Vec<Batch> {
         std::mem::take(&mut self.ready)

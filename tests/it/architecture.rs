@@ -1,1 +1,83 @@
+//! Who may not know whom.
 
+use std::path::Path;
+
+use crate::support::house::{Sources, breaches};
+
+fn read(dir: &Path, below: &str, sources: &mut Sources) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{below}{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            read(&entry.path(), &format!("{name}/"), sources);
+        } else if Path::new(&name).extension().is_some_and(|extension| extension == "rs") {
+            sources.insert(name, std::fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_rooms_keep_the_rules_of_the_house() {
+    let mut sources = Sources::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut sources);
+    assert!(sources.contains_key("lib.rs") && sources.contains_key("simulator/world.rs"), "{:?}", sources.keys());
+    let breaches = breaches(&sources);
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+fn breaches_of(file: &str, code: &str) -> Vec<String> {
+    let rooms = "pub mod parquet;\npub use parquet::ParquetSink;\npub trait Sink {}\npub struct Opened;\n";
+    let sources = [(file.to_owned(), code.to_owned()), ("sink.rs".to_owned(), rooms.to_owned())];
+    breaches(&Sources::from(sources))
+}
+
+#[test]
+fn a_planted_breach_is_found() {
+    for (file, code, rule) in [
+        ("plan.rs", "use tokio::sync::mpsc;", "names tokio, but its room is pure"),
+        ("plan.rs", "fn f() { let t = std::time::Instant::now(); }", "names std::time"),
+        ("reference/chunk.rs", "use std::{fmt, fs::File};", "names std::fs"),
+        ("message.rs", "use crate::sink::Sink;", "names sink, but its room is pure"),
+        ("failure.rs", "pub async fn f() {}", "is asynchronous"),
+        ("source/csv.rs", "use crate::{reference::Reference, ledger::{Ledger}};", "names crate::ledger::Ledger"),
+        (
+            "sink/parquet/disk.rs",
+            "use super::super::super::yunxin::client::Client;",
+            "names crate::yunxin::client::Client",
+        ),
+        ("ledger.rs", "fn f(x: crate::source::Checkpoint) {}", "do not know each other"),
+        ("yunxin/client.rs", "use crate::simulator;", "share nothing"),
+        ("simulator.rs", "use crate::reference::ConversationId;", "shares nothing"),
+        ("config/job.rs", "use crate::run::Settings;", "config knows only pure rooms"),
+        ("run.rs", "use crate::sink::parquet::ParquetSink;", "run knows sources and sinks by their traits"),
+        ("run/write.rs", "use crate::sink::{Sink, ParquetSink};", "crate::sink::ParquetSink, but run knows"),
+        ("config.rs", "use clap::Parser;", "only cli and main know clap"),
+        ("run.rs", "fn f() { println!(\"x\"); }", "prints with println!"),
+        ("sink/parquet.rs", "fn f() { std::eprintln!(\"x\"); }", "prints with eprintln!"),
+        ("ledger.rs", "fn f() { std::process::exit(1) }", "only cli and main exit"),
+        ("cli/run.rs", "use indicatif::ProgressBar;", "names indicatif"),
+        ("yunxin/utils.rs", "", "has a name that says nothing: utils"),
+        ("sink/common/parts.rs", "", "has a name that says nothing: common"),
+        ("run.rs", &"\n".repeat(451), "has 451 lines"),
+    ] {
+        let found = breaches_of(file, code);
+        assert!(found.len() == 1 && found[0].starts_with(file) && found[0].contains(rule), "{file}: {code}: {found:?}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_no_breach() {
+    for (file, code) in [
+        ("plan.rs", "use std::fmt;\nuse crate::reference::ConversationKey;"),
+        ("plan.rs", "// use tokio::sync;\n/* std::fs::read */ const A: &str = \"std::fs\"; const B: char = '\"';"),
+        ("plan.rs", "const A: &str = r#\"a \" use tokio::x; \"#; fn f<'a>(x: &'a str) -> char { '\\'' }"),
+        ("plan.rs", "fn f() {}\n\n#[cfg(test)]\n#[allow(clippy::unwrap_used)]\nmod tests {\n    use std::fs;\n}\n"),
+        ("run.rs", "use crate::sink::{Opened, Sink};\nuse crate::{ledger::Ledger, yunxin::Client};"),
+        ("source/csv.rs", "use super::Source;\nuse crate::reference::Reference;"),
+        ("simulator/world.rs", "use super::message::Message;\nuse crate::simulator::Fate;"),
+        ("cli/simulate.rs", "use clap::Args;\nfn f() { println!(\"x\"); std::process::exit(1) }"),
+        ("progress.rs", "use indicatif::ProgressBar;"),
+    ] {
+        assert_eq!(breaches_of(file, code), [""; 0], "{file}: {code}");
+    }
+}

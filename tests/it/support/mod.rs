@@ -1,1 +1,4 @@
 //! What the tests stand on: a private Postgres cluster, readers of Parquet, the simulator, the binary.
+
+pub(crate) mod caller;
+pub(crate) mod house;
