@@ -1,8 +1,37 @@
 //! Where references are read from.
+//!
+//! [`open`] begins to read what [`Settings`] say, [`sample`] shows the first rows and how each is understood.
+//! Files are read on a thread of their own, queries on a task; both run a few chunks ahead of their reader.
+//!
+//! A row that is no reference is handed on as [`Invalid`](crate::reference::Invalid) with its position, and never
+//! stops the reading. What stops it is a [`SourceError`], and it comes after everything that was read before it.
+
+mod copy_event;
+mod csv;
+mod files;
+mod intake;
+mod jsonl;
+mod lines;
+mod mapping;
+mod mysql;
+mod parquet;
+mod postgres;
+mod query;
+mod reading;
+mod settings;
+mod sqlite;
+mod time;
+mod value;
+
+use std::io::Read;
 
 use async_trait::async_trait;
 
 use crate::reference::ReferenceChunk;
+
+pub use intake::{SampleRow, Understood};
+pub use mapping::field_names;
+pub use settings::{Begin, Cursor, Files, Format, Input, Overlap, Query, Settings, TimeUnit};
 
 /// How far a source was consumed. Stored by the ledger when the source was read to its end, and handed back as it was.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -70,4 +99,33 @@ pub trait Source: Send {
 
     /// How far the source was consumed, once [`Self::next`] has returned `None`; `None` for a source without a cursor.
     fn checkpoint(&self) -> Option<Checkpoint>;
+}
+
+/// Begins to read references; `-` as a path is the standard input.
+///
+/// A database is connected to and its query is checked before this returns; a file may turn out to be unusable only
+/// when it is its turn. `checkpoint` is what an earlier source of these settings returned.
+pub async fn open(settings: Settings, checkpoint: Option<Checkpoint>) -> Result<Box<dyn Source>, SourceError> {
+    open_with_stdin(settings, checkpoint, Box::new(std::io::stdin())).await
+}
+
+/// As [`open`], with another reader in the place of the standard input.
+pub async fn open_with_stdin(
+    settings: Settings,
+    checkpoint: Option<Checkpoint>,
+    stdin: Box<dyn Read + Send>,
+) -> Result<Box<dyn Source>, SourceError> {
+    Ok(Box::new(reading::begin(settings, checkpoint, stdin, 0).await?))
+}
+
+/// The first `rows` rows, as they are and as they are understood. A query is asked from its start.
+pub async fn sample(settings: Settings, rows: usize) -> Result<Vec<SampleRow>, SourceError> {
+    let mut reading = reading::begin(settings, None, Box::new(std::io::stdin()), rows).await?;
+    let mut samples = Vec::new();
+    while samples.len() < rows {
+        let Some(run) = reading.run().await? else { break };
+        samples.extend(run.samples);
+    }
+    samples.truncate(rows);
+    Ok(samples)
 }

@@ -2,3 +2,7 @@
 
 pub(crate) mod caller;
 pub(crate) mod house;
+pub(crate) mod mariadb;
+pub(crate) mod postgres;
+pub(crate) mod refs;
+mod server;

@@ -1,0 +1,86 @@
+//! Message copy events: which of them speak of a message in a conversation, and by what names.
+
+use crate::reference::ConversationType;
+
+use super::value::{Value, digits, trim};
+
+/// What a copy event is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// A message in a conversation of this type.
+    Message(ConversationType),
+    /// Something else, which is passed over.
+    Other,
+}
+
+/// Says what an event is about, by its `eventType` and `convType`. An event without a type is a message.
+pub(super) fn subject(event_type: &Value<'_>, conversation_type: &Value<'_>) -> Result<Subject, String> {
+    let is_message = match event_type {
+        Value::Integer(number) => *number == 1,
+        Value::Text(bytes) => matches!(digits(trim(bytes)), Some(1)) || trim(bytes).is_empty(),
+        Value::Null => true,
+        _ => return Err(format!("eventType {event_type} is no event type")),
+    };
+    if !is_message {
+        return Ok(Subject::Other);
+    }
+    match conversation_type {
+        _ if conversation_type.is_empty() => Err("convType is empty".to_owned()),
+        Value::Text(bytes) => Ok(word(trim(bytes)).map_or(Subject::Other, Subject::Message)),
+        _ => Err(format!("convType {conversation_type} is no conversation type")),
+    }
+}
+
+/// The conversation type that events call by this name.
+pub(super) fn word(text: &[u8]) -> Option<ConversationType> {
+    if text.eq_ignore_ascii_case(b"PERSON") {
+        Some(ConversationType::OneToOne)
+    } else if text.eq_ignore_ascii_case(b"TEAM") {
+        Some(ConversationType::Team)
+    } else if text.eq_ignore_ascii_case(b"SUPER_TEAM") || text.eq_ignore_ascii_case(b"SUPERTEAM") {
+        Some(ConversationType::SuperTeam)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(event_type: &str, conversation_type: &str) -> Result<Subject, String> {
+        subject(&Value::text(event_type), &Value::text(conversation_type))
+    }
+
+    #[test]
+    fn messages_of_the_three_conversation_types_are_references() {
+        assert_eq!(of("1", "PERSON"), Ok(Subject::Message(ConversationType::OneToOne)));
+        assert_eq!(of("1", "TEAM"), Ok(Subject::Message(ConversationType::Team)));
+        assert_eq!(of("1", "SUPER_TEAM"), Ok(Subject::Message(ConversationType::SuperTeam)));
+        assert_eq!(of("1", "SUPERTEAM"), Ok(Subject::Message(ConversationType::SuperTeam)));
+        assert_eq!(of(" 1 ", " person "), Ok(Subject::Message(ConversationType::OneToOne)));
+        assert_eq!(subject(&Value::Integer(1), &Value::text("TEAM")), Ok(Subject::Message(ConversationType::Team)));
+    }
+
+    #[test]
+    fn an_event_without_a_type_is_a_message() {
+        assert_eq!(subject(&Value::Null, &Value::text("TEAM")), Ok(Subject::Message(ConversationType::Team)));
+        assert_eq!(of("", "TEAM"), Ok(Subject::Message(ConversationType::Team)));
+    }
+
+    #[test]
+    fn other_events_and_other_conversations_are_passed_over() {
+        assert_eq!(of("2", ""), Ok(Subject::Other));
+        assert_eq!(subject(&Value::Integer(5), &Value::Null), Ok(Subject::Other));
+        assert_eq!(of("1", "CUSTOM_PERSON"), Ok(Subject::Other));
+        assert_eq!(of("1", "CUSTOM_TEAM"), Ok(Subject::Other));
+        assert_eq!(of("1", "CHATROOM"), Ok(Subject::Other));
+    }
+
+    #[test]
+    fn a_message_without_a_conversation_type_is_a_mistake() {
+        assert!(of("1", " ").is_err());
+        assert!(subject(&Value::Null, &Value::Null).is_err());
+        assert!(subject(&Value::Null, &Value::Integer(1)).is_err());
+    }
+}

@@ -1,0 +1,330 @@
+//! CSV with a header line.
+//!
+//! Records are told apart here rather than by a general parser, for two reasons: a quote that is never closed must
+//! cost the one row it stands in and not the rest of the file, and rows without quotes, nearly all there are, are
+//! split at the speed of a byte search.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+
+use super::SourceError;
+use super::intake::Intake;
+use super::lines::{Found, LONGEST, Lines, failed};
+use super::reading::{Outlet, Stop};
+use super::value::{Value, trim};
+
+/// Reads all records of a file.
+pub(super) fn read<R: Read>(
+    lines: Lines<R>,
+    delimiter: u8,
+    name: &str,
+    intake: &mut Intake,
+    outlet: &Outlet,
+) -> Result<(), Stop> {
+    let fail = |error| Stop::Error(failed(name, error));
+    let mut records = Records::new(lines, delimiter);
+    let header: Vec<String> = match records.next().map_err(fail)? {
+        None => return Ok(()),
+        Some(Err(message)) => return Err(SourceError::Unusable(format!("{name}: its header {message}")).into()),
+        Some(Ok(())) => (0..records.len()).map(|place| records.name(place)).collect(),
+    };
+    let columns =
+        intake.names().columns(name, &header).map_err(|error| with_delimiter_hint(error, &header, delimiter))?;
+    while let Some(record) = records.next().map_err(fail)? {
+        let line = records.line;
+        let position = || format!("{name}:{line}");
+        match record.and_then(|()| records.expect(header.len())) {
+            Ok(()) => intake.cells(&columns, &header, |place| records.cell(place), position),
+            Err(message) => intake.broken(position(), message, || vec![("line".to_owned(), records.shown())]),
+        }
+        if intake.is_full() {
+            outlet.send_blocking(intake.take())?;
+        }
+    }
+    Ok(())
+}
+
+/// A header of one column that holds another delimiter is most likely a wrong setting.
+fn with_delimiter_hint(error: SourceError, header: &[String], delimiter: u8) -> SourceError {
+    let others = [(';', "';'"), ('\t', "a tab, \"\\t\""), (',', "','")];
+    let likely = others
+        .iter()
+        .find(|(other, _)| *other != char::from(delimiter) && matches!(header, [only] if only.contains(*other)));
+    match (error, likely) {
+        (SourceError::Unusable(message), Some((_, shown))) => {
+            SourceError::Unusable(format!("{message}; is `delimiter` {shown}?"))
+        }
+        (error, _) => error,
+    }
+}
+
+/// A field within its record.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    start: usize,
+    end: usize,
+    /// Whether it holds doubled quotes.
+    doubled: bool,
+}
+
+/// The records of a file, one at a time.
+struct Records<R> {
+    lines: Lines<R>,
+    delimiter: u8,
+    cells: Vec<Cell>,
+    /// The line on which the record begins.
+    line: u64,
+    /// What to consume before the next record: bytes, and ends of lines among them.
+    done: (usize, u64),
+    /// The bytes of the record's first line, its end included.
+    first_line: usize,
+}
+
+impl<R: Read> Records<R> {
+    fn new(lines: Lines<R>, delimiter: u8) -> Self {
+        Self { lines, delimiter, cells: Vec::new(), line: 1, done: (0, 0), first_line: 0 }
+    }
+
+    /// Goes to the next record; an inner error says what is wrong with it. Empty lines are none.
+    fn next(&mut self) -> io::Result<Option<Result<(), String>>> {
+        loop {
+            self.lines.consume(self.done.0);
+            self.line += self.done.1;
+            self.done = (0, 0);
+            self.cells.clear();
+            let (length, whole) = match self.lines.find(b'\n', 0)? {
+                Found::At(place) => (place, place + 1),
+                Found::End(0) => return Ok(None),
+                Found::End(length) => (length, length),
+                Found::TooFar => {
+                    self.lines.skip_line()?;
+                    self.done = (0, 1);
+                    self.first_line = 0;
+                    return Ok(Some(Err(format!("is longer than {LONGEST} bytes"))));
+                }
+            };
+            self.first_line = whole;
+            self.done = (whole, 1);
+            let line = self.lines.window(length);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if memchr::memchr(b'"', line).is_some() {
+                return Ok(Some(self.quoted()?.map_err(|message| {
+                    self.done = (self.first_line, 1);
+                    message.to_owned()
+                })));
+            }
+            let mut start = 0;
+            for end in memchr::memchr_iter(self.delimiter, line) {
+                self.cells.push(Cell { start, end, doubled: false });
+                start = end + 1;
+            }
+            if start == 0 && trim(line).is_empty() {
+                continue;
+            }
+            let end = line.len();
+            self.cells.push(Cell { start, end, doubled: false });
+            return Ok(Some(Ok(())));
+        }
+    }
+
+    /// Tells the fields of a record apart that has quotes and may span lines.
+    fn quoted(&mut self) -> io::Result<Result<(), &'static str>> {
+        let mut at = 0;
+        let mut ends_of_lines = 0;
+        loop {
+            let (start, end, doubled) = if self.lines.byte(at)? == Some(b'"') {
+                let (mut from, mut doubled) = (at + 1, false);
+                let close = loop {
+                    match self.lines.find(b'"', from)? {
+                        Found::At(place) if self.lines.byte(place + 1)? == Some(b'"') => {
+                            (from, doubled) = (place + 2, true);
+                        }
+                        Found::At(place) => break place,
+                        Found::End(_) | Found::TooFar => return Ok(Err("has a quote that is never closed")),
+                    }
+                };
+                let within = &self.lines.window(close)[at + 1..];
+                ends_of_lines += memchr::memchr_iter(b'\n', within).count() as u64;
+                (at + 1, close, doubled)
+            } else {
+                let Some(end) = self.end_of_plain(at)? else { return Ok(Err("is too long")) };
+                (at, end, false)
+            };
+            let quoted = start > at;
+            let mut after = if quoted { end + 1 } else { end };
+            self.cells.push(Cell { start, end, doubled });
+            match self.lines.byte(after)? {
+                Some(byte) if byte == self.delimiter => at = after + 1,
+                next => {
+                    if next == Some(b'\r') && matches!(self.lines.byte(after + 1)?, Some(b'\n') | None) {
+                        after += 1;
+                    }
+                    match self.lines.byte(after)? {
+                        Some(b'\n') => self.done = (after + 1, ends_of_lines + 1),
+                        None => self.done = (after, ends_of_lines + 1),
+                        Some(_) => return Ok(Err("has something between a closing quote and the next delimiter")),
+                    }
+                    return Ok(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// The end of a field without quotes: where a delimiter or an end of line stands.
+    fn end_of_plain(&mut self, from: usize) -> io::Result<Option<usize>> {
+        let end = match self.lines.find(b'\n', from)? {
+            Found::At(place) | Found::End(place) => place,
+            Found::TooFar => return Ok(None),
+        };
+        let rest = &self.lines.window(end)[from..];
+        let rest = rest.strip_suffix(b"\r").unwrap_or(rest);
+        Ok(Some(from + memchr::memchr(self.delimiter, rest).unwrap_or(rest.len())))
+    }
+
+    /// Insists on the number of fields. A record over several lines with another number began with a stray quote: only
+    /// its first line is given up.
+    fn expect(&mut self, fields: usize) -> Result<(), String> {
+        if self.cells.len() == fields {
+            return Ok(());
+        }
+        self.done = (self.first_line, 1);
+        Err(format!("has {} fields where the header has {fields}", self.cells.len()))
+    }
+
+    fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    fn cell(&self, place: usize) -> Value<'_> {
+        let Some(&Cell { start, end, doubled }) = self.cells.get(place) else { return Value::Null };
+        let bytes = &self.lines.window(end)[start..];
+        if !doubled {
+            return Value::bytes(bytes);
+        }
+        let mut plain = Vec::with_capacity(bytes.len());
+        let mut rest = bytes.iter();
+        while let Some(&byte) = rest.next() {
+            plain.push(byte);
+            if byte == b'"' {
+                rest.next();
+            }
+        }
+        Value::Text(Cow::Owned(plain))
+    }
+
+    /// A field of the header as a column's name.
+    fn name(&self, place: usize) -> String {
+        match self.cell(place) {
+            Value::Text(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// The first line as it stands, for a sample.
+    fn shown(&self) -> String {
+        String::from_utf8_lossy(trim(self.lines.window(self.first_line))).into_owned()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Row = (u64, Result<Vec<String>, String>);
+
+    fn rows(text: &[u8], fields: usize) -> Vec<Row> {
+        let mut records = Records::new(Lines::new(text, "x").unwrap(), b',');
+        let mut rows = Vec::new();
+        while let Some(record) = records.next().unwrap() {
+            let row = record.and_then(|()| records.expect(fields));
+            let cells = |()| (0..records.len()).map(|place| records.plain(place)).collect();
+            rows.push((records.line, row.map(cells)));
+        }
+        rows
+    }
+
+    impl<R: Read> Records<R> {
+        fn plain(&self, place: usize) -> String {
+            match self.cell(place) {
+                Value::Text(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                _ => String::new(),
+            }
+        }
+    }
+
+    fn ok(line: u64, cells: &[&str]) -> Row {
+        (line, Ok(cells.iter().map(|&cell| cell.to_owned()).collect()))
+    }
+
+    #[test]
+    fn records_end_with_their_lines() {
+        assert_eq!(rows(b"a,b\r\n\r\n c ,\n,d", 2), [ok(1, &["a", "b"]), ok(3, &[" c ", ""]), ok(4, &["", "d"])]);
+    }
+
+    #[test]
+    fn quoted_fields_may_hold_anything() {
+        let text = b"\"a,\"\"1\"\"\",\"two\nlines\"\r\n\"\",x\"y\n\"b\",c";
+        assert_eq!(rows(text, 2), [ok(1, &["a,\"1\"", "two\nlines"]), ok(3, &["", "x\"y"]), ok(4, &["b", "c"])]);
+    }
+
+    #[test]
+    fn a_stray_quote_costs_its_own_row_and_no_other() {
+        let found = rows(b"a,b\n\"c,d\ne,f\ng,h\n", 2);
+        assert_eq!(found[0], ok(1, &["a", "b"]));
+        assert!(found[1].1.as_ref().unwrap_err().contains("never closed"));
+        assert_eq!(found[2..], [ok(3, &["e", "f"]), ok(4, &["g", "h"])]);
+        let found = rows(b"\"a,b\nc,d\n\"e\",f\n", 2);
+        assert!(found[0].1.is_err());
+        assert_eq!(found[1..], [ok(2, &["c", "d"]), ok(3, &["e", "f"])]);
+        let found = rows(b"\"a\"x,b\nc,d\n", 2);
+        assert!(found[0].1.as_ref().unwrap_err().contains("closing quote"));
+        assert_eq!(found[1], ok(2, &["c", "d"]));
+    }
+
+    #[test]
+    fn a_row_with_another_number_of_fields_is_no_row() {
+        let found = rows(b"a\nb,c,d\n\"e\nf\",g,h\n", 2);
+        assert_eq!(found[0].1.as_ref().unwrap_err(), "has 1 fields where the header has 2");
+        assert_eq!(found[1].1.as_ref().unwrap_err(), "has 3 fields where the header has 2");
+        assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_line_of_any_length_is_passed_over() {
+        let mut text = vec![b'x'; LONGEST + 10];
+        text.extend_from_slice(b"\na,b\n");
+        let found = rows(&text, 2);
+        assert!(found[0].1.as_ref().unwrap_err().contains("longer than"));
+        assert_eq!(found[1], ok(2, &["a", "b"]));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_as_csv_is_read_back(
+            cells in proptest::collection::vec(proptest::collection::vec("[a-z\",\n\r ü]{0,8}", 3), 1..20),
+        ) {
+            let mut text = String::new();
+            let mut line = 1;
+            let mut expected = Vec::new();
+            for row in &cells {
+                expected.push((line, Ok(row.clone())));
+                let written: Vec<String> =
+                    row.iter().map(|cell| format!("\"{}\"", cell.replace('"', "\"\""))).collect();
+                text.push_str(&written.join(","));
+                text.push('\n');
+                line += 1 + row.concat().matches('\n').count() as u64;
+            }
+            prop_assert_eq!(rows(text.as_bytes(), 3), expected);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_and_every_row_has_its_own_line(text in "[a\",\n\r]{0,60}") {
+            let found = rows(text.as_bytes(), 2);
+            prop_assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0));
+            prop_assert!(found.last().is_none_or(|(line, _)| *line <= text.split('\n').count() as u64));
+        }
+    }
+}

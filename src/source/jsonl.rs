@@ -1,0 +1,337 @@
+//! JSON lines, and copy events that are JSON within another source's column.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io::Read;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::intake::Intake;
+use super::lines::{Found, LONGEST, Lines, failed};
+use super::mapping::{FIELDS, Fields, Names};
+use super::reading::{Outlet, Stop};
+use super::value::{Value, trim};
+
+/// Reads all lines of a file.
+pub(super) fn read<R: Read>(mut lines: Lines<R>, name: &str, intake: &mut Intake, outlet: &Outlet) -> Result<(), Stop> {
+    let fail = |error| Stop::Error(failed(name, error));
+    let names = intake.names();
+    let mut line = 0_u64;
+    loop {
+        line += 1;
+        let position = || format!("{name}:{line}");
+        let (length, whole) = match lines.find(b'\n', 0).map_err(fail)? {
+            Found::At(place) => (place, place + 1),
+            Found::End(0) => return Ok(()),
+            Found::End(length) => (length, length),
+            Found::TooFar => {
+                intake.broken(position(), format!("is longer than {LONGEST} bytes"), Vec::new);
+                lines.skip_line().map_err(fail)?;
+                continue;
+            }
+        };
+        let text = trim(lines.window(length));
+        if !text.is_empty() {
+            match line_fields(&names, text) {
+                Ok(fields) => intake.row(&fields, position, || shown(text)),
+                Err(message) => intake.broken(position(), message, || shown(text)),
+            }
+        }
+        lines.consume(whole);
+        if intake.is_full() {
+            outlet.send_blocking(intake.take())?;
+        }
+    }
+}
+
+/// The fields of a line, which may hold its event in a field of its own.
+fn line_fields<'a>(names: &Names, text: &'a [u8]) -> Result<Fields<'a>, String> {
+    let object = parse(names, text)?;
+    match (names.event(), object.event) {
+        (None, _) => Ok(object.fields),
+        (Some(event), None) => Err(format!("has no {event:?}")),
+        (Some(event), Some(raw)) => {
+            let raw = raw.get();
+            if !raw.starts_with('"') {
+                return parse(names, raw.as_bytes()).map(|object| object.fields);
+            }
+            let text: String = serde_json::from_str(raw).map_err(|error| format!("{event:?} {}", explain(&error)))?;
+            let fields = parse(names, text.as_bytes())?.fields;
+            Ok(fields.map(into_owned))
+        }
+    }
+}
+
+/// The fields of a copy event that stands as JSON in a column.
+pub(super) fn event<'a>(names: &Names, value: &'a Value<'_>) -> Result<Fields<'a>, String> {
+    match value {
+        Value::Text(bytes) if !trim(bytes).is_empty() => parse(names, bytes).map(|object| object.fields),
+        Value::Text(_) | Value::Null => Err("the event is empty".to_owned()),
+        other => Err(format!("the event {other} is no JSON text")),
+    }
+}
+
+/// A JSON object as far as it matters.
+struct Object<'a> {
+    fields: Fields<'a>,
+    event: Option<&'a RawValue>,
+}
+
+fn parse<'a>(names: &Names, text: &'a [u8]) -> Result<Object<'a>, String> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let parsed = ObjectOf(names).deserialize(&mut deserializer).and_then(|object| {
+        deserializer.end()?;
+        Ok(object)
+    });
+    parsed.map_err(|error| explain(&error))
+}
+
+fn explain(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    // The line that the parser counts is always its first.
+    let message = message.split(" at line ").next().unwrap_or_default();
+    format!("is no JSON object of references: {message} at column {}", error.column())
+}
+
+fn into_owned(value: Value<'_>) -> Value<'static> {
+    match value {
+        Value::Text(bytes) => Value::Text(Cow::Owned(bytes.into_owned())),
+        Value::Decimal(text) => Value::Decimal(Cow::Owned(text.into_owned())),
+        Value::Null => Value::Null,
+        Value::Integer(number) => Value::Integer(number),
+        Value::Unsigned(number) => Value::Unsigned(number),
+        Value::Float(number) => Value::Float(number),
+        Value::Timestamp { micros, zoned } => Value::Timestamp { micros, zoned },
+        Value::Date(days) => Value::Date(days),
+        Value::Other(kind) => Value::Other(kind),
+    }
+}
+
+/// A line's members for a sample.
+fn shown(text: &[u8]) -> Vec<(String, String)> {
+    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text) {
+        Ok(members) => members.into_iter().map(|(name, value)| (name, value.to_string())).collect(),
+        Err(_) => vec![("line".to_owned(), String::from_utf8_lossy(text).into_owned())],
+    }
+}
+
+struct ObjectOf<'n>(&'n Names);
+
+impl<'de> DeserializeSeed<'de> for ObjectOf<'_> {
+    type Value = Object<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ObjectOf<'_> {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut object = Object { fields: Fields::default(), event: None };
+        let mut exactly = [false; FIELDS];
+        while let Some(member) = members.next_key_seed(MemberOf(self.0))? {
+            match member {
+                // A name that fits but for case gives way to one that fits exactly.
+                Member::Field(place, exact) if exact || !exactly[place] => {
+                    object.fields[place] = members.next_value::<Scalar<'de>>()?.0;
+                    exactly[place] = exact;
+                }
+                Member::Event => object.event = Some(members.next_value()?),
+                _ => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(object)
+    }
+}
+
+/// What the name of a member stands for.
+enum Member {
+    Field(usize, bool),
+    Event,
+    Unknown,
+}
+
+struct MemberOf<'n>(&'n Names);
+
+impl<'de> DeserializeSeed<'de> for MemberOf<'_> {
+    type Value = Member;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for MemberOf<'_> {
+    type Value = Member;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Member, E> {
+        if self.0.event() == Some(name) {
+            return Ok(Member::Event);
+        }
+        Ok(self.0.place(name).map_or(Member::Unknown, |(place, exact)| Member::Field(place, exact)))
+    }
+}
+
+/// A member's value: a number, text, or what it is instead.
+struct Scalar<'a>(Value<'a>);
+
+impl<'de> Deserialize<'de> for Scalar<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ScalarVisitor).map(Self)
+    }
+}
+
+struct ScalarVisitor;
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Value<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Integer(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Value<'de>, E> {
+        Ok(i64::try_from(number).map_or(Value::Unsigned(number), Value::Integer))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value<'de>, E> {
+        Ok(Value::Float(number))
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Value<'de>, E> {
+        Ok(Value::text(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
+        Ok(Value::Text(Cow::Owned(text.as_bytes().to_owned())))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Other("a boolean"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value<'de>, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Value::Other("a JSON object"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value<'de>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Other("a JSON array"))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::settings::Format;
+
+    fn names(format: Format, columns: &[(&str, &str)]) -> Names {
+        let columns: BTreeMap<_, _> =
+            columns.iter().map(|&(field, input)| (field.to_owned(), input.to_owned())).collect();
+        Names::new(format, &columns).unwrap()
+    }
+
+    fn fields<'a>(names: &Names, text: &'a str) -> Result<Fields<'a>, String> {
+        line_fields(names, text.as_bytes())
+    }
+
+    #[test]
+    fn members_are_taken_as_what_they_are() {
+        let text = r#"{"x":[1,{"create_time":5}],"conversation_id":"a|1|\u0062","message_server_id":9223372036854775808,
+            "create_time":1.0,"owner_id":null,"other_id":true,"conversation_type":{"a":1}}"#;
+        let found = fields(&names(Format::Reference, &[]), text).unwrap();
+        assert_eq!(
+            found,
+            [
+                Value::text("a|1|b"),
+                Value::Null,
+                Value::Other("a JSON object"),
+                Value::Other("a boolean"),
+                Value::Unsigned(1 << 63),
+                Value::Float(1.0),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_that_fits_exactly_wins() {
+        let names = names(Format::Reference, &[]);
+        for text in [r#"{"Create_Time":1,"create_time":2}"#, r#"{"create_time":2,"Create_Time":1}"#] {
+            assert_eq!(fields(&names, text).unwrap()[5], Value::Integer(2));
+        }
+        assert_eq!(fields(&names, r#"{"CREATE_TIME":3}"#).unwrap()[5], Value::Integer(3));
+    }
+
+    #[test]
+    fn an_event_may_be_nested_or_be_text_of_its_own() {
+        let names = names(Format::CopyEvent, &[("event", "payload")]);
+        for text in [
+            r#"{"id":1,"payload":{"to":"b","msgidServer":"5"}}"#,
+            r#"{"id":1,"payload":"{\"to\":\"b\",\"msgid_server\":\"5\"}"}"#,
+        ] {
+            let found = fields(&names, text).unwrap();
+            assert_eq!((&found[3], &found[4]), (&Value::text("b"), &Value::text("5")));
+        }
+        assert!(fields(&names, r#"{"to":"b"}"#).unwrap_err().contains("has no \"payload\""));
+        assert!(fields(&names, r#"{"payload":5}"#).unwrap_err().contains("no JSON object"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_said_where_it_goes_wrong() {
+        let names = names(Format::Reference, &[]);
+        for text in ["[]", "5", "\"a\"", "null", "{", "{\"a\":1", "{} {}", "{\"a\":\"\u{1}\"}"] {
+            let message = fields(&names, text).unwrap_err();
+            assert!(
+                message.starts_with("is no JSON object of references: ") && message.contains(" at column "),
+                "{message}"
+            );
+            assert!(!message.contains("line"), "{message}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_arrives_as_it_was_written(text: String, id: i64) {
+            let line = serde_json::json!({"conversation_id": text, "message_server_id": id}).to_string();
+            let names = names(Format::Reference, &[]);
+            let found = fields(&names, &line).unwrap();
+            prop_assert_eq!(&found[0], &Value::text(&text));
+            prop_assert_eq!(&found[4], &Value::Integer(id));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, text in "[{}\\[\\]\":,0-9ab ]{0,40}") {
+            let names = names(Format::CopyEvent, &[]);
+            let _ = line_fields(&names, &bytes);
+            let _ = line_fields(&names, text.as_bytes());
+        }
+    }
+}

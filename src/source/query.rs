@@ -1,0 +1,181 @@
+//! What all queries share: `:after`, the cursor, the columns, and the reading of rows.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use super::SourceError;
+use super::intake::Intake;
+use super::mapping::{Columns, Names};
+use super::reading::{Outlet, Stop};
+use super::settings::{Begin, Cursor, Query};
+use super::value::Value;
+
+mod cursor;
+mod placeholder;
+
+pub(super) use cursor::{CursorKind, Tracker};
+pub(super) use placeholder::{Dialect, split_at_after};
+
+/// The statement cut at `:after`, which a query with a cursor must hold, and another must not.
+pub(super) fn pieces(query: &Query, dialect: Dialect) -> Result<Vec<&str>, SourceError> {
+    let sql = query.sql.trim().trim_end_matches(';');
+    let pieces = split_at_after(sql, dialect);
+    match (&query.cursor, pieces.len()) {
+        (Some(cursor), 1) => Err(SourceError::Unusable(format!(
+            "query: there is a cursor on {:?}, and no :after where it would be bound; write for example `where {} > :after`",
+            cursor.column, cursor.column
+        ))),
+        (None, 2..) => Err(SourceError::Unusable(
+            "query: there is an :after and no cursor that would be bound to it; set `cursor: { column: … }`".to_owned(),
+        )),
+        _ => Ok(pieces),
+    }
+}
+
+/// The columns of a query.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) header: Vec<String>,
+    pub(super) columns: Columns,
+    /// The cursor's column.
+    pub(super) cursor: Option<usize>,
+}
+
+impl Shape {
+    pub(super) fn new(names: &Names, header: Vec<String>, query: &Query) -> Result<Self, SourceError> {
+        if header.is_empty() {
+            return Err(SourceError::Unusable("query: it is no query that gives rows".to_owned()));
+        }
+        let columns = names.columns("query", &header)?;
+        let cursor = match &query.cursor {
+            None => None,
+            Some(Cursor { column, .. }) => {
+                let place = header
+                    .iter()
+                    .position(|name| name == column)
+                    .or_else(|| header.iter().position(|name| name.eq_ignore_ascii_case(column)));
+                Some(place.ok_or_else(|| {
+                    SourceError::Unusable(format!(
+                        "query: the cursor's column {column:?} is not among its columns {}; select it too",
+                        header.join(", ")
+                    ))
+                })?)
+            }
+        };
+        Ok(Self { header, columns, cursor })
+    }
+
+    /// Whether anything depends on a column.
+    pub(super) fn uses(&self, column: usize) -> bool {
+        self.cursor == Some(column)
+            || match self.columns.event {
+                Some(event) => event == column,
+                None => self.columns.places.contains(&Some(column)),
+            }
+    }
+
+    /// The error of a column whose type no field can be.
+    pub(super) fn unusable(&self, column: usize, type_name: &str) -> SourceError {
+        let what = if self.cursor == Some(column) { "a cursor" } else { "a field" };
+        SourceError::Unusable(format!(
+            "query: column {:?} is of type {type_name}, which {what} cannot be; cast it to an integer, a timestamp or text",
+            self.header[column]
+        ))
+    }
+}
+
+/// Rejects `--from` where there is nothing that could begin elsewhere.
+pub(super) fn require_cursor(query: &Query, from: Option<&Begin>) -> Result<(), SourceError> {
+    match (&query.cursor, from) {
+        (None, Some(Begin::Value(value))) => {
+            Err(SourceError::Unusable(format!("--from {value}: the query has no cursor that could begin there")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How a database's rows are read.
+pub(super) trait Cells: Send + Sync {
+    type Row: Send;
+
+    /// The value of a column.
+    fn cell<'r>(&self, row: &'r Self::Row, column: usize) -> Value<'r>;
+
+    /// What an error of the database means.
+    fn explain(&self, error: sqlx::Error) -> SourceError;
+}
+
+/// Reads all rows of a query.
+pub(super) async fn drain<C: Cells>(
+    mut rows: BoxStream<'_, Result<C::Row, sqlx::Error>>,
+    cells: &C,
+    shape: &Shape,
+    tracker: &mut Option<Tracker>,
+    intake: &mut Intake,
+    outlet: &Outlet,
+) -> Result<(), Stop> {
+    let mut count = 0_u64;
+    while let Some(row) = rows.next().await {
+        let row = match row {
+            Ok(row) => row,
+            Err(error) => {
+                outlet.send(intake.take()).await?;
+                return Err(cells.explain(error).into());
+            }
+        };
+        count += 1;
+        if let (Some(tracker), Some(cursor)) = (tracker.as_mut(), shape.cursor) {
+            tracker.observe(&cells.cell(&row, cursor))?;
+        }
+        let position = || format!("query: row {count}");
+        intake.cells(&shape.columns, &shape.header, |column| cells.cell(&row, column), position);
+        if intake.is_full() {
+            outlet.send(intake.take()).await?;
+        }
+    }
+    outlet.send(intake.take()).await
+}
+
+/// Connects, and tries again a little later when nobody answers or the server is only starting.
+pub(super) async fn connect<C, F>(attempt: impl Fn() -> F) -> Result<C, sqlx::Error>
+where
+    F: Future<Output = Result<C, sqlx::Error>>,
+{
+    const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let mut pauses = PAUSES.into_iter();
+    loop {
+        let error = match tokio::time::timeout(PATIENCE, attempt()).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+        };
+        let passing = match &error {
+            sqlx::Error::Io(_) => true,
+            sqlx::Error::Database(error) => error.code().as_deref() == Some("57P03"),
+            _ => false,
+        };
+        match pauses.next() {
+            Some(pause) if passing => tokio::time::sleep(pause).await,
+            _ => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_and_its_placeholder_go_together() {
+        let cursor = Cursor { column: "c".to_owned(), start: None, overlap: None };
+        let query = |sql: &str, cursor: Option<&Cursor>| Query { sql: sql.to_owned(), cursor: cursor.cloned() };
+        let message = |query: &Query| pieces(query, Dialect::Postgres).unwrap_err().to_string();
+        assert!(message(&query("select 1", Some(&cursor))).contains("where c > :after"));
+        assert!(message(&query("select :after", None)).contains("no cursor"));
+        assert_eq!(pieces(&query("select 1 ; ", None), Dialect::Postgres).unwrap(), ["select 1 "]);
+    }
+}

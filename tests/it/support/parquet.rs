@@ -1,0 +1,133 @@
+//! A Parquet archive in a directory of its own, and what independent readers see in it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use tempfile::TempDir;
+use uuid::Uuid;
+use yunxin_archiver::message::{MessageRows, Row, Span, TextColumn};
+use yunxin_archiver::sink::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, Settings};
+use yunxin_archiver::sink::{Claim, RunStamp, Sink, SinkFile};
+
+/// An archive, and the ledger that would own it.
+pub(crate) struct Archive {
+    _directory: TempDir,
+    pub(crate) root: PathBuf,
+    pub(crate) settings: Settings,
+    pub(crate) ledger_id: Uuid,
+}
+
+impl Archive {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("archive");
+        let settings = Settings {
+            path: root.clone(),
+            partition_by: vec![PartitionColumn::Date],
+            timezone: TimeZone::UTC,
+            compression: Compression::Zstd(3),
+            max_file_size: 256 << 20,
+            memory: 256 << 20,
+            encodings: Encodings::Compatible,
+            raw: false,
+        };
+        Self { _directory: directory, root, settings, ledger_id: Uuid::now_v7() }
+    }
+
+    /// What the ledger would claim, had it recorded so many commits.
+    pub(crate) fn claim(&self, recorded: u64, unpublished: &[SinkFile]) -> Claim {
+        Claim {
+            ledger_id: self.ledger_id,
+            job: "nightly".to_owned(),
+            recorded,
+            announced: None,
+            unpublished: unpublished.to_vec(),
+        }
+    }
+
+    /// A sink of a new run, not yet opened.
+    pub(crate) fn sink(&self) -> ParquetSink {
+        let stamp = RunStamp {
+            job: "nightly".to_owned(),
+            app_key: "app/key".to_owned(),
+            run_id: Uuid::now_v7(),
+            ledger_id: self.ledger_id,
+        };
+        ParquetSink::new(self.settings.clone(), stamp)
+    }
+
+    /// A sink of a new run, opened by a ledger that recorded so many commits.
+    pub(crate) async fn open(&self, recorded: u64) -> ParquetSink {
+        let mut sink = self.sink();
+        let opened = sink.open(&self.claim(recorded, &[])).await.unwrap();
+        assert_eq!(opened.commit, recorded);
+        assert_eq!(opened.warnings, Vec::<String>::new());
+        sink
+    }
+
+    /// Writes, commits and publishes rows as the next run.
+    pub(crate) async fn commit(&self, commit: u64, rows: MessageRows) -> Vec<SinkFile> {
+        let mut sink = self.open(commit - 1).await;
+        sink.write(Arc::new(rows)).await.unwrap();
+        let prepared = sink.prepare(commit).await.unwrap();
+        sink.publish(commit, &prepared.files).await.unwrap();
+        prepared.files
+    }
+
+    /// Every file under the archive, relative to it, sorted; without the names of a run.
+    pub(crate) fn tree(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        let mut directories = vec![self.root.clone()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else {
+                    paths.push(path.strip_prefix(&self.root).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
+        paths.sort();
+        paths
+    }
+
+    /// Metadata of every `.parquet` file by its path, as PyArrow sees it.
+    pub(crate) fn files(&self) -> Value {
+        read(&self.root, "files")
+    }
+
+    /// Types and rows, as DuckDB and PyArrow see them.
+    pub(crate) fn rows(&self) -> Value {
+        read(&self.root, "rows")
+    }
+}
+
+fn read(root: &Path, what: &str) -> Value {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/read_parquet.py");
+    let output = Command::new("python3").arg(script).arg(what).arg(root).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Appends a message with the least that a message has, and a text.
+pub(crate) fn push_message(rows: &mut MessageRows, id: i64, create_time: i64, text: &str) {
+    let mut row = Row::new(id, create_time, 1, 1_700_000_000_000);
+    row.text = texts(
+        rows,
+        &[(TextColumn::ConversationKey, "1|a|b"), (TextColumn::ConversationId, "b|1|a"), (TextColumn::Text, text)],
+    );
+    rows.push(row);
+}
+
+/// Text columns of a row, all others null.
+pub(crate) fn texts(rows: &mut MessageRows, values: &[(TextColumn, &str)]) -> [Span; 18] {
+    let mut spans = [Span::NULL; 18];
+    for (column, text) in values {
+        spans[*column as usize] = rows.intern(text);
+    }
+    spans
+}
