@@ -1,1 +1,162 @@
+//! The ledger: what it promises, at its public API and on real files.
 
+mod commits;
+mod crash;
+mod failures;
+mod history;
+mod opening;
+mod planning;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::{ConnectOptions as _, Connection as _};
+use tempfile::TempDir;
+use uuid::Uuid;
+use yunxin_archiver::failure::{Class, Reason};
+use yunxin_archiver::ledger::{
+    AppLock, Commit, FailedRef, FailureFilter, FailureState, FileRow, FinishedBatch, Identity, JobLock, Ledger,
+    LedgerError, Planned, RetryFilter,
+};
+use yunxin_archiver::plan::{Ask, Batch, BatchRef};
+use yunxin_archiver::reference::{ConversationId, Invalid};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// A ledger in a directory of its own, with a run begun.
+struct Fixture {
+    dir: TempDir,
+    ledger: Ledger,
+    run: Uuid,
+    now: Timestamp,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+        let now = "2026-11-22T03:00:00Z".parse().unwrap();
+        let run = Uuid::now_v7();
+        ledger.begin_run(run, "run", now).await.unwrap();
+        Self { dir, ledger, run, now }
+    }
+
+    fn path(&self) -> PathBuf {
+        path(&self.dir)
+    }
+
+    /// The same ledger as the next process finds it.
+    async fn reopened(self) -> Self {
+        let Self { dir, ledger, run, now } = self;
+        drop(ledger);
+        let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+        Self { dir, ledger, run, now }
+    }
+
+    /// Plans one batch of new IDs; returns its number.
+    async fn plan(&self, batch: Batch) -> i64 {
+        let mut ids: Vec<i64> = batch.refs.iter().map(|reference| reference.message_server_id).collect();
+        ids.sort_unstable();
+        let planned = Planned { batches: &[batch], new_ids: &ids, ..Planned::default() };
+        self.ledger.plan(self.run, self.now, &planned).await.unwrap().first_seq
+    }
+
+    fn commit(&self, seq: u64, finished: Vec<FinishedBatch>) -> Commit {
+        let rows = finished.iter().map(|batch| batch.archived.len() as u64).sum();
+        Commit { seq, run_id: self.run, now: self.now, finished, files: Vec::new(), rows, bytes: rows * 100 }
+    }
+
+    /// Plans a batch of one failed reference, and records its failure.
+    async fn fail(&self, conversation: &str, id: i64, reason: Reason) -> u64 {
+        let seq = self.plan(batch(conversation, &[id])).await;
+        let failed = FinishedBatch { failures: vec![failed(conversation, id, reason)], ..finished(seq) };
+        self.ledger.record(&self.commit(0, vec![failed])).await.unwrap().new_failures.values().sum()
+    }
+}
+
+fn path(dir: &TempDir) -> PathBuf {
+    dir.path().join("state/nightly.sqlite")
+}
+
+fn identity() -> Identity {
+    Identity {
+        job: "nightly".to_owned(),
+        app_key: "key".to_owned(),
+        sink: "/archive".to_owned(),
+        partitioning: "date".to_owned(),
+    }
+}
+
+fn batch(conversation: &str, ids: &[i64]) -> Batch {
+    let conversation = ConversationId::parse(conversation).unwrap();
+    Batch {
+        key: conversation.key(),
+        asked: conversation.owner.clone(),
+        ask: Ask::First,
+        owners: vec![conversation.owner],
+        refs: ids.iter().map(|id| BatchRef { message_server_id: *id, create_time: 1_000 + id, owner: 0 }).collect(),
+    }
+}
+
+fn finished(seq: i64) -> FinishedBatch {
+    FinishedBatch { seq, archived: Vec::new(), failures: Vec::new(), split: Vec::new(), second: Vec::new() }
+}
+
+fn archived(seq: i64, ids: &[i64]) -> FinishedBatch {
+    FinishedBatch { archived: ids.to_vec(), ..finished(seq) }
+}
+
+fn failed(conversation: &str, id: i64, reason: Reason) -> FailedRef {
+    FailedRef {
+        message_server_id: id,
+        create_time: 1_000 + id,
+        conversation_id: conversation.to_owned(),
+        reason,
+        attempts: 1,
+    }
+}
+
+fn reason(class: Class, code: Option<i64>, retryable: bool) -> Reason {
+    Reason { class, code, message: format!("{class}"), retryable }
+}
+
+fn file(path: &str, ids: &[i64]) -> FileRow {
+    FileRow {
+        path: path.to_owned(),
+        temporary: format!("_tmp/{path}.inprogress"),
+        rows: ids.len() as u64,
+        bytes: 1_000,
+        sha256: "ab".repeat(32),
+        ids: ids.to_vec(),
+    }
+}
+
+fn without_ids(file: FileRow) -> FileRow {
+    FileRow { ids: Vec::new(), ..file }
+}
+
+fn ids_of(batch: &Batch) -> Vec<i64> {
+    batch.refs.iter().map(|reference| reference.message_server_id).collect()
+}
+
+async fn pending_ids(ledger: &Ledger) -> Vec<i64> {
+    let mut ids: Vec<i64> =
+        ledger.pending(0, 1_000).await.unwrap().iter().flat_map(|pending| ids_of(&pending.batch)).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn names(dir: &Path) -> BTreeSet<String> {
+    std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// Runs a statement behind the ledger's back.
+async fn tamper(path: &Path, sql: &'static str) {
+    let mut conn = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    sqlx::query(sql).execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+}

@@ -1,0 +1,307 @@
+//! Planning batches, and handing out those to be sent.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
+use uuid::Uuid;
+
+use super::error::Fault;
+use super::statement::{runs, values};
+use super::{Ledger, LedgerError, blob, count, failures, known, millis};
+use crate::failure::Class;
+use crate::plan::{Ask, Batch};
+use crate::reference::{ConversationKey, Invalid};
+
+/// Batches are numbered upwards from here.
+pub(super) const FIRST_SEQ: i64 = 1 << 32;
+/// Halves of split batches are numbered downwards from here, so that they come before all others.
+pub(super) const FIRST_URGENT: i64 = FIRST_SEQ - 1;
+
+/// What became of a stretch of the source.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Planned<'a> {
+    /// The batches to be sent, in this order.
+    pub batches: &'a [Batch],
+    /// The IDs in `batches` that were not known, sorted.
+    pub new_ids: &'a [i64],
+    /// The IDs in `batches` that are open failures, to be asked for once more.
+    pub retried: &'a [i64],
+    /// The IDs in `batches` whose open failure was of another conversation or time.
+    pub corrected: &'a [i64],
+    /// Rows that are no reference.
+    pub invalid: &'a [Invalid],
+}
+
+/// What planning changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanReceipt {
+    /// The number of the first batch; the others follow it.
+    pub first_seq: i64,
+    /// Invalid rows that were not known before.
+    pub new_invalid: u64,
+}
+
+/// A batch to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingBatch {
+    /// Its number, positive. Never used twice.
+    pub seq: i64,
+    /// The batch. Its references are in the order of their IDs.
+    pub batch: Batch,
+}
+
+/// How far a source was read, as it was handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCheckpoint {
+    /// The checkpoint's own text.
+    pub text: String,
+    /// Which source it is of.
+    pub source: String,
+}
+
+/// What a ledger holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Batches to be sent.
+    pub pending_batches: u64,
+    /// References in them.
+    pub pending_refs: u64,
+    /// References to be asked for under another owner, and not yet in a batch.
+    pub carried_refs: u64,
+    /// Open failures by class. Failures whose reference is pending again are not among them.
+    pub open_failures: BTreeMap<Class, u64>,
+    /// Failures whose reference is pending again.
+    pub retrying: u64,
+    /// Known IDs. An ID that was asked for again may count twice until blocks are merged.
+    pub known_ids: u64,
+}
+
+/// References by their state, at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// In batches to be sent.
+    pub pending_refs: u64,
+    /// To be asked for under another owner, and not yet in a batch.
+    pub carried_refs: u64,
+    /// Failed, `invalid` excepted.
+    pub open_failures: u64,
+    /// Failed, and pending or carried again; counted in those as well.
+    pub retrying: u64,
+    /// Rows that are no reference.
+    pub invalid: u64,
+}
+
+impl Sums {
+    /// References that still have to be asked for.
+    pub fn pending(&self) -> u64 {
+        self.pending_refs + self.carried_refs
+    }
+}
+
+impl Ledger {
+    /// Stores what was planned in one transaction: batches become pending, new IDs known, retried failures leave the
+    /// open ones, corrected ones are closed, and invalid rows are recorded.
+    pub async fn plan(&self, run_id: Uuid, now: Timestamp, planned: &Planned<'_>) -> Result<PlanReceipt, LedgerError> {
+        let stored = async {
+            let mut writer = self.writer().await?;
+            let mut tx = writer.begin().await?;
+            let first_seq = append(&mut tx, planned.batches).await?;
+            let blocks = known::insert(&mut tx, planned.new_ids).await?;
+            failures::retrying(&mut tx, planned.retried).await?;
+            failures::close(&mut tx, planned.corrected, millis(now), "corrected").await?;
+            let new_invalid = failures::invalid(&mut tx, run_id, millis(now), planned.invalid).await?;
+            sqlx::query("update runs set planned = planned + ?, retried = retried + ? where run_id = ?")
+                .bind(planned.new_ids.len() as i64 + planned.corrected.len() as i64)
+                .bind(planned.retried.len() as i64)
+                .bind(run_id.to_string())
+                .execute(&mut *tx)
+                .await?;
+            // Held over the commit: whoever loads the directory meanwhile would count the blocks twice.
+            let mut directory = self.directory.write().await;
+            tx.commit().await?;
+            if let Some(suspects) = &mut writer.suspects {
+                suspects.extend(planned.invalid.iter().filter_map(|row| row.message_server_id));
+            }
+            if let Some(directory) = directory.as_mut() {
+                directory.add(&blocks);
+            }
+            known::compact(&mut writer, &mut directory, known::BY_THE_WAY).await?;
+            Ok::<_, Fault>(PlanReceipt { first_seq, new_invalid })
+        };
+        stored.await.map_err(self.explain("storing planned batches"))
+    }
+
+    /// Batches to be sent, in order, from the first after `after_seq` (0: from the start).
+    ///
+    /// Halves of split batches are numbered below all that was handed out before, so a run that goes on from the last
+    /// number does not meet those it split itself: [`record`](Self::record) hands them back for that.
+    pub async fn pending(&self, after_seq: i64, limit: u32) -> Result<Vec<PendingBatch>, LedgerError> {
+        let read = async {
+            let rows = sqlx::query("select seq, ask, key, asked, body from pending where seq > ? order by seq limit ?")
+                .bind(after_seq)
+                .bind(limit)
+                .fetch_all(&mut self.reader().await?.conn)
+                .await?;
+            rows.iter()
+                .map(|row| Ok(PendingBatch { seq: row.try_get(0)?, batch: stored_batch(row)? }))
+                .collect::<Result<Vec<_>, Fault>>()
+        };
+        read.await.map_err(self.explain("reading pending batches"))
+    }
+
+    /// How far the source was read.
+    pub async fn checkpoint(&self) -> Result<Option<StoredCheckpoint>, LedgerError> {
+        let read = async {
+            let row = sqlx::query("select checkpoint, checkpoint_source from ledger where checkpoint is not null")
+                .fetch_optional(&mut self.reader().await?.conn)
+                .await?;
+            row.map(|row| Ok(StoredCheckpoint { text: row.try_get(0)?, source: row.try_get(1)? })).transpose()
+        };
+        read.await.map_err(self.explain("reading the checkpoint"))
+    }
+
+    /// Remembers how far the source was read, once everything read is planned.
+    pub async fn set_checkpoint(&self, text: &str, source: &str) -> Result<(), LedgerError> {
+        let stored = async {
+            sqlx::query("update ledger set checkpoint = ?, checkpoint_source = ?")
+                .bind(text)
+                .bind(source)
+                .execute(&mut self.writer().await?.conn)
+                .await?;
+            Ok(())
+        };
+        stored.await.map_err(self.explain("storing the checkpoint"))
+    }
+
+    /// What the ledger holds.
+    pub async fn totals(&self) -> Result<Totals, LedgerError> {
+        let read = async {
+            let mut reader = self.reader().await?;
+            let row = sqlx::query(
+                "select (select count(*) from pending), (select coalesce(sum(refs), 0) from pending),
+                        (select coalesce(sum(refs), 0) from carried), (select coalesce(sum(n), 0) from known),
+                        (select count(*) from failures where state = 1)",
+            )
+            .fetch_one(&mut reader.conn)
+            .await?;
+            let mut totals = Totals {
+                pending_batches: count(row.try_get(0)?),
+                pending_refs: count(row.try_get(1)?),
+                carried_refs: count(row.try_get(2)?),
+                known_ids: count(row.try_get(3)?),
+                retrying: count(row.try_get(4)?),
+                open_failures: BTreeMap::new(),
+            };
+            let rows = sqlx::query("select class, count(*) from failures where state = 0 group by class")
+                .fetch_all(&mut reader.conn)
+                .await?;
+            for row in rows {
+                totals.open_failures.insert(failures::class(row.try_get(0)?)?, count(row.try_get(1)?));
+            }
+            Ok::<_, Fault>(totals)
+        };
+        read.await.map_err(self.explain("counting"))
+    }
+
+    /// References by their state, at one moment: what a run's sums are checked against.
+    pub async fn sums(&self) -> Result<Sums, LedgerError> {
+        let read = async {
+            let row = sqlx::query(
+                "select (select coalesce(sum(refs), 0) from pending), (select coalesce(sum(refs), 0) from carried),
+                        (select count(*) from failures where state = 0 and class <> 'invalid'),
+                        (select count(*) from failures where state = 1),
+                        (select count(*) from failures where state = 0 and class = 'invalid')",
+            )
+            .fetch_one(&mut self.reader().await?.conn)
+            .await?;
+            Ok::<_, Fault>(Sums {
+                pending_refs: count(row.try_get(0)?),
+                carried_refs: count(row.try_get(1)?),
+                open_failures: count(row.try_get(2)?),
+                retrying: count(row.try_get(3)?),
+                invalid: count(row.try_get(4)?),
+            })
+        };
+        read.await.map_err(self.explain("counting"))
+    }
+}
+
+/// A batch from a row that has `ask`, `key`, `asked`, `body` from its second column on.
+pub(super) fn stored_batch(row: &SqliteRow) -> Result<Batch, Fault> {
+    let seq: i64 = row.try_get(0)?;
+    let (owners, refs) = blob::decode(row.try_get(4)?).map_err(Fault::damaged(format_args!("batch {seq}")))?;
+    Ok(Batch {
+        ask: match row.try_get::<i64, _>(1)? {
+            1 => Ask::First,
+            2 => Ask::Second,
+            other => return Err(Fault::Damaged(format!("batch {seq}: it is in its ask {other}, of two"))),
+        },
+        key: ConversationKey::from_stored(row.try_get(2)?),
+        asked: row.try_get(3)?,
+        owners,
+        refs,
+    })
+}
+
+pub(super) fn ask_number(ask: Ask) -> i64 {
+    match ask {
+        Ask::First => 1,
+        Ask::Second => 2,
+    }
+}
+
+/// Stores batches after all others; returns the number of the first.
+pub(super) async fn append(conn: &mut SqliteConnection, batches: &[Batch]) -> Result<i64, Fault> {
+    let n = batches.len() as i64;
+    let first: i64 = sqlx::query_scalar("update ledger set next_seq = next_seq + ?1 returning next_seq - ?1")
+        .bind(n)
+        .fetch_one(&mut *conn)
+        .await?;
+    insert(conn, first, batches).await?;
+    Ok(first)
+}
+
+/// Stores batches before all others; returns the number of the first.
+pub(super) async fn prepend(conn: &mut SqliteConnection, batches: &[Batch]) -> Result<i64, Fault> {
+    let n = batches.len() as i64;
+    let first: i64 = sqlx::query_scalar("update ledger set next_urgent = next_urgent - ?1 returning next_urgent + 1")
+        .bind(n)
+        .fetch_one(&mut *conn)
+        .await?;
+    insert(conn, first, batches).await?;
+    Ok(first)
+}
+
+async fn insert(conn: &mut SqliteConnection, first: i64, batches: &[Batch]) -> Result<(), Fault> {
+    let mut seq = first;
+    for some in runs(batches) {
+        let sql = values("insert into pending (seq, ask, key, asked, refs, body) values", 6, some.len(), "");
+        let mut query = sqlx::query(sql);
+        for batch in some {
+            query = query
+                .bind(seq)
+                .bind(ask_number(batch.ask))
+                .bind(batch.key.as_str())
+                .bind(batch.asked.as_str())
+                .bind(batch.refs.len() as i64)
+                .bind(body(batch)?);
+            seq += 1;
+        }
+        query.execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// A batch's references as they are stored.
+pub(super) fn body(batch: &Batch) -> Result<Vec<u8>, Fault> {
+    let owners = batch.owners.len();
+    if batch.refs.is_empty() || batch.refs.iter().any(|reference| usize::from(reference.owner) >= owners) {
+        return Err(Fault::Inconsistent(format!(
+            "a batch of {} is empty, or one of its references names none of its {owners} owners",
+            batch.key
+        )));
+    }
+    Ok(blob::encode(&batch.owners, &batch.refs))
+}

@@ -1,0 +1,191 @@
+//! Commits: announced, made, published, or lost and done again.
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::error::Fault;
+use super::files::FileRow;
+use super::{Ledger, LedgerError, count, payload};
+use crate::failure::Reason;
+use crate::plan::Batch;
+
+/// How long the batches of a database's commits are kept: as long as a failover may lose one.
+const KEPT_MILLIS: i64 = 24 * 3_600_000;
+
+/// What one commit, or one step without a commit of the sink, finishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its number, one more than the last; 0 for a step in which nothing is archived: a split, or only failures.
+    pub seq: u64,
+    /// The run that makes it.
+    pub run_id: Uuid,
+    /// When.
+    pub now: Timestamp,
+    /// The batches that it finishes.
+    pub finished: Vec<FinishedBatch>,
+    /// The files that it made.
+    pub files: Vec<FileRow>,
+    /// Messages.
+    pub rows: u64,
+    /// Bytes written for them.
+    pub bytes: u64,
+}
+
+/// A batch, and what became of each of its references.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedBatch {
+    /// The batch.
+    pub seq: i64,
+    /// IDs of the messages that the commit holds.
+    pub archived: Vec<i64>,
+    /// References that failed for good, or for now.
+    pub failures: Vec<FailedRef>,
+    /// References to be sent again at once, in smaller batches.
+    pub split: Vec<Batch>,
+    /// References to be asked for once more under another owner: [`Batch::asked`] says under which.
+    pub second: Vec<Batch>,
+}
+
+/// A reference that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedRef {
+    /// The message's ID.
+    pub message_server_id: i64,
+    /// When it was created, milliseconds since the epoch.
+    pub create_time: i64,
+    /// The conversation as the reference spelt it, `owner|type|other`.
+    pub conversation_id: String,
+    /// Why.
+    pub reason: Reason,
+    /// How often it was tried in this run; added to what earlier runs tried.
+    pub attempts: u32,
+}
+
+impl Ledger {
+    /// Stores durably what a commit will finish, before the sink makes it: for sinks whose own commit is final.
+    pub async fn announce(&self, commit: &Commit) -> Result<(), LedgerError> {
+        let stored = async {
+            let mut writer = self.writer().await?;
+            let mut tx = writer.begin().await?;
+            let last: i64 = sqlx::query_scalar("select last_commit from ledger").fetch_one(&mut *tx).await?;
+            if commit.seq != count(last) + 1 {
+                return Err(Fault::Inconsistent(format!("commit {} is announced after commit {last}", commit.seq)));
+            }
+            sqlx::query("insert or replace into announced (one, seq, body) values (1, ?, ?)")
+                .bind(commit.seq as i64)
+                .bind(payload::encode(commit))
+                .execute(&mut *tx)
+                .await?;
+            Ok(tx.commit().await?)
+        };
+        stored.await.map_err(self.explain("announcing a commit"))
+    }
+
+    /// The commit that the sink may have made and the ledger has not recorded. Record it if the sink holds it;
+    /// discard it if not.
+    pub async fn announced(&self) -> Result<Option<Commit>, LedgerError> {
+        let read = async {
+            let body: Option<Vec<u8>> =
+                sqlx::query_scalar("select body from announced").fetch_optional(&mut self.reader().await?.conn).await?;
+            body.map(|body| payload::decode(&body).map_err(Fault::damaged("the announced commit"))).transpose()
+        };
+        read.await.map_err(self.explain("reading the announced commit"))
+    }
+
+    /// Forgets the announced commit: the sink did not make it, and its batches are still pending.
+    pub async fn discard_announced(&self) -> Result<(), LedgerError> {
+        let discarded = async {
+            sqlx::query("delete from announced").execute(&mut self.writer().await?.conn).await?;
+            Ok(())
+        };
+        discarded.await.map_err(self.explain("discarding the announced commit"))
+    }
+
+    /// The last commit that was recorded; 0 when there was none.
+    pub async fn last_commit(&self) -> Result<u64, LedgerError> {
+        let read = async {
+            let last =
+                sqlx::query_scalar("select last_commit from ledger").fetch_one(&mut self.reader().await?.conn).await?;
+            Ok::<_, Fault>(count(last))
+        };
+        read.await.map_err(self.explain("reading the last commit"))
+    }
+
+    /// Remembers that all commits up to `seq` are visible, and forgets what would have been needed to do them again:
+    /// of commits that were announced a day later, as a database may lose them until then.
+    pub async fn published(&self, seq: u64) -> Result<(), LedgerError> {
+        let stored = async {
+            let mut writer = self.writer().await?;
+            let mut tx = writer.begin().await?;
+            sqlx::query("update files set published = 1, ids = null where published = 0 and commit_seq <= ?")
+                .bind(seq as i64)
+                .execute(&mut *tx)
+                .await?;
+            let spent = "select seq from commits where kept = 1 and seq <= ?1
+                         and (announced = 0 or at < (select max(at) from commits where seq <= ?1) - ?2)";
+            for sql in [
+                format!("delete from done where commit_seq in ({spent})"),
+                format!("update commits set kept = 0 where seq in ({spent})"),
+            ] {
+                sqlx::query(sqlx::AssertSqlSafe(sql)).bind(seq as i64).bind(KEPT_MILLIS).execute(&mut *tx).await?;
+            }
+            Ok(tx.commit().await?)
+        };
+        stored.await.map_err(self.explain("recording that a commit is visible"))
+    }
+
+    /// Sends back what the commits after `commit` archived, because the archive lost them, and counts on from there.
+    /// Returns how many references are pending again. Refused when it is no longer kept what they archived.
+    pub async fn reopen_after(&self, commit: u64) -> Result<u64, LedgerError> {
+        let after = commit as i64;
+        let reopened = async {
+            let mut writer = self.writer().await?;
+            let mut tx = writer.begin().await?;
+            let last: i64 = sqlx::query_scalar("select last_commit from ledger").fetch_one(&mut *tx).await?;
+            if after >= last {
+                return Ok(0);
+            }
+            let kept: i64 = sqlx::query_scalar("select count(*) from commits where kept = 1 and seq > ?")
+                .bind(after)
+                .fetch_one(&mut *tx)
+                .await?;
+            if kept < last - after {
+                return Err(Fault::Refused(format!(
+                    "the archive holds commit {after} and the ledger recorded commit {last}: the archive lost more than \
+                     the ledger keeps. Restore the archive, or let `adopt` rebuild the ledger from it"
+                )));
+            }
+            let row = sqlx::query("select count(*), coalesce(sum(refs), 0) from done where commit_seq > ?")
+                .bind(after)
+                .fetch_one(&mut *tx)
+                .await?;
+            let (batches, refs): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            let first: i64 = sqlx::query_scalar("update ledger set next_seq = next_seq + ?1 returning next_seq - ?1")
+                .bind(batches)
+                .fetch_one(&mut *tx)
+                .await?;
+            sqlx::query(
+                "insert into pending (seq, ask, key, asked, refs, body)
+                 select ?2 - 1 + row_number() over (order by seq), ask, key, asked, refs, body
+                 from done where commit_seq > ?1",
+            )
+            .bind(after)
+            .bind(first)
+            .execute(&mut *tx)
+            .await?;
+            for sql in [
+                "delete from done where commit_seq > ?",
+                "delete from files where commit_seq > ?",
+                "delete from announced where seq > ?",
+                "delete from commits where seq > ?",
+                "update ledger set last_commit = ?",
+            ] {
+                sqlx::query(sql).bind(after).execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+            Ok(count(refs))
+        };
+        reopened.await.map_err(self.explain("sending lost commits back"))
+    }
+}

@@ -1,0 +1,108 @@
+//! Locks of jobs and apps: held by the kernel for a process, so that they end with it, however it ends.
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{Timestamp, Unit};
+use tokio::time::{Instant, sleep};
+
+use super::LedgerError;
+use super::error::from_io;
+use super::open::create_dir;
+
+/// How often a held lock is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long even an impatient caller tries: somebody who only looks holds a lock for an instant.
+const INSTANT: Duration = Duration::from_millis(100);
+
+/// A job is run by one process at a time.
+#[derive(Debug)]
+pub struct JobLock {
+    _held: File,
+}
+
+/// An app's quota is used by one process at a time, whatever jobs it runs.
+#[derive(Debug)]
+pub struct AppLock {
+    _held: File,
+}
+
+impl JobLock {
+    /// Takes the job's lock, waiting for it as long as `wait`. [`LedgerError::Busy`] says who holds it.
+    pub async fn acquire(state: &Path, job: &str, wait: Duration) -> Result<Self, LedgerError> {
+        acquire(&path(state, job, "job"), wait, &format!("job {job} is running")).await.map(|held| Self { _held: held })
+    }
+
+    /// Who runs the job, as `process 123 since …`; `None` when nobody does.
+    pub fn holder(state: &Path, job: &str) -> Option<String> {
+        let file = File::open(path(state, job, "job")).ok()?;
+        // A shared lock is refused while somebody holds the job's own, and gone as soon as the file is closed.
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(read_holder(&file)),
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
+}
+
+impl AppLock {
+    /// Takes the app's lock, waiting for it as long as `wait`. [`LedgerError::Busy`] says who holds it.
+    ///
+    /// A process takes it once for all its jobs of the app.
+    pub async fn acquire(state: &Path, app: &str, wait: Duration) -> Result<Self, LedgerError> {
+        let busy = format!("the quota of app {app} is in use");
+        acquire(&path(state, app, "app"), wait, &busy).await.map(|held| Self { _held: held })
+    }
+}
+
+fn path(state: &Path, name: &str, kind: &str) -> PathBuf {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+    state.join(format!("{}.{kind}.lock", name.chars().map(plain).collect::<String>()))
+}
+
+async fn acquire(path: &Path, wait: Duration, busy: &str) -> Result<File, LedgerError> {
+    let failed = |error| from_io(path, "locking", error);
+    let mut file = open(path).map_err(failed)?;
+    let deadline = Instant::now() + wait.max(INSTANT);
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            Err(TryLockError::WouldBlock) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(LedgerError::Busy(format!("{busy}: {}", read_holder(&file))));
+                }
+                sleep(PAUSE.min(left)).await;
+            }
+        }
+    }
+    let since = Timestamp::now().round(Unit::Second).unwrap_or_default();
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| writeln!(file, "process {} since {since}", std::process::id()));
+    written.map_err(failed)?;
+    Ok(file)
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    if let Some(dir) = path.parent() {
+        create_dir(dir)?;
+    }
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o777 != 0o600 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+fn read_holder(mut file: &File) -> String {
+    let mut text = String::new();
+    match file.rewind().and_then(|()| file.read_to_string(&mut text)) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "another process".to_owned(),
+    }
+}

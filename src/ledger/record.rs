@@ -1,0 +1,232 @@
+//! Recording a commit: one transaction, in which every reference of every finished batch must be accounted for.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::{Row as _, SqliteConnection};
+
+use super::batches::{PendingBatch, body, prepend, stored_batch};
+use super::commits::{Commit, FinishedBatch};
+use super::error::Fault;
+use super::statement::json;
+use super::suspects::Suspects;
+use super::{Ledger, LedgerError, Writer, carried, count, failures, files, millis};
+use crate::failure::Class;
+use crate::plan::Batch;
+
+/// Batches finished by one statement.
+const AT_ONCE: usize = 256;
+
+/// What recording a commit changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// References that failed and were not failed before, or by another class, by class and code.
+    pub new_failures: BTreeMap<(Class, Option<i64>), u64>,
+    /// Failures that were closed because their message is archived now.
+    pub closed_failures: u64,
+    /// The halves of split batches, pending now: to be sent first.
+    pub split: Vec<PendingBatch>,
+}
+
+/// A pending batch, as far as finishing it needs to know.
+struct Stored {
+    refs: usize,
+    key: String,
+}
+
+impl Ledger {
+    /// Records what a commit finished, in one transaction: batches are done, failures stored, failures of archived IDs
+    /// closed, halves pending, second asks carried, files recorded as unpublished, and the announced commit forgotten.
+    ///
+    /// Every reference of a finished batch must be archived, failed, split or asked again; else nothing is recorded.
+    pub async fn record(&self, commit: &Commit) -> Result<Recorded, LedgerError> {
+        let recorded = async {
+            let mut writer = self.writer().await?;
+            let Writer { conn, suspects } = &mut *writer;
+            let suspects = match suspects {
+                Some(suspects) => suspects,
+                None => suspects.insert(Suspects::load(conn).await?),
+            };
+            let mut tx = super::begin(conn).await?;
+            let recorded = record(&mut tx, suspects, commit).await?;
+            tx.commit().await?;
+            Ok(recorded)
+        };
+        recorded.await.map_err(self.explain("recording a commit"))
+    }
+}
+
+async fn record(conn: &mut SqliteConnection, suspects: &mut Suspects, commit: &Commit) -> Result<Recorded, Fault> {
+    let now = millis(commit.now);
+    number(conn, commit, now).await?;
+    let mut recorded = Recorded::default();
+    let mut failed = 0;
+    for some in commit.finished.chunks(AT_ONCE) {
+        let stored = finish(conn, commit.seq, some).await?;
+        let failures: Vec<_> = some
+            .iter()
+            .flat_map(|batch| {
+                let key = stored.get(&batch.seq).map_or("", |stored| stored.key.as_str());
+                batch.failures.iter().map(move |failure| (failure, key))
+            })
+            .collect();
+        failed += failures.len() as i64;
+        for (kind, n) in failures::store(conn, commit.run_id, now, &failures).await? {
+            *recorded.new_failures.entry(kind).or_default() += n;
+        }
+        suspects.extend(failures.iter().map(|(failure, _)| failure.message_server_id));
+        let second: Vec<&Batch> = some.iter().flat_map(|batch| &batch.second).collect();
+        carried::insert(conn, &second).await?;
+    }
+    // After the failures: an ID that one batch archived and another did not get is archived.
+    let archived = || commit.finished.iter().flat_map(|batch| &batch.archived);
+    let suspicious: Vec<i64> = archived().copied().filter(|id| suspects.holds(*id)).collect();
+    recorded.closed_failures = failures::close(conn, &suspicious, now, "archived").await?;
+
+    let split: Vec<Batch> = commit.finished.iter().flat_map(|batch| &batch.split).cloned().collect();
+    if !split.is_empty() {
+        let first = prepend(conn, &split).await?;
+        recorded.split = (first..).zip(split).map(|(seq, batch)| PendingBatch { seq, batch }).collect();
+    }
+    files::insert(conn, commit).await?;
+    sqlx::query(
+        "update runs set archived = archived + ?, failed = failed + ?, rows = rows + ?, bytes = bytes + ?,
+                         commits = commits + ? where run_id = ?",
+    )
+    .bind(archived().count() as i64)
+    .bind(failed)
+    .bind(commit.rows as i64)
+    .bind(commit.bytes as i64)
+    .bind(commit.seq != 0)
+    .bind(commit.run_id.to_string())
+    .execute(conn)
+    .await?;
+    Ok(recorded)
+}
+
+/// Gives the commit its place after the last one.
+async fn number(conn: &mut SqliteConnection, commit: &Commit, now: i64) -> Result<(), Fault> {
+    let archives = commit.finished.iter().any(|batch| !batch.archived.is_empty());
+    if commit.seq == 0 {
+        if archives || commit.rows > 0 || !commit.files.is_empty() {
+            return Err(Fault::Inconsistent("messages were archived without a commit".to_owned()));
+        }
+        return Ok(());
+    }
+    let seq = commit.seq as i64;
+    let last: i64 = sqlx::query_scalar("select last_commit from ledger").fetch_one(&mut *conn).await?;
+    if commit.seq != count(last) + 1 {
+        return Err(Fault::Inconsistent(format!("commit {seq} is recorded after commit {last}")));
+    }
+    sqlx::query("update ledger set last_commit = ?").bind(seq).execute(&mut *conn).await?;
+    let announced =
+        sqlx::query("delete from announced where seq = ?").bind(seq).execute(&mut *conn).await?.rows_affected() > 0;
+    sqlx::query("insert into commits (seq, run_id, at, rows, bytes, announced) values (?, ?, ?, ?, ?, ?)")
+        .bind(seq)
+        .bind(commit.run_id.to_string())
+        .bind(now)
+        .bind(commit.rows as i64)
+        .bind(commit.bytes as i64)
+        .bind(announced)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Takes batches out of the pending ones, and keeps what was archived of them.
+async fn finish(
+    conn: &mut SqliteConnection,
+    commit: u64,
+    finished: &[FinishedBatch],
+) -> Result<HashMap<i64, Stored>, Fault> {
+    let all: Vec<i64> = finished.iter().map(|batch| batch.seq).collect();
+    let rows = sqlx::query("select seq, refs, key from pending where seq in (select value from json_each(?))")
+        .bind(json(&all))
+        .fetch_all(&mut *conn)
+        .await?;
+    let mut stored = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let refs = count(row.try_get(1)?) as usize;
+        stored.insert(row.try_get(0)?, Stored { refs, key: row.try_get(2)? });
+    }
+    let (mut whole, mut parts) = (Vec::new(), HashMap::new());
+    for batch in finished {
+        let Some(refs) = stored.get(&batch.seq).map(|stored| stored.refs) else {
+            return Err(Fault::Inconsistent(format!("batch {} is finished and was not pending", batch.seq)));
+        };
+        let follow_ups = batch.split.iter().chain(&batch.second);
+        let accounted =
+            batch.archived.len() + batch.failures.len() + follow_ups.map(|batch| batch.refs.len()).sum::<usize>();
+        if accounted != refs {
+            return Err(Fault::Inconsistent(format!(
+                "batch {} has {refs} references, and {accounted} are accounted for",
+                batch.seq
+            )));
+        }
+        if batch.archived.len() == refs {
+            whole.push(batch.seq);
+        } else if !batch.archived.is_empty() {
+            parts.insert(batch.seq, batch);
+        }
+    }
+    if stored.len() < finished.len() {
+        return Err(Fault::Inconsistent("a batch is finished twice".to_owned()));
+    }
+    sqlx::query(
+        "insert into done (seq, commit_seq, ask, key, asked, refs, body)
+         select seq, ?, ask, key, asked, refs, body from pending where seq in (select value from json_each(?))",
+    )
+    .bind(commit as i64)
+    .bind(json(&whole))
+    .execute(&mut *conn)
+    .await?;
+    if !parts.is_empty() {
+        keep_parts(conn, commit, &parts).await?;
+    }
+    sqlx::query("delete from pending where seq in (select value from json_each(?))")
+        .bind(json(&all))
+        .execute(conn)
+        .await?;
+    Ok(stored)
+}
+
+/// Keeps those references of partly archived batches that were archived.
+async fn keep_parts(
+    conn: &mut SqliteConnection,
+    commit: u64,
+    parts: &HashMap<i64, &FinishedBatch>,
+) -> Result<(), Fault> {
+    let rows =
+        sqlx::query("select seq, ask, key, asked, body from pending where seq in (select value from json_each(?))")
+            .bind(json(parts.keys()))
+            .fetch_all(&mut *conn)
+            .await?;
+    for row in rows {
+        let seq: i64 = row.try_get(0)?;
+        let mut batch = stored_batch(&row)?;
+        let mut archived = parts.get(&seq).map(|finished| finished.archived.clone()).unwrap_or_default();
+        archived.sort_unstable();
+        batch.refs.retain(|reference| archived.binary_search(&reference.message_server_id).is_ok());
+        if batch.refs.len() != archived.len() {
+            return Err(Fault::Inconsistent(format!("batch {seq} archived messages that it did not ask for")));
+        }
+        keep(conn, seq, commit as i64, &batch).await?;
+    }
+    Ok(())
+}
+
+/// Remembers that a commit archived these references.
+pub(super) async fn keep(conn: &mut SqliteConnection, seq: i64, commit: i64, batch: &Batch) -> Result<(), Fault> {
+    sqlx::query(
+        "insert or replace into done (seq, commit_seq, ask, key, asked, refs, body) values (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(seq)
+    .bind(commit)
+    .bind(super::batches::ask_number(batch.ask))
+    .bind(batch.key.as_str())
+    .bind(batch.asked.as_str())
+    .bind(batch.refs.len() as i64)
+    .bind(body(batch)?)
+    .execute(conn)
+    .await?;
+    Ok(())
+}

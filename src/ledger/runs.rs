@@ -1,0 +1,161 @@
+//! Runs of the job: begun, finished, or dead; and how long history stays.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::error::Fault;
+use super::{Ledger, LedgerError, count, millis, run_id, timestamp};
+
+/// What an unfinished run is called once a later one began.
+const DIED: &str = "died";
+
+/// What a run's transactions recorded, also when it died.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunCounts {
+    /// References planned that were not known, or corrected.
+    pub planned: u64,
+    /// Failed references planned again.
+    pub retried: u64,
+    /// Messages archived, by the references that asked for them.
+    pub archived: u64,
+    /// References that failed.
+    pub failed: u64,
+    /// Messages that the sink took.
+    pub rows: u64,
+    /// Bytes that the sink wrote.
+    pub bytes: u64,
+    /// Commits of the sink.
+    pub commits: u64,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its ID, a `UUIDv7`.
+    pub run_id: Uuid,
+    /// The command, such as `run` or `retry`.
+    pub command: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it finished, if it did.
+    pub finished_at: Option<Timestamp>,
+    /// How it ended: `complete`, `partial`, `stopped`, `failed`, or `died`. `None` for the last run if it is not
+    /// finished: it runs, or died, which [`JobLock::holder`](super::JobLock::holder) tells.
+    pub outcome: Option<String>,
+    /// Its exit code.
+    pub exit_code: Option<u8>,
+    /// What stopped it.
+    pub error: Option<String>,
+    /// Its summary, as JSON.
+    pub summary_json: Option<String>,
+    /// What it recorded.
+    pub counts: RunCounts,
+}
+
+impl Ledger {
+    /// Remembers that a run began. Earlier runs that did not finish are dead: the caller holds the job's lock.
+    pub async fn begin_run(&self, run: Uuid, command: &str, now: Timestamp) -> Result<(), LedgerError> {
+        let stored = async {
+            let mut writer = self.writer().await?;
+            let mut tx = writer.begin().await?;
+            sqlx::query("update runs set outcome = ? where outcome is null").bind(DIED).execute(&mut *tx).await?;
+            sqlx::query("insert into runs (run_id, ledger_id, command, started_at) values (?, ?, ?, ?)")
+                .bind(run.to_string())
+                .bind(self.id.to_string())
+                .bind(command)
+                .bind(millis(now))
+                .execute(&mut *tx)
+                .await?;
+            Ok(tx.commit().await?)
+        };
+        stored.await.map_err(self.explain("recording a run"))
+    }
+
+    /// Remembers how a run ended.
+    pub async fn finish_run(
+        &self,
+        run: Uuid,
+        now: Timestamp,
+        outcome: &str,
+        exit_code: u8,
+        error: Option<&str>,
+        summary_json: &str,
+    ) -> Result<(), LedgerError> {
+        let stored = async {
+            let updated = sqlx::query(
+                "update runs set finished_at = ?, outcome = ?, exit_code = ?, error = ?, summary = ? where run_id = ?",
+            )
+            .bind(millis(now))
+            .bind(outcome)
+            .bind(exit_code)
+            .bind(error)
+            .bind(summary_json)
+            .bind(run.to_string())
+            .execute(&mut self.writer().await?.conn)
+            .await?
+            .rows_affected();
+            if updated == 0 {
+                return Err(Fault::Inconsistent(format!("run {run} finished and never began")));
+            }
+            Ok(())
+        };
+        stored.await.map_err(self.explain("recording a run's end"))
+    }
+
+    /// The last runs, latest first.
+    pub async fn runs(&self, limit: u32) -> Result<Vec<RunRow>, LedgerError> {
+        let read = async {
+            let rows = sqlx::query("select * from runs order by number desc limit ?")
+                .bind(limit)
+                .fetch_all(&mut self.reader().await?.conn)
+                .await?;
+            let runs = rows.iter().map(|row| {
+                Ok(RunRow {
+                    run_id: run_id(row.try_get("run_id")?)?,
+                    command: row.try_get("command")?,
+                    started_at: timestamp(row.try_get("started_at")?),
+                    finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(timestamp),
+                    outcome: row.try_get("outcome")?,
+                    exit_code: row.try_get::<Option<i64>, _>("exit_code")?.map(|code| code as u8),
+                    error: row.try_get("error")?,
+                    summary_json: row.try_get("summary")?,
+                    counts: RunCounts {
+                        planned: count(row.try_get("planned")?),
+                        retried: count(row.try_get("retried")?),
+                        archived: count(row.try_get("archived")?),
+                        failed: count(row.try_get("failed")?),
+                        rows: count(row.try_get("rows")?),
+                        bytes: count(row.try_get("bytes")?),
+                        commits: count(row.try_get("commits")?),
+                    },
+                })
+            });
+            runs.collect::<Result<Vec<_>, Fault>>()
+        };
+        read.await.map_err(self.explain("reading runs"))
+    }
+
+    /// Forgets runs that began, and failures that were closed, longer than `history` ago; and invalid rows that were
+    /// not met for so long. Files and manifests stay, and so does a run whose manifest is still due.
+    pub async fn expire(&self, history: Duration, now: Timestamp) -> Result<(), LedgerError> {
+        let before = millis(now).saturating_sub(history.as_millis().min(i64::MAX as u128) as i64);
+        let expired = async {
+            let mut writer = self.writer().await?;
+            let mut tx = writer.begin().await?;
+            for sql in [
+                "delete from runs where started_at < ? and outcome is not null
+                 and (run_id in (select run_id from manifests) or ledger_id <> (select ledger_id from ledger))",
+                "delete from failures where state = 2 and closed_at < ?",
+                "delete from failures where state = 0 and class = 'invalid' and last_seen < ?",
+                "delete from commits where kept = 0 and at < ?",
+            ] {
+                sqlx::query(sql).bind(before).execute(&mut *tx).await?;
+            }
+            Ok(tx.commit().await?)
+        };
+        expired.await.map_err(self.explain("forgetting old runs"))
+    }
+}
