@@ -1,0 +1,163 @@
+//! What all jobs of one app share: its quota, endpoints, connections and standing.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Certificate, Method, Request, redirect};
+use url::Url;
+
+use super::connect::Connecting;
+use super::endpoints::Endpoints;
+use super::pace::Pacer;
+use super::request;
+use super::settings::AppSettings;
+use super::sign::Signature;
+use super::standing::Standing;
+use super::stats::Counters;
+use crate::reference::ConversationId;
+
+/// Connections that nothing was sent over for so long are closed.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// Why no client can be made of these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No endpoint at all.
+    #[error("the app has no endpoint")]
+    NoEndpoint,
+    /// An endpoint that cannot be asked.
+    #[error("endpoint {0:?} is no http:// or https:// address of a host")]
+    Endpoint(String),
+    /// An `AppKey` that no header can hold.
+    #[error("the app key holds characters that no HTTP header can hold")]
+    AppKey,
+    /// Certificates that cannot be read.
+    #[error("the CA bundle holds no PEM certificates that can be read")]
+    CaBundle(#[source] Option<reqwest::Error>),
+    /// TLS could not be set up.
+    #[error("HTTP cannot be set up")]
+    Http(#[source] reqwest::Error),
+}
+
+/// One app in this process.
+#[derive(Debug)]
+pub struct App {
+    pub(super) settings: AppSettings,
+    pub(super) http: reqwest::Client,
+    pub(super) pacer: Arc<Pacer>,
+    pub(super) standing: Standing,
+    pub(super) counters: Counters,
+    key_header: HeaderValue,
+    endpoints: Mutex<Endpoints>,
+    /// What the concurrency reached; 0 before anything succeeded.
+    concurrency: AtomicUsize,
+}
+
+impl App {
+    /// Checks the settings and sets up HTTP. Nothing is sent.
+    pub fn new(settings: AppSettings) -> Result<Arc<Self>, ClientError> {
+        if settings.endpoints.is_empty() {
+            return Err(ClientError::NoEndpoint);
+        }
+        for url in &settings.endpoints {
+            if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+                return Err(ClientError::Endpoint(url.to_string()));
+            }
+        }
+        let app_key = HeaderValue::from_str(&settings.app_key).map_err(|_| ClientError::AppKey)?;
+        let patience = settings.patience;
+        Ok(Arc::new(Self {
+            http: http_client(&settings)?,
+            pacer: Arc::new(Pacer::new(settings.rate_limit, patience)),
+            standing: Standing::default(),
+            counters: Counters::default(),
+            key_header: app_key,
+            endpoints: Mutex::new(Endpoints::new(settings.endpoints.len(), patience.endpoint_return)),
+            concurrency: AtomicUsize::new(0),
+            settings,
+        }))
+    }
+
+    fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn endpoint_count(&self) -> usize {
+        self.settings.endpoints.len()
+    }
+
+    pub(super) fn pick_endpoint(&self) -> usize {
+        self.endpoints().pick(Instant::now())
+    }
+
+    pub(super) fn endpoint_worked(&self, index: usize) {
+        self.endpoints().worked(index);
+    }
+
+    pub(super) fn endpoint_failed(&self, index: usize, leave: bool) -> bool {
+        self.endpoints().failed(index, leave, Instant::now())
+    }
+
+    pub(super) fn earlier_concurrency(&self) -> Option<usize> {
+        Some(self.concurrency.load(Ordering::Relaxed)).filter(|reached| *reached > 0)
+    }
+
+    pub(super) fn remember_concurrency(&self, reached: usize) {
+        self.concurrency.store(reached, Ordering::Relaxed);
+    }
+
+    pub(super) fn url(&self, endpoint: usize, conversation: &ConversationId) -> Url {
+        request::url(&self.settings.endpoints[endpoint], self.settings.api_version, conversation)
+    }
+
+    /// A request that is signed now.
+    pub(super) fn request(&self, url: Url, body: Bytes) -> Request {
+        let signature = Signature::new(&self.settings.app_secret, self.standing.server_time(), rand::random());
+        let mut request = Request::new(Method::POST, url);
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("appkey", self.key_header.clone());
+        insert(headers, "nonce", signature.nonce);
+        insert(headers, "curtime", signature.curtime);
+        insert(headers, "checksum", signature.checksum);
+        insert(headers, "x-custom-traceid", signature.trace_id);
+        *request.body_mut() = Some(body.into());
+        request
+    }
+}
+
+fn insert(headers: &mut HeaderMap, name: &'static str, digits: String) {
+    if let Ok(value) = HeaderValue::try_from(digits) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+fn http_client(settings: &AppSettings) -> Result<reqwest::Client, ClientError> {
+    // Another part of the process may have installed it already, which is as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("yunxin-archiver/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .http1_only()
+        .gzip(true)
+        .no_proxy()
+        .tcp_nodelay(true)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(1024)
+        .connector_layer(Connecting { timeout: settings.connect_timeout });
+    if let Some(bundle) = &settings.ca_bundle {
+        let certificates = Certificate::from_pem_bundle(bundle).map_err(|error| ClientError::CaBundle(Some(error)))?;
+        if certificates.is_empty() {
+            return Err(ClientError::CaBundle(None));
+        }
+        builder = builder.tls_certs_only(certificates);
+    } else if settings.endpoints.iter().all(|url| url.scheme() == "http") {
+        // Where nothing is encrypted no root is needed, and a machine may have none.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(ClientError::Http)
+}

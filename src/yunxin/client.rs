@@ -1,0 +1,306 @@
+//! Asks the API for the messages of one batch until there is an answer, or a reason to stop asking.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::app::App;
+use super::code::{Fault, Reaction, is_overload, reaction, remedy};
+use super::concurrency::{Limiter, Permit};
+use super::exchange::{Failed, Received, exchange};
+use super::outcome::{Answer, AskFor, Outcome, Refusal, Stop};
+use super::request;
+use super::response::{Question, Reply, decode};
+use super::settings::FetchSettings;
+use super::stats::{InFlight, Stats, count};
+
+/// Fetches for one job.
+#[derive(Debug)]
+pub struct Client {
+    app: Arc<App>,
+    settings: FetchSettings,
+    limiter: Arc<Limiter>,
+}
+
+/// What an attempt came to.
+enum Step {
+    Done(Outcome),
+    Stop(Stop),
+    /// Ask again; this was no attempt of the batch's.
+    Again,
+    /// Ask again if attempts are left.
+    Retry(Setback),
+}
+
+/// Why an attempt has to be repeated.
+struct Setback {
+    code: Option<i64>,
+    message: String,
+    /// How long the gateway said to wait.
+    told: Option<Duration>,
+    /// Another endpoint works: there is nothing to wait for.
+    elsewhere: bool,
+}
+
+/// One batch on its way through its attempts.
+struct Course<'a> {
+    ask: &'a AskFor,
+    body: Bytes,
+    urls: Vec<Option<Url>>,
+    attempts: u32,
+    clock_corrected: bool,
+}
+
+impl Client {
+    /// A client of `app` for one job.
+    pub fn new(app: Arc<App>, settings: FetchSettings) -> Self {
+        let limiter = Limiter::new(settings.concurrency, app.earlier_concurrency());
+        Self { app, settings, limiter }
+    }
+
+    /// Waits for a slot among the requests that may be under way.
+    pub async fn permit(&self) -> Permit {
+        self.limiter.acquire().await
+    }
+
+    /// Asks for `ask` until there is an outcome, or a reason to stop the run.
+    ///
+    /// The permit is given up while the batch waits to be sent again. Once `cancel` is cancelled nothing more is sent;
+    /// a request that is under way is finished, and its outcome returned.
+    pub async fn fetch(&self, permit: Permit, ask: &AskFor, cancel: &CancellationToken) -> Result<Outcome, Stop> {
+        let mut course = Course {
+            ask,
+            body: request::body(&ask.refs).into(),
+            urls: vec![None; self.app.endpoint_count()],
+            attempts: 0,
+            clock_corrected: false,
+        };
+        let mut held = Some(permit);
+        loop {
+            let permit = match held.take() {
+                Some(permit) => permit,
+                None => unless_cancelled(cancel, self.limiter.acquire()).await?,
+            };
+            let waits = Instant::now();
+            let slot = unless_cancelled(cancel, self.app.pacer.acquire()).await?;
+            let setback = match self.attempt(&mut course, slot, slot - waits).await {
+                Step::Done(outcome) => return Ok(outcome),
+                Step::Stop(stop) => return Err(stop),
+                Step::Again => {
+                    held = Some(permit);
+                    continue;
+                }
+                Step::Retry(setback) => setback,
+            };
+            drop(permit);
+            if course.attempts >= self.settings.attempts {
+                tracing::debug!(attempts = course.attempts, error = setback.message, "attempts used up");
+                return Ok(Outcome::Exhausted {
+                    code: setback.code,
+                    message: setback.message,
+                    attempts: course.attempts,
+                });
+            }
+            count(&self.app.counters.retried);
+            unless_cancelled(cancel, tokio::time::sleep(self.wait(course.attempts, &setback))).await?;
+        }
+    }
+
+    /// How long to wait before the next attempt: anything up to a bound that doubles, so that batches that failed
+    /// together do not come back together.
+    fn wait(&self, attempts: u32, setback: &Setback) -> Duration {
+        let patience = &self.app.settings.patience;
+        let told = setback.told.map_or(Duration::ZERO, |told| told.min(patience.longest_told));
+        if setback.elsewhere {
+            return Duration::ZERO;
+        }
+        let doublings = attempts.saturating_sub(1).min(16);
+        let bound = patience.backoff.saturating_mul(1 << doublings).min(patience.longest_backoff);
+        bound.mul_f64(rand::random::<f64>()).max(told)
+    }
+
+    /// Sends once, and decides what that means.
+    async fn attempt(&self, course: &mut Course<'_>, slot: Instant, waited: Duration) -> Step {
+        let app = &*self.app;
+        let endpoint = app.pick_endpoint();
+        let url = course.urls[endpoint].get_or_insert_with(|| app.url(endpoint, &course.ask.conversation)).clone();
+        let request = app.request(url, course.body.clone());
+        count(&app.counters.sent);
+        let (sent, result) = {
+            let _in_flight = InFlight::enter(&app.counters);
+            exchange(&app.http, request, slot, &app.pacer, self.settings.timeout, app.settings.max_response).await
+        };
+        let Some(sent) = sent else {
+            app.counters.sent.fetch_sub(1, Ordering::Relaxed);
+            return Step::Again;
+        };
+        let took = sent.elapsed();
+        let received = match result {
+            Ok(received) => received,
+            Err(failed) => return self.on_failure(course, endpoint, sent, failed),
+        };
+        app.counters.took(took);
+        app.counters.bytes.fetch_add(received.body.len() as u64, Ordering::Relaxed);
+        let fetched_at = jiff::Timestamp::now().as_millisecond();
+        let question = Question {
+            key: course.ask.key.as_str(),
+            conversation: &course.ask.conversation.to_string(),
+            conversation_type: course.ask.conversation.conversation_type.number(),
+            refs: &course.ask.refs,
+            fetched_at,
+            raw: self.settings.raw,
+        };
+        match decode(&received.body, &question) {
+            Err(broken) => {
+                let message = format!("the answer of {} bytes cannot be read: {broken}", received.body.len());
+                self.on_failure(course, endpoint, sent, Failed::new(Fault::Broken, message))
+            }
+            Ok(Reply::Answer(decoded)) => {
+                app.endpoint_worked(endpoint);
+                app.pacer.pass(sent);
+                app.standing.proved();
+                count(&app.counters.ok);
+                self.succeeded(waited, took);
+                Step::Done(Outcome::Answered(Answer {
+                    rows: Arc::new(decoded.rows),
+                    archived: decoded.archived,
+                    verdicts: decoded.verdicts,
+                    unrequested: decoded.unrequested,
+                    repeated: decoded.repeated,
+                    attempts: course.attempts + 1,
+                    bytes: received.body.len() as u64,
+                    fetched_at,
+                    latency: took,
+                }))
+            }
+            Ok(Reply::Code(code, message)) => {
+                app.endpoint_worked(endpoint);
+                if reaction(code) != Reaction::Pause {
+                    app.pacer.pass(sent);
+                }
+                self.on_code(course, code, message, &received, sent, (waited, took))
+            }
+        }
+    }
+
+    fn succeeded(&self, waited: Duration, took: Duration) {
+        self.limiter.succeeded(waited, took);
+        self.app.remember_concurrency(self.limiter.target());
+    }
+
+    /// No answer of the API's.
+    fn on_failure(&self, course: &mut Course<'_>, endpoint: usize, sent: Instant, failed: Failed) -> Step {
+        let app = &*self.app;
+        let Failed { fault, message, retry_after } = failed;
+        let remedy = remedy(fault);
+        if remedy.overload {
+            self.limiter.overloaded(sent);
+        }
+        if remedy.pause {
+            return self.pause(sent, retry_after, None, &message);
+        }
+        app.pacer.pass(sent);
+        let elsewhere = app.endpoint_failed(endpoint, remedy.next_endpoint);
+        tracing::debug!(endpoint = app.settings.endpoints[endpoint].as_str(), error = message, "a request failed");
+        self.retry(course, Setback { code: None, message, told: retry_after, elsewhere })
+    }
+
+    /// The API said anything but 200.
+    fn on_code(
+        &self,
+        course: &mut Course<'_>,
+        code: i64,
+        message: String,
+        received: &Received,
+        sent: Instant,
+        (waited, took): (Duration, Duration),
+    ) -> Step {
+        let standing = &self.app.standing;
+        let alone = course.ask.refs.len() <= 1;
+        let refusal = match reaction(code) {
+            // Decoding reads 200 as an answer, so it never comes here.
+            Reaction::Read | Reaction::Permanent => Refusal::Permanent,
+            Reaction::Retry => {
+                if is_overload(code) {
+                    self.limiter.overloaded(sent);
+                }
+                return self.retry(course, Setback { code: Some(code), message, told: None, elsewhere: false });
+            }
+            Reaction::Pause => return self.pause(sent, None, Some(code), &message),
+            Reaction::Stop => return Step::Stop(Stop::Credentials { code, message }),
+            Reaction::OtherOwner => {
+                standing.proved();
+                self.succeeded(waited, took);
+                Refusal::OtherOwner
+            }
+            Reaction::Split if alone => Refusal::Permanent,
+            Reaction::Split => Refusal::Split { probe: false },
+            Reaction::Doubt => {
+                if !course.clock_corrected && received.date.is_some_and(|date| standing.correct_clock(date)) {
+                    course.clock_corrected = true;
+                    tracing::warn!("this machine's clock differs from the server's by more than a minute: corrected");
+                    return Step::Again;
+                }
+                if alone && standing.doubted(course.ask.batch, &message) {
+                    return Step::Stop(Stop::Credentials { code, message });
+                }
+                if alone { Refusal::Permanent } else { Refusal::Split { probe: !standing.is_proven() } }
+            }
+        };
+        standing.reached();
+        Step::Done(Outcome::Refused { code, message, refusal, attempts: course.attempts + 1 })
+    }
+
+    /// Over the rate: all requests of the app pause.
+    fn pause(&self, sent: Instant, told: Option<Duration>, code: Option<i64>, message: &str) -> Step {
+        count(&self.app.counters.throttled);
+        let pause = self.app.pacer.refuse(sent, told);
+        let (_, allowed, _) = self.app.pacer.look();
+        tracing::info!(code, ?pause, allowed, message, "over the rate limit: all requests pause");
+        self.unless_hopeless(message).map_or(Step::Again, Step::Stop)
+    }
+
+    fn retry(&self, course: &mut Course<'_>, setback: Setback) -> Step {
+        course.attempts += 1;
+        match self.unless_hopeless(&setback.message) {
+            Some(stop) => Step::Stop(stop),
+            None => Step::Retry(setback),
+        }
+    }
+
+    /// Counts a failure; the end of the run when nothing has succeeded for too long.
+    fn unless_hopeless(&self, message: &str) -> Option<Stop> {
+        let gap = self.settings.timeout + self.app.settings.patience.longest_backoff;
+        let (since, tried_for) = self.app.standing.failed(Instant::now(), gap);
+        (tried_for >= self.settings.give_up_after).then(|| Stop::Unreachable {
+            since,
+            tried_for,
+            last_error: message.to_owned(),
+        })
+    }
+
+    /// What the API said to single references (code 414) if nothing ever succeeded: when those were all there were, it
+    /// is the credentials.
+    pub fn credentials_in_doubt(&self) -> Option<(i64, String)> {
+        self.app.standing.doubt().map(|message| (414, message))
+    }
+
+    /// What the app did so far in this process, and is doing.
+    pub fn stats(&self) -> Stats {
+        let (paused_for, allowed_rate, send_rate) = self.app.pacer.look();
+        let concurrency = self.limiter.target();
+        Stats { send_rate, allowed_rate, paused_for, concurrency, ..self.app.counters.snapshot() }
+    }
+}
+
+async fn unless_cancelled<T>(cancel: &CancellationToken, work: impl Future<Output = T>) -> Result<T, Stop> {
+    tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(Stop::Cancelled),
+        done = work => Ok(done),
+    }
+}

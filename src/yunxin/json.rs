@@ -1,0 +1,675 @@
+//! A scanner of JSON text: one pass, no allocation, no recursion.
+//!
+//! It accepts exactly what RFC 8259 calls JSON, whatever the depth, and hands out slices of the text.
+
+use memchr::memchr2;
+
+/// Values nested deeper than this are marked [`Traits::deep`]: most readers of JSON refuse them.
+pub(super) const MAX_DEPTH: usize = 100;
+
+/// Why a text is no JSON, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what} at byte {at}")]
+pub(crate) struct Broken {
+    /// What is wrong.
+    pub(super) what: &'static str,
+    /// The byte at which it was noticed.
+    pub(super) at: usize,
+}
+
+/// A string's text between its quotes, escapes not yet resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Text<'a> {
+    /// The text as it stands.
+    pub(super) raw: &'a str,
+    /// Whether it holds escapes.
+    pub(super) escaped: bool,
+    /// Whether one of its escapes is half of a surrogate pair.
+    pub(super) lone: bool,
+}
+
+/// What copying a value's text verbatim has to mind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Traits {
+    /// Some string in it has an escape that is half of a surrogate pair.
+    pub(super) lone: bool,
+    /// It is nested deeper than [`MAX_DEPTH`].
+    pub(super) deep: bool,
+}
+
+/// A value. Numbers, objects and arrays are their text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    Null,
+    Bool(bool),
+    Number(&'a str),
+    String(Text<'a>),
+    Object(&'a str, Traits),
+    Array(&'a str, Traits),
+}
+
+impl Value<'_> {
+    /// The number, when it is an integer that 64 bits hold.
+    pub(super) fn integer(self) -> Option<i64> {
+        match self {
+            // JSON's grammar was checked, so what parses here has neither fraction nor exponent.
+            Self::Number(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// [`Self::integer`], or the integer that a string of digits spells.
+    pub(super) fn integer_or_digits(self) -> Option<i64> {
+        match self {
+            Self::String(text) if text.raw.bytes().all(|b| b.is_ascii_digit()) => text.raw.parse().ok(),
+            other => other.integer(),
+        }
+    }
+}
+
+impl Text<'_> {
+    /// Whether the string is exactly `plain`.
+    #[cfg(test)]
+    pub(super) fn is(&self, plain: &str) -> bool {
+        let mut text = String::new();
+        self.resolve_into(&mut text);
+        text == plain
+    }
+
+    /// Appends the string with its escapes resolved. Half a surrogate pair becomes U+FFFD.
+    pub(super) fn resolve_into(&self, out: &mut String) {
+        if !self.escaped {
+            out.push_str(self.raw);
+            return;
+        }
+        let mut rest = self.raw;
+        while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+            out.push_str(&rest[..at]);
+            let (character, length) = unescape(&rest.as_bytes()[at..]);
+            out.push(character);
+            rest = &rest[at + length..];
+        }
+        out.push_str(rest);
+    }
+}
+
+/// Resolves the escape that `bytes` begin with; the scanner has checked its form.
+fn unescape(bytes: &[u8]) -> (char, usize) {
+    let character = match bytes.get(1) {
+        Some(b'n') => '\n',
+        Some(b't') => '\t',
+        Some(b'r') => '\r',
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'u') => {
+            let first = u32::from(hex4(&bytes[2..]).unwrap_or(0xfffd));
+            return match first {
+                0xd800..=0xdbff => match low_surrogate(&bytes[6..]) {
+                    Some(low) => {
+                        let code = 0x1_0000 + ((first - 0xd800) << 10) + (u32::from(low) - 0xdc00);
+                        (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
+                    }
+                    None => (char::REPLACEMENT_CHARACTER, 6),
+                },
+                code => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
+            };
+        }
+        Some(&other) => char::from(other),
+        None => char::REPLACEMENT_CHARACTER,
+    };
+    (character, 2)
+}
+
+fn hex4(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.get(..4)?;
+    digits.iter().try_fold(0_u16, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)? as u16))
+}
+
+/// The second half of a surrogate pair, when `bytes` begin with its escape.
+fn low_surrogate(bytes: &[u8]) -> Option<u16> {
+    if bytes.first() != Some(&b'\\') || bytes.get(1) != Some(&b'u') {
+        return None;
+    }
+    hex4(&bytes[2..]).filter(|code| (0xdc00..0xe000).contains(code))
+}
+
+/// Appends JSON text with every escape of half a surrogate pair replaced by that of U+FFFD.
+pub(super) fn repair_into(out: &mut String, json: &str) {
+    let mut rest = json;
+    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
+        let bytes = &rest.as_bytes()[at..];
+        let code = if bytes.get(1) == Some(&b'u') { hex4(&bytes[2..]) } else { None };
+        let (length, lone) = match code {
+            Some(0xd800..=0xdbff) if low_surrogate(&bytes[6..]).is_some() => (12, false),
+            Some(0xd800..=0xdfff) => (6, true),
+            Some(_) => (6, false),
+            None => (2, false),
+        };
+        let end = at + length;
+        if lone {
+            out.push_str(&rest[..at]);
+            out.push_str("\\ufffd");
+        } else {
+            out.push_str(&rest[..end]);
+        }
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+}
+
+/// Appends `text` as a JSON string.
+pub(super) fn quote_into(out: &mut String, text: &str) {
+    out.push('"');
+    let mut start = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        out.push_str(&text[start..at]);
+        start = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            _ => {
+                const HEX: &[u8; 16] = b"0123456789abcdef";
+                out.push_str("\\u00");
+                out.push(char::from(HEX[usize::from(byte >> 4)]));
+                out.push(char::from(HEX[usize::from(byte & 15)]));
+            }
+        }
+    }
+    out.push_str(&text[start..]);
+    out.push('"');
+}
+
+/// Appends a value's JSON text so that any reader of JSON takes it: lone surrogates replaced, and what is nested too
+/// deep as a string of itself.
+pub(super) fn value_into(out: &mut String, json: &str, traits: Traits) {
+    match (traits.deep, traits.lone) {
+        (true, false) => quote_into(out, json),
+        (true, true) => {
+            let mut repaired = String::with_capacity(json.len());
+            repair_into(&mut repaired, json);
+            quote_into(out, &repaired);
+        }
+        (false, true) => repair_into(out, json),
+        (false, false) => out.push_str(json),
+    }
+}
+
+/// Whether `text` is one JSON value; its traits, and the text without the white space around it.
+pub(super) fn parse(text: &str) -> Result<(Value<'_>, &str, Traits), Broken> {
+    let mut scanner = Scanner::new(text);
+    let (value, json, traits) = scanner.value_text()?;
+    scanner.end()?;
+    Ok((value, json, traits))
+}
+
+/// Reads JSON text from its beginning to its end.
+#[derive(Debug, Clone)]
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// At the beginning of `text`.
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// How many bytes were read.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The text between two positions, both of which the scanner stood at.
+    pub(super) fn slice(&self, start: usize, end: usize) -> &'a str {
+        &self.text[start..end]
+    }
+
+    fn broken<T>(&self, what: &'static str) -> Result<T, Broken> {
+        Err(Broken { what, at: self.at })
+    }
+
+    /// The next byte that is no white space, without taking it; 0 at the end.
+    #[inline]
+    pub(super) fn peek(&mut self) -> u8 {
+        let bytes = self.text.as_bytes();
+        loop {
+            match bytes.get(self.at) {
+                Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
+                Some(&byte) => return byte,
+                None => return 0,
+            }
+        }
+    }
+
+    /// Takes `byte`, after white space, or says that `what` was expected.
+    #[inline]
+    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Broken> {
+        if self.peek() == byte {
+            self.at += 1;
+            return Ok(());
+        }
+        self.broken(if self.at >= self.text.len() { "the text ends too early" } else { what })
+    }
+
+    /// Checks that nothing follows.
+    pub(super) fn end(&mut self) -> Result<(), Broken> {
+        self.peek();
+        if self.at < self.text.len() { self.broken("something follows the JSON text") } else { Ok(()) }
+    }
+
+    /// Enters an object.
+    pub(super) fn enter_object(&mut self) -> Result<(), Broken> {
+        self.expect(b'{', "an object was expected")
+    }
+
+    /// The next key of an object, its colon taken; `None` takes the closing brace. `first` says that none was read yet.
+    #[inline]
+    pub(super) fn key(&mut self, first: &mut bool) -> Result<Option<Text<'a>>, Broken> {
+        if self.peek() == b'}' {
+            self.at += 1;
+            return Ok(None);
+        }
+        if !*first {
+            self.expect(b',', "a comma or closing brace was expected")?;
+        }
+        if !*first || self.peek() == b'"' {
+            *first = false;
+            return self.key_and_colon().map(Some);
+        }
+        self.broken("a key was expected")
+    }
+
+    fn key_and_colon(&mut self) -> Result<Text<'a>, Broken> {
+        if self.peek() != b'"' {
+            return self.broken("a key was expected");
+        }
+        let key = self.string()?;
+        self.expect(b':', "a colon was expected")?;
+        Ok(key)
+    }
+
+    /// Enters an array.
+    pub(super) fn enter_array(&mut self) -> Result<(), Broken> {
+        self.expect(b'[', "a list was expected")
+    }
+
+    /// Whether a list has another element, its comma taken; `false` takes the closing bracket.
+    pub(super) fn element(&mut self, first: &mut bool) -> Result<bool, Broken> {
+        if self.peek() == b']' {
+            // A comma was not followed by an element: only an untouched list may close here.
+            self.at += 1;
+            return Ok(false);
+        }
+        if *first {
+            *first = false;
+        } else {
+            self.expect(b',', "a comma or closing bracket was expected")?;
+            if self.peek() == b']' {
+                return self.broken("a value was expected");
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the next value.
+    #[inline]
+    pub(super) fn value(&mut self) -> Result<Value<'a>, Broken> {
+        let byte = self.peek();
+        let start = self.at;
+        match byte {
+            b'"' => Ok(Value::String(self.string()?)),
+            b'{' | b'[' => {
+                let traits = self.skip_nested()?;
+                let json = &self.text[start..self.at];
+                Ok(if byte == b'{' { Value::Object(json, traits) } else { Value::Array(json, traits) })
+            }
+            b't' => self.literal("true").map(|()| Value::Bool(true)),
+            b'f' => self.literal("false").map(|()| Value::Bool(false)),
+            b'n' => self.literal("null").map(|()| Value::Null),
+            _ => self.number().map(Value::Number),
+        }
+    }
+
+    /// Takes the next value, and gives its own text and traits as well.
+    #[inline]
+    pub(super) fn value_text(&mut self) -> Result<(Value<'a>, &'a str, Traits), Broken> {
+        self.peek();
+        let start = self.at;
+        let value = self.value()?;
+        let traits = match value {
+            Value::String(text) => Traits { lone: text.lone, deep: false },
+            Value::Object(_, traits) | Value::Array(_, traits) => traits,
+            _ => Traits::default(),
+        };
+        Ok((value, &self.text[start..self.at], traits))
+    }
+
+    fn literal(&mut self, word: &'static str) -> Result<(), Broken> {
+        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            self.at += word.len();
+            return Ok(());
+        }
+        self.broken("a value was expected")
+    }
+
+    fn digits(&mut self) -> Result<(), Broken> {
+        let rest = &self.text.as_bytes()[self.at..];
+        let count = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        self.at += count;
+        if count == 0 { self.broken("a digit was expected") } else { Ok(()) }
+    }
+
+    fn number(&mut self) -> Result<&'a str, Broken> {
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        if bytes.get(self.at) == Some(&b'-') {
+            self.at += 1;
+        }
+        match bytes.get(self.at) {
+            Some(b'0') => self.at += 1,
+            Some(b'1'..=b'9') => self.digits()?,
+            None => return self.broken("the text ends too early"),
+            Some(_) => return self.broken("a value was expected"),
+        }
+        if bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(bytes.get(self.at), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(bytes.get(self.at), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(&self.text[start..self.at])
+    }
+
+    /// Takes a string, whose opening quote is next.
+    #[inline]
+    fn string(&mut self) -> Result<Text<'a>, Broken> {
+        let bytes = self.text.as_bytes();
+        self.at += 1;
+        let start = self.at;
+        let (mut escaped, mut lone) = (false, false);
+        loop {
+            let Some(length) = memchr2(b'"', b'\\', &bytes[self.at..]) else {
+                self.at = bytes.len();
+                return self.broken("the text ends inside a string");
+            };
+            self.at += length;
+            if bytes[self.at] == b'"' {
+                break;
+            }
+            escaped = true;
+            lone |= self.escape()?;
+        }
+        let raw = &self.text[start..self.at];
+        // Without a branch per byte this is a handful of vector instructions.
+        if raw.bytes().fold(0, |found, byte| found | u8::from(byte < 0x20)) != 0 {
+            return self.broken("a string holds a raw control character");
+        }
+        self.at += 1;
+        Ok(Text { raw, escaped, lone })
+    }
+
+    /// Takes an escape; true for half a surrogate pair.
+    fn escape(&mut self) -> Result<bool, Broken> {
+        let bytes = &self.text.as_bytes()[self.at..];
+        match bytes.get(1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 2;
+                Ok(false)
+            }
+            Some(b'u') => {
+                let Some(code) = hex4(&bytes[2..]) else {
+                    return self.broken("an escape is not of four hexadecimal digits");
+                };
+                let (length, lone) = match code {
+                    0xd800..=0xdbff if low_surrogate(&bytes[6..]).is_some() => (12, false),
+                    0xd800..=0xdfff => (6, true),
+                    _ => (6, false),
+                };
+                self.at += length;
+                Ok(lone)
+            }
+            _ => self.broken("an unknown escape"),
+        }
+    }
+
+    /// Takes an object or a list of whatever depth, which is next.
+    fn skip_nested(&mut self) -> Result<Traits, Broken> {
+        let mut open = Nesting::default();
+        let mut traits = Traits::default();
+        loop {
+            // A value is next.
+            match self.peek() {
+                b'{' => {
+                    self.at += 1;
+                    open.push(true);
+                    traits.deep |= open.depth > MAX_DEPTH;
+                    if self.peek() != b'}' {
+                        traits.lone |= self.key_and_colon()?.lone;
+                        continue;
+                    }
+                }
+                b'[' => {
+                    self.at += 1;
+                    open.push(false);
+                    traits.deep |= open.depth > MAX_DEPTH;
+                    if self.peek() != b']' {
+                        continue;
+                    }
+                }
+                b'"' => traits.lone |= self.string()?.lone,
+                b't' => self.literal("true")?,
+                b'f' => self.literal("false")?,
+                b'n' => self.literal("null")?,
+                _ => {
+                    self.number()?;
+                }
+            }
+            // A value has ended, or a container is empty.
+            loop {
+                let in_object = open.top();
+                match self.peek() {
+                    b',' => {
+                        self.at += 1;
+                        if in_object {
+                            traits.lone |= self.key_and_colon()?.lone;
+                        }
+                        break;
+                    }
+                    b'}' if in_object => self.at += 1,
+                    b']' if !in_object => self.at += 1,
+                    0 if self.at >= self.text.len() => return self.broken("the text ends too early"),
+                    _ => return self.broken("a comma or closing bracket was expected"),
+                }
+                open.pop();
+                if open.depth == 0 {
+                    return Ok(traits);
+                }
+            }
+        }
+    }
+}
+
+/// Which of the open containers are objects: 64 levels without allocation.
+#[derive(Debug, Default)]
+struct Nesting {
+    depth: usize,
+    top: u64,
+    below: Vec<u64>,
+}
+
+impl Nesting {
+    fn push(&mut self, object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.below.push(self.top);
+        }
+        self.top = self.top << 1 | u64::from(object);
+        self.depth += 1;
+    }
+
+    fn top(&self) -> bool {
+        self.top & 1 == 1
+    }
+
+    fn pop(&mut self) {
+        self.depth -= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.top = self.below.pop().unwrap_or_default();
+        } else {
+            self.top >>= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_json_is_taken_and_what_is_not_is_refused() {
+        for good in
+            ["{}", " [ ] ", "[1,-0.5e+3,true,null,\"\\u00e9\\n\"]", "{\"a\":{\"b\":[{}]},\"c\":[]}", "0", "\"\""]
+        {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "{",
+            "[",
+            "[1,]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{,}",
+            "[,]",
+            "[1 2]",
+            "{\"a\":1 \"b\":2}",
+            "01",
+            "1.",
+            "-",
+            "1e",
+            "+1",
+            "tru",
+            "nul",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"a\nb\"",
+            "\"",
+            "[}",
+            "{]",
+            "[1}",
+            "{} {}",
+            "{a:1}",
+            ".5",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn depth_costs_no_stack_and_is_marked() {
+        let deep = format!("{}1{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let (_, json, traits) = parse(&deep).unwrap();
+        assert_eq!(json.len(), deep.len());
+        assert!(traits.deep);
+        let mixed = format!("{}1{}", "{\"a\":[".repeat(200), "]}".repeat(200));
+        assert!(parse(&mixed).unwrap().2.deep);
+        assert!(parse(&mixed[..mixed.len() - 1]).is_err());
+        let shallow = format!("{}1{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        assert!(!parse(&shallow).unwrap().2.deep);
+    }
+
+    #[test]
+    fn escapes_are_resolved_and_half_a_pair_is_replaced() {
+        let Ok((Value::String(text), ..)) = parse(r#""a\u4f60\ud83d\ude00\ud83dx\udc00\\\/\t\u0000""#) else {
+            panic!()
+        };
+        assert!(text.lone);
+        assert!(text.is("a你😀\u{fffd}x\u{fffd}\\/\t\0"));
+        let mut repaired = String::new();
+        repair_into(&mut repaired, r#"{"k\ud83d":"\ud83d\ude00\\ud83d\udc00"}"#);
+        assert_eq!(repaired, r#"{"k\ufffd":"\ud83d\ude00\\ud83d\ufffd"}"#);
+    }
+
+    #[test]
+    fn only_exact_integers_are_integers() {
+        let integer = |text: &str| parse(text).unwrap().0.integer_or_digits();
+        assert_eq!(integer("158844553334358018"), Some(158_844_553_334_358_018));
+        assert_eq!(integer("\"9223372036854775807\""), Some(i64::MAX));
+        for not in
+            ["1.5e17", "158844553334358018.0", "9223372036854775808", "\"-1\"", "\"1.0\"", "\"\"", "true", "\" 1\""]
+        {
+            assert_eq!(integer(not), None, "{not}");
+        }
+    }
+
+    fn arbitrary_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(|number| serde_json::json!(number)),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::vec((any::<String>(), inner), 0..6)
+                    .prop_map(|entries| serde_json::Value::Object(entries.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_serde_writes_is_taken_whole(value in arbitrary_json(), pretty in any::<bool>()) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let (_, json, traits) = parse(&text).unwrap();
+            prop_assert_eq!(json, text.as_str());
+            prop_assert_eq!(traits, Traits::default());
+        }
+
+        #[test]
+        fn agrees_with_serde_on_what_is_json(value in arbitrary_json(), at in any::<prop::sample::Index>(), byte in prop::sample::select(b"{}[],:\"\\0-1.eEtn u".to_vec())) {
+            let mut bytes = serde_json::to_vec(&value).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(text) = String::from_utf8(bytes) {
+                let ours = parse(&text);
+                let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text);
+                // serde's raw values refuse lone surrogates in no place, and numbers of any size are fine for both.
+                prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{} {:?} {:?}", text, ours, theirs);
+            }
+        }
+
+        #[test]
+        fn quoting_is_undone_by_resolving(text in any::<String>()) {
+            let mut quoted = String::new();
+            quote_into(&mut quoted, &text);
+            prop_assert_eq!(&serde_json::from_str::<String>(&quoted).unwrap(), &text);
+            let Ok((Value::String(string), ..)) = parse(&quoted) else { panic!() };
+            prop_assert!(string.is(&text));
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>(), prefix in "[\\[{\":,a-f0-9\\\\u]{0,40}") {
+            let _ = parse(&text);
+            let _ = parse(&prefix);
+            let _ = parse(&format!("\"{prefix}\""));
+        }
+    }
+}

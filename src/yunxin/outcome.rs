@@ -1,0 +1,113 @@
+//! What is asked of the client, and what it gives back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::response::Verdict;
+use crate::message::MessageRows;
+use crate::reference::{ConversationId, ConversationKey};
+
+/// The references of one request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskFor {
+    /// The dialogue.
+    pub key: ConversationKey,
+    /// The conversation as it is asked: its owner is the account in whose name the request asks.
+    pub conversation: ConversationId,
+    /// ID and create time (milliseconds since the epoch) of each reference. The IDs are distinct.
+    pub refs: Vec<(i64, i64)>,
+    /// The planned batch that the references come from: halves of a split keep the number of their whole. It tells
+    /// whether refusals are independent evidence against the credentials.
+    pub batch: u64,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The API answered with code 200.
+    Answered(Answer),
+    /// The API refused the request as a whole.
+    Refused {
+        /// The API's code.
+        code: i64,
+        /// The API's text.
+        message: String,
+        /// What to do about it.
+        refusal: Refusal,
+        /// How often the batch was sent, this time included.
+        attempts: u32,
+    },
+    /// The attempts were used up by the network, a gateway or a busy service.
+    Exhausted {
+        /// The API's last code, when it gave one.
+        code: Option<i64>,
+        /// What went wrong last.
+        message: String,
+        /// How often the batch was sent.
+        attempts: u32,
+    },
+}
+
+/// What to do about a request that was refused as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Ask for the references in smaller requests.
+    Split {
+        /// Ask for one reference alone, and for the rest later, rather than for halves: nothing has succeeded yet, and
+        /// the sooner single references of several batches were tried, the sooner it shows whether it is the credentials.
+        probe: bool,
+    },
+    /// Final for this conversation and owner; another owner may get them. Class `unavailable`.
+    OtherOwner,
+    /// Final. Class `refused`.
+    Permanent,
+}
+
+/// An answer with code 200. Every reference is either among the rows or among the verdicts, exactly once.
+#[derive(Debug)]
+pub struct Answer {
+    /// The messages.
+    pub rows: Arc<MessageRows>,
+    /// For each row the index of its reference in [`AskFor::refs`].
+    pub archived: Vec<u32>,
+    /// For each other reference its index in [`AskFor::refs`] and its verdict, in that order.
+    pub verdicts: Vec<(usize, Verdict)>,
+    /// Messages that were not asked for, dropped.
+    pub unrequested: u32,
+    /// Messages that the answer repeats, dropped.
+    pub repeated: u32,
+    /// How often the batch was sent, this time included.
+    pub attempts: u32,
+    /// The size of the answer in bytes, decompressed.
+    pub bytes: u64,
+    /// When the answer was complete, milliseconds since the epoch.
+    pub fetched_at: i64,
+    /// From sending the request to the end of its answer.
+    pub latency: Duration,
+}
+
+/// Why the run stops.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stop {
+    /// Credentials or configuration. Exit 4.
+    #[error("the API refuses this app's credentials or requests: code {code}, {message:?}")]
+    Credentials {
+        /// The API's code.
+        code: i64,
+        /// The API's text.
+        message: String,
+    },
+    /// Nothing succeeded on any endpoint for too long. Exit 1; the batch stays pending.
+    #[error("no endpoint has given an answer since {since} (tried for {tried_for:?}); the last error: {last_error}")]
+    Unreachable {
+        /// The first failure after the last success.
+        since: jiff::Timestamp,
+        /// How long it was tried since: idle times do not count.
+        tried_for: Duration,
+        /// What went wrong last.
+        last_error: String,
+    },
+    /// The caller cancelled before the request was sent; the batch stays pending.
+    #[error("cancelled")]
+    Cancelled,
+}

@@ -1,0 +1,115 @@
+//! What the client is told: of the app, and of the job that fetches.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::request::ApiVersion;
+
+/// The app whose quota is used; shared by all its jobs.
+#[derive(Debug, Clone)]
+pub struct AppSettings {
+    /// The `AppKey`, an identifier and no secret.
+    pub app_key: String,
+    /// The secret that signs; shown nowhere.
+    pub app_secret: SecretString,
+    /// Where the API is, the preferred one first. A path is kept as a prefix.
+    pub endpoints: Vec<Url>,
+    /// Which spelling of the call is used.
+    pub api_version: ApiVersion,
+    /// Requests per second.
+    pub rate_limit: u32,
+    /// Certificates in PEM that are trusted instead of the platform's.
+    pub ca_bundle: Option<Vec<u8>>,
+    /// How long connecting may take, TLS included.
+    pub connect_timeout: Duration,
+    /// The largest answer that is read, in bytes, decompressed.
+    pub max_response: usize,
+    /// Waiting times.
+    pub patience: Patience,
+}
+
+impl AppSettings {
+    /// The settings with every default.
+    pub fn new(app_key: impl Into<String>, app_secret: SecretString, endpoints: Vec<Url>) -> Self {
+        Self {
+            app_key: app_key.into(),
+            app_secret,
+            endpoints,
+            api_version: ApiVersion::default(),
+            rate_limit: 100,
+            ca_bundle: None,
+            connect_timeout: Duration::from_secs(5),
+            max_response: 64 << 20,
+            patience: Patience::default(),
+        }
+    }
+}
+
+/// What one job wants of its fetching.
+#[derive(Debug, Clone)]
+pub struct FetchSettings {
+    /// How long one request may take, from being sent to the end of its answer.
+    pub timeout: Duration,
+    /// How often one batch is sent in vain before it is given up. Being over the rate does not count.
+    pub attempts: u32,
+    /// Without success on any endpoint for so long, the run stops.
+    pub give_up_after: Duration,
+    /// Requests at a time.
+    pub concurrency: Concurrency,
+    /// Whether messages keep their JSON text.
+    pub raw: bool,
+}
+
+impl Default for FetchSettings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(15),
+            attempts: 6,
+            give_up_after: Duration::from_mins(10),
+            concurrency: Concurrency::Auto,
+            raw: false,
+        }
+    }
+}
+
+/// How many requests are under way at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Concurrency {
+    /// As many as it takes to use the quota, up to 1024.
+    #[default]
+    Auto,
+    /// So many, once the first request has succeeded.
+    Fixed(u16),
+}
+
+/// Waiting times, apart from those that a job chooses. Tests choose shorter ones.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// The first retry waits at most so long; each further one may wait twice as long as the one before.
+    pub backoff: Duration,
+    /// No retry waits longer of its own accord.
+    pub longest_backoff: Duration,
+    /// The first pause after being over the rate; it doubles while that repeats.
+    pub throttle_pause: Duration,
+    /// No such pause is longer.
+    pub longest_throttle_pause: Duration,
+    /// The longest wait that `Retry-After` can ask for.
+    pub longest_told: Duration,
+    /// After so long, a failed endpoint is tried again.
+    pub endpoint_return: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            backoff: Duration::from_millis(500),
+            longest_backoff: Duration::from_secs(30),
+            throttle_pause: Duration::from_secs(10),
+            longest_throttle_pause: Duration::from_mins(2),
+            longest_told: Duration::from_mins(10),
+            endpoint_return: Duration::from_secs(30),
+        }
+    }
+}

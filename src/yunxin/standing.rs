@@ -1,0 +1,149 @@
+//! What this process has learnt of its app: whether the credentials hold, how the clock differs, how long nothing works.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A clock that differs by more than this is corrected; signatures are good for five minutes.
+const CLOCK_TOLERANCE: i64 = 60;
+/// Single references of so many batches refused for a bad parameter, and nothing else seen, are the credentials.
+const BATCHES_IN_DOUBT: usize = 3;
+
+/// Shared by the jobs of one app.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    clock_offset: AtomicI64,
+    learnt: Mutex<Learnt>,
+}
+
+#[derive(Debug, Default)]
+struct Learnt {
+    proven: bool,
+    doubted: Vec<u64>,
+    doubt: Option<String>,
+    failing: Option<Failing>,
+}
+
+/// A time in which nothing succeeds.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    since: jiff::Timestamp,
+    last: Instant,
+    tried_for: Duration,
+}
+
+impl Standing {
+    fn lock(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The API answered something that it says only to whom it knows.
+    pub(super) fn proved(&self) {
+        let mut learnt = self.lock();
+        if !learnt.proven {
+            learnt.proven = true;
+            learnt.doubted = Vec::new();
+            learnt.doubt = None;
+        }
+        learnt.failing = None;
+    }
+
+    /// Whether the credentials are known to be right.
+    pub(super) fn is_proven(&self) -> bool {
+        self.lock().proven
+    }
+
+    /// The API was reached, whatever it said.
+    pub(super) fn reached(&self) {
+        self.lock().failing = None;
+    }
+
+    /// A single reference of `batch` was refused for a bad parameter. True when that makes it the credentials.
+    pub(super) fn doubted(&self, batch: u64, message: &str) -> bool {
+        let mut learnt = self.lock();
+        if learnt.proven {
+            return false;
+        }
+        learnt.doubt.get_or_insert_with(|| message.to_owned());
+        if !learnt.doubted.contains(&batch) {
+            learnt.doubted.push(batch);
+        }
+        learnt.doubted.len() >= BATCHES_IN_DOUBT
+    }
+
+    /// What the API said to single references, while nothing ever succeeded.
+    pub(super) fn doubt(&self) -> Option<String> {
+        let learnt = self.lock();
+        if learnt.proven { None } else { learnt.doubt.clone() }
+    }
+
+    /// A request failed. Returns since when, and for how long of actual trying, nothing succeeds: of a time without
+    /// failures, idle or paused as told, at most `gap` counts.
+    pub(super) fn failed(&self, now: Instant, gap: Duration) -> (jiff::Timestamp, Duration) {
+        let mut learnt = self.lock();
+        let failing = learnt.failing.get_or_insert_with(|| Failing {
+            since: jiff::Timestamp::now(),
+            last: now,
+            tried_for: Duration::ZERO,
+        });
+        failing.tried_for += now.saturating_duration_since(failing.last).min(gap);
+        failing.last = failing.last.max(now);
+        (failing.since, failing.tried_for)
+    }
+
+    /// Seconds since the epoch by the server's clock, as far as it is known.
+    pub(super) fn server_time(&self) -> i64 {
+        jiff::Timestamp::now().as_second() + self.clock_offset.load(Ordering::Relaxed)
+    }
+
+    /// Adopts the server's clock when it differs much from ours; true when it did.
+    pub(super) fn correct_clock(&self, server: i64) -> bool {
+        let differs = server - self.server_time();
+        if differs.abs() <= CLOCK_TOLERANCE {
+            return false;
+        }
+        self.clock_offset.fetch_add(differs, Ordering::Relaxed);
+        true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_batches_in_doubt_are_the_credentials_unless_something_succeeded() {
+        let standing = Standing::default();
+        assert!(!standing.doubted(1, "bad"));
+        assert!(!standing.doubted(1, "bad"));
+        assert!(!standing.doubted(2, "bad"));
+        assert_eq!(standing.doubt().as_deref(), Some("bad"));
+        assert!(standing.doubted(3, "bad"));
+        standing.proved();
+        assert!(!standing.doubted(4, "bad"));
+        assert_eq!(standing.doubt(), None);
+    }
+
+    #[test]
+    fn only_trying_counts_as_failing() {
+        let standing = Standing::default();
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(standing.failed(start, second * 45).1, Duration::ZERO);
+        assert_eq!(standing.failed(start + second * 30, second * 45).1, second * 30);
+        assert_eq!(standing.failed(start + second * 3600, second * 45).1, second * 75);
+        standing.reached();
+        assert_eq!(standing.failed(start + second * 3700, second * 45).1, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_is_corrected_once_and_only_if_it_is_far_off() {
+        let standing = Standing::default();
+        let now = standing.server_time();
+        assert!(!standing.correct_clock(now + 50));
+        assert!(standing.correct_clock(now + 1000));
+        assert!((standing.server_time() - now - 1000).abs() <= 2);
+        assert!(!standing.correct_clock(now + 1000));
+    }
+}
