@@ -77,7 +77,8 @@ pub struct Claim {
 pub struct Opened {
     /// The last commit that the archive holds. Less than recorded: the archive lost commits.
     pub commit: u64,
-    /// Recorded files that are nowhere: neither published nor to be published. Their messages must be fetched again.
+    /// Recorded files that were nowhere, neither published nor to be published. Their commit was taken back, so that
+    /// `commit` is less than recorded and its messages are fetched again.
     pub missing: Vec<SinkFile>,
     /// Things an operator should know, each a sentence.
     pub warnings: Vec<String>,
@@ -95,6 +96,9 @@ pub enum SinkError {
     /// The sink cannot be set up as configured: a path that is no directory, a table of another shape. Exit 2.
     #[error("{0}")]
     Unusable(String),
+    /// Another process is writing the archive. Exit 75.
+    #[error("{0}")]
+    Busy(String),
     /// Anything else: the disk is full, the database is gone. Exit 1; pending batches stay pending.
     #[error("{context}")]
     Failed {

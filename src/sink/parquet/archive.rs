@@ -1,0 +1,334 @@
+//! The archive as a whole: whose it is, what a crash left, what was committed.
+
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::disk::{self, failure};
+use crate::manifest::Manifest;
+use crate::sink::{Claim, Opened, SinkError, SinkFile};
+
+const DEED: &str = "_archive.json";
+const TEMPORARY: &str = "_tmp";
+const MANIFESTS: &str = "_manifests";
+const DEED_VERSION: u32 = 1;
+
+/// Whose the archive is, and how far it came: `_archive.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Deed {
+    version: u32,
+    ledger_id: String,
+    job: String,
+    commit: u64,
+}
+
+/// An archive of one ledger. Everything here blocks.
+#[derive(Debug)]
+pub(super) struct Archive {
+    root: PathBuf,
+    ledger_id: Uuid,
+    job: String,
+}
+
+impl Archive {
+    pub(super) fn new(root: PathBuf, ledger_id: Uuid, job: String) -> Self {
+        Self { root, ledger_id, job }
+    }
+
+    /// Where files are written until they are published: the path, and relative to the archive.
+    pub(super) fn temporary(&self) -> (PathBuf, String) {
+        let relative = format!("{TEMPORARY}/{}", self.ledger_id);
+        (self.root.join(&relative), relative)
+    }
+
+    /// Makes the names of temporary files durable.
+    pub(super) fn sync_temporary(&self) -> Result<(), SinkError> {
+        let path = self.temporary().0;
+        disk::sync_directory(&path).map_err(|error| failure("writing", &path, error))
+    }
+
+    /// Takes possession, or refuses without a trace; then finishes what was recorded and removes what was not.
+    pub(super) fn open(&self, claim: &Claim) -> Result<Opened, SinkError> {
+        let deed = self.admit(claim)?;
+        let (temporary, _) = self.temporary();
+        for directory in [&self.root, &temporary] {
+            disk::create_directories(directory).map_err(|error| failure("creating", directory, error))?;
+        }
+        let mut opened = Opened { commit: deed.as_ref().map_or(0, |deed| deed.commit), ..Opened::default() };
+        if deed.is_none() {
+            self.write_deed(0)?;
+        }
+        for file in &claim.unpublished {
+            if !self.settle(file, &mut opened.warnings)? {
+                opened.missing.push(file.clone());
+            }
+        }
+        if !opened.missing.is_empty() {
+            self.withdraw(&claim.unpublished)?;
+        }
+        self.sync_targets(&claim.unpublished)?;
+        self.sweep(&temporary, &mut opened.warnings)?;
+        if opened.commit + 1 == claim.recorded && !claim.unpublished.is_empty() && opened.missing.is_empty() {
+            self.write_deed(claim.recorded)?;
+            opened.commit = claim.recorded;
+        }
+        if opened.commit < claim.recorded {
+            opened.warnings.push(format!(
+                "the archive at {} holds commits up to {}, the ledger recorded {}: what came after is lost",
+                self.root.display(),
+                opened.commit,
+                claim.recorded
+            ));
+        }
+        Ok(opened)
+    }
+
+    /// Renames the files of a commit into place. May be repeated.
+    pub(super) fn publish(&self, commit: u64, files: &[SinkFile]) -> Result<(), SinkError> {
+        for file in files {
+            if !self.settle(file, &mut Vec::new())? {
+                let path = self.root.join(&file.temporary);
+                return Err(failure("publishing", &path, ErrorKind::NotFound.into()));
+            }
+        }
+        self.sync_targets(files)?;
+        self.write_deed(commit)
+    }
+
+    /// Writes a manifest unless it is there already.
+    pub(super) fn seal(&self, manifest: &Manifest) -> Result<(), SinkError> {
+        let directory = self.root.join(MANIFESTS);
+        let path = directory.join(manifest.file_name());
+        let failed = |error| failure("writing", &path, error);
+        let mut content = serde_json::to_vec_pretty(manifest).map_err(|error| failed(error.into()))?;
+        content.push(b'\n');
+        disk::create_directories(&directory).map_err(failed)?;
+        let temporary = self.temporary().0.join("manifest.inprogress");
+        disk::write_temporary(&temporary, &content).map_err(failed)?;
+        match disk::rename_new(&temporary, &path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                std::fs::remove_file(&temporary).map_err(failed)?;
+                if std::fs::read(&path).map_err(failed)? != content {
+                    return Err(failed(io::Error::other("a different manifest is there; manifests never change")));
+                }
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        disk::sync_directory(&directory).map_err(failed)
+    }
+
+    /// Whether this ledger may have the archive; writes nothing.
+    fn admit(&self, claim: &Claim) -> Result<Option<Deed>, SinkError> {
+        let root = self.root.display();
+        let adopt = format!("`yunxin-archiver adopt {}` takes it over", claim.job);
+        match std::fs::metadata(&self.root) {
+            Ok(metadata) if !metadata.is_dir() => {
+                return Err(SinkError::Unusable(format!("{root} is no directory; an archive is one")));
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failure("opening", &self.root, error)),
+            _ => {}
+        }
+        if let Some(deed) = self.read_deed()? {
+            if deed.ledger_id != claim.ledger_id.to_string() {
+                return Err(SinkError::NotOurs(format!(
+                    "the archive at {root} belongs to ledger {} of job {}, and this is ledger {}. \
+                     Choose another path; or, if that ledger is lost, {adopt}",
+                    deed.ledger_id, deed.job, claim.ledger_id
+                )));
+            }
+            if deed.commit > claim.recorded {
+                return Err(SinkError::NotOurs(format!(
+                    "the archive at {root} is ahead of this ledger: it holds commit {}, the ledger knows only {}. \
+                     The ledger is an old copy: {adopt}",
+                    deed.commit, claim.recorded
+                )));
+            }
+            return Ok(Some(deed));
+        }
+        let trace = self.trace().map_err(|error| failure("reading", &self.root, error))?;
+        if let Some(trace) = trace {
+            return Err(SinkError::NotOurs(format!(
+                "the archive at {root} holds data ({}) and no {DEED} that says whose: {adopt}",
+                trace.display()
+            )));
+        }
+        if claim.recorded > 0 {
+            return Err(SinkError::NotOurs(format!(
+                "the archive at {root} is gone or empty, though the ledger recorded {} commits to it. \
+                 Is it mounted? Bring it back; or, if it is lost, {adopt} as it is and forgets what was in it",
+                claim.recorded
+            )));
+        }
+        Ok(None)
+    }
+
+    /// A file that only an archive has, if there is one.
+    fn trace(&self) -> io::Result<Option<PathBuf>> {
+        let mut directories = vec![self.root.clone()];
+        while let Some(directory) = directories.pop() {
+            let entries = match std::fs::read_dir(&directory) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                // Such as a file system's lost+found.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && directory != self.root => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
+                let entry = entry?;
+                let path = entry.path();
+                let in_manifests = directory == self.root.join(MANIFESTS);
+                if entry.file_type()?.is_dir() {
+                    if path != self.root.join(TEMPORARY) {
+                        directories.push(path);
+                    }
+                } else if path
+                    .extension()
+                    .is_some_and(|extension| extension == "parquet" || (in_manifests && extension == "json"))
+                {
+                    return Ok(Some(path));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts a recorded file in its place; `false` when it is nowhere.
+    fn settle(&self, file: &SinkFile, warnings: &mut Vec<String>) -> Result<bool, SinkError> {
+        let (from, to) = (self.inside(&file.temporary)?, self.inside(&file.path)?);
+        let looked = |path: &Path| disk::size(path).map_err(|error| failure("looking at", path, error));
+        let mut odd = |path: &Path, size: u64| {
+            warnings.push(format!("{} has {size} bytes and not {} as recorded", path.display(), file.bytes));
+        };
+        let (temporary, target) = (looked(&from)?, looked(&to)?);
+        match (temporary, target) {
+            (_, Some(size)) if size == file.bytes => {
+                // A rename by way of a link died between its two steps.
+                if temporary.is_some() {
+                    std::fs::remove_file(&from).map_err(|error| failure("removing", &from, error))?;
+                }
+                Ok(true)
+            }
+            (Some(size), None) if size == file.bytes => {
+                let directory = disk::parent(&to);
+                disk::create_directories(&directory).map_err(|error| failure("creating", &directory, error))?;
+                disk::rename_new(&from, &to).map_err(|error| failure("publishing", &to, error))?;
+                Ok(true)
+            }
+            (_, Some(size)) => {
+                odd(&to, size);
+                Ok(false)
+            }
+            (Some(size), None) => {
+                odd(&from, size);
+                Ok(false)
+            }
+            (None, None) => Ok(false),
+        }
+    }
+
+    /// Takes back a commit of which a file is lost: as a whole it can be fetched again, and no manifest names it yet.
+    fn withdraw(&self, files: &[SinkFile]) -> Result<(), SinkError> {
+        for file in files {
+            for path in [self.inside(&file.temporary)?, self.inside(&file.path)?] {
+                let looked = disk::size(&path).map_err(|error| failure("looking at", &path, error))?;
+                // What stands under the name and is not the file that was recorded is not ours to remove.
+                if looked == Some(file.bytes) || (looked.is_some() && path.ends_with(&file.temporary)) {
+                    std::fs::remove_file(&path).map_err(|error| failure("withdrawing", &path, error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the new names of these files durable.
+    fn sync_targets(&self, files: &[SinkFile]) -> Result<(), SinkError> {
+        // Up to the root: a directory may have been made by a process that died before it could make that durable.
+        let mut directories = BTreeSet::new();
+        for file in files {
+            let path = self.root.join(&file.path);
+            let above = path.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));
+            directories.extend(above.map(Path::to_path_buf));
+        }
+        for directory in directories {
+            match disk::sync_directory(&directory) {
+                // Of a file that is nowhere.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                done => done.map_err(|error| failure("writing", &directory, error))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what this ledger began and never recorded.
+    fn sweep(&self, temporary: &Path, warnings: &mut Vec<String>) -> Result<(), SinkError> {
+        let failed = |path: &Path| {
+            let path = path.to_path_buf();
+            move |error| failure("clearing", &path, error)
+        };
+        for entry in std::fs::read_dir(temporary).map_err(failed(temporary))? {
+            let path = entry.map_err(failed(temporary))?.path();
+            tracing::debug!(path = %path.display(), "removing a temporary file that was never recorded");
+            std::fs::remove_file(&path).map_err(failed(&path))?;
+        }
+        let all = self.root.join(TEMPORARY);
+        for entry in std::fs::read_dir(&all).map_err(failed(&all))? {
+            let path = entry.map_err(failed(&all))?.path();
+            if path != temporary {
+                warnings
+                    .push(format!("{} holds temporary files of another ledger; they are left alone", path.display()));
+            }
+        }
+        warnings.sort_unstable();
+        Ok(())
+    }
+
+    /// A recorded path, refused when it would leave the archive.
+    fn inside(&self, relative: &str) -> Result<PathBuf, SinkError> {
+        let path = Path::new(relative);
+        if path.components().all(|component| matches!(component, Component::Normal(_))) {
+            return Ok(self.root.join(path));
+        }
+        Err(SinkError::Unusable(format!("the recorded path {relative:?} leads out of the archive")))
+    }
+
+    fn read_deed(&self) -> Result<Option<Deed>, SinkError> {
+        let path = self.root.join(DEED);
+        let content = match std::fs::read(&path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failure("reading", &path, error)),
+        };
+        let deed: Deed = serde_json::from_slice(&content).map_err(|error| {
+            SinkError::Unusable(format!(
+                "{} cannot be read ({error}): restore it, or remove it and take the archive over with \
+                 `yunxin-archiver adopt {}`",
+                path.display(),
+                self.job
+            ))
+        })?;
+        if deed.version != DEED_VERSION {
+            return Err(SinkError::Unusable(format!(
+                "{} is of version {}, and this program knows version {DEED_VERSION}: use the one that wrote it",
+                path.display(),
+                deed.version
+            )));
+        }
+        Ok(Some(deed))
+    }
+
+    fn write_deed(&self, commit: u64) -> Result<(), SinkError> {
+        let path = self.root.join(DEED);
+        let failed = |error| failure("writing", &path, error);
+        let deed = Deed { version: DEED_VERSION, ledger_id: self.ledger_id.to_string(), job: self.job.clone(), commit };
+        let mut content = serde_json::to_vec_pretty(&deed).map_err(|error| failed(error.into()))?;
+        content.push(b'\n');
+        let temporary = self.temporary().0.join("archive.inprogress");
+        disk::write_temporary(&temporary, &content).map_err(failed)?;
+        std::fs::rename(&temporary, &path).map_err(failed)?;
+        disk::sync_directory(&self.root).map_err(failed)
+    }
+}

@@ -1,0 +1,180 @@
+//! One file: row groups, footer, hash.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use ::parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use ::parquet::errors::ParquetError;
+use ::parquet::file::writer::SerializedFileWriter;
+use sha2::{Digest, Sha256};
+
+use super::coding::Layout;
+use super::disk;
+use super::encode::{BATCH_BYTES, BATCH_ROWS, Encoder};
+use super::pack;
+use crate::message::MessageRows;
+use crate::sink::SinkError;
+
+/// A file being written. Between row groups it holds no descriptor.
+pub(super) struct PartFile {
+    writer: SerializedFileWriter<Outlet>,
+    rows: u64,
+    last_group: u64,
+}
+
+/// What a finished file is.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// Messages in it.
+    pub(super) rows: u64,
+    /// Its size.
+    pub(super) bytes: u64,
+    /// Its SHA-256, lower-case hex.
+    pub(super) sha256: String,
+}
+
+impl PartFile {
+    /// A file that comes to be at this path with its first row group.
+    pub(super) fn new(path: &Path, layout: &Layout) -> Result<Self, SinkError> {
+        let outlet = Outlet { path: path.to_path_buf(), open: None, created: false, hash: Sha256::new(), bytes: 0 };
+        let writer = SerializedFileWriter::new(outlet, layout.schema.clone(), layout.properties.clone())
+            .map_err(|error| failure(path, error))?;
+        Ok(Self { writer, rows: 0, last_group: 0 })
+    }
+
+    /// Bytes written so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.writer.bytes_written() as u64
+    }
+
+    /// Bytes of the last row group: what another one may cost.
+    pub(super) fn last_group(&self) -> u64 {
+        self.last_group
+    }
+
+    /// Appends packed rows as one row group.
+    pub(super) fn append<'a>(
+        &mut self,
+        encoder: &Encoder,
+        pieces: impl IntoIterator<Item = io::Result<std::borrow::Cow<'a, [u8]>>>,
+    ) -> Result<(), SinkError> {
+        let before = self.bytes();
+        let result = self.append_group(encoder, pieces);
+        self.last_group = self.bytes() - before;
+        result.map_err(|error| failure(&self.writer.inner().path, error))
+    }
+
+    fn append_group<'a>(
+        &mut self,
+        encoder: &Encoder,
+        pieces: impl IntoIterator<Item = io::Result<std::borrow::Cow<'a, [u8]>>>,
+    ) -> Result<(), ParquetError> {
+        let factory = ArrowRowGroupWriterFactory::new(&self.writer, encoder.schema().clone());
+        let mut columns = factory.create_column_writers(self.writer.flushed_row_groups().len())?;
+        let mut rows = MessageRows::with_capacity(BATCH_ROWS, 1 << 20);
+        let mut write = |rows: &mut MessageRows| -> Result<(), ParquetError> {
+            let batch = encoder.encode(rows)?;
+            let mut columns = columns.iter_mut();
+            for (field, array) in encoder.schema().fields().iter().zip(batch.columns()) {
+                for (leaf, column) in compute_leaves(field, array)?.iter().zip(&mut columns) {
+                    column.write(leaf)?;
+                }
+            }
+            self.rows += rows.len() as u64;
+            rows.clear();
+            Ok(())
+        };
+        for piece in pieces {
+            let piece = piece?;
+            let mut input = &*piece;
+            while !input.is_empty() {
+                pack::unpack(&mut input, &mut rows).map_err(|error| ParquetError::External(Box::new(error)))?;
+                if rows.len() >= BATCH_ROWS || rows.size() >= BATCH_BYTES {
+                    write(&mut rows)?;
+                }
+            }
+        }
+        if !rows.is_empty() {
+            write(&mut rows)?;
+        }
+        let mut group = self.writer.next_row_group()?;
+        for column in columns {
+            column.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
+        self.writer.flush()?;
+        self.writer.inner_mut().open = None;
+        Ok(())
+    }
+
+    /// Writes the footer and makes the file durable.
+    pub(super) fn finish(mut self) -> Result<Finished, SinkError> {
+        let path = self.writer.inner().path.clone();
+        self.writer.finish().map_err(|error| failure(&path, error))?;
+        let outlet = self.writer.inner_mut();
+        outlet.file().and_then(|file| file.sync_all()).map_err(|error| disk::failure("writing", &path, error))?;
+        let hash = std::mem::take(&mut outlet.hash).finalize();
+        Ok(Finished { rows: self.rows, bytes: outlet.bytes, sha256: hex::encode(hash) })
+    }
+}
+
+impl std::fmt::Debug for PartFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartFile")
+            .field("path", &self.writer.inner().path)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+fn failure(path: &Path, error: ParquetError) -> SinkError {
+    match error {
+        ParquetError::External(source) => match source.downcast::<io::Error>() {
+            Ok(error) => disk::failure("writing", path, *error),
+            Err(source) => SinkError::Failed { context: format!("writing {}", path.display()), source },
+        },
+        error => SinkError::Failed { context: format!("writing {}", path.display()), source: Box::new(error) },
+    }
+}
+
+/// The way to disk: hashes and counts what passes, and opens the file only while something does.
+struct Outlet {
+    path: PathBuf,
+    open: Option<File>,
+    created: bool,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Outlet {
+    fn file(&mut self) -> io::Result<&mut File> {
+        if self.open.is_none() {
+            let file = if self.created {
+                let file = OpenOptions::new().append(true).open(&self.path)?;
+                if file.metadata()?.len() != self.bytes {
+                    return Err(io::Error::other("somebody else changed this file"));
+                }
+                file
+            } else {
+                disk::create_new(&self.path)?
+            };
+            self.created = true;
+            self.open = Some(file);
+        }
+        Ok(self.open.as_mut().expect("it was opened above"))
+    }
+}
+
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file()?.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
