@@ -1,0 +1,295 @@
+//! One commit: messages and the row that says so, in one transaction.
+
+use std::sync::Arc;
+
+use futures_util::TryStreamExt;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor, SqlStr};
+
+use super::connect::{Refusal, Session};
+use super::copy::Encoder;
+use super::schema::{self, Names, columns};
+use super::versions::{Item, NEVER, sift};
+use crate::message::MessageRows;
+
+/// How much is sent at a time: every piece is one message of the protocol and one write.
+const PIECE: usize = 256 * 1024;
+/// How many keys are looked up before it is decided how to write.
+const SAMPLE: usize = 64;
+const STAGING: &str = "pg_temp.yunxin_archiver_staging";
+
+/// How messages come into the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Way {
+    /// Straight into it: the fastest, when none is there already.
+    Copy,
+    /// Those that are not there already straight into it, the rest by merging: cheap when many are there.
+    Sift,
+    /// All by merging, which no other writer of the same messages can disturb.
+    Merge,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Messages that were not there.
+    pub(super) inserted: u64,
+    /// Messages that were there in an earlier version.
+    pub(super) revised: u64,
+    /// Bytes sent for all of them.
+    pub(super) bytes: u64,
+}
+
+/// The statements of a commit, made once.
+pub(super) struct Statements {
+    copy: String,
+    copy_staging: String,
+    create_staging: SqlStr,
+    truncate_staging: SqlStr,
+    insert: SqlStr,
+    keep: SqlStr,
+    revise: SqlStr,
+    probe: SqlStr,
+    versions: SqlStr,
+    fence: SqlStr,
+    record: SqlStr,
+}
+
+impl Statements {
+    /// Statements for tables with `raw` or without (`there`), and messages with it or without (`written`).
+    pub(super) fn new(names: &Names, there: bool, written: bool) -> Self {
+        let messages = names.qualified(&names.messages);
+        let revisions = names.qualified(&names.revisions);
+        let archive = names.qualified(&names.archive);
+        let commits = names.qualified(&names.commits);
+        let all = schema::list(columns(there), "");
+        let sent = schema::list(columns(written), "");
+        let earlier = schema::list(columns(there), "m.");
+        let same = "m.app_key = s.app_key and m.message_server_id = s.message_server_id";
+        let newer = "coalesce(s.modify_time, '-infinity') > coalesce(m.modify_time, '-infinity')";
+        let assignments: Vec<String> = columns(there)
+            .iter()
+            .map(|column| match column.name {
+                "revision" => "revision = greatest(m.revision + 1, s.revision)".to_owned(),
+                "requested" => "requested = m.requested or s.requested".to_owned(),
+                name => format!("{0} = s.{0}", schema::quoted(name)),
+            })
+            .collect();
+        let assignments = assignments.join(", ");
+        let sql = |text: String| sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(text));
+        Self {
+            copy: format!("copy {messages} ({sent}) from stdin with (format binary)"),
+            copy_staging: format!("copy {STAGING} ({sent}) from stdin with (format binary)"),
+            create_staging: sql(format!(
+                "create temporary table {STAGING} on commit delete rows as select {all} from {messages} with no data"
+            )),
+            truncate_staging: sql(format!("truncate {STAGING}")),
+            insert: sql(format!(
+                "insert into {messages} ({all}) select {all} from {STAGING} \
+                 on conflict (app_key, message_server_id) do nothing"
+            )),
+            // Locked until they are revised: another writer may be at the same rows, in the same order.
+            keep: sql(format!(
+                "insert into {revisions} ({all}) select {earlier} from {STAGING} s join {messages} m on {same} \
+                 where {newer} order by m.message_server_id for update of m on conflict do nothing"
+            )),
+            revise: sql(format!("update {messages} m set {assignments} from {STAGING} s where {same} and {newer}")),
+            probe: sql(format!(
+                "select exists (select from {messages} where app_key = $1 and message_server_id = any ($2))"
+            )),
+            // A time that is none of ours is before or after all of ours.
+            versions: sql(format!(
+                "select message_server_id, case when isfinite(modify_time) \
+                    then (extract(epoch from modify_time) * 1000)::bigint \
+                    when modify_time > 'epoch' then {} end \
+                 from {messages} where app_key = $1 and message_server_id = any ($2)",
+                i64::MAX
+            )),
+            fence: sql(format!(
+                "update {archive} set sequence = $2, updated_at = now() where ledger_id = $1 and sequence < $2"
+            )),
+            record: sql(format!(
+                "insert into {commits} (ledger_id, sequence, run_id, messages, inserted, revised, bytes) \
+                 values ($1, $2, $3, $4, $5, $6, $7)"
+            )),
+        }
+    }
+}
+
+/// Who commits what.
+pub(super) struct Commit<'a> {
+    pub(super) app_key: &'a str,
+    pub(super) ledger_id: &'a str,
+    pub(super) run_id: &'a str,
+    pub(super) sequence: u64,
+    pub(super) pending: &'a [Arc<MessageRows>],
+    pub(super) passes: &'a [Vec<Item>],
+    pub(super) messages: u64,
+}
+
+/// Whether some of these messages are there, as far as a sample tells. Copying
+/// straight into the table is the cheaper way, but only if none is.
+pub(super) async fn met(
+    session: &mut Session,
+    statements: &Statements,
+    commit: &Commit<'_>,
+) -> Result<bool, sqlx::Error> {
+    let Some(first) = commit.passes.first().filter(|first| !first.is_empty()) else { return Ok(false) };
+    let sample: Vec<i64> =
+        first.iter().step_by(first.len().div_ceil(SAMPLE)).map(|item| item.message_server_id).collect();
+    sqlx::query_scalar(statements.probe.clone())
+        .bind(commit.app_key)
+        .bind(sample)
+        .fetch_one(&mut session.connection)
+        .await
+}
+
+/// Makes the commit, or returns nothing if the archive is not, or no longer, where this commit comes next.
+pub(super) async fn commit(
+    session: &mut Session,
+    statements: &Statements,
+    encoder: &mut Encoder,
+    commit: &Commit<'_>,
+    way: Way,
+) -> Result<Option<Counts>, Refusal> {
+    let staged = session.staged;
+    let mut transaction = session.connection.begin_with("begin isolation level read committed").await?;
+    let fenced = sqlx::query(statements.fence.clone())
+        .bind(commit.ledger_id)
+        .bind(commit.sequence as i64)
+        .execute(&mut *transaction)
+        .await?;
+    if fenced.rows_affected() == 0 {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    let mut writer = Writer {
+        connection: &mut transaction,
+        statements,
+        encoder,
+        pending: commit.pending,
+        staging: if staged { Staging::Empty } else { Staging::Missing },
+        counts: Counts::default(),
+    };
+    for (depth, pass) in commit.passes.iter().enumerate() {
+        match way {
+            // The later passes hold what the first has just written.
+            _ if depth > 0 => writer.merge(pass).await?,
+            Way::Copy => writer.copy(pass).await?,
+            Way::Sift => {
+                let there = writer.versions(commit.app_key, pass).await?;
+                let (fresh, newer) = sift(pass, there);
+                writer.copy(&fresh).await?;
+                writer.merge(&newer).await?;
+            }
+            Way::Merge => writer.merge(pass).await?,
+        }
+    }
+    let Writer { counts, staging, .. } = writer;
+    sqlx::query(statements.record.clone())
+        .bind(commit.ledger_id)
+        .bind(commit.sequence as i64)
+        .bind(commit.run_id)
+        .bind(commit.messages as i64)
+        .bind(counts.inserted as i64)
+        .bind(counts.revised as i64)
+        .bind(counts.bytes as i64)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    session.staged = staging != Staging::Missing;
+    Ok(Some(counts))
+}
+
+/// What the staging table, which lives as long as the session, is in a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Staging {
+    Missing,
+    Empty,
+    Used,
+}
+
+/// The messages' part of a transaction.
+struct Writer<'a> {
+    connection: &'a mut PgConnection,
+    statements: &'a Statements,
+    encoder: &'a mut Encoder,
+    pending: &'a [Arc<MessageRows>],
+    staging: Staging,
+    counts: Counts,
+}
+
+impl Writer<'_> {
+    /// Copies messages straight into the table: a conflict if one is there.
+    async fn copy(&mut self, pass: &[Item]) -> Result<(), sqlx::Error> {
+        if !pass.is_empty() {
+            self.send(&self.statements.copy, pass).await?;
+            self.counts.inserted += pass.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes messages of which some are there: adds, revises, or leaves alone.
+    async fn merge(&mut self, pass: &[Item]) -> Result<(), sqlx::Error> {
+        if pass.is_empty() {
+            return Ok(());
+        }
+        match self.staging {
+            Staging::Missing => {
+                self.execute(&self.statements.create_staging).await?;
+            }
+            Staging::Empty => {}
+            Staging::Used => {
+                self.execute(&self.statements.truncate_staging).await?;
+            }
+        }
+        self.staging = Staging::Used;
+        self.send(&self.statements.copy_staging, pass).await?;
+        let inserted = self.execute(&self.statements.insert).await?;
+        self.counts.inserted += inserted;
+        if inserted < pass.len() as u64 {
+            self.execute(&self.statements.keep).await?;
+            self.counts.revised += self.execute(&self.statements.revise).await?;
+        }
+        Ok(())
+    }
+
+    /// Which of these messages are there, and when they were edited.
+    async fn versions(&mut self, app_key: &str, pass: &[Item]) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+        let keys: Vec<i64> = pass.iter().map(|item| item.message_server_id).collect();
+        let mut found = sqlx::query_as::<_, (i64, Option<i64>)>(self.statements.versions.clone())
+            .bind(app_key)
+            .bind(keys)
+            .fetch(&mut *self.connection);
+        let mut versions = Vec::new();
+        while let Some((key, modified)) = found.try_next().await? {
+            versions.push((key, modified.unwrap_or(NEVER)));
+        }
+        Ok(versions)
+    }
+
+    async fn execute(&mut self, statement: &SqlStr) -> Result<u64, sqlx::Error> {
+        Ok(self.connection.execute(sqlx::raw_sql(statement.clone())).await?.rows_affected())
+    }
+
+    async fn send(&mut self, statement: &str, pass: &[Item]) -> Result<(), sqlx::Error> {
+        let Self { encoder, pending, counts, .. } = self;
+        let mut copy = self.connection.copy_in_raw(statement).await?;
+        encoder.clear();
+        encoder.begin();
+        for item in pass {
+            let rows = &pending[item.chunk as usize];
+            encoder.row(rows, &rows.rows()[item.row as usize]);
+            if encoder.encoded().len() >= PIECE {
+                counts.bytes += encoder.encoded().len() as u64;
+                copy.send(encoder.encoded()).await?;
+                encoder.clear();
+            }
+        }
+        encoder.end();
+        counts.bytes += encoder.encoded().len() as u64;
+        copy.send(encoder.encoded()).await?;
+        copy.finish().await?;
+        Ok(())
+    }
+}

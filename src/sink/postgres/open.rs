@@ -1,0 +1,329 @@
+//! Taking possession of an archive: who owns it, whether its tables have the right shape, creating what is missing.
+//!
+//! All of it is one transaction. A refusal rolls it back, so it leaves nothing behind.
+
+use std::collections::BTreeMap;
+
+use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use super::connect::{Refusal, Server, Session};
+use super::schema::{self, Column, LockPurpose, Names};
+use crate::sink::{Claim, SinkError};
+
+/// What was found or made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The last commit in the archive.
+    pub(super) commit: u64,
+    /// Whether the tables have the column `raw`.
+    pub(super) raw: bool,
+}
+
+/// Takes possession of the archive in the name of `claim`'s ledger.
+pub(super) async fn open(
+    server: &Server,
+    session: &mut Session,
+    names: &Names,
+    claim: &Claim,
+    raw: bool,
+) -> Result<Found, Refusal> {
+    let mut transaction = session.connection.begin().await?;
+    let found = SetUp { server, names, claim, raw }.run(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(found)
+}
+
+struct SetUp<'a> {
+    server: &'a Server,
+    names: &'a Names,
+    claim: &'a Claim,
+    raw: bool,
+}
+
+impl SetUp<'_> {
+    fn table(&self) -> String {
+        self.names.qualified(&self.names.messages)
+    }
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<Found, Refusal> {
+        let names = self.names;
+        // Two jobs may set up tables in one schema at once, and `create … if not exists` alone does not survive that.
+        sqlx::query("select pg_advisory_xact_lock($1)")
+            .bind(names.lock_key(LockPurpose::SetUp))
+            .execute(&mut *connection)
+            .await?;
+        let tables = self.tables(connection).await?;
+        let there = |table: &str| tables.contains_key(table);
+        let owned = if there(&names.archive) { self.owned(connection).await? } else { None };
+        if owned.is_none() {
+            self.unowned(connection, there(&names.messages)).await?;
+        }
+        if there(&names.messages) {
+            self.shape(connection, &names.messages).await?;
+        }
+        let migrator = self.migrator();
+        if !there(&names.migrations) || !self.migrated(connection, &migrator).await? {
+            self.migrate(connection, &migrator).await?;
+        }
+        let has_raw = self.shape(connection, &names.messages).await?;
+        let revisions_have_raw = self.shape(connection, &names.revisions).await?;
+        if (self.raw || has_raw) && !(has_raw && revisions_have_raw) {
+            connection.execute(sqlx::raw_sql(AssertSqlSafe(schema::add_raw(names)))).await?;
+        }
+        self.keys(connection).await?;
+        self.privileges(connection).await?;
+        if owned.is_none() {
+            let archive = names.qualified(&names.archive);
+            let sql = format!("insert into {archive} (ledger_id, job, sequence) values ($1, $2, 0)");
+            sqlx::query(AssertSqlSafe(sql))
+                .bind(self.claim.ledger_id.to_string())
+                .bind(&self.claim.job)
+                .execute(&mut *connection)
+                .await?;
+        }
+        Ok(Found { commit: owned.unwrap_or(0), raw: self.raw || has_raw })
+    }
+
+    /// The tables that are there, by name, with their kind.
+    async fn tables(&self, connection: &mut PgConnection) -> Result<BTreeMap<String, String>, Refusal> {
+        let names = self.names;
+        let schema_there: bool = sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
+            .bind(&names.schema)
+            .fetch_one(&mut *connection)
+            .await?;
+        if !schema_there && self.claim.recorded == 0 {
+            let sql = format!("create schema if not exists {}", schema::quoted(&names.schema));
+            connection.execute(AssertSqlSafe(sql)).await?;
+        }
+        let tables: Vec<(String, String)> = sqlx::query_as(
+            "select c.relname::text, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+             where n.nspname = $1 and c.relname = any($2)",
+        )
+        .bind(&names.schema)
+        .bind([&names.messages, &names.revisions, &names.archive, &names.commits, &names.migrations].map(String::clone))
+        .fetch_all(connection)
+        .await?;
+        if let Some((table, _)) = tables.iter().find(|(_, kind)| !matches!(kind.as_str(), "r" | "p")) {
+            let name = names.qualified(table);
+            return Err(self.unusable(&format!("{name} exists and is no table; name another `table`")).into());
+        }
+        Ok(tables.into_iter().collect())
+    }
+
+    /// The last commit of an archive that this ledger owns; nothing if nobody owns it.
+    async fn owned(&self, connection: &mut PgConnection) -> Result<Option<u64>, Refusal> {
+        let claim = self.claim;
+        let archive = self.names.qualified(&self.names.archive);
+        let owner: Option<(String, String, i64)> =
+            sqlx::query_as(AssertSqlSafe(format!("select ledger_id, job, sequence from {archive}")))
+                .fetch_optional(connection)
+                .await?;
+        let Some((ledger, job, sequence)) = owner else { return Ok(None) };
+        if ledger != claim.ledger_id.to_string() {
+            return Err(self
+                .not_ours(&format!(
+                    "belongs to another ledger ({ledger}, of job {job:?}), not to {}; \
+                     name another table, or take it over with `adopt {}`",
+                    claim.ledger_id, claim.job
+                ))
+                .into());
+        }
+        let sequence = sequence as u64;
+        let known = claim.recorded.max(claim.announced.unwrap_or(0));
+        if sequence > known {
+            return Err(self
+                .not_ours(&format!(
+                    "holds commit {sequence}, and the ledger knows of none after {known}: the ledger is an old copy; \
+                     rebuild it from the archive with `adopt {}`",
+                    claim.job
+                ))
+                .into());
+        }
+        Ok(Some(sequence))
+    }
+
+    /// Whether a place that nobody owns may be taken.
+    async fn unowned(&self, connection: &mut PgConnection, messages: bool) -> Result<(), Refusal> {
+        let claim = self.claim;
+        if claim.recorded > 0 {
+            return Err(self
+                .not_ours(&format!(
+                    "is gone: the ledger recorded {} commits to it, and nothing there says so; restore it, \
+                     or begin anew with a new state or another table, or, if its messages are there, run `adopt {}`",
+                    claim.recorded, claim.job
+                ))
+                .into());
+        }
+        if messages {
+            let sql = format!("select exists (select from {})", self.table());
+            let filled: bool = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await?;
+            if filled {
+                self.shape(connection, &self.names.messages).await?;
+                return Err(self
+                    .not_ours(&format!(
+                        "holds messages and no ledger owns it; name another table, or take it over with `adopt {}`",
+                        claim.job
+                    ))
+                    .into());
+            }
+        }
+        Ok(())
+    }
+
+    fn migrator(&self) -> Migrator {
+        let mut migrator = Migrator::with_migrations(schema::migrations(self.names));
+        migrator.dangerous_set_table_name(self.names.qualified(&self.names.migrations));
+        // The lock of `run` and the transaction around all of this do what the migrator's lock would.
+        migrator.set_locking(false);
+        migrator
+    }
+
+    /// Whether there is nothing to migrate. Asked first because a role that may not create tables may still find
+    /// everything there, and the migrator begins by creating its own.
+    async fn migrated(&self, connection: &mut PgConnection, migrator: &Migrator) -> Result<bool, Refusal> {
+        let table = self.names.qualified(&self.names.migrations);
+        let applied = connection.list_applied_migrations(&table).await.map_err(|error| self.migration(error))?;
+        Ok(applied.len() == migrator.iter().count()
+            && migrator
+                .iter()
+                .zip(&applied)
+                .all(|(known, applied)| known.version == applied.version && known.checksum == applied.checksum))
+    }
+
+    async fn migrate(&self, connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Refusal> {
+        migrator.run_direct(None, connection, false).await.map_err(|error| self.migration(error))
+    }
+
+    fn migration(&self, error: MigrateError) -> Refusal {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Refusal::Database(error),
+            MigrateError::VersionMissing(version) => Refusal::Sink(self.unusable(&format!(
+                "{} was set up by a newer version of this program (migration {version}); use that one",
+                self.table()
+            ))),
+            other => Refusal::Sink(self.unusable(&format!(
+                "{} cannot be migrated: {other} (see {})",
+                self.table(),
+                self.names.qualified(&self.names.migrations)
+            ))),
+        }
+    }
+
+    /// Insists that a table has the archive's columns; returns whether it has `raw` too.
+    async fn shape(&self, connection: &mut PgConnection, table: &str) -> Result<bool, Refusal> {
+        let found: Vec<(String, String, bool, bool)> = sqlx::query_as(
+            "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+                a.atthasdef or a.attidentity <> '' \
+             from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace \
+             where n.nspname = $1 and c.relname = $2 and a.attnum > 0 and not a.attisdropped",
+        )
+        .bind(&self.names.schema)
+        .bind(table)
+        .fetch_all(connection)
+        .await?;
+        let name = self.names.qualified(table);
+        if found.is_empty() {
+            return Err(self
+                .unusable(&format!("{name} is not there; what `schema postgres` prints creates it"))
+                .into());
+        }
+        let has_raw = found.iter().any(|(column, ..)| column == "raw");
+        let mismatch = |column: &str, found: &str, expected: &str| {
+            Refusal::Sink(self.unusable(&format!(
+                "{name} is a table of another shape: column {column:?} is {found}, expected {expected}; \
+                 name another `table`"
+            )))
+        };
+        let wanted = |column: &Column| format!("{}{}", column.kind, if column.required { " not null" } else { "" });
+        for column in schema::columns(has_raw) {
+            let Some((_, kind, not_null, _)) = found.iter().find(|(name, ..)| name == column.name) else {
+                return Err(mismatch(column.name, "missing", &wanted(column)));
+            };
+            if kind != column.kind || *not_null && !column.required {
+                let kind = format!("{kind}{}", if *not_null { " not null" } else { "" });
+                return Err(mismatch(column.name, &kind, &wanted(column)));
+            }
+        }
+        let foreign = |name: &str| schema::COLUMNS.iter().all(|column| column.name != name);
+        if let Some((column, kind, ..)) =
+            found.iter().find(|(name, _, not_null, default)| foreign(name) && *not_null && !*default)
+        {
+            return Err(mismatch(column, &format!("{kind} not null"), "nullable, or to have a default"));
+        }
+        Ok(has_raw)
+    }
+
+    /// Insists on the unique keys that make a message be there once.
+    async fn keys(&self, connection: &mut PgConnection) -> Result<(), Refusal> {
+        let names = self.names;
+        for (table, key) in [
+            (&names.messages, &["app_key", "message_server_id"][..]),
+            (&names.revisions, &["app_key", "message_server_id", "revision"][..]),
+        ] {
+            let unique: bool = sqlx::query_scalar(
+                "select exists (select from pg_index i join pg_class c on c.oid = i.indrelid \
+                    join pg_namespace n on n.oid = c.relnamespace \
+                 where n.nspname = $1 and c.relname = $2 and i.indisunique and i.indisvalid and i.indimmediate \
+                    and i.indpred is null and i.indexprs is null \
+                    and $3 = (select array_agg(a.attname::text order by a.attname::text) from pg_attribute a \
+                        where a.attrelid = i.indrelid \
+                            and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])))",
+            )
+            .bind(&names.schema)
+            .bind(table)
+            .bind(key)
+            .fetch_one(&mut *connection)
+            .await?;
+            if !unique {
+                let name = names.qualified(table);
+                let key = key.join(", ");
+                return Err(self.unusable(&format!("{name} has no unique index on ({key}); create one")).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Insists on the privileges that commits will need, before anything is fetched for them.
+    async fn privileges(&self, connection: &mut PgConnection) -> Result<(), Refusal> {
+        let names = self.names;
+        let (mut tables, mut privileges) = (Vec::new(), Vec::new());
+        for (table, needed) in [
+            (&names.messages, &["SELECT", "INSERT", "UPDATE"][..]),
+            (&names.revisions, &["SELECT", "INSERT"][..]),
+            (&names.archive, &["SELECT", "INSERT", "UPDATE"][..]),
+            (&names.commits, &["SELECT", "INSERT"][..]),
+        ] {
+            for privilege in needed {
+                tables.push(names.qualified(table));
+                privileges.push((*privilege).to_owned());
+            }
+        }
+        let missing: Option<(String, String)> = sqlx::query_as(
+            "select t, p from unnest($1::text[], $2::text[]) as needed (t, p) where not has_table_privilege(t, p) \
+             union all select 'the database', 'TEMPORARY' \
+             where not has_database_privilege(current_database(), 'TEMPORARY') limit 1",
+        )
+        .bind(tables)
+        .bind(privileges)
+        .fetch_optional(connection)
+        .await?;
+        match missing {
+            None => Ok(()),
+            Some((table, privilege)) => Err(SinkError::Denied(format!(
+                "the role lacks {privilege} on {table} at {}; grant it",
+                self.server.place()
+            ))
+            .into()),
+        }
+    }
+
+    fn unusable(&self, what: &str) -> SinkError {
+        SinkError::Unusable(format!("{what} (at {})", self.server.place()))
+    }
+
+    fn not_ours(&self, what: &str) -> SinkError {
+        SinkError::NotOurs(format!("the archive {} at {} {what}", self.table(), self.server.place()))
+    }
+}

@@ -1,0 +1,300 @@
+//! The tables: their names, columns and migrations. Pure.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+use sqlx::migrate::{Migration, MigrationType};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+/// The longest name that Postgres does not cut off, in bytes.
+const LONGEST_NAME: usize = 63;
+/// What the longest name made from the table's adds to it.
+const LONGEST_SUFFIX: &str = "_conversation";
+
+/// A column of the table of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    /// The type as Postgres names it.
+    pub(super) kind: &'static str,
+    /// Never null.
+    pub(super) required: bool,
+}
+
+const fn required(name: &'static str, kind: &'static str) -> Column {
+    Column { name, kind, required: true }
+}
+
+const fn optional(name: &'static str, kind: &'static str) -> Column {
+    Column { name, kind, required: false }
+}
+
+const TIME: &str = "timestamp with time zone";
+
+/// Every column, in order. The last one, `raw`, is there only when asked for.
+pub(super) const COLUMNS: [Column; 38] = [
+    required("app_key", "text"),
+    required("conversation_key", "text"),
+    required("conversation_id", "text"),
+    required("conversation_type", "integer"),
+    required("message_server_id", "bigint"),
+    required("revision", "integer"),
+    optional("message_client_id", "text"),
+    optional("sender_id", "text"),
+    optional("receiver_id", "text"),
+    optional("team_id", "bigint"),
+    required("create_time", TIME),
+    optional("message_type", "integer"),
+    optional("sub_type", "integer"),
+    optional("sender_client_type", "integer"),
+    optional("text", "text"),
+    optional("attachment", "jsonb"),
+    optional("extension", "text"),
+    optional("modify_account_id", "text"),
+    optional("modify_time", TIME),
+    optional("receiver_account_ids", "text[]"),
+    optional("inclusive", "boolean"),
+    optional("new_member_visible", "boolean"),
+    optional("thread_root_sender_id", "text"),
+    optional("thread_root_receiver_id", "text"),
+    optional("thread_root_create_time", TIME),
+    optional("thread_root_message_server_id", "bigint"),
+    optional("thread_root_message_client_id", "text"),
+    optional("thread_reply_sender_id", "text"),
+    optional("thread_reply_receiver_id", "text"),
+    optional("thread_reply_create_time", TIME),
+    optional("thread_reply_message_server_id", "bigint"),
+    optional("thread_reply_message_client_id", "text"),
+    optional("extra", "jsonb"),
+    required("substituted", "boolean"),
+    required("requested", "boolean"),
+    required("run_id", "text"),
+    required("fetched_at", TIME),
+    optional("raw", "text"),
+];
+
+/// The columns of a table with `raw` or without.
+pub(super) fn columns(raw: bool) -> &'static [Column] {
+    &COLUMNS[..COLUMNS.len() - usize::from(!raw)]
+}
+
+/// A name as SQL takes it, whatever it is made of.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The names of everything in the database, unquoted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) schema: String,
+    pub(super) messages: String,
+    pub(super) revisions: String,
+    pub(super) archive: String,
+    pub(super) commits: String,
+    pub(super) migrations: String,
+    conversation_index: String,
+}
+
+impl Names {
+    /// The names for a configured schema and table, or what is wrong with these.
+    pub(super) fn new(schema: &str, table: &str) -> Result<Self, String> {
+        for (what, name, longest) in
+            [("schema", schema, LONGEST_NAME), ("table", table, LONGEST_NAME - LONGEST_SUFFIX.len())]
+        {
+            if name.is_empty() || name.contains('\0') {
+                return Err(format!(
+                    "the {what}'s name {name:?} is none: it must have at least one character and no NUL"
+                ));
+            }
+            if name.len() > longest {
+                let length = name.len();
+                return Err(format!("the {what}'s name {name:?} has {length} bytes; at most {longest} are possible"));
+            }
+        }
+        let revisions = if table == "messages" { "message_revisions".to_owned() } else { format!("{table}_revisions") };
+        Ok(Self {
+            schema: schema.to_owned(),
+            messages: table.to_owned(),
+            revisions,
+            archive: format!("{table}_archive"),
+            commits: format!("{table}_commits"),
+            migrations: format!("{table}_migrations"),
+            conversation_index: format!("{table}{LONGEST_SUFFIX}"),
+        })
+    }
+
+    /// A name within the schema, as SQL takes it.
+    pub(super) fn qualified(&self, name: &str) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(name))
+    }
+
+    /// The key of an advisory lock that only this archive (or, without a table, this schema) uses.
+    pub(super) fn lock_key(&self, purpose: LockPurpose) -> i64 {
+        let table = match purpose {
+            LockPurpose::Own => self.messages.as_str(),
+            LockPurpose::SetUp => "",
+        };
+        let mut digest = Sha256::new();
+        for part in ["yunxin-archiver", self.schema.as_str(), table] {
+            digest.update(part);
+            digest.update([0]);
+        }
+        let bytes: [u8; 32] = digest.finalize().into();
+        i64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
+    }
+
+    fn placeholder(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "schema" => quoted(&self.schema),
+            "messages" => self.qualified(&self.messages),
+            "revisions" => self.qualified(&self.revisions),
+            "archive" => self.qualified(&self.archive),
+            "commits" => self.qualified(&self.commits),
+            "migrations" => self.qualified(&self.migrations),
+            "conversation_index" => quoted(&self.conversation_index),
+            _ => return None,
+        })
+    }
+
+    /// Fills in a template. What was filled in is not looked at again: a name may hold braces.
+    fn fill(&self, template: &str) -> String {
+        let mut pieces = template.split("{{");
+        let mut sql = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let filled = piece.split_once("}}").and_then(|(name, rest)| Some((self.placeholder(name)?, rest)));
+            let (name, rest) = filled.expect("the templates are this crate's own, and a test fills all of them");
+            sql.push_str(&name);
+            sql.push_str(rest);
+        }
+        sql
+    }
+}
+
+/// What an advisory lock is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum LockPurpose {
+    /// To be the one process that writes an archive.
+    Own,
+    /// To be the one process that sets up tables in a schema.
+    SetUp,
+}
+
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "archive", include_str!("../../../migrations/postgres/0001_archive.sql"))];
+
+/// The migrations for these names. Their checksums are those of the templates: they tell a changed migration, not
+/// another name.
+pub(super) fn migrations(names: &Names) -> Vec<Migration> {
+    MIGRATIONS
+        .into_iter()
+        .map(|(version, description, template)| {
+            let template = Migration::new(
+                version,
+                Cow::Borrowed(description),
+                MigrationType::Simple,
+                template.into_sql_str(),
+                false,
+            );
+            Migration { sql: AssertSqlSafe(names.fill(template.sql.as_str())).into_sql_str(), ..template }
+        })
+        .collect()
+}
+
+/// Adds the column `raw`, to both tables: a message keeps it when it becomes an earlier revision.
+pub(super) fn add_raw(names: &Names) -> String {
+    names.fill(
+        "alter table {{messages}} add column if not exists raw text;\n\
+         alter table {{revisions}} add column if not exists raw text;\n",
+    )
+}
+
+/// Everything that a database needs, as SQL to be run by hand: for roles that may not create tables themselves.
+///
+/// # Errors
+///
+/// What is wrong with a name.
+pub fn script(schema: &str, table: &str, raw: bool) -> Result<String, String> {
+    let names = Names::new(schema, table)?;
+    let mut sql = names.fill("create schema if not exists {{schema}};\n\n");
+    sql.push_str(&names.fill(
+        "create table if not exists {{migrations}} (\n    version bigint primary key,\n    description text not null,\n    \
+         installed_on timestamptz not null default now(),\n    success boolean not null,\n    checksum bytea not null,\n    \
+         execution_time bigint not null\n);\n\n",
+    ));
+    for migration in migrations(&names) {
+        sql.push_str(migration.sql.as_str());
+        let table = names.qualified(&names.migrations);
+        let checksum = hex::encode(&migration.checksum);
+        let (version, description) = (migration.version, &migration.description);
+        let _ = writeln!(
+            sql,
+            "\ninsert into {table} (version, description, success, checksum, execution_time)\n    \
+             values ({version}, '{description}', true, '\\x{checksum}', 0) on conflict do nothing;"
+        );
+    }
+    if raw {
+        sql.push('\n');
+        sql.push_str(&add_raw(&names));
+    }
+    Ok(sql)
+}
+
+/// The names of columns, quoted and separated by commas, each after `prefix`.
+pub(super) fn list(columns: &[Column], prefix: &str) -> String {
+    let names: Vec<String> = columns.iter().map(|column| format!("{prefix}{}", quoted(column.name))).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_quoted_and_never_filled_in_twice() {
+        let names = Names::new("we\"ird {{messages}}", "表 Messages").unwrap();
+        let sql = migrations(&names)[0].sql.as_str().to_owned();
+        assert!(sql.contains(r#"create table if not exists "we""ird {{messages}}"."表 Messages" ("#), "{sql}");
+        assert!(sql.contains(r#"create index if not exists "表 Messages_conversation" on "#), "{sql}");
+    }
+
+    #[test]
+    fn the_checksum_of_a_migration_does_not_depend_on_names() {
+        let of = |schema, table| migrations(&Names::new(schema, table).unwrap())[0].checksum.clone();
+        assert_eq!(of("public", "messages"), of("audit", "chat"));
+    }
+
+    #[test]
+    fn names_that_postgres_would_cut_off_are_refused() {
+        assert!(Names::new("public", &"m".repeat(50)).is_ok());
+        let long = Names::new("public", &"m".repeat(51)).unwrap_err();
+        assert!(long.contains("51 bytes; at most 50"), "{long}");
+        assert!(Names::new(&"s".repeat(64), "messages").is_err());
+        assert!(Names::new("", "messages").is_err());
+        assert!(Names::new("public", "a\0b").is_err());
+    }
+
+    #[test]
+    fn the_earlier_revisions_of_messages_are_message_revisions() {
+        assert_eq!(Names::new("public", "messages").unwrap().revisions, "message_revisions");
+        assert_eq!(Names::new("public", "chat").unwrap().revisions, "chat_revisions");
+    }
+
+    #[test]
+    fn every_archive_has_a_lock_of_its_own() {
+        let key = |schema, table, purpose| Names::new(schema, table).unwrap().lock_key(purpose);
+        assert_ne!(key("a", "bc", LockPurpose::Own), key("ab", "c", LockPurpose::Own));
+        assert_ne!(key("a", "b", LockPurpose::Own), key("a", "b", LockPurpose::SetUp));
+        assert_eq!(key("a", "b", LockPurpose::SetUp), key("a", "c", LockPurpose::SetUp));
+    }
+
+    #[test]
+    fn the_script_has_every_column() {
+        let sql = script("public", "messages", true).unwrap();
+        assert!(!sql.contains("{{"), "{sql}");
+        for column in COLUMNS {
+            assert!(sql.contains(&format!(" {} ", column.name)), "{}", column.name);
+        }
+    }
+}
