@@ -1,1 +1,352 @@
 //! The whole flow of a job.
+//!
+//! Three tasks, one way: the [intake](intake) drains the source into the ledger at full speed, the
+//! [dispatcher](fetch) turns pending batches into requests, and one [writer](write) owns the sink and the ledger's
+//! progress. The ledger is what lies between them: a batch is sent only once it is durable there, and called done
+//! only once the sink has it durably.
+
+mod estimate;
+mod fetch;
+mod intake;
+mod meter;
+mod recover;
+mod stop;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+pub use estimate::{Estimate, estimate};
+pub use meter::Meter;
+pub use stop::Stop;
+
+use crate::failure::Class;
+use crate::ledger::{Ledger, LedgerError, RetryFilter};
+use crate::plan::TeamOwner;
+use crate::progress::Progress;
+use crate::sink::{Sink, SinkError};
+use crate::source::{Source, SourceError};
+use crate::summary::{Bytes, FileSummary, JobSummary, Outcome, Rates, Requests, SumsDisagree, ThreadExtras};
+use crate::yunxin::Client;
+
+/// How a job is run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The job's name.
+    pub job: String,
+    /// The command that runs it, for the record.
+    pub command: String,
+    /// References of one request, at most.
+    pub batch_size: usize,
+    /// References carried, at most, while their dialogues fill batches.
+    pub plan_window: usize,
+    /// In whose name teams are asked.
+    pub team_owner: TeamOwner,
+    /// Time between two commits, at most.
+    pub commit_interval: Duration,
+    /// Requests and answers under way at once, at most.
+    pub in_flight: usize,
+    /// New references to be planned, at most.
+    pub limit: Option<u64>,
+    /// Which failures are asked again.
+    pub retry: RetryFilter,
+    /// Codes and classes that do not make exit 3.
+    pub tolerate: Tolerance,
+    /// How long runs and closed failures stay in the ledger.
+    pub history: Duration,
+    /// The quota, requests a second.
+    pub quota: u32,
+    /// What a stored cursor belongs to.
+    pub source: String,
+}
+
+/// Failures that do not make exit 3.
+#[derive(Debug, Clone, Default)]
+pub struct Tolerance {
+    /// By the API's code.
+    pub codes: Vec<i64>,
+    /// By class.
+    pub classes: Vec<Class>,
+}
+
+impl Tolerance {
+    fn covers(&self, class: Class, code: Option<i64>) -> bool {
+        self.classes.contains(&class) || code.is_some_and(|code| self.codes.contains(&code))
+    }
+}
+
+/// What a job runs with. Without a source only what is pending, and the failures chosen, are asked.
+pub struct Parts {
+    /// Where references are read.
+    pub source: Option<Box<dyn Source>>,
+    /// Where messages go.
+    pub sink: Box<dyn Sink>,
+    /// The job's memory.
+    pub ledger: Arc<Ledger>,
+    /// The API.
+    pub client: Arc<Client>,
+    /// The run's ID.
+    pub run_id: Uuid,
+    /// Shows how it goes.
+    pub progress: Box<dyn Progress>,
+    /// Told to stop by a deadline or a signal.
+    pub stop: Stop,
+}
+
+/// Why a run could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The source.
+    #[error("the source cannot be read")]
+    Source(#[from] SourceError),
+    /// The sink.
+    #[error("the archive cannot be written")]
+    Sink(#[from] SinkError),
+    /// The ledger.
+    #[error("the ledger cannot be used")]
+    Ledger(#[from] LedgerError),
+    /// The API.
+    #[error("the API stopped the run")]
+    Api(#[from] crate::yunxin::Stop),
+    /// A defect.
+    #[error(transparent)]
+    Sums(#[from] SumsDisagree),
+    /// A task of the run died.
+    #[error("a part of the run died: {0}; this is a defect, please report it")]
+    Died(String),
+}
+
+impl RunError {
+    /// The exit code that the contract gives this error.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Source(SourceError::Unusable(_))
+            | Self::Sink(SinkError::NotOurs(_) | SinkError::Unusable(_))
+            | Self::Ledger(
+                LedgerError::Refused(_)
+                | LedgerError::Foreign { .. }
+                | LedgerError::Version { .. }
+                | LedgerError::UnknownRun { .. },
+            ) => 2,
+            Self::Source(SourceError::Denied(_))
+            | Self::Sink(SinkError::Denied(_))
+            | Self::Api(crate::yunxin::Stop::Credentials { .. }) => 4,
+            Self::Api(crate::yunxin::Stop::Cancelled) => 5,
+            Self::Sink(SinkError::Busy(_)) | Self::Ledger(LedgerError::Busy(_)) => 75,
+            Self::Source(SourceError::Failed { .. })
+            | Self::Sink(SinkError::Failed { .. })
+            | Self::Ledger(_)
+            | Self::Api(crate::yunxin::Stop::Unreachable { .. })
+            | Self::Sums(_)
+            | Self::Died(_) => 1,
+        }
+    }
+}
+
+/// Runs a job to its end and sums it up. Never panics on a failure of source, sink, ledger or API: it is in the summary.
+pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
+    let started_at = Timestamp::now();
+    let (ledger, client, stop) = (Arc::clone(&parts.ledger), Arc::clone(&parts.client), parts.stop.clone());
+    let run_id = parts.run_id;
+    let settings = Arc::new(settings);
+    let meter = Arc::new(Meter::default());
+    let before = client.stats();
+    let began = Instant::now();
+    let mut result = flow(&settings, &meter, parts).await;
+    let elapsed = began.elapsed();
+    let mut references = meter.references(0);
+    let mut files = Vec::new();
+    let left = async {
+        let sums = ledger.sums().await?;
+        let files = ledger.files_of(run_id).await?;
+        Ok::<_, LedgerError>((sums, files))
+    };
+    match left.await {
+        Ok((sums, committed)) => {
+            references.pending = sums.pending();
+            files = committed;
+            if let (Ok(()), Err(error)) = (&result, references.check()) {
+                result = Err(error.into());
+            }
+        }
+        Err(error) => result = result.and(Err(error.into())),
+    }
+    let stats = client.stats();
+    let new_failures = meter.new_failures();
+    let (outcome, exit_code, error) = match &result {
+        Err(error) => (Outcome::Failed, error.exit_code(), Some(describe(error))),
+        Ok(()) if stop.is_told() && (references.pending > 0 || !meter.has_read_to_end()) => {
+            (Outcome::Stopped, 5, Some(stop.reason().unwrap_or("told to stop").to_owned()))
+        }
+        Ok(()) if new_failures.keys().any(|(class, code)| !settings.tolerate.covers(*class, *code)) => {
+            (Outcome::Partial, 3, None)
+        }
+        Ok(()) => (Outcome::Complete, 0, None),
+    };
+    let sent = stats.sent - before.sent;
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let per_second = sent as f64 / seconds;
+    let mut summary = JobSummary {
+        job: settings.job.clone(),
+        run_id: Some(run_id.to_string()),
+        outcome,
+        exit_code,
+        error,
+        started_at,
+        finished_at: Timestamp::now(),
+        references,
+        thread_extras: ThreadExtras::default(),
+        failures: BTreeMap::new(),
+        codes: BTreeMap::new(),
+        requests: Requests {
+            sent,
+            ok: stats.ok - before.ok,
+            retried: stats.retried - before.retried,
+            throttled: stats.throttled - before.throttled,
+            split: meter.split(),
+            other_owner: meter.other_owner(),
+            minimum: meter.planned_batches(),
+        },
+        bytes: Bytes { received: stats.bytes - before.bytes, written: meter.written() },
+        files: files
+            .into_iter()
+            .map(|file| FileSummary { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
+            .collect(),
+        rates: Rates {
+            requests_per_second: per_second,
+            messages_per_second: references.archived as f64 / seconds,
+            quota_used: per_second / f64::from(settings.quota.max(1)),
+        },
+    };
+    for ((class, code), count) in new_failures {
+        *summary.failures.entry(class.as_str().to_owned()).or_default() += count;
+        if let Some(code) = code {
+            *summary.codes.entry(code.to_string()).or_default() += count;
+        }
+    }
+    let text = serde_json::to_string(&summary).unwrap_or_default();
+    let stored = ledger
+        .finish_run(run_id, summary.finished_at, outcome.as_str(), exit_code, summary.error.as_deref(), &text)
+        .await;
+    if let Err(error) = stored {
+        tracing::error!(error = %error, "the run could not be closed in the ledger");
+        if summary.error.is_none() {
+            summary.error = Some(error.to_string());
+            summary.outcome = Outcome::Failed;
+            summary.exit_code = 1;
+        }
+    }
+    summary
+}
+
+/// An error with its causes, in one line.
+pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let said = source.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = source.source();
+    }
+    text
+}
+
+/// The whole flow, one way: source → ledger → API → sink → ledger.
+async fn flow(settings: &Arc<Settings>, meter: &Arc<Meter>, parts: Parts) -> Result<(), RunError> {
+    let Parts { source, mut sink, ledger, client, run_id, progress, stop } = parts;
+    ledger.begin_run(run_id, &settings.command, Timestamp::now()).await?;
+    recover::open(&ledger, sink.as_mut()).await?;
+    recover::seal(&ledger, sink.as_mut(), Some(run_id)).await?;
+    let totals = ledger.totals().await?;
+    meter.add_resumed(totals.pending_refs + totals.carried_refs, totals.pending_batches);
+
+    let stop = stop.child();
+    let (planning, planned) = watch::channel(intake::Planning::default());
+    let (urgent, halves) = mpsc::unbounded_channel();
+    let (events, outcomes) = mpsc::channel(32);
+    let intake = intake::Intake {
+        settings: Arc::clone(settings),
+        ledger: Arc::clone(&ledger),
+        meter: Arc::clone(meter),
+        run_id,
+        stop: stop.clone(),
+        planning,
+    };
+    let dispatcher = fetch::Dispatcher {
+        ledger: Arc::clone(&ledger),
+        client: Arc::clone(&client),
+        stop: stop.clone(),
+        planning: planned,
+        urgent: halves,
+        events,
+        in_flight: settings.in_flight,
+    };
+    let writer = write::Writer {
+        sink,
+        ledger: Arc::clone(&ledger),
+        client: Arc::clone(&client),
+        meter: Arc::clone(meter),
+        run_id,
+        batch_size: settings.batch_size,
+        commit_interval: settings.commit_interval,
+        urgent,
+        work: write::Work::after(ledger.last_commit().await?),
+    };
+
+    let ticker = tokio::spawn(tick(progress, Arc::clone(meter), client, settings.quota));
+    let intake = tokio::spawn(intake.run(source));
+    let dispatcher = tokio::spawn(stopping(stop.clone(), "the API stopped the run", dispatcher.run()));
+    let writer = tokio::spawn(async move {
+        let (sink, result) = writer.run(outcomes).await;
+        (sink, stopping(stop, "the archive could not be written", std::future::ready(result)).await)
+    });
+    let (sink, wrote) = writer.await.map_err(died)?;
+    let fetched = dispatcher.await.map_err(died)?;
+    let read = intake.await.map_err(died)?;
+    ticker.abort();
+    let mut sink = sink;
+    // What was committed is sealed whatever else went wrong; a sink that failed is left for the next start.
+    if wrote.is_ok() {
+        recover::seal(&ledger, sink.as_mut(), None).await?;
+    }
+    wrote.and(fetched).and(read)?;
+    ledger.expire(settings.history, Timestamp::now()).await?;
+    ledger.compact().await?;
+    Ok(())
+}
+
+/// Tells the others to stop when this part fails.
+async fn stopping(stop: Stop, reason: &str, part: impl Future<Output = Result<(), RunError>>) -> Result<(), RunError> {
+    let result = part.await;
+    if result.is_err() {
+        stop.tell(reason);
+    }
+    result
+}
+
+fn died(error: tokio::task::JoinError) -> RunError {
+    RunError::Died(error.to_string())
+}
+
+async fn tick(progress: Box<dyn Progress>, meter: Arc<Meter>, client: Arc<Client>, quota: u32) {
+    struct Finish(Box<dyn Progress>);
+    impl Drop for Finish {
+        fn drop(&mut self) {
+            self.0.finish();
+        }
+    }
+    let progress = Finish(progress);
+    let mut ticks = tokio::time::interval(Duration::from_millis(125));
+    loop {
+        ticks.tick().await;
+        progress.0.update(&meter.snapshot(&client.stats(), quota));
+    }
+}

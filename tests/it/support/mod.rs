@@ -1,8 +1,11 @@
 //! What the tests stand on: a private Postgres cluster, readers of Parquet, the simulator, the binary.
 
 pub(crate) mod caller;
+pub(crate) mod faulty_api;
 pub(crate) mod house;
 pub(crate) mod mariadb;
+pub(crate) mod parquet;
 pub(crate) mod postgres;
+pub(crate) mod proxy;
 pub(crate) mod refs;
 mod server;

@@ -1,0 +1,380 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::{SinkKind, SourceKind};
+use crate::failure::Class;
+use crate::progress::Style;
+use crate::telemetry::{Format, Level};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   complete
+  1   failed; what is pending stays pending
+  2   usage or configuration
+  3   complete, with new failures that the job does not tolerate
+  4   credentials or permission refused: do not retry
+  5   stopped early by a deadline or signal: run again to go on
+  75  the job, or another process of its app, is running";
+
+/// Archives NetEase Yunxin IM messages by reference, to Parquet or Postgres.
+#[derive(Debug, Parser)]
+#[command(name = "yunxin-archiver", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Arguments {
+    /// The configuration.
+    #[arg(short, long, global = true, default_value = "jobs.yaml", value_name = "FILE")]
+    pub config: PathBuf,
+
+    /// The form of log lines on stderr.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+
+    /// How progress is shown on stderr.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "STYLE")]
+    progress: ProgressStyle,
+
+    /// Log more: once for every commit and retry, twice for everything.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Log errors only, and show no progress.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Arguments {
+    pub(super) fn log_format(&self) -> Format {
+        match self.log_format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        }
+    }
+
+    pub(super) fn log_level(&self) -> Level {
+        match (self.quiet, self.verbose) {
+            (true, _) => Level::Quiet,
+            (false, 0) => Level::Normal,
+            (false, 1) => Level::Verbose,
+            (false, _) => Level::Trace,
+        }
+    }
+
+    pub(super) fn progress(&self) -> Style {
+        match self.progress {
+            _ if self.quiet => Style::None,
+            ProgressStyle::Auto if self.log_format == LogFormat::Json => Style::Plain,
+            ProgressStyle::Auto => Style::Auto,
+            ProgressStyle::Bar => Style::Bar,
+            ProgressStyle::Plain => Style::Plain,
+            ProgressStyle::None => Style::None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum ProgressStyle {
+    /// Bars on a terminal, plain lines elsewhere.
+    #[default]
+    Auto,
+    Bar,
+    Plain,
+    None,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run jobs: read, fetch, archive.
+    Run(Run),
+    /// Say what a run would do: sends nothing, writes nothing.
+    Plan(Jobs),
+    /// Ask chosen failures of a job again.
+    Retry(Retry),
+    /// Show runs, cursor, what is pending and what failed.
+    Status(Jobs),
+    /// List the failures of a job that are open.
+    Failures(Failures),
+    /// List every committed file of a job, in order, once: what to load.
+    Files(Files),
+    /// Check the archive against its manifests.
+    Verify(Later),
+    /// Take over an archive whose ledger is lost or old.
+    Adopt(Later),
+    /// Write a report page of a run.
+    Report(Later),
+    /// Export conversations or accounts.
+    Export(Later),
+    /// Check the configuration, then what it names.
+    Check(Check),
+    /// Write a commented jobs.yaml.
+    Init(Init),
+    /// Print the schema of the configuration or of what is written.
+    Schema(Schema),
+    /// Serve a simulated Yunxin API on loopback.
+    Simulate(Simulate),
+    /// Run a whole job against a simulated API, and show what to look at.
+    Demo(Demo),
+    /// Print a completion script.
+    Completions(Completions),
+}
+
+impl Command {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Verify(_) => "verify",
+            Self::Adopt(_) => "adopt",
+            Self::Report(_) => "report",
+            Self::Export(_) => "export",
+            _ => "this command",
+        }
+    }
+}
+
+/// Arguments of a command that this version does not have.
+#[derive(Debug, Args)]
+pub struct Later {
+    /// Not yet.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub arguments: Vec<String>,
+}
+
+/// Jobs by name.
+#[derive(Debug, Args)]
+pub struct Jobs {
+    /// The jobs; all, in the order of the file, when none is named.
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Default, Args)]
+pub struct Run {
+    /// The jobs; all, in the order of the file, when none is named.
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Plan at most so many new references.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+
+    /// Stop after this time (2h, 90m), or at this time of the host's clock (05:30).
+    #[arg(long, value_name = "TIME")]
+    pub deadline: Option<String>,
+
+    /// Read the source from this value of its cursor, or from its `start`.
+    #[arg(long, value_name = "VALUE")]
+    pub from: Option<String>,
+
+    /// Ask again for what was archived in this time. Not part of this version yet.
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub refetch: Option<String>,
+
+    /// Wait so long for a job or app that is running.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub wait: Option<Duration>,
+
+    /// Write the summary to this file, also on failure.
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `retry`.
+#[derive(Debug, Args)]
+pub struct Retry {
+    /// The job.
+    pub job: String,
+
+    /// Failures of this class; may be given several times.
+    #[arg(long, value_name = "CLASS", value_parser = parse_class)]
+    pub class: Vec<Class>,
+
+    /// Failures with this code; may be given several times.
+    #[arg(long, value_name = "CODE", allow_negative_numbers = true)]
+    pub code: Vec<i64>,
+
+    /// Every open failure.
+    #[arg(long, conflicts_with_all = ["class", "code"])]
+    pub all: bool,
+
+    /// Wait so long for a job or app that is running.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub wait: Option<Duration>,
+
+    /// Write the summary to this file, also on failure.
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
+
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_class(text: &str) -> Result<Class, String> {
+    text.parse().map_err(|error: crate::failure::UnknownClass| error.to_string())
+}
+
+/// Arguments of `failures`.
+#[derive(Debug, Args)]
+pub struct Failures {
+    /// The job.
+    pub job: String,
+
+    /// How they are printed.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: FailureFormat,
+
+    /// Failures of this class; may be given several times.
+    #[arg(long, value_name = "CLASS", value_parser = parse_class)]
+    pub class: Vec<Class>,
+}
+
+/// How failures are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum FailureFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON object a line: a source of its own.
+    Jsonl,
+    /// With a header line.
+    Csv,
+}
+
+/// Arguments of `files`.
+#[derive(Debug, Args)]
+pub struct Files {
+    /// The job.
+    pub job: String,
+
+    /// Only files of runs after this one.
+    #[arg(long, value_name = "RUN")]
+    pub after: Option<uuid::Uuid>,
+
+    /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The jobs; all when none is named.
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Also connect to source, sink and API.
+    #[arg(long)]
+    pub connect: bool,
+
+    /// Rows of the source to show.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub sample: usize,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The kind of source.
+    #[arg(long, default_value = "postgres", value_name = "KIND", value_parser = source_kind)]
+    pub source: SourceKind,
+
+    /// The kind of sink.
+    #[arg(long, default_value = "parquet", value_name = "KIND", value_parser = sink_kind)]
+    pub sink: SinkKind,
+}
+
+fn source_kind(text: &str) -> Result<SourceKind, String> {
+    let known = || SourceKind::ALL.map(SourceKind::as_str).join(", ");
+    SourceKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("one of {}", known()))
+}
+
+fn sink_kind(text: &str) -> Result<SinkKind, String> {
+    let known = || SinkKind::ALL.map(SinkKind::as_str).join(", ");
+    SinkKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("one of {}", known()))
+}
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+pub struct Schema {
+    /// Of what.
+    #[arg(value_enum)]
+    pub of: SchemaOf,
+}
+
+/// What has a schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// JSON schema of jobs.yaml.
+    Config,
+    /// The Parquet files.
+    Parquet,
+    /// The Postgres tables.
+    Postgres,
+}
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// The port on 127.0.0.1; 0 takes any free one.
+    #[arg(long, default_value_t = 8787)]
+    pub port: u16,
+
+    /// Requests a second before code 416.
+    #[arg(long, value_name = "N")]
+    pub rate_limit: Option<u32>,
+
+    /// Time before every answer.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub latency: Option<Duration>,
+
+    /// Share of messages that do not exist, 0 to 1.
+    #[arg(long, value_name = "SHARE")]
+    pub missing: Option<f64>,
+
+    /// Share of requests that fail in some way, 0 to 1.
+    #[arg(long, value_name = "SHARE")]
+    pub chaos: Option<f64>,
+
+    /// Everything else: a JSON file of settings.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Where it is made.
+    #[arg(default_value = "demo")]
+    pub directory: PathBuf,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}

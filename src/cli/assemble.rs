@@ -1,0 +1,351 @@
+//! From the configuration to the parts of a run: the one place where sources, sinks, ledger and client meet.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::Exit;
+use crate::config::{self, Config, Fetch, Job};
+use crate::ledger::{AppLock, Identity, JobLock, Ledger, LedgerError, RetryFilter};
+use crate::plan::TeamOwner;
+use crate::run::{Settings, Tolerance};
+use crate::sink::{self, RunStamp, Sink};
+use crate::source::{self, Checkpoint, Source};
+use crate::yunxin::{AppSettings, Client, FetchSettings};
+
+/// The jobs of these names, or all in the order of the file.
+pub(super) fn selected<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>, Exit> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    if names.is_empty() {
+        return Ok(config.jobs.iter().collect());
+    }
+    let mut jobs: Vec<&Job> = Vec::new();
+    for name in names {
+        let job = one(config, name)?;
+        if jobs.iter().any(|known| known.name == job.name) {
+            return Err(Exit::words(format!("job {name} is named twice")));
+        }
+        jobs.push(job);
+    }
+    Ok(jobs)
+}
+
+/// The job of this name.
+pub(super) fn one<'a>(config: &'a Config, name: &str) -> Result<&'a Job, Exit> {
+    config.job(name).ok_or_else(|| {
+        let known: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
+        Exit::words(format!("{} has no job {name:?}: it has {}", config.file.display(), known.join(", ")))
+    })
+}
+
+/// Where the ledger of a job lies.
+fn ledger_path(config: &Config, job: &Job) -> PathBuf {
+    config.state.join(format!("{}.sqlite", job.name))
+}
+
+/// The ledger of a job without a lock and without creating anything; `None` when the job has not run.
+pub(super) async fn ledger_to_read(config: &Config, job: &Job) -> Result<Option<Ledger>, Exit> {
+    Ledger::read(&ledger_path(config, job)).await.map_err(ledger_exit)
+}
+
+/// The last cursor of a job.
+pub(super) async fn checkpoint(ledger: Option<&Ledger>, job: &Job) -> Result<Option<Checkpoint>, Exit> {
+    let Some(ledger) = ledger else { return Ok(None) };
+    let Some(stored) = ledger.checkpoint().await.map_err(ledger_exit)? else { return Ok(None) };
+    if stored.source != source_identity(job) {
+        tracing::warn!(
+            job = job.name,
+            "the cursor was made by another kind of source or cursor column and is not used: reading from the start"
+        );
+        return Ok(None);
+    }
+    match serde_json::from_str(&stored.text) {
+        Ok(checkpoint) => Ok(Some(checkpoint)),
+        Err(error) => Err(Exit::failed(anyhow::anyhow!("the stored cursor of job {} is damaged: {error}", job.name))),
+    }
+}
+
+/// What a stored cursor belongs to: a changed query goes on, a changed cursor column starts anew.
+pub(super) fn source_identity(job: &Job) -> String {
+    use config::Origin;
+    let kind = job.source.origin.kind().as_str();
+    let column = match &job.source.origin {
+        Origin::Csv { .. } | Origin::Jsonl { .. } | Origin::Parquet { .. } => "files",
+        Origin::Sqlite { query, .. } | Origin::Postgres { query, .. } | Origin::Mysql { query, .. } => {
+            query.cursor.as_ref().map_or("", |cursor| cursor.column.as_str())
+        }
+    };
+    format!("{kind}:{column}")
+}
+
+/// The settings of a job's source.
+pub(super) fn source_settings(config: &Config, job: &Job, from: Option<&str>) -> Result<source::Settings, Exit> {
+    use config::Origin;
+    let files =
+        |files: &config::Files| source::Files { path: files.input.pattern(), skip_consumed: files.skip_consumed };
+    let query = |query: &config::Query| source::Query {
+        sql: query.sql.clone(),
+        cursor: query.cursor.as_ref().map(|cursor| source::Cursor {
+            column: cursor.column.clone(),
+            start: cursor.start.clone(),
+            overlap: cursor.overlap.map(|overlap| match overlap {
+                config::Overlap::Number(number) => source::Overlap::Number(number),
+                config::Overlap::Duration(duration) => source::Overlap::Duration(duration),
+            }),
+        }),
+    };
+    let input = match &job.source.origin {
+        Origin::Csv { files: f, delimiter } => source::Input::Csv { files: files(f), delimiter: *delimiter },
+        Origin::Jsonl { files: f } => source::Input::Jsonl { files: files(f) },
+        Origin::Parquet { files: f } => source::Input::Parquet { files: files(f) },
+        Origin::Sqlite { path, query: q } => source::Input::Sqlite { path: path.clone(), query: query(q) },
+        Origin::Postgres { url, query: q } => {
+            source::Input::Postgres { url: config.url(url).map_err(Exit::usage)?, query: query(q) }
+        }
+        Origin::Mysql { url, query: q } => {
+            source::Input::Mysql { url: config.url(url).map_err(Exit::usage)?, query: query(q) }
+        }
+    };
+    Ok(source::Settings {
+        format: match job.source.format {
+            config::Format::Reference => source::Format::Reference,
+            config::Format::CopyEvent => source::Format::CopyEvent,
+        },
+        columns: job.source.columns.iter().map(|(field, name)| (field.as_str().to_owned(), name.clone())).collect(),
+        time_unit: match job.source.time_unit {
+            config::TimeUnit::Milliseconds => source::TimeUnit::Milliseconds,
+            config::TimeUnit::Seconds => source::TimeUnit::Seconds,
+        },
+        timezone: job.source.timezone.clone(),
+        from: from.map(|value| match value {
+            "start" => source::Begin::Start,
+            value => source::Begin::Value(value.to_owned()),
+        }),
+        ..source::Settings::new(input)
+    })
+}
+
+/// Opens a job's source where it is to go on.
+pub(super) async fn open_source(
+    config: &Config,
+    job: &Job,
+    checkpoint: Option<Checkpoint>,
+    from: Option<&str>,
+) -> Result<Box<dyn Source>, Exit> {
+    let settings = source_settings(config, job, from)?;
+    source::open(settings, checkpoint).await.map_err(|error| {
+        let error = crate::run::RunError::Source(error);
+        Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
+    })
+}
+
+/// In whose name teams are asked.
+pub(super) fn team_owner(fetch: &Fetch) -> TeamOwner {
+    match &fetch.team_owner {
+        config::TeamOwner::Merge => TeamOwner::Merge,
+        config::TeamOwner::Own => TeamOwner::Own,
+        config::TeamOwner::Account(account) => TeamOwner::Account(account.clone()),
+    }
+}
+
+/// The API's client for a job alone.
+pub(super) fn app_settings(config: &Config, job: &Job) -> Result<AppSettings, Exit> {
+    let app = config.app_of(job);
+    let key = config.app_key(app).map_err(Exit::usage)?;
+    let secret = config.app_secret(app).map_err(Exit::usage)?;
+    let mut settings = AppSettings::new(key, secret, app.endpoints.clone());
+    settings.api_version = match app.api_version {
+        config::ApiVersion::V2_1 => crate::yunxin::ApiVersion::V2_1,
+        config::ApiVersion::V2 => crate::yunxin::ApiVersion::V2,
+    };
+    settings.rate_limit = app.rate_limit;
+    if let Some(path) = &app.ca_file {
+        let bundle = std::fs::read(path)
+            .map_err(|error| Exit::words(format!("apps.{}.ca_file: {}: {error}", app.name, path.display())))?;
+        settings.ca_bundle = Some(bundle);
+    }
+    Ok(settings)
+}
+
+/// What a job wants of its fetching.
+pub(super) fn fetch_settings(job: &Job) -> FetchSettings {
+    let fetch = &job.fetch;
+    FetchSettings {
+        timeout: fetch.timeout,
+        attempts: fetch.attempts,
+        give_up_after: fetch.give_up_after,
+        concurrency: match fetch.concurrency {
+            config::Concurrency::Auto => crate::yunxin::Concurrency::Auto,
+            config::Concurrency::Fixed(bound) => crate::yunxin::Concurrency::Fixed(bound as u16),
+        },
+        raw: job.sink.raw(),
+    }
+}
+
+/// The apps that this process has taken, each with its lock and its client.
+#[derive(Default)]
+pub(super) struct Apps(HashMap<String, (AppLock, Arc<crate::yunxin::App>)>);
+
+impl Apps {
+    async fn client(&mut self, config: &Config, job: &Job, wait: Duration) -> Result<Client, Exit> {
+        if !self.0.contains_key(&job.app) {
+            let settings = app_settings(config, job)?;
+            let lock = AppLock::acquire(&config.state, &job.app, wait).await.map_err(ledger_exit)?;
+            let app = crate::yunxin::App::new(settings).map_err(Exit::usage)?;
+            self.0.insert(job.app.clone(), (lock, app));
+        }
+        let (_, app) = &self.0[&job.app];
+        Ok(Client::new(Arc::clone(app), fetch_settings(job)))
+    }
+}
+
+/// The parts of a run, and the lock that holds the job.
+pub(super) struct Assembly {
+    pub(super) lock: JobLock,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) client: Arc<Client>,
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) settings: Settings,
+}
+
+impl Assembly {
+    /// Takes the job's and the app's lock, opens the ledger and makes client and sink. Nothing is sent, and nothing but
+    /// the state directory is written.
+    pub(super) async fn new(
+        config: &Config,
+        job: &Job,
+        run_id: Uuid,
+        command: &str,
+        wait: Duration,
+        apps: &mut Apps,
+    ) -> Result<Self, Exit> {
+        if job.fetch.threads == config::Threads::Complete {
+            return Err(Exit::words(format!(
+                "{}: jobs.{}.fetch.threads: complete is not part of this version yet; write off",
+                config.file.display(),
+                job.name
+            )));
+        }
+        let identity = config.identity(job).map_err(Exit::usage)?;
+        let lock = JobLock::acquire(&config.state, &job.name, wait).await.map_err(ledger_exit)?;
+        let client = apps.client(config, job, wait).await?;
+        let identity = Identity {
+            job: job.name.clone(),
+            app_key: identity.app_key,
+            sink: identity.place,
+            partitioning: identity.partitioning,
+        };
+        let ledger = Ledger::open(&ledger_path(config, job), &identity).await.map_err(ledger_exit)?;
+        let stamp =
+            RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: ledger.id() };
+        Ok(Self {
+            lock,
+            sink: make_sink(config, job, stamp)?,
+            client: Arc::new(client),
+            ledger: Arc::new(ledger),
+            settings: run_settings(config, job, command),
+        })
+    }
+}
+
+fn run_settings(config: &Config, job: &Job, command: &str) -> Settings {
+    let fetch = &job.fetch;
+    Settings {
+        job: job.name.clone(),
+        command: command.to_owned(),
+        batch_size: fetch.batch_size,
+        plan_window: job.plan_window,
+        team_owner: team_owner(fetch),
+        commit_interval: commit_interval(job),
+        in_flight: match fetch.concurrency {
+            config::Concurrency::Auto => 1024,
+            config::Concurrency::Fixed(bound) => bound as usize,
+        },
+        limit: None,
+        retry: RetryFilter::Due { retry_for: fetch.retry_for },
+        tolerate: Tolerance { codes: job.tolerate.codes.clone(), classes: job.tolerate.classes.clone() },
+        history: job.history,
+        quota: config.app_of(job).rate_limit,
+        source: source_identity(job),
+    }
+}
+
+/// Rows in Postgres cost nothing more for being committed often.
+const POSTGRES_COMMIT_INTERVAL: Duration = Duration::from_secs(10);
+
+fn commit_interval(job: &Job) -> Duration {
+    match &job.sink {
+        config::Sink::Parquet(parquet) => parquet.commit_interval,
+        config::Sink::Postgres(_) => POSTGRES_COMMIT_INTERVAL,
+    }
+}
+
+/// The settings of a Parquet sink.
+pub(super) fn parquet_settings(parquet: &config::ParquetSink) -> sink::parquet::Settings {
+    use sink::parquet::{Compression, Encodings, PartitionColumn};
+    sink::parquet::Settings {
+        path: parquet.path.clone(),
+        partition_by: parquet
+            .partition_by
+            .iter()
+            .map(|partition| match partition {
+                config::Partition::Date => PartitionColumn::Date,
+                config::Partition::Month => PartitionColumn::Month,
+                config::Partition::ConversationType => PartitionColumn::ConversationType,
+                config::Partition::AppKey => PartitionColumn::AppKey,
+            })
+            .collect(),
+        timezone: parquet.timezone.clone(),
+        compression: match parquet.compression {
+            config::Compression::Zstd(level) => Compression::Zstd(level),
+            config::Compression::Snappy => Compression::Snappy,
+            config::Compression::Gzip => Compression::Gzip(6),
+            config::Compression::Lz4 => Compression::Lz4,
+            config::Compression::None => Compression::None,
+        },
+        max_file_size: parquet.max_file_size,
+        memory: usize::try_from(parquet.memory).unwrap_or(usize::MAX),
+        encodings: match parquet.encodings {
+            config::Encodings::Compatible => Encodings::Compatible,
+            config::Encodings::Compact => Encodings::Compact,
+        },
+        raw: parquet.raw,
+    }
+}
+
+/// The settings of a Postgres sink.
+pub(super) fn postgres_settings(
+    config: &Config,
+    postgres: &config::PostgresSink,
+) -> Result<sink::postgres::Settings, Exit> {
+    Ok(sink::postgres::Settings {
+        schema: postgres.schema.clone(),
+        table: postgres.table.clone(),
+        raw: postgres.raw,
+        ..sink::postgres::Settings::new(config.url(&postgres.url).map_err(Exit::usage)?)
+    })
+}
+
+fn make_sink(config: &Config, job: &Job, stamp: RunStamp) -> Result<Box<dyn Sink>, Exit> {
+    Ok(match &job.sink {
+        config::Sink::Parquet(parquet) => Box::new(sink::parquet::ParquetSink::new(parquet_settings(parquet), stamp)),
+        config::Sink::Postgres(postgres) => {
+            let sink = sink::postgres::PostgresSink::new(&postgres_settings(config, postgres)?, stamp);
+            Box::new(sink.map_err(|error| {
+                let error = crate::run::RunError::Sink(error);
+                Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
+            })?)
+        }
+    })
+}
+
+/// The exit that an error of the ledger asks for.
+pub(super) fn ledger_exit(error: LedgerError) -> Exit {
+    let error = crate::run::RunError::Ledger(error);
+    Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
+}

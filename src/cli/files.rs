@@ -1,0 +1,45 @@
+//! `files JOB`: every committed file, in order, once. What to load.
+
+use serde::Serialize;
+
+use super::arguments::Files;
+use super::{Context, Exit, assemble, output};
+use crate::config::{Config, Sink};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    run_id: String,
+    path: String,
+    rows: u64,
+    bytes: u64,
+    sha256: &'a str,
+}
+
+pub(super) async fn files(context: &Context, arguments: &Files) -> Result<u8, Exit> {
+    let config = Config::load(&context.config).map_err(Exit::usage)?;
+    let job = assemble::one(&config, &arguments.job)?;
+    let Sink::Parquet(parquet) = &job.sink else {
+        return Err(Exit::words(format!(
+            "job {} writes to Postgres and has no files: load from its table, by fetched_at or run_id",
+            job.name
+        )));
+    };
+    let Some(ledger) = assemble::ledger_to_read(&config, job).await? else { return Ok(0) };
+    for committed in ledger.files(arguments.after).await.map_err(assemble::ledger_exit)? {
+        let file = &committed.file;
+        let path = parquet.path.join(&file.path).display().to_string();
+        if arguments.json {
+            let line = Line {
+                run_id: committed.run_id.to_string(),
+                path,
+                rows: file.rows,
+                bytes: file.bytes,
+                sha256: &file.sha256,
+            };
+            output::line(&serde_json::to_string(&line)?)?;
+        } else {
+            output::line(&path)?;
+        }
+    }
+    Ok(0)
+}

@@ -1,0 +1,141 @@
+//! Printing: results to stdout, complaints to stderr.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Prints a line of a result.
+pub(super) fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Prints something indented JSON.
+pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
+    line(&serde_json::to_string_pretty(value)?)?;
+    Ok(())
+}
+
+/// Says why a command did not work. A closed stderr is no reason to fail differently.
+pub(super) fn complain(text: &str) {
+    writeln!(io::stderr().lock(), "yunxin-archiver: {text}").ok();
+}
+
+/// Says something to whoever watches, and to no script.
+pub(super) fn say(text: &str) {
+    writeln!(io::stderr().lock(), "{text}").ok();
+}
+
+/// Whether the reader of stdout has had enough.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// Rows under a header, columns as wide as their widest cell, numbers to the right.
+pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .chain([header[column].chars().count()])
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let numeric = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).all(|cell| {
+            cell.is_empty() || cell.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '.' | '%' | ' ' | '-'))
+        })
+    };
+    let right: Vec<bool> = (0..header.len()).map(numeric).collect();
+    let format = |cells: &[String]| {
+        let mut out = String::new();
+        for (column, cell) in cells.iter().enumerate() {
+            let pad = " ".repeat(widths[column].saturating_sub(cell.chars().count()));
+            if right[column] {
+                out.push_str(&pad);
+                out.push_str(cell);
+            } else {
+                out.push_str(cell);
+                out.push_str(&pad);
+            }
+            out.push_str("  ");
+        }
+        out.truncate(out.trim_end().len());
+        out
+    };
+    let mut lines = vec![format(&header.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())];
+    lines.extend(rows.iter().map(|row| format(row)));
+    lines.join("\n")
+}
+
+/// A count with thousands separated.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A size in decimal units.
+pub(super) fn bytes(number: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut size = number as f64;
+    let mut unit = 0;
+    while size >= 1000.0 && unit + 1 < units.len() {
+        size /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{number} B") } else { format!("{size:.1} {}", units[unit]) }
+}
+
+/// A duration to the second.
+pub(super) fn duration(seconds: f64) -> String {
+    humantime::format_duration(std::time::Duration::from_secs(seconds.ceil().max(0.0) as u64)).to_string()
+}
+
+/// Replaces a file as a whole, or leaves it as it is. Only the owner may read it.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = write_private(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        std::fs::remove_file(&temporary).ok();
+    }
+    written
+}
+
+fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_separated() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_its_cells() {
+        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "1,000".to_owned()]];
+        assert_eq!(table(&["name", "n"], &rows), "name      n\na         1\nlong  1,000");
+    }
+}

@@ -1,0 +1,229 @@
+//! `run [JOB]...` and `retry JOB`
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{Timestamp, Zoned};
+use uuid::Uuid;
+
+use super::arguments::{Retry, Run};
+use super::assemble::{self, Apps, Assembly};
+use super::{Context, Exit, failures, output, signals};
+use crate::config::{Config, Job};
+use crate::ledger::RetryFilter;
+use crate::progress;
+use crate::run::{Parts, Settings, Stop, execute};
+use crate::source::Source;
+use crate::summary::{Bytes, JobSummary, Outcome, Rates, References, Requests, Summary, ThreadExtras, gravest};
+
+/// What `run` and `retry` have in common.
+struct Order {
+    command: &'static str,
+    limit: Option<u64>,
+    from: Option<String>,
+    wait: Duration,
+    retry: Option<RetryFilter>,
+    read: bool,
+    summary: Option<std::path::PathBuf>,
+    json: bool,
+}
+
+pub(super) async fn run(context: &Context, arguments: Run) -> Result<u8, Exit> {
+    if arguments.refetch.is_some() {
+        return Err(Exit::words("--refetch is not part of this version yet; nothing was read or written"));
+    }
+    let config = Config::load(&context.config).map_err(Exit::usage)?;
+    let jobs = assemble::selected(&config, &arguments.jobs)?;
+    let stop = Stop::default();
+    signals::watch(&stop)?;
+    if let Some(deadline) = &arguments.deadline {
+        signals::stop_after(&stop, signals::until(deadline, &Zoned::now())?);
+    }
+    let order = Order {
+        command: "run",
+        limit: arguments.limit,
+        from: arguments.from,
+        wait: arguments.wait.unwrap_or_default(),
+        retry: None,
+        read: true,
+        summary: arguments.summary,
+        json: arguments.json,
+    };
+    run_all(context, &config, &jobs, &order, &stop).await
+}
+
+pub(super) async fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
+    if arguments.class.is_empty() && arguments.code.is_empty() && !arguments.all {
+        return Err(Exit::words("retry what? --class CLASS, --code CODE, or --all"));
+    }
+    let config = Config::load(&context.config).map_err(Exit::usage)?;
+    let jobs = assemble::selected(&config, std::slice::from_ref(&arguments.job))?;
+    let stop = Stop::default();
+    signals::watch(&stop)?;
+    let order = Order {
+        command: "retry",
+        limit: None,
+        from: None,
+        wait: arguments.wait.unwrap_or_default(),
+        retry: Some(RetryFilter::Chosen { classes: arguments.class, codes: arguments.code, all: arguments.all }),
+        read: false,
+        summary: arguments.summary,
+        json: arguments.json,
+    };
+    run_all(context, &config, &jobs, &order, &stop).await
+}
+
+/// Runs jobs one after the other; one that fails does not stop the rest.
+async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Order, stop: &Stop) -> Result<u8, Exit> {
+    if let Some(path) = &order.summary {
+        check_writable(path)?;
+    }
+    let mut apps = Apps::default();
+    let mut summaries = Vec::new();
+    for job in jobs {
+        let summary = if stop.is_told() {
+            not_begun(&job.name, Outcome::Stopped, 5, stop.reason().unwrap_or("told to stop"))
+        } else {
+            one(context, config, job, order, stop, &mut apps).await
+        };
+        report(&summary);
+        summaries.push(summary);
+        if let Some(path) = &order.summary {
+            write_summary(path, &summaries)?;
+        }
+    }
+    let code = gravest(summaries.iter().map(|summary| summary.exit_code));
+    if order.json {
+        output::json(&Summary { version: 1, jobs: summaries })?;
+    }
+    Ok(code)
+}
+
+async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop: &Stop, apps: &mut Apps) -> JobSummary {
+    let run_id = Uuid::now_v7();
+    let assembled = Assembly::new(config, job, run_id, order.command, order.wait, apps).await;
+    let assembly = match assembled {
+        Ok(assembly) => assembly,
+        Err(Exit { code, error }) => return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}")),
+    };
+    let source = if order.read {
+        match source(config, job, &assembly, order).await {
+            Ok(source) => Some(source),
+            Err(Exit { code, error }) => {
+                return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}"));
+            }
+        }
+    } else {
+        None
+    };
+    let mut settings = Settings { limit: order.limit, ..assembly.settings };
+    if let Some(retry) = &order.retry {
+        settings.retry = retry.clone();
+    }
+    let ledger = Arc::clone(&assembly.ledger);
+    let parts = Parts {
+        source,
+        sink: assembly.sink,
+        ledger: Arc::clone(&ledger),
+        client: assembly.client,
+        run_id,
+        progress: progress::new(context.progress, &job.name, &context.screen),
+        stop: stop.clone(),
+    };
+    let mut summary = execute(settings, parts).await;
+    let path = config.state.join(format!("failures-{}.jsonl", &job.name));
+    if let Err(error) = failures::write_file(&ledger, job, &path).await {
+        tracing::error!(file = %path.display(), "the open failures could not be written: {error:#}");
+        if summary.exit_code == 0 {
+            summary.exit_code = 1;
+            summary.outcome = Outcome::Failed;
+            summary.error = Some(format!("{} could not be written: {error:#}", path.display()));
+        }
+    }
+    drop(assembly.lock);
+    summary
+}
+
+async fn source(config: &Config, job: &Job, assembly: &Assembly, order: &Order) -> Result<Box<dyn Source>, Exit> {
+    let checkpoint = assemble::checkpoint(Some(&assembly.ledger), job).await?;
+    assemble::open_source(config, job, checkpoint, order.from.as_deref()).await
+}
+
+/// The summary of a job that did not begin.
+fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str) -> JobSummary {
+    let now = Timestamp::now();
+    JobSummary {
+        job: job.to_owned(),
+        run_id: None,
+        outcome,
+        exit_code,
+        error: Some(error.to_owned()),
+        started_at: now,
+        finished_at: now,
+        references: References::default(),
+        thread_extras: ThreadExtras::default(),
+        failures: std::collections::BTreeMap::new(),
+        codes: std::collections::BTreeMap::new(),
+        requests: Requests::default(),
+        bytes: Bytes::default(),
+        files: Vec::new(),
+        rates: Rates::default(),
+    }
+}
+
+/// A job's end in words, on stderr.
+fn report(summary: &JobSummary) {
+    let references = &summary.references;
+    let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
+    match summary.outcome {
+        Outcome::Failed => tracing::error!(
+            job = summary.job,
+            exit_code = summary.exit_code,
+            archived = references.archived,
+            failed = references.failed,
+            pending = references.pending,
+            "{}",
+            summary.error.as_deref().unwrap_or("failed")
+        ),
+        Outcome::Stopped => tracing::warn!(
+            job = summary.job,
+            archived = references.archived,
+            failed = references.failed,
+            pending = references.pending,
+            "{}: run again to go on",
+            summary.error.as_deref().unwrap_or("stopped")
+        ),
+        Outcome::Complete | Outcome::Partial => tracing::info!(
+            job = summary.job,
+            read = references.read,
+            archived = references.archived,
+            failed = references.failed + references.invalid,
+            duplicate = references.duplicate,
+            requests = summary.requests.sent,
+            files = summary.files.len(),
+            seconds = format!("{seconds:.1}"),
+            "{}",
+            if summary.outcome == Outcome::Partial {
+                "complete, with new failures: `yunxin-archiver failures` lists them"
+            } else {
+                "complete"
+            }
+        ),
+    }
+}
+
+/// A summary that cannot be written is worth knowing before the night, not after it.
+fn check_writable(path: &Path) -> Result<(), Exit> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if directory.is_dir() && !path.is_dir() {
+        return Ok(());
+    }
+    Err(Exit::words(format!("--summary {}: its directory does not exist, or it is one", path.display())))
+}
+
+fn write_summary(path: &Path, jobs: &[JobSummary]) -> Result<(), Exit> {
+    let text = serde_json::to_string_pretty(&Summary { version: 1, jobs: jobs.to_vec() })?;
+    output::replace(path, format!("{text}\n").as_bytes())
+        .map_err(|error| Exit::failed(anyhow::anyhow!("{} cannot be written: {error}", path.display())))
+}

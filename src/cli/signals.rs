@@ -1,0 +1,97 @@
+//! Signals and deadlines: what tells a run to stop.
+
+use std::time::Duration;
+
+use jiff::civil::Time;
+use jiff::{ToSpan, Zoned};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Exit;
+use crate::run::Stop;
+
+/// Stops the run at the first SIGINT, SIGTERM or SIGHUP, and the process at the second.
+pub(super) fn watch(stop: &Stop) -> std::io::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = interrupt.recv() => "SIGINT",
+                _ = terminate.recv() => "SIGTERM",
+                _ = hangup.recv() => "SIGHUP",
+            };
+            if stop.is_told() && stop.reason().is_some_and(|reason| reason.contains("SIG")) {
+                std::process::exit(5);
+            }
+            tracing::warn!("{name}: finishing what is in flight, then committing; once more stops at once");
+            stop.tell(&format!("stopped by {name}"));
+        }
+    });
+    Ok(())
+}
+
+/// Stops the run after `wait`.
+pub(super) fn stop_after(stop: &Stop, wait: Duration) {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(wait).await;
+        stop.tell("stopped by the deadline");
+    });
+}
+
+/// How long from `now` to a deadline given as a duration (`2h`) or as the next such time of the clock (`05:30`).
+pub(super) fn until(deadline: &str, now: &Zoned) -> Result<Duration, Exit> {
+    if let Ok(duration) = humantime::parse_duration(deadline) {
+        return Ok(duration);
+    }
+    let wrong = || Exit::words(format!("--deadline {deadline:?} is neither a duration like 2h nor a time like 05:30"));
+    if deadline.len() < 4 || !deadline.contains(':') {
+        return Err(wrong());
+    }
+    let time: Time = deadline.parse().map_err(|_| wrong())?;
+    let today = now.date().to_datetime(time).to_zoned(now.time_zone().clone()).map_err(|_| wrong())?;
+    let next = if &today > now {
+        today
+    } else {
+        let tomorrow = now.date().checked_add(1.day()).map_err(|_| wrong())?;
+        tomorrow.to_datetime(time).to_zoned(now.time_zone().clone()).map_err(|_| wrong())?
+    };
+    let seconds = next.timestamp().as_millisecond() - now.timestamp().as_millisecond();
+    Ok(Duration::from_millis(seconds.max(0) as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Zoned {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_deadline_is_a_duration() {
+        assert_eq!(until("2h", &at("2026-11-22T23:00[Asia/Shanghai]")).unwrap(), Duration::from_secs(7_200));
+    }
+
+    #[test]
+    fn a_deadline_is_the_next_such_time_of_the_clock() {
+        let now = at("2026-11-22T23:00[Asia/Shanghai]");
+        assert_eq!(until("05:30", &now).unwrap(), Duration::from_secs(6 * 3_600 + 1_800));
+        assert_eq!(until("23:30", &now).unwrap(), Duration::from_secs(1_800));
+    }
+
+    #[test]
+    fn a_deadline_follows_the_clock_over_a_change_of_summer_time() {
+        let now = at("2026-03-28T23:00[Europe/Berlin]");
+        assert_eq!(until("05:30", &now).unwrap(), Duration::from_secs(5 * 3_600 + 1_800));
+    }
+
+    #[test]
+    fn anything_else_is_no_deadline() {
+        for text in ["", "soon", "25:00", "530"] {
+            assert_eq!(until(text, &at("2026-11-22T23:00[UTC]")).unwrap_err().code, 2, "{text}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! `simulate`: the API as documented, on loopback.
+
+use super::arguments::Simulate;
+use super::{Exit, output};
+use crate::simulator::{self, Rule, Settings};
+
+pub(super) async fn simulate(arguments: Simulate) -> Result<u8, Exit> {
+    let settings = settings(&arguments)?;
+    let (limit, key) = (settings.rate_limit, settings.apps.first().cloned());
+    let service = simulator::start(settings)
+        .map_err(|error| Exit::words(format!("127.0.0.1:{} cannot be served: {error}", arguments.port)))?;
+    output::line(&service.url())?;
+    output::say(&format!("a simulated Yunxin API at {}, {limit} requests a second; Ctrl-C stops it", service.url()));
+    if let Some(app) = key {
+        output::say(&format!("its app: app_key {}, app_secret {} (nothing real)", app.key, app.secret));
+    }
+    tokio::signal::ctrl_c().await?;
+    let stats = service.stats();
+    service.stop();
+    output::say(&format!(
+        "{} requests, {} messages, {} answered 416, at most {} in any second",
+        output::count(stats.requests),
+        output::count(stats.messages),
+        output::count(stats.throttled),
+        stats.busiest_second
+    ));
+    Ok(0)
+}
+
+fn settings(arguments: &Simulate) -> Result<Settings, Exit> {
+    let mut settings = match &arguments.settings {
+        None => Settings::default(),
+        Some(path) => {
+            let wrong = |error: &dyn std::fmt::Display| Exit::words(format!("{}: {error}", path.display()));
+            let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+            serde_json::from_str(&text).map_err(|error| wrong(&error))?
+        }
+    };
+    settings.port = arguments.port;
+    if let Some(limit) = arguments.rate_limit {
+        settings.rate_limit = limit;
+    }
+    if let Some(latency) = arguments.latency {
+        settings.faults.latency_ms = latency.as_millis() as u64;
+    }
+    if let Some(share) = arguments.missing {
+        settings.missing = share;
+    }
+    if let Some(share) = arguments.chaos {
+        // Six ways to fail, so that together they make the share.
+        for fault in ["500", "503", "http 502", "reset", "truncate", "garbage"] {
+            let fault = fault.parse().map_err(Exit::usage)?;
+            settings.faults.rules.push(Rule { fault, probability: share / 6.0, first: None, every: None, tried: 0 });
+        }
+    }
+    Ok(settings)
+}

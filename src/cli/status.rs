@@ -1,0 +1,144 @@
+//! `status [JOB]...`: runs, cursor, what is pending and what failed. Takes no lock, creates nothing.
+
+use serde::Serialize;
+
+use super::arguments::Jobs;
+use super::{Context, Exit, assemble, output};
+use crate::config::{Config, Job};
+use crate::ledger::JobLock;
+use crate::summary::JobSummary;
+
+const RUNS: u32 = 10;
+
+#[derive(Serialize)]
+struct Status {
+    job: String,
+    /// Null until the job has run.
+    ledger_id: Option<String>,
+    cursor: Option<serde_json::Value>,
+    pending: u64,
+    open_failures: std::collections::BTreeMap<String, u64>,
+    last_commit: u64,
+    runs: Vec<RunLine>,
+}
+
+#[derive(Serialize)]
+struct RunLine {
+    run_id: String,
+    started_at: String,
+    finished_at: Option<String>,
+    /// `died` when the process ended without saying how, `running` while it runs.
+    outcome: String,
+    exit_code: Option<u8>,
+    error: Option<String>,
+    archived: Option<u64>,
+    failed: Option<u64>,
+    requests: Option<u64>,
+}
+
+pub(super) async fn status(context: &Context, arguments: &Jobs) -> Result<u8, Exit> {
+    let config = Config::load(&context.config).map_err(Exit::usage)?;
+    let mut all = Vec::new();
+    for job in assemble::selected(&config, &arguments.jobs)? {
+        all.push(of(&config, job).await?);
+    }
+    if arguments.json {
+        output::json(&serde_json::json!({ "version": 1, "jobs": all }))?;
+        return Ok(0);
+    }
+    for (index, status) in all.iter().enumerate() {
+        if index > 0 {
+            output::line("")?;
+        }
+        print(status)?;
+    }
+    Ok(0)
+}
+
+async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
+    let mut status = Status {
+        job: job.name.clone(),
+        ledger_id: None,
+        cursor: None,
+        pending: 0,
+        open_failures: std::collections::BTreeMap::new(),
+        last_commit: 0,
+        runs: Vec::new(),
+    };
+    let Some(ledger) = assemble::ledger_to_read(config, job).await? else { return Ok(status) };
+    let running = JobLock::holder(&config.state, &job.name).is_some();
+    let totals = ledger.totals().await?;
+    status.ledger_id = Some(ledger.id().to_string());
+    status.cursor = ledger.checkpoint().await?.and_then(|stored| serde_json::from_str(&stored.text).ok());
+    status.pending = totals.pending_refs + totals.carried_refs;
+    status.open_failures =
+        totals.open_failures.iter().map(|(class, count)| (class.as_str().to_owned(), *count)).collect();
+    status.last_commit = ledger.last_commit().await?;
+    for (index, run) in ledger.runs(RUNS).await?.into_iter().enumerate() {
+        let summary: Option<JobSummary> = run.summary_json.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        status.runs.push(RunLine {
+            run_id: run.run_id.to_string(),
+            started_at: run.started_at.to_string(),
+            finished_at: run.finished_at.map(|at| at.to_string()),
+            outcome: run.outcome.unwrap_or_else(|| if running && index == 0 { "running" } else { "died" }.to_owned()),
+            exit_code: run.exit_code,
+            error: run.error,
+            archived: summary.as_ref().map(|summary| summary.references.archived),
+            failed: summary.as_ref().map(|summary| summary.references.failed),
+            requests: summary.as_ref().map(|summary| summary.requests.sent),
+        });
+    }
+    Ok(status)
+}
+
+fn print(status: &Status) -> Result<(), Exit> {
+    output::line(&format!("job       {}", status.job))?;
+    if status.ledger_id.is_none() {
+        output::line("          has not run yet")?;
+        return Ok(());
+    }
+    let cursor = match &status.cursor {
+        None => "none".to_owned(),
+        Some(value) => match value.get("files").and_then(|files| files.as_array()) {
+            Some(files) => format!("{} files consumed", files.len()),
+            None => value.get("value").unwrap_or(value).to_string(),
+        },
+    };
+    output::line(&format!("cursor    {cursor}"))?;
+    output::line(&format!("pending   {} references", output::count(status.pending)))?;
+    let failures = if status.open_failures.values().all(|count| *count == 0) {
+        "none open".to_owned()
+    } else {
+        status
+            .open_failures
+            .iter()
+            .filter(|(_, count)| **count > 0)
+            .map(|(class, count)| format!("{} {class}", output::count(*count)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    output::line(&format!("failures  {failures}"))?;
+    let rows: Vec<Vec<String>> = status
+        .runs
+        .iter()
+        .map(|run| {
+            let number = |value: Option<u64>| value.map(output::count).unwrap_or_default();
+            vec![
+                run.started_at.chars().take(19).collect(),
+                run.outcome.clone(),
+                run.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+                number(run.archived),
+                number(run.failed),
+                number(run.requests),
+                run.run_id.clone(),
+                run.error.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    output::line("")?;
+    output::line(&output::table(
+        &["run (UTC)", "outcome", "exit", "archived", "failed", "requests", "id", "why"],
+        &rows,
+    ))?;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! What a run would do, found out without leaving a trace.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::RunError;
+use super::intake::Rehearsal;
+use crate::ledger::{Ledger, RetryFilter};
+use crate::plan::{Batch, TeamOwner, Window};
+use crate::reference::{ConversationId, Reference};
+use crate::source::Source;
+
+/// What a run would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// Rows read from the source.
+    pub read: u64,
+    /// Rows that speak of something other than a conversation's message.
+    pub skipped: u64,
+    /// Rows that are no reference.
+    pub invalid: u64,
+    /// References already archived, pending, or open failures.
+    pub duplicate: u64,
+    /// References that would be asked: new ones, pending ones, and failures that are due.
+    pub references: u64,
+    /// Of these, pending since an earlier run.
+    pub pending: u64,
+    /// Of these, failures that are due.
+    pub due: u64,
+    /// Conversations that the new references and the due failures are of.
+    pub conversations: u64,
+    /// Requests that would be sent, if every one succeeds.
+    pub requests: u64,
+}
+
+impl Estimate {
+    /// References a request, as a share of the batch size: 1 is full.
+    pub fn fill(&self, batch_size: usize) -> f64 {
+        if self.requests == 0 {
+            return 0.0;
+        }
+        self.references as f64 / (self.requests as f64 * batch_size as f64)
+    }
+}
+
+/// Reads the source as a run would, and counts. Keeps about 20 bytes in memory for each new reference.
+pub async fn estimate(
+    mut source: Box<dyn Source>,
+    ledger: Option<&Ledger>,
+    batch_size: usize,
+    plan_window: usize,
+    team_owner: &TeamOwner,
+    retry_for: Duration,
+) -> Result<Estimate, RunError> {
+    let mut estimate = Estimate::default();
+    let mut rehearsal = Rehearsal::new(Window::new(batch_size, plan_window, team_owner.clone()));
+    let (hasher, mut dialogues) = (RandomState::new(), HashSet::new());
+    let mut count = |estimate: &mut Estimate, batches: Vec<Batch>| {
+        estimate.requests += batches.len() as u64;
+        dialogues.extend(batches.iter().map(|batch| hasher.hash_one(batch.key.as_str())));
+    };
+    while let Some(chunk) = source.next().await? {
+        estimate.read += chunk.read();
+        estimate.skipped += chunk.skipped;
+        estimate.invalid += chunk.invalid.len() as u64;
+        let batches = rehearsal.take(ledger, chunk).await?;
+        count(&mut estimate, batches);
+    }
+    if let Some(ledger) = ledger {
+        let filter = RetryFilter::Due { retry_for };
+        let now = jiff::Timestamp::now();
+        let mut after: Option<(String, i64)> = None;
+        loop {
+            let from = after.as_ref().map(|(key, id)| (key.as_str(), *id));
+            let page = ledger.due_failures(now, &filter, from, 10_000).await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.key.as_str().to_owned(), last.message_server_id));
+            for failure in &page {
+                let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
+                estimate.due += u64::from(rehearsal.add(Reference {
+                    owner: &conversation.owner,
+                    conversation_type: conversation.conversation_type,
+                    other: &conversation.other,
+                    message_server_id: failure.message_server_id,
+                    create_time: failure.create_time,
+                }));
+            }
+        }
+        let totals = ledger.totals().await?;
+        estimate.pending = totals.pending_refs + totals.carried_refs;
+        estimate.requests += totals.pending_batches;
+    }
+    estimate.duplicate = rehearsal.duplicates();
+    estimate.references = rehearsal.accepted() + estimate.pending;
+    let batches = rehearsal.finish();
+    count(&mut estimate, batches);
+    estimate.conversations = dialogues.len() as u64;
+    Ok(estimate)
+}

@@ -1,0 +1,154 @@
+//! From pending batches to answers: the dispatcher.
+//!
+//! It hands out batches as fast as the client gives permits, and never waits for the sink but by a bound on the
+//! answers under way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, timeout_at};
+
+use super::intake::Planning;
+use super::{RunError, Stop};
+use crate::ledger::{Ledger, PendingBatch};
+use crate::yunxin::{AskFor, Client, Outcome, Stop as ApiStop};
+
+/// How long requests in flight may take to finish once the run is told to stop.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+const PAGE: u32 = 256;
+
+/// What the dispatcher tells the writer.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// What became of a batch.
+    Ended(PendingBatch, Outcome),
+    /// Every batch that was handed out has ended. The writer answers how many new ones are pending now.
+    Drained(oneshot::Sender<u64>),
+}
+
+pub(super) struct Dispatcher {
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) client: Arc<Client>,
+    pub(super) stop: Stop,
+    pub(super) planning: watch::Receiver<Planning>,
+    /// Halves of batches that were split: they go first.
+    pub(super) urgent: mpsc::UnboundedReceiver<PendingBatch>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) in_flight: usize,
+}
+
+/// Batches that were read from the ledger and not yet handed out.
+#[derive(Default)]
+struct Queue {
+    page: VecDeque<PendingBatch>,
+    last_seq: i64,
+}
+
+impl Dispatcher {
+    /// Runs until nothing is pending, the run is told to stop, or the API stops it.
+    pub(super) async fn run(mut self) -> Result<(), RunError> {
+        let mut tasks = JoinSet::new();
+        let result = self.dispatch(&mut tasks).await;
+        let deadline = Instant::now() + GRACE;
+        let mut result = result;
+        while let Ok(Some(joined)) = timeout_at(deadline, tasks.join_next()).await {
+            let ended = ended(joined);
+            if result.is_ok() {
+                result = ended;
+            }
+        }
+        // What is still in flight stays pending.
+        tasks.abort_all();
+        match result {
+            Err(RunError::Api(ApiStop::Cancelled)) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn dispatch(&mut self, tasks: &mut JoinSet<Result<(), ApiStop>>) -> Result<(), RunError> {
+        let room = Arc::new(Semaphore::new(self.in_flight.max(1)));
+        let mut queue = Queue::default();
+        loop {
+            while let Some(joined) = tasks.try_join_next() {
+                ended(joined)?;
+            }
+            if self.stop.is_told() {
+                return Ok(());
+            }
+            // Looked at before the ledger is asked: what is planned in between is met by asking once more.
+            let planning = *self.planning.borrow_and_update();
+            let Some(batch) = self.next(&mut queue).await? else {
+                if !planning.ended {
+                    tokio::select! {
+                        changed = self.planning.changed() => {
+                            if changed.is_err() { return Ok(()) }
+                        }
+                        Some(joined) = tasks.join_next() => ended(joined)?,
+                        Some(batch) = self.urgent.recv() => queue.page.push_front(batch),
+                        () = self.stop.told() => {}
+                    }
+                } else if !tasks.is_empty() {
+                    tokio::select! {
+                        Some(joined) = tasks.join_next() => ended(joined)?,
+                        Some(batch) = self.urgent.recv() => queue.page.push_front(batch),
+                        () = self.stop.told() => {}
+                    }
+                } else if self.drained().await == 0 {
+                    return Ok(());
+                }
+                continue;
+            };
+            let (room, permit) = tokio::select! {
+                both = async { (Arc::clone(&room).acquire_owned().await, self.client.permit().await) } => both,
+                () = self.stop.told() => return Ok(()),
+            };
+            let (client, events, token) = (Arc::clone(&self.client), self.events.clone(), self.stop.token().clone());
+            tasks.spawn(async move {
+                let ask = AskFor {
+                    key: batch.batch.key.clone(),
+                    conversation: batch.batch.key.seen_by(&batch.batch.asked),
+                    refs: batch.batch.refs.iter().map(|r| (r.message_server_id, r.create_time)).collect(),
+                    batch: batch.seq.unsigned_abs(),
+                };
+                let outcome = client.fetch(permit, &ask, &token).await?;
+                // A writer that is gone has its own error to tell.
+                events.send(Event::Ended(batch, outcome)).await.ok();
+                drop(room);
+                Ok(())
+            });
+        }
+    }
+
+    async fn next(&mut self, queue: &mut Queue) -> Result<Option<PendingBatch>, RunError> {
+        if let Ok(batch) = self.urgent.try_recv() {
+            queue.page.push_front(batch);
+        }
+        loop {
+            if let Some(batch) = queue.page.pop_front() {
+                return Ok(Some(batch));
+            }
+            let page = self.ledger.pending(queue.last_seq, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(None) };
+            queue.last_seq = last.seq;
+            queue.page.extend(page);
+        }
+    }
+
+    async fn drained(&self) -> u64 {
+        let (answer, answered) = oneshot::channel();
+        if self.events.send(Event::Drained(answer)).await.is_err() {
+            return 0;
+        }
+        answered.await.unwrap_or(0)
+    }
+}
+
+fn ended(joined: Result<Result<(), ApiStop>, tokio::task::JoinError>) -> Result<(), RunError> {
+    match joined {
+        Ok(result) => result.map_err(RunError::Api),
+        Err(error) if error.is_cancelled() => Ok(()),
+        Err(error) => Err(RunError::Died(error.to_string())),
+    }
+}

@@ -1,0 +1,310 @@
+//! From the source into the ledger, at full speed: reading never waits for fetching.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{Meter, RunError, Settings, Stop};
+use crate::ledger::{Ledger, LedgerError, Planned};
+use crate::plan::{Batch, Window};
+use crate::reference::{ConversationId, ConversationKey, Invalid, Reference, ReferenceChunk};
+use crate::source::{Checkpoint, Source};
+
+/// References looked up in the ledger at once: few at first, so that the first request leaves soon.
+const FIRST_LOOK_UP: usize = 8 * 1024;
+const LARGEST_LOOK_UP: usize = 256 * 1024;
+/// Batches of one plan transaction, about.
+const STORE_AT: usize = 2_000;
+const RETRY_PAGE: u32 = 10_000;
+
+/// How far the intake is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Planning {
+    /// Counts the plan commits, so that each one wakes the dispatcher.
+    pub(super) commits: u64,
+    /// Whether no more batches will come.
+    pub(super) ended: bool,
+}
+
+pub(super) struct Intake {
+    pub(super) settings: Arc<Settings>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) run_id: Uuid,
+    pub(super) stop: Stop,
+    pub(super) planning: watch::Sender<Planning>,
+}
+
+/// What is on its way from chunks to batches.
+struct Desk {
+    window: Window,
+    chunks: Vec<ReferenceChunk>,
+    waiting: usize,
+    look_up: usize,
+    retried: HashSet<i64>,
+    corrected: HashSet<i64>,
+    taken: u64,
+}
+
+/// What a look-up says of a reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    New,
+    Correction,
+    Duplicate,
+}
+
+impl Intake {
+    /// Reads, plans and makes durable. Whatever ends it, what was collected is in the ledger afterwards.
+    pub(super) async fn run(self, source: Option<Box<dyn Source>>) -> Result<(), RunError> {
+        let mut desk = Desk {
+            window: Window::new(self.settings.batch_size, self.settings.plan_window, self.settings.team_owner.clone()),
+            chunks: Vec::new(),
+            waiting: 0,
+            look_up: FIRST_LOOK_UP,
+            retried: HashSet::new(),
+            corrected: HashSet::new(),
+            taken: 0,
+        };
+        let read = match source {
+            Some(source) => self.drain(source, &mut desk).await,
+            None => Ok(None),
+        };
+        // After the source, so that a correction that it brings replaces the failure instead of repeating it.
+        let failures = if read.is_ok() { self.take_up_failures(&mut desk).await } else { Ok(()) };
+        desk.window.finish();
+        let stored = self.store(&mut desk, &[]).await;
+        self.meter.end_reading();
+        self.planning.send_modify(|planning| planning.ended = true);
+        let checkpoint = read?;
+        failures.and(stored)?;
+        if let Some(checkpoint) = checkpoint {
+            let text = serde_json::to_string(&checkpoint).map_err(|error| RunError::Died(error.to_string()))?;
+            self.ledger.set_checkpoint(&text, &self.settings.source).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the source; the checkpoint is returned only when it was read to its end.
+    async fn drain(&self, mut source: Box<dyn Source>, desk: &mut Desk) -> Result<Option<Checkpoint>, RunError> {
+        loop {
+            if self.stop.is_told() || self.limit_reached(desk) {
+                self.look_up(desk).await?;
+                return Ok(None);
+            }
+            match source.next().await {
+                Ok(Some(chunk)) => {
+                    desk.waiting += chunk.len();
+                    desk.chunks.push(chunk);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.look_up(desk).await?;
+                    return Err(error.into());
+                }
+            }
+            if desk.waiting >= desk.look_up || self.settings.limit.is_some() {
+                self.look_up(desk).await?;
+                desk.look_up = (desk.look_up * 4).min(LARGEST_LOOK_UP);
+            }
+        }
+        self.look_up(desk).await?;
+        Ok(if self.limit_reached(desk) { None } else { source.checkpoint() })
+    }
+
+    fn limit_reached(&self, desk: &Desk) -> bool {
+        self.settings.limit.is_some_and(|limit| desk.taken >= limit)
+    }
+
+    /// Classifies the references that wait, and carries those that are new.
+    async fn look_up(&self, desk: &mut Desk) -> Result<(), RunError> {
+        let chunks = std::mem::take(&mut desk.chunks);
+        desk.waiting = 0;
+        let verdicts = classify(&self.ledger, &desk.window, &chunks).await?;
+        let mut verdicts = verdicts.into_iter();
+        for chunk in &chunks {
+            self.meter.add_read(chunk.skipped + chunk.invalid.len() as u64);
+            self.meter.add_skipped(chunk.skipped);
+            self.meter.add_invalid(chunk.invalid.len() as u64);
+            if !chunk.invalid.is_empty() {
+                self.store(desk, &chunk.invalid).await?;
+            }
+            for reference in chunk.iter() {
+                let verdict = verdicts.next().unwrap_or(Verdict::New);
+                if self.limit_reached(desk) {
+                    break;
+                }
+                self.meter.add_read(1);
+                match verdict {
+                    Verdict::Duplicate => {
+                        self.meter.add_duplicate(1);
+                        continue;
+                    }
+                    Verdict::Correction => {
+                        desk.corrected.insert(reference.message_server_id);
+                    }
+                    Verdict::New => {}
+                }
+                desk.taken += 1;
+                desk.window.add(reference);
+                if desk.window.ready() >= STORE_AT {
+                    self.store(desk, &[]).await?;
+                }
+            }
+        }
+        self.store(desk, &[]).await
+    }
+
+    /// Carries the failures that this run asks again.
+    async fn take_up_failures(&self, desk: &mut Desk) -> Result<(), RunError> {
+        let now = Timestamp::now();
+        let mut after: Option<(String, i64)> = None;
+        while !self.stop.is_told() {
+            let from = after.as_ref().map(|(key, id)| (key.as_str(), *id));
+            let page = self.ledger.due_failures(now, &self.settings.retry, from, RETRY_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some((last.key.as_str().to_owned(), last.message_server_id));
+            for failure in &page {
+                let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
+                if desk.window.carries(failure.message_server_id) {
+                    continue;
+                }
+                desk.retried.insert(failure.message_server_id);
+                desk.window.add(Reference {
+                    owner: &conversation.owner,
+                    conversation_type: conversation.conversation_type,
+                    other: &conversation.other,
+                    message_server_id: failure.message_server_id,
+                    create_time: failure.create_time,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the batches that are ready durable, and wakes the dispatcher.
+    async fn store(&self, desk: &mut Desk, invalid: &[Invalid]) -> Result<(), RunError> {
+        let batches = desk.window.take_ready();
+        if batches.is_empty() && invalid.is_empty() {
+            return Ok(());
+        }
+        let (mut new_ids, mut retried, mut corrected) = (Vec::new(), Vec::new(), Vec::new());
+        for id in batches.iter().flat_map(|batch| batch.refs.iter().map(|reference| reference.message_server_id)) {
+            if desk.retried.remove(&id) {
+                retried.push(id);
+            } else if desk.corrected.remove(&id) {
+                corrected.push(id);
+            } else {
+                new_ids.push(id);
+            }
+        }
+        new_ids.sort_unstable();
+        let planned =
+            Planned { batches: &batches, new_ids: &new_ids, retried: &retried, corrected: &corrected, invalid };
+        let receipt = self.ledger.plan(self.run_id, Timestamp::now(), &planned).await?;
+        self.meter.add_new_invalid(receipt.new_invalid);
+        self.meter.add_planned(&batches, (new_ids.len() + corrected.len()) as u64, retried.len() as u64);
+        self.planning.send_modify(|planning| planning.commits += 1);
+        Ok(())
+    }
+}
+
+/// Says of every reference of `chunks`, in order, whether it is new.
+async fn classify(ledger: &Ledger, window: &Window, chunks: &[ReferenceChunk]) -> Result<Vec<Verdict>, LedgerError> {
+    let mut order: Vec<(i64, u32)> = Vec::with_capacity(chunks.iter().map(ReferenceChunk::len).sum());
+    for reference in chunks.iter().flat_map(ReferenceChunk::iter) {
+        order.push((reference.message_server_id, order.len() as u32));
+    }
+    let mut verdicts = vec![Verdict::New; order.len()];
+    order.sort_unstable();
+    let mut candidates: Vec<i64> = Vec::with_capacity(order.len());
+    let mut places: Vec<u32> = Vec::with_capacity(order.len());
+    for (id, place) in order {
+        if candidates.last() == Some(&id) || window.carries(id) {
+            verdicts[place as usize] = Verdict::Duplicate;
+        } else {
+            candidates.push(id);
+            places.push(place);
+        }
+    }
+    let known = ledger.known(&candidates).await?;
+    if known.is_empty() {
+        return Ok(verdicts);
+    }
+    let failures = ledger.open_failures(&known).await?;
+    let flat: Vec<(usize, usize)> =
+        chunks.iter().enumerate().flat_map(|(chunk, c)| (0..c.len()).map(move |row| (chunk, row))).collect();
+    let mut known = known.into_iter().peekable();
+    for (id, place) in candidates.into_iter().zip(places) {
+        if known.next_if_eq(&id).is_none() {
+            continue;
+        }
+        let (chunk, row) = flat[place as usize];
+        let correction = failures.get(&id).zip(chunks[chunk].get(row)).is_some_and(|(failure, reference)| {
+            let key = ConversationKey::new(reference.owner, reference.conversation_type, reference.other);
+            failure.create_time != reference.create_time || failure.conversation_key != key.as_str()
+        });
+        verdicts[place as usize] = if correction { Verdict::Correction } else { Verdict::Duplicate };
+    }
+    Ok(verdicts)
+}
+
+/// Plans as [`Intake`] does, with nothing but questions to the ledger.
+pub(super) struct Rehearsal {
+    window: Window,
+    seen: HashSet<i64>,
+    duplicates: u64,
+    accepted: u64,
+}
+
+impl Rehearsal {
+    pub(super) fn new(window: Window) -> Self {
+        Self { window, seen: HashSet::new(), duplicates: 0, accepted: 0 }
+    }
+
+    /// Takes a chunk as the intake would. Returns the batches that are full.
+    pub(super) async fn take(
+        &mut self,
+        ledger: Option<&Ledger>,
+        chunk: ReferenceChunk,
+    ) -> Result<Vec<Batch>, LedgerError> {
+        let chunks = [chunk];
+        let verdicts = match ledger {
+            Some(ledger) => classify(ledger, &self.window, &chunks).await?,
+            None => vec![Verdict::New; chunks[0].len()],
+        };
+        for (reference, verdict) in chunks[0].iter().zip(verdicts) {
+            if verdict == Verdict::Duplicate || !self.add(reference) {
+                self.duplicates += 1;
+            }
+        }
+        Ok(self.window.take_ready())
+    }
+
+    /// Takes a reference; `false` when its ID was taken before.
+    pub(super) fn add(&mut self, reference: Reference<'_>) -> bool {
+        let new = self.seen.insert(reference.message_server_id);
+        if new {
+            self.accepted += 1;
+            self.window.add(reference);
+        }
+        new
+    }
+
+    pub(super) fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    pub(super) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// The batches of what is still carried.
+    pub(super) fn finish(mut self) -> Vec<Batch> {
+        self.window.finish();
+        self.window.take_ready()
+    }
+}

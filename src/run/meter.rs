@@ -1,0 +1,167 @@
+//! Counts of a run, kept by its tasks and read by whoever shows or sums up.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use crate::failure::Class;
+use crate::plan::Batch;
+use crate::progress::Snapshot;
+use crate::summary::References;
+use crate::yunxin::Stats;
+
+/// Counts of a run.
+#[derive(Debug, Default)]
+pub struct Meter {
+    read: AtomicU64,
+    skipped: AtomicU64,
+    invalid: AtomicU64,
+    duplicate: AtomicU64,
+    accepted: AtomicU64,
+    retried: AtomicU64,
+    resumed: AtomicU64,
+    planned_batches: AtomicU64,
+    batches: AtomicU64,
+    batches_done: AtomicU64,
+    fetched: AtomicU64,
+    fetch_failed: AtomicU64,
+    archived: AtomicU64,
+    failed: AtomicU64,
+    split: AtomicU64,
+    other_owner: AtomicU64,
+    written: AtomicU64,
+    read_to_end: AtomicBool,
+    new_failures: Mutex<BTreeMap<(Class, Option<i64>), u64>>,
+}
+
+impl Meter {
+    pub(super) fn add_read(&self, count: u64) {
+        self.read.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn add_skipped(&self, count: u64) {
+        self.skipped.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn add_invalid(&self, count: u64) {
+        self.invalid.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn add_duplicate(&self, count: u64) {
+        self.duplicate.fetch_add(count, Relaxed);
+    }
+
+    pub(super) fn add_new_invalid(&self, count: u64) {
+        if count > 0 {
+            self.add_new_failures(Class::Invalid, None, count);
+        }
+    }
+
+    pub(super) fn end_reading(&self) {
+        self.read_to_end.store(true, Relaxed);
+    }
+
+    pub(super) fn has_read_to_end(&self) -> bool {
+        self.read_to_end.load(Relaxed)
+    }
+
+    pub(super) fn add_resumed(&self, references: u64, batches: u64) {
+        self.resumed.fetch_add(references, Relaxed);
+        self.planned_batches.fetch_add(batches, Relaxed);
+        self.batches.fetch_add(batches, Relaxed);
+    }
+
+    pub(super) fn add_planned(&self, batches: &[Batch], accepted: u64, retried: u64) {
+        self.accepted.fetch_add(accepted, Relaxed);
+        self.retried.fetch_add(retried, Relaxed);
+        self.planned_batches.fetch_add(batches.len() as u64, Relaxed);
+        self.batches.fetch_add(batches.len() as u64, Relaxed);
+    }
+
+    pub(super) fn add_split(&self) {
+        self.split.fetch_add(1, Relaxed);
+        self.batches.fetch_add(2, Relaxed);
+    }
+
+    pub(super) fn add_other_owner(&self, batches: u64) {
+        self.other_owner.fetch_add(batches, Relaxed);
+        self.batches.fetch_add(batches, Relaxed);
+    }
+
+    pub(super) fn add_batch_done(&self, fetched: u64, failed: u64) {
+        self.batches_done.fetch_add(1, Relaxed);
+        self.fetched.fetch_add(fetched, Relaxed);
+        self.fetch_failed.fetch_add(failed, Relaxed);
+    }
+
+    pub(super) fn add_recorded(&self, archived: u64, failed: u64, written: u64) {
+        self.archived.fetch_add(archived, Relaxed);
+        self.failed.fetch_add(failed, Relaxed);
+        self.written.fetch_add(written, Relaxed);
+    }
+
+    pub(super) fn add_new_failures(&self, class: Class, code: Option<i64>, count: u64) {
+        if let Ok(mut failures) = self.new_failures.lock() {
+            *failures.entry((class, code)).or_default() += count;
+        }
+    }
+
+    /// Failures new in this run, by class and code.
+    pub(super) fn new_failures(&self) -> BTreeMap<(Class, Option<i64>), u64> {
+        self.new_failures.lock().map(|failures| failures.clone()).unwrap_or_default()
+    }
+
+    pub(super) fn split(&self) -> u64 {
+        self.split.load(Relaxed)
+    }
+
+    pub(super) fn other_owner(&self) -> u64 {
+        self.other_owner.load(Relaxed)
+    }
+
+    pub(super) fn planned_batches(&self) -> u64 {
+        self.planned_batches.load(Relaxed)
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    /// The reference counts, given what the ledger says is left.
+    pub(super) fn references(&self, pending: u64) -> References {
+        References {
+            read: self.read.load(Relaxed),
+            skipped: self.skipped.load(Relaxed),
+            invalid: self.invalid.load(Relaxed),
+            duplicate: self.duplicate.load(Relaxed),
+            accepted: self.accepted.load(Relaxed),
+            resumed: self.resumed.load(Relaxed),
+            retried: self.retried.load(Relaxed),
+            archived: self.archived.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            pending,
+        }
+    }
+
+    pub(super) fn snapshot(&self, stats: &Stats, quota: u32) -> Snapshot {
+        let references = self.references(0);
+        Snapshot {
+            read: references.read,
+            read_to_end: self.read_to_end.load(Relaxed),
+            duplicate: references.duplicate,
+            planned: references.accepted + references.resumed + references.retried,
+            fetched: self.fetched.load(Relaxed),
+            archived: references.archived,
+            failed: self.fetch_failed.load(Relaxed) + references.invalid,
+            batches: self.batches.load(Relaxed),
+            batches_done: self.batches_done.load(Relaxed),
+            requests: stats.sent,
+            rate: stats.send_rate,
+            quota,
+            in_flight: u64::from(stats.in_flight),
+            throttled: stats.throttled,
+            paused: stats.paused_for,
+            received: stats.bytes,
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The one writer: it owns the sink and the ledger's progress.
+//!
+//! The sink always commits first; the ledger then records in one transaction which batches are done, which
+//! references failed and which are asked again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::fetch::Event;
+use super::{Meter, RunError};
+use crate::failure::{Class, Reason};
+use crate::ledger::{Aside, Commit, FailedRef, FileRow, FinishedBatch, Ledger, PendingBatch};
+use crate::plan::{Batch, second_asks};
+use crate::sink::{Sink, SinkFile};
+use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop, Verdict};
+
+/// Batches without rows (splits, failures) that wait for a commit, at most, before they are recorded on their own.
+const RECORD_AT: usize = 1_000;
+
+pub(super) struct Writer {
+    pub(super) sink: Box<dyn Sink>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) client: Arc<Client>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) run_id: Uuid,
+    pub(super) batch_size: usize,
+    pub(super) commit_interval: Duration,
+    pub(super) urgent: mpsc::UnboundedSender<PendingBatch>,
+    pub(super) work: Work,
+}
+
+/// What was accepted and is not yet recorded.
+#[derive(Default)]
+pub(super) struct Work {
+    /// The last commit that the ledger recorded.
+    pub(super) last_commit: u64,
+    /// Batches with rows in the sink.
+    accepted: Vec<FinishedBatch>,
+    /// Batches without.
+    rowless: Vec<FinishedBatch>,
+    /// Second asks that are not yet in the ledger are here, in `accepted` or in `rowless`, and counted here.
+    unrecorded_asks: usize,
+    /// Single references refused as a bad parameter before anything succeeded: they may be the credentials' fault.
+    doubtful: Vec<(PendingBatch, i64, String)>,
+    /// When the first row since the last commit was accepted.
+    since: Option<Instant>,
+    /// Batches that became pending since the dispatcher last asked.
+    new_batches: u64,
+}
+
+impl Work {
+    /// Nothing accepted yet, after this commit.
+    pub(super) fn after(last_commit: u64) -> Self {
+        Self { last_commit, ..Self::default() }
+    }
+}
+
+impl Writer {
+    /// Takes what the dispatcher sends until it is gone, then commits. Returns the sink, to be sealed.
+    pub(super) async fn run(mut self, events: mpsc::Receiver<Event>) -> (Box<dyn Sink>, Result<(), RunError>) {
+        let result = self.drive(events).await;
+        (self.sink, result)
+    }
+
+    async fn drive(&mut self, mut events: mpsc::Receiver<Event>) -> Result<(), RunError> {
+        loop {
+            let due = self.work.since.map(|since| since + self.commit_interval);
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sleep_until(due) => {
+                    self.commit().await?;
+                    continue;
+                }
+            };
+            match event {
+                Some(Event::Ended(batch, outcome)) => self.take(batch, outcome).await?,
+                Some(Event::Drained(answer)) => {
+                    self.settle().await?;
+                    answer.send(std::mem::take(&mut self.work.new_batches)).ok();
+                }
+                None => break,
+            }
+            if self.sink.is_due() {
+                self.commit().await?;
+            }
+        }
+        let doubt = if self.work.doubtful.is_empty() { None } else { self.client.credentials_in_doubt() };
+        if doubt.is_none() {
+            self.settle_doubts().await?;
+        }
+        self.commit().await?;
+        // Every reference there is was refused like a wrong checksum would be: they stay pending.
+        doubt.map_or(Ok(()), |(code, message)| Err(RunError::Api(ApiStop::Credentials { code, message })))
+    }
+
+    async fn take(&mut self, pending: PendingBatch, outcome: Outcome) -> Result<(), RunError> {
+        match outcome {
+            Outcome::Answered(answer) => {
+                self.settle_doubts().await?;
+                self.take_answer(pending, answer).await
+            }
+            Outcome::Refused { refusal: Refusal::Split { probe }, .. } if pending.batch.refs.len() > 1 => {
+                self.split(&pending, probe).await
+            }
+            Outcome::Refused { code, message, refusal: Refusal::Split { .. }, .. }
+                if self.client.credentials_in_doubt().is_some() =>
+            {
+                self.work.doubtful.push((pending, code, message));
+                Ok(())
+            }
+            Outcome::Refused { code, message, refusal, attempts } => {
+                let class = if refusal == Refusal::OtherOwner { Class::Unavailable } else { Class::Refused };
+                let reason = Reason { class, code: Some(code), message, retryable: false };
+                let again = if refusal == Refusal::OtherOwner {
+                    second_asks(&pending.batch, &(0..pending.batch.refs.len()).collect::<Vec<_>>())
+                } else {
+                    Vec::new()
+                };
+                self.take_failed(&pending, &reason, attempts, again).await
+            }
+            Outcome::Exhausted { code, message, attempts } => {
+                let reason = Reason { class: Class::Transport, code, message, retryable: true };
+                self.take_failed(&pending, &reason, attempts, Vec::new()).await
+            }
+        }
+    }
+
+    async fn take_answer(&mut self, pending: PendingBatch, answer: Answer) -> Result<(), RunError> {
+        let batch = &pending.batch;
+        let missed: Vec<usize> = answer
+            .verdicts
+            .iter()
+            .filter(|(_, verdict)| other_owner_may_help(verdict))
+            .map(|(index, _)| *index)
+            .collect();
+        let second = second_asks(batch, &missed);
+        let asked_again = |id: i64| second.iter().any(|ask| ask.refs.iter().any(|r| r.message_server_id == id));
+        let failures: Vec<FailedRef> = answer
+            .verdicts
+            .iter()
+            .filter_map(|(index, verdict)| {
+                let reference = batch.refs.get(*index)?;
+                (!asked_again(reference.message_server_id))
+                    .then(|| failed(batch, *index, reason(verdict), answer.attempts))?
+            })
+            .collect();
+        let archived: Vec<i64> = answer.rows.rows().iter().map(|row| row.message_server_id).collect();
+        self.meter.add_batch_done(archived.len() as u64, failures.len() as u64);
+        self.meter.add_other_owner(second.len() as u64);
+        let has_rows = !archived.is_empty();
+        let finished = FinishedBatch { seq: pending.seq, archived, failures, split: Vec::new(), second };
+        if has_rows {
+            self.sink.write(answer.rows).await?;
+            self.work.since.get_or_insert_with(Instant::now);
+            self.work.unrecorded_asks += finished.second.len();
+            self.work.accepted.push(finished);
+            return Ok(());
+        }
+        self.take_rowless(finished).await
+    }
+
+    async fn take_failed(
+        &mut self,
+        pending: &PendingBatch,
+        reason: &Reason,
+        attempts: u32,
+        second: Vec<Batch>,
+    ) -> Result<(), RunError> {
+        let batch = &pending.batch;
+        let asked_again = |id: i64| second.iter().any(|ask| ask.refs.iter().any(|r| r.message_server_id == id));
+        let failures: Vec<FailedRef> = (0..batch.refs.len())
+            .filter(|index| !asked_again(batch.refs[*index].message_server_id))
+            .filter_map(|index| failed(batch, index, reason.clone(), attempts))
+            .collect();
+        self.meter.add_batch_done(0, failures.len() as u64);
+        self.meter.add_other_owner(second.len() as u64);
+        let finished = FinishedBatch { seq: pending.seq, archived: Vec::new(), failures, split: Vec::new(), second };
+        self.take_rowless(finished).await
+    }
+
+    async fn take_rowless(&mut self, finished: FinishedBatch) -> Result<(), RunError> {
+        self.work.unrecorded_asks += finished.second.len();
+        self.work.rowless.push(finished);
+        if self.work.rowless.len() >= RECORD_AT { self.record_rowless().await } else { Ok(()) }
+    }
+
+    /// Splits a batch that was refused as a whole. While nothing has succeeded, one reference alone tells more about
+    /// the credentials than two halves.
+    async fn split(&mut self, pending: &PendingBatch, probe: bool) -> Result<(), RunError> {
+        let parts = if probe { pending.batch.split_at(1) } else { pending.batch.halves() };
+        let finished = FinishedBatch {
+            seq: pending.seq,
+            archived: Vec::new(),
+            failures: Vec::new(),
+            split: parts.to_vec(),
+            second: Vec::new(),
+        };
+        self.meter.add_batch_done(0, 0);
+        self.meter.add_split();
+        let recorded = self.record(vec![finished]).await?;
+        self.work.new_batches += recorded.len() as u64;
+        for part in recorded {
+            self.urgent.send(part).ok();
+        }
+        Ok(())
+    }
+
+    /// Something succeeded, so that the credentials are right and references refused before are bad by themselves.
+    async fn settle_doubts(&mut self) -> Result<(), RunError> {
+        for (pending, code, message) in std::mem::take(&mut self.work.doubtful) {
+            let reason = Reason { class: Class::Refused, code: Some(code), message, retryable: false };
+            self.take_failed(&pending, &reason, 1, Vec::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes second asks durable and cuts them into batches, without asking the sink for a commit: what they are about
+    /// leaves its first batch, which stays pending with the rest.
+    async fn settle(&mut self) -> Result<(), RunError> {
+        self.record_rowless().await?;
+        if self.work.unrecorded_asks > 0 {
+            let mut asides = Vec::new();
+            for finished in &mut self.work.accepted {
+                if finished.second.is_empty() {
+                    continue;
+                }
+                asides.push(Aside { seq: finished.seq, second: std::mem::take(&mut finished.second) });
+            }
+            self.ledger.set_aside(&asides).await?;
+            self.work.unrecorded_asks = 0;
+        }
+        let cut = self.ledger.cut_carried(self.run_id, self.batch_size).await?;
+        self.work.new_batches += cut;
+        Ok(())
+    }
+
+    async fn record_rowless(&mut self) -> Result<(), RunError> {
+        let rowless = std::mem::take(&mut self.work.rowless);
+        if rowless.is_empty() {
+            return Ok(());
+        }
+        let asks: usize = rowless.iter().map(|finished| finished.second.len()).sum();
+        self.record(rowless).await?;
+        self.work.unrecorded_asks -= asks;
+        Ok(())
+    }
+
+    /// Records batches that the sink has nothing of. Returns the batches that became pending by it.
+    async fn record(&mut self, finished: Vec<FinishedBatch>) -> Result<Vec<PendingBatch>, RunError> {
+        let commit = Commit {
+            seq: 0,
+            run_id: self.run_id,
+            now: Timestamp::now(),
+            finished,
+            files: Vec::new(),
+            rows: 0,
+            bytes: 0,
+        };
+        self.record_commit(&commit).await
+    }
+
+    async fn record_commit(&mut self, commit: &Commit) -> Result<Vec<PendingBatch>, RunError> {
+        let recorded = self.ledger.record(commit).await?;
+        let archived = commit.finished.iter().map(|finished| finished.archived.len() as u64).sum();
+        let failed = commit.finished.iter().map(|finished| finished.failures.len() as u64).sum();
+        self.meter.add_recorded(archived, failed, commit.bytes);
+        for ((class, code), count) in recorded.new_failures {
+            self.meter.add_new_failures(class, code, count);
+        }
+        Ok(recorded.split)
+    }
+
+    /// Commits everything accepted so far: sink, then ledger, then the sink's publication.
+    async fn commit(&mut self) -> Result<(), RunError> {
+        self.record_rowless().await?;
+        let finished = std::mem::take(&mut self.work.accepted);
+        self.work.since = None;
+        self.work.unrecorded_asks = 0;
+        if finished.is_empty() {
+            return Ok(());
+        }
+        let seq = self.work.last_commit + 1;
+        let mut commit =
+            Commit { seq, run_id: self.run_id, now: Timestamp::now(), finished, files: Vec::new(), rows: 0, bytes: 0 };
+        if self.sink.announces() {
+            self.ledger.announce(&commit).await?;
+        }
+        let prepared = self.sink.prepare(seq).await?;
+        commit.rows = prepared.rows;
+        commit.bytes = prepared.bytes;
+        commit.files = prepared.files.iter().map(file_row).collect();
+        self.record_commit(&commit).await?;
+        self.work.last_commit = seq;
+        self.sink.publish(seq, &prepared.files).await?;
+        self.ledger.published(seq).await?;
+        tracing::debug!(
+            commit = seq,
+            rows = prepared.rows,
+            bytes = prepared.bytes,
+            files = prepared.files.len(),
+            "committed"
+        );
+        Ok(())
+    }
+}
+
+fn other_owner_may_help(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Unavailable { other_owner_may_help, .. } => *other_owner_may_help,
+        Verdict::Unanswered => true,
+        Verdict::Undecodable { .. } => false,
+    }
+}
+
+/// Why a reference did not become a message, as the answer has it.
+fn reason(verdict: &Verdict) -> Reason {
+    match verdict {
+        Verdict::Unavailable { code, message, retryable, .. } => {
+            Reason { class: Class::Unavailable, code: *code, message: message.clone(), retryable: *retryable }
+        }
+        Verdict::Unanswered => Reason {
+            class: Class::Unanswered,
+            code: None,
+            message: "the answer names the message in neither of its lists".to_owned(),
+            retryable: true,
+        },
+        Verdict::Undecodable { message, text } => {
+            Reason { class: Class::Undecodable, code: None, message: format!("{message}: {text}"), retryable: true }
+        }
+    }
+}
+
+fn failed(batch: &Batch, index: usize, reason: Reason, attempts: u32) -> Option<FailedRef> {
+    let reference = batch.refs.get(index)?;
+    Some(FailedRef {
+        message_server_id: reference.message_server_id,
+        create_time: reference.create_time,
+        conversation_id: batch.key.seen_by(batch.owner_of(reference)).to_string(),
+        reason,
+        attempts,
+    })
+}
+
+fn file_row(file: &SinkFile) -> FileRow {
+    FileRow {
+        path: file.path.clone(),
+        temporary: file.temporary.clone(),
+        rows: file.rows,
+        bytes: file.bytes,
+        sha256: file.sha256.clone(),
+        // A lost file takes its whole commit back, so that it is not asked which messages it held.
+        ids: Vec::new(),
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
