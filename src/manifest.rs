@@ -20,7 +20,7 @@ pub struct Manifest {
     pub app_key: String,
     /// When the run began.
     pub started_at: Timestamp,
-    /// When the manifest was made.
+    /// When the last commit was recorded; for a run that committed nothing, when it began.
     pub finished_at: Timestamp,
     /// Messages in all files.
     pub rows: u64,

@@ -270,7 +270,7 @@ async fn flow(settings: &Arc<Settings>, meter: &Arc<Meter>, parts: Parts) -> Res
 
     let stop = stop.child();
     let (planning, planned) = watch::channel(intake::Planning::default());
-    let (urgent, halves) = mpsc::unbounded_channel();
+    let (parts, split) = mpsc::unbounded_channel();
     let (events, outcomes) = mpsc::channel(32);
     let intake = intake::Intake {
         settings: Arc::clone(settings),
@@ -285,7 +285,7 @@ async fn flow(settings: &Arc<Settings>, meter: &Arc<Meter>, parts: Parts) -> Res
         client: Arc::clone(&client),
         stop: stop.clone(),
         planning: planned,
-        urgent: halves,
+        parts: split,
         events,
         in_flight: settings.in_flight,
     };
@@ -297,7 +297,7 @@ async fn flow(settings: &Arc<Settings>, meter: &Arc<Meter>, parts: Parts) -> Res
         run_id,
         batch_size: settings.batch_size,
         commit_interval: settings.commit_interval,
-        urgent,
+        parts,
         work: write::Work::after(ledger.last_commit().await?),
     };
 
@@ -332,6 +332,7 @@ async fn stopping(stop: Stop, reason: &str, part: impl Future<Output = Result<()
     result
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn died(error: tokio::task::JoinError) -> RunError {
     RunError::Died(error.to_string())
 }

@@ -10,6 +10,7 @@ mod code;
 mod concurrency;
 mod connect;
 mod endpoints;
+mod escape;
 mod exchange;
 mod extra;
 mod item;
@@ -22,6 +23,7 @@ mod settings;
 mod sign;
 mod standing;
 mod stats;
+mod window;
 
 pub use app::{App, ClientError};
 pub use client::Client;

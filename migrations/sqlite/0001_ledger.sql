@@ -97,8 +97,7 @@ create table files (
     rows       integer not null,
     bytes      integer not null,
     sha256     text    not null,
-    published  integer not null default 0,
-    ids        blob -- which messages are in it, until it is published
+    published  integer not null default 0
 ) strict;
 create index files_unpublished on files (commit_seq) where published = 0;
 create index files_run on files (run_id);

@@ -154,16 +154,15 @@ async fn check_api(config: &Config, job: &Job, first: &Sampled) -> Result<Vec<St
         Exit { code: error.exit_code(), error: anyhow::anyhow!("API: {}", describe(&error)) }
     })?;
     match outcome {
-        Outcome::Answered(answer) => Ok(match answer.rows.rows().first() {
-            Some(row) => vec!["API: ok, credentials accepted".to_owned(), message_line(&answer.rows, row)],
-            None => {
+        Outcome::Answered(answer) => {
+            let found = if let Some(row) = answer.rows.rows().first() {
+                message_line(&answer.rows, row)
+            } else {
                 let why = answer.verdicts.first().map(|(_, verdict)| why(verdict)).unwrap_or_default();
-                vec![
-                    "API: ok, credentials accepted".to_owned(),
-                    format!("message {}: not there: {why}", first.message_server_id),
-                ]
-            }
-        }),
+                format!("message {}: not there: {why}", first.message_server_id)
+            };
+            Ok(vec!["API: ok, credentials accepted".to_owned(), found])
+        }
         Outcome::Refused { code: 414, message, .. } => Err(Exit {
             code: 4,
             error: anyhow::anyhow!(

@@ -160,7 +160,7 @@ fn harmless(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }
 
-/// The newest hundred, and how many there are of each kind.
+/// The first hundred, and how many there are of each kind.
 async fn table(
     ledger: Option<&Ledger>,
     permanent_before: Option<Timestamp>,
@@ -178,7 +178,7 @@ async fn table(
                     row.class.to_string(),
                     row.code.map(|code| code.to_string()).unwrap_or_default(),
                     row.message_server_id.map(|id| id.to_string()).unwrap_or_default(),
-                    row.conversation_id.clone().or_else(|| row.source.clone()).unwrap_or_default(),
+                    row.source.clone().or_else(|| row.conversation_id.clone()).unwrap_or_default(),
                     row.attempts.to_string(),
                     if row.retryable { "yes" } else { "no" }.to_owned(),
                     row.message.chars().take(80).collect(),
@@ -192,7 +192,7 @@ async fn table(
         writeln!(out, "no open failures")?;
         return Ok(());
     }
-    let header = ["class", "code", "message", "conversation", "attempts", "again", "why"];
+    let header = ["class", "code", "message", "conversation or place", "attempts", "again", "why"];
     writeln!(out, "{}", output::table(&header, &shown))?;
     let all: u64 = kinds.values().sum();
     if all > SHOWN as u64 {

@@ -118,7 +118,7 @@ impl Ledger {
         let stored = async {
             let mut writer = self.writer().await?;
             let mut tx = writer.begin().await?;
-            sqlx::query("update files set published = 1, ids = null where published = 0 and commit_seq <= ?")
+            sqlx::query("update files set published = 1 where published = 0 and commit_seq <= ?")
                 .bind(seq as i64)
                 .execute(&mut *tx)
                 .await?;

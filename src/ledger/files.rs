@@ -7,14 +7,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
-use super::batches::{append, stored_batch};
 use super::commits::Commit;
 use super::error::Fault;
-use super::record::keep;
-use super::{Ledger, LedgerError, count, ids, run_id, timestamp};
-
-/// Batches looked through at once for the references of a lost file.
-const AT_ONCE: i64 = 64;
+use super::{Ledger, LedgerError, count, run_id, timestamp};
 
 /// A file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,9 +24,6 @@ pub struct FileRow {
     pub bytes: u64,
     /// Its SHA-256, lower-case hex.
     pub sha256: String,
-    /// The IDs of the messages in it, each once, in any order: kept until it is published, so that a lost file costs
-    /// only its own references. Empty when read back.
-    pub ids: Vec<i64>,
 }
 
 /// A file that a manifest names.
@@ -54,8 +46,9 @@ pub struct ManifestDue {
     pub sequence: u64,
     /// When the run began.
     pub started_at: Timestamp,
-    /// When it finished; `None` for a run that died or still runs.
-    pub finished_at: Option<Timestamp>,
+    /// When its last commit was recorded; when it began, for a run without one. Known before the run is over, and the
+    /// same whenever it is asked.
+    pub finished_at: Timestamp,
     /// Its files, in the order of their commits.
     pub files: Vec<FileRow>,
 }
@@ -72,35 +65,6 @@ impl Ledger {
             rows.iter().map(file).collect::<Result<Vec<_>, Fault>>()
         };
         read.await.map_err(self.explain("reading files"))
-    }
-
-    /// Sends back the references of a recorded file that is nowhere, and forgets the file. Returns how many are
-    /// pending again. What other files of its commit hold stays archived.
-    pub async fn reopen_file(&self, path: &str) -> Result<u64, LedgerError> {
-        let reopened = async {
-            let mut writer = self.writer().await?;
-            let mut tx = writer.begin().await?;
-            let commit: Option<i64> =
-                sqlx::query_scalar("select commit_seq from files where path = ? and published = 0")
-                    .bind(path)
-                    .fetch_optional(&mut *tx)
-                    .await?;
-            let Some(commit) = commit else {
-                return Err(Fault::Inconsistent(format!("{path} is no file that waits to be published")));
-            };
-            let lost = Lost::load(&mut tx, commit, path).await?;
-            let refs = reopen(&mut tx, commit, &lost).await?;
-            sqlx::query("update commits set rows = rows - (select rows from files where path = ?1) where seq = ?2")
-                .bind(path)
-                .bind(commit)
-                .execute(&mut *tx)
-                .await?;
-            sqlx::query("delete from files where path = ?").bind(path).execute(&mut *tx).await?;
-            tx.commit().await?;
-            tracing::warn!(path, references = refs, "a recorded file is nowhere: its messages are fetched again");
-            Ok(refs)
-        };
-        reopened.await.map_err(self.explain("sending a lost file's references back"))
     }
 
     /// The files that a run recorded, in the order of their commits.
@@ -158,7 +122,11 @@ impl Ledger {
             let next: i64 = sqlx::query_scalar("select coalesce(max(sequence), 0) + 1 from manifests")
                 .fetch_one(&mut reader.conn)
                 .await?;
-            let runs = format!("select run_id, started_at, finished_at {due} order by number");
+            let runs = format!(
+                "select run_id, started_at,
+                        coalesce((select max(at) from commits where commits.run_id = runs.run_id), started_at)
+                 {due} order by number"
+            );
             let rows = sqlx::query(sqlx::AssertSqlSafe(runs)).bind(&except).fetch_all(&mut reader.conn).await?;
             let mut runs = Vec::with_capacity(rows.len());
             for (row, sequence) in rows.iter().zip(count(next)..) {
@@ -166,7 +134,7 @@ impl Ledger {
                     run_id: run_id(row.try_get(0)?)?,
                     sequence,
                     started_at: timestamp(row.try_get(1)?),
-                    finished_at: row.try_get::<Option<i64>, _>(2)?.map(timestamp),
+                    finished_at: timestamp(row.try_get(2)?),
                     files: Vec::new(),
                 });
             }
@@ -222,17 +190,14 @@ fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
         rows: count(row.try_get(2)?),
         bytes: count(row.try_get(3)?),
         sha256: row.try_get(4)?,
-        ids: Vec::new(),
     })
 }
 
 pub(super) async fn insert(conn: &mut SqliteConnection, commit: &Commit) -> Result<(), Fault> {
     for file in &commit.files {
-        let mut within = file.ids.clone();
-        within.sort_unstable();
         sqlx::query(
-            "insert into files (commit_seq, run_id, path, temporary, rows, bytes, sha256, ids)
-             values (?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert into files (commit_seq, run_id, path, temporary, rows, bytes, sha256)
+             values (?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(commit.seq as i64)
         .bind(commit.run_id.to_string())
@@ -241,82 +206,8 @@ pub(super) async fn insert(conn: &mut SqliteConnection, commit: &Commit) -> Resu
         .bind(file.rows as i64)
         .bind(file.bytes as i64)
         .bind(file.sha256.as_str())
-        .bind((!within.is_empty()).then(|| ids::encode(&within)))
         .execute(&mut *conn)
         .await?;
     }
     Ok(())
-}
-
-/// Which references of a commit a lost file held.
-enum Lost {
-    /// These.
-    Named(Vec<i64>),
-    /// Nobody said which: all that no other file of the commit is known to hold.
-    AllBut(Vec<i64>),
-}
-
-impl Lost {
-    async fn load(conn: &mut SqliteConnection, commit: i64, path: &str) -> Result<Self, Fault> {
-        let rows = sqlx::query("select path, ids from files where commit_seq = ? and ids is not null")
-            .bind(commit)
-            .fetch_all(conn)
-            .await?;
-        let mut others = Vec::new();
-        for row in &rows {
-            let name: &str = row.try_get(0)?;
-            let mut within = Vec::new();
-            let held = if name == path { &mut within } else { &mut others };
-            ids::decode(row.try_get(1)?, held).map_err(Fault::damaged(format_args!("the list of IDs in {name}")))?;
-            if name == path {
-                return Ok(Self::Named(within));
-            }
-        }
-        others.sort_unstable();
-        Ok(Self::AllBut(others))
-    }
-
-    fn holds(&self, id: i64) -> bool {
-        match self {
-            Self::Named(ids) => ids.binary_search(&id).is_ok(),
-            Self::AllBut(ids) => ids.binary_search(&id).is_err(),
-        }
-    }
-}
-
-/// Moves the lost references of a commit's batches back to pending.
-async fn reopen(conn: &mut SqliteConnection, commit: i64, lost: &Lost) -> Result<u64, Fault> {
-    let mut refs = 0;
-    let mut after: i64 = 0;
-    loop {
-        let rows = sqlx::query(
-            "select seq, ask, key, asked, body from done where commit_seq = ? and seq > ? order by seq limit ?",
-        )
-        .bind(commit)
-        .bind(after)
-        .bind(AT_ONCE)
-        .fetch_all(&mut *conn)
-        .await?;
-        let Some(row) = rows.last() else { return Ok(refs) };
-        after = row.try_get(0)?;
-        let mut again = Vec::new();
-        for row in &rows {
-            let seq: i64 = row.try_get(0)?;
-            let mut kept = stored_batch(row)?;
-            let mut gone = kept.clone();
-            gone.refs.retain(|reference| lost.holds(reference.message_server_id));
-            if gone.refs.is_empty() {
-                continue;
-            }
-            kept.refs.retain(|reference| !lost.holds(reference.message_server_id));
-            if kept.refs.is_empty() {
-                sqlx::query("delete from done where seq = ?").bind(seq).execute(&mut *conn).await?;
-            } else {
-                keep(conn, seq, commit, &kept).await?;
-            }
-            refs += gone.refs.len() as u64;
-            again.push(gone);
-        }
-        append(conn, &again).await?;
-    }
 }

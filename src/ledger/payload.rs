@@ -39,7 +39,6 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
         put_varint(&mut out, file.rows);
         put_varint(&mut out, file.bytes);
         put_text(&mut out, &file.sha256);
-        put_ids(&mut out, &file.ids);
     }
     seal(out)
 }
@@ -67,7 +66,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Commit, Damaged> {
             rows: take_varint(from)?,
             bytes: take_varint(from)?,
             sha256: take_text(from)?.to_owned(),
-            ids: take_ids(from)?,
         })
     })?;
     if !from.is_empty() {
@@ -186,7 +184,6 @@ mod tests {
                 rows: 3,
                 bytes,
                 sha256: "00".repeat(32),
-                ids: vec![3, 1, 2],
             };
             let commit = Commit {
                 seq: 9,

@@ -215,7 +215,7 @@ async fn keep_parts(
 }
 
 /// Remembers that a commit archived these references.
-pub(super) async fn keep(conn: &mut SqliteConnection, seq: i64, commit: i64, batch: &Batch) -> Result<(), Fault> {
+async fn keep(conn: &mut SqliteConnection, seq: i64, commit: i64, batch: &Batch) -> Result<(), Fault> {
     sqlx::query(
         "insert or replace into done (seq, commit_seq, ask, key, asked, refs, body) values (?, ?, ?, ?, ?, ?, ?)",
     )

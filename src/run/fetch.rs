@@ -19,11 +19,28 @@ use crate::yunxin::{AskFor, Client, Outcome, Stop as ApiStop};
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 const PAGE: u32 = 256;
 
+/// A batch on its way, and the planned batch that it is a part of.
+#[derive(Debug)]
+pub(super) struct Assignment {
+    pub(super) pending: PendingBatch,
+    /// The number of the batch as it was planned, whatever it was split into.
+    pub(super) origin: i64,
+}
+
+/// A part of a batch that was split.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// To be sent before everything else.
+    First(Assignment),
+    /// To be sent when nothing else is left.
+    Last(Assignment),
+}
+
 /// What the dispatcher tells the writer.
 #[derive(Debug)]
 pub(super) enum Event {
     /// What became of a batch.
-    Ended(PendingBatch, Outcome),
+    Ended(Box<Assignment>, Outcome),
     /// Every batch that was handed out has ended. The writer answers how many new ones are pending now.
     Drained(oneshot::Sender<u64>),
 }
@@ -33,8 +50,7 @@ pub(super) struct Dispatcher {
     pub(super) client: Arc<Client>,
     pub(super) stop: Stop,
     pub(super) planning: watch::Receiver<Planning>,
-    /// Halves of batches that were split: they go first.
-    pub(super) urgent: mpsc::UnboundedReceiver<PendingBatch>,
+    pub(super) parts: mpsc::UnboundedReceiver<Part>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) in_flight: usize,
 }
@@ -42,8 +58,19 @@ pub(super) struct Dispatcher {
 /// Batches that were read from the ledger and not yet handed out.
 #[derive(Default)]
 struct Queue {
-    page: VecDeque<PendingBatch>,
+    page: VecDeque<Assignment>,
     last_seq: i64,
+    /// Parts of split batches that go last.
+    last: VecDeque<Assignment>,
+}
+
+impl Queue {
+    fn take(&mut self, part: Part) {
+        match part {
+            Part::First(assignment) => self.page.push_front(assignment),
+            Part::Last(assignment) => self.last.push_back(assignment),
+        }
+    }
 }
 
 impl Dispatcher {
@@ -79,20 +106,20 @@ impl Dispatcher {
             }
             // Looked at before the ledger is asked: what is planned in between is met by asking once more.
             let planning = *self.planning.borrow_and_update();
-            let Some(batch) = self.next(&mut queue).await? else {
+            let Some(assignment) = self.next(&mut queue).await? else {
                 if !planning.ended {
                     tokio::select! {
                         changed = self.planning.changed() => {
                             if changed.is_err() { return Ok(()) }
                         }
                         Some(joined) = tasks.join_next() => ended(joined)?,
-                        Some(batch) = self.urgent.recv() => queue.page.push_front(batch),
+                        Some(part) = self.parts.recv() => queue.take(part),
                         () = self.stop.told() => {}
                     }
                 } else if !tasks.is_empty() {
                     tokio::select! {
                         Some(joined) = tasks.join_next() => ended(joined)?,
-                        Some(batch) = self.urgent.recv() => queue.page.push_front(batch),
+                        Some(part) = self.parts.recv() => queue.take(part),
                         () = self.stop.told() => {}
                     }
                 } else if self.drained().await == 0 {
@@ -106,33 +133,34 @@ impl Dispatcher {
             };
             let (client, events, token) = (Arc::clone(&self.client), self.events.clone(), self.stop.token().clone());
             tasks.spawn(async move {
+                let batch = &assignment.pending.batch;
                 let ask = AskFor {
-                    key: batch.batch.key.clone(),
-                    conversation: batch.batch.key.seen_by(&batch.batch.asked),
-                    refs: batch.batch.refs.iter().map(|r| (r.message_server_id, r.create_time)).collect(),
-                    batch: batch.seq.unsigned_abs(),
+                    key: batch.key.clone(),
+                    conversation: batch.key.seen_by(&batch.asked),
+                    refs: batch.refs.iter().map(|r| (r.message_server_id, r.create_time)).collect(),
+                    batch: assignment.origin.unsigned_abs(),
                 };
                 let outcome = client.fetch(permit, &ask, &token).await?;
                 // A writer that is gone has its own error to tell.
-                events.send(Event::Ended(batch, outcome)).await.ok();
+                events.send(Event::Ended(Box::new(assignment), outcome)).await.ok();
                 drop(room);
                 Ok(())
             });
         }
     }
 
-    async fn next(&mut self, queue: &mut Queue) -> Result<Option<PendingBatch>, RunError> {
-        if let Ok(batch) = self.urgent.try_recv() {
-            queue.page.push_front(batch);
+    async fn next(&mut self, queue: &mut Queue) -> Result<Option<Assignment>, RunError> {
+        while let Ok(part) = self.parts.try_recv() {
+            queue.take(part);
         }
         loop {
             if let Some(batch) = queue.page.pop_front() {
                 return Ok(Some(batch));
             }
             let page = self.ledger.pending(queue.last_seq, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(None) };
+            let Some(last) = page.last() else { return Ok(queue.last.pop_front()) };
             queue.last_seq = last.seq;
-            queue.page.extend(page);
+            queue.page.extend(page.into_iter().map(|pending| Assignment { origin: pending.seq, pending }));
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::fetch::Event;
+use super::fetch::{Assignment, Event, Part};
 use super::{Meter, RunError};
 use crate::failure::{Class, Reason};
 use crate::ledger::{Aside, Commit, FailedRef, FileRow, FinishedBatch, Ledger, PendingBatch};
@@ -30,7 +30,8 @@ pub(super) struct Writer {
     pub(super) run_id: Uuid,
     pub(super) batch_size: usize,
     pub(super) commit_interval: Duration,
-    pub(super) urgent: mpsc::UnboundedSender<PendingBatch>,
+    /// Where the parts of split batches go to be sent.
+    pub(super) parts: mpsc::UnboundedSender<Part>,
     pub(super) work: Work,
 }
 
@@ -78,7 +79,7 @@ impl Writer {
                 }
             };
             match event {
-                Some(Event::Ended(batch, outcome)) => self.take(batch, outcome).await?,
+                Some(Event::Ended(assignment, outcome)) => self.take(*assignment, outcome).await?,
                 Some(Event::Drained(answer)) => {
                     self.settle().await?;
                     answer.send(std::mem::take(&mut self.work.new_batches)).ok();
@@ -98,14 +99,15 @@ impl Writer {
         doubt.map_or(Ok(()), |(code, message)| Err(RunError::Api(ApiStop::Credentials { code, message })))
     }
 
-    async fn take(&mut self, pending: PendingBatch, outcome: Outcome) -> Result<(), RunError> {
+    async fn take(&mut self, assignment: Assignment, outcome: Outcome) -> Result<(), RunError> {
+        let Assignment { pending, origin } = assignment;
         match outcome {
             Outcome::Answered(answer) => {
                 self.settle_doubts().await?;
                 self.take_answer(pending, answer).await
             }
             Outcome::Refused { refusal: Refusal::Split { probe }, .. } if pending.batch.refs.len() > 1 => {
-                self.split(&pending, probe).await
+                self.split(&pending, origin, probe).await
             }
             Outcome::Refused { code, message, refusal: Refusal::Split { .. }, .. }
                 if self.client.credentials_in_doubt().is_some() =>
@@ -191,7 +193,7 @@ impl Writer {
 
     /// Splits a batch that was refused as a whole. While nothing has succeeded, one reference alone tells more about
     /// the credentials than two halves.
-    async fn split(&mut self, pending: &PendingBatch, probe: bool) -> Result<(), RunError> {
+    async fn split(&mut self, pending: &PendingBatch, origin: i64, probe: bool) -> Result<(), RunError> {
         let parts = if probe { pending.batch.split_at(1) } else { pending.batch.halves() };
         let finished = FinishedBatch {
             seq: pending.seq,
@@ -204,8 +206,10 @@ impl Writer {
         self.meter.add_split();
         let recorded = self.record(vec![finished]).await?;
         self.work.new_batches += recorded.len() as u64;
-        for part in recorded {
-            self.urgent.send(part).ok();
+        for (index, pending) in recorded.into_iter().enumerate() {
+            let assignment = Assignment { pending, origin };
+            let part = if probe && index > 0 { Part::Last(assignment) } else { Part::First(assignment) };
+            self.parts.send(part).ok();
         }
         Ok(())
     }
@@ -353,8 +357,6 @@ fn file_row(file: &SinkFile) -> FileRow {
         rows: file.rows,
         bytes: file.bytes,
         sha256: file.sha256.clone(),
-        // A lost file takes its whole commit back, so that it is not asked which messages it held.
-        ids: Vec::new(),
     }
 }
 

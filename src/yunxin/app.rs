@@ -15,7 +15,7 @@ use super::pace::Pacer;
 use super::request;
 use super::settings::AppSettings;
 use super::sign::Signature;
-use super::standing::Standing;
+use super::standing::{Standing, local_clock};
 use super::stats::Counters;
 use crate::reference::ConversationId;
 
@@ -113,9 +113,9 @@ impl App {
         request::url(&self.settings.endpoints[endpoint], self.settings.api_version, conversation)
     }
 
-    /// A request that is signed now.
-    pub(super) fn request(&self, url: Url, body: Bytes) -> Request {
-        let signature = Signature::new(&self.settings.app_secret, self.standing.server_time(), rand::random());
+    /// A request that is signed now, by a clock that is `clock_offset` seconds ahead of ours.
+    pub(super) fn request(&self, url: Url, body: Bytes, clock_offset: i64) -> Request {
+        let signature = Signature::new(&self.settings.app_secret, local_clock() + clock_offset, rand::random());
         let mut request = Request::new(Method::POST, url);
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -52,6 +52,8 @@ struct Course<'a> {
     body: Bytes,
     urls: Vec<Option<Url>>,
     attempts: u32,
+    /// By which clock the last attempt was signed.
+    clock_offset: i64,
     clock_corrected: bool,
 }
 
@@ -77,6 +79,7 @@ impl Client {
             body: request::body(&ask.refs).into(),
             urls: vec![None; self.app.endpoint_count()],
             attempts: 0,
+            clock_offset: 0,
             clock_corrected: false,
         };
         let mut held = Some(permit);
@@ -128,7 +131,8 @@ impl Client {
         let app = &*self.app;
         let endpoint = app.pick_endpoint();
         let url = course.urls[endpoint].get_or_insert_with(|| app.url(endpoint, &course.ask.conversation)).clone();
-        let request = app.request(url, course.body.clone());
+        course.clock_offset = app.standing.clock_offset();
+        let request = app.request(url, course.body.clone(), course.clock_offset);
         count(&app.counters.sent);
         let (sent, result) = {
             let _in_flight = InFlight::enter(&app.counters);
@@ -240,7 +244,9 @@ impl Client {
             Reaction::Split if alone => Refusal::Permanent,
             Reaction::Split => Refusal::Split { probe: false },
             Reaction::Doubt => {
-                if !course.clock_corrected && received.date.is_some_and(|date| standing.correct_clock(date)) {
+                if !course.clock_corrected
+                    && received.date.is_some_and(|date| standing.correct_clock(date, course.clock_offset))
+                {
                     course.clock_corrected = true;
                     tracing::warn!("this machine's clock differs from the server's by more than a minute: corrected");
                     return Step::Again;

@@ -1,6 +1,7 @@
 //! The fields of an item that have no column: unknown ones, and known ones whose type surprised.
 
-use super::json::{Text, Traits, repair_into, value_into};
+use super::escape::repair_into;
+use super::json::{Text, Traits, value_into};
 
 /// Which object of an item a field stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

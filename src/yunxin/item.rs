@@ -1,7 +1,8 @@
 //! One message of an answer, from JSON to a row.
 
+use super::escape::{quote_into, repair_into};
 use super::extra::{Extra, Scope};
-use super::json::{self, Broken, Scanner, Text, Value, quote_into, repair_into, value_into};
+use super::json::{self, Broken, Scanner, Text, Value, value_into};
 use super::response::{Question, name};
 use crate::message::{MessageRows, Row, Span, TextColumn};
 

@@ -4,6 +4,8 @@
 
 use memchr::memchr2;
 
+use super::escape::{hex4, low_surrogate, quote_into, repair_into, unescape};
+
 /// Values nested deeper than this are marked [`Traits::deep`]: most readers of JSON refuse them.
 pub(super) const MAX_DEPTH: usize = 100;
 
@@ -91,98 +93,6 @@ impl Text<'_> {
         }
         out.push_str(rest);
     }
-}
-
-/// Resolves the escape that `bytes` begin with; the scanner has checked its form.
-fn unescape(bytes: &[u8]) -> (char, usize) {
-    let character = match bytes.get(1) {
-        Some(b'n') => '\n',
-        Some(b't') => '\t',
-        Some(b'r') => '\r',
-        Some(b'b') => '\u{8}',
-        Some(b'f') => '\u{c}',
-        Some(b'u') => {
-            let first = u32::from(hex4(&bytes[2..]).unwrap_or(0xfffd));
-            return match first {
-                0xd800..=0xdbff => match low_surrogate(&bytes[6..]) {
-                    Some(low) => {
-                        let code = 0x1_0000 + ((first - 0xd800) << 10) + (u32::from(low) - 0xdc00);
-                        (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
-                    }
-                    None => (char::REPLACEMENT_CHARACTER, 6),
-                },
-                code => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
-            };
-        }
-        Some(&other) => char::from(other),
-        None => char::REPLACEMENT_CHARACTER,
-    };
-    (character, 2)
-}
-
-fn hex4(bytes: &[u8]) -> Option<u16> {
-    let digits = bytes.get(..4)?;
-    digits.iter().try_fold(0_u16, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)? as u16))
-}
-
-/// The second half of a surrogate pair, when `bytes` begin with its escape.
-fn low_surrogate(bytes: &[u8]) -> Option<u16> {
-    if bytes.first() != Some(&b'\\') || bytes.get(1) != Some(&b'u') {
-        return None;
-    }
-    hex4(&bytes[2..]).filter(|code| (0xdc00..0xe000).contains(code))
-}
-
-/// Appends JSON text with every escape of half a surrogate pair replaced by that of U+FFFD.
-pub(super) fn repair_into(out: &mut String, json: &str) {
-    let mut rest = json;
-    while let Some(at) = memchr::memchr(b'\\', rest.as_bytes()) {
-        let bytes = &rest.as_bytes()[at..];
-        let code = if bytes.get(1) == Some(&b'u') { hex4(&bytes[2..]) } else { None };
-        let (length, lone) = match code {
-            Some(0xd800..=0xdbff) if low_surrogate(&bytes[6..]).is_some() => (12, false),
-            Some(0xd800..=0xdfff) => (6, true),
-            Some(_) => (6, false),
-            None => (2, false),
-        };
-        let end = at + length;
-        if lone {
-            out.push_str(&rest[..at]);
-            out.push_str("\\ufffd");
-        } else {
-            out.push_str(&rest[..end]);
-        }
-        rest = &rest[end..];
-    }
-    out.push_str(rest);
-}
-
-/// Appends `text` as a JSON string.
-pub(super) fn quote_into(out: &mut String, text: &str) {
-    out.push('"');
-    let mut start = 0;
-    for (at, byte) in text.bytes().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.push_str(&text[start..at]);
-        start = at + 1;
-        match byte {
-            b'"' => out.push_str("\\\""),
-            b'\\' => out.push_str("\\\\"),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            _ => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.push_str("\\u00");
-                out.push(char::from(HEX[usize::from(byte >> 4)]));
-                out.push(char::from(HEX[usize::from(byte & 15)]));
-            }
-        }
-    }
-    out.push_str(&text[start..]);
-    out.push('"');
 }
 
 /// Appends a value's JSON text so that any reader of JSON takes it: lone surrogates replaced, and what is nested too
@@ -276,14 +186,10 @@ impl<'a> Scanner<'a> {
             self.at += 1;
             return Ok(None);
         }
-        if !*first {
+        if !std::mem::take(first) {
             self.expect(b',', "a comma or closing brace was expected")?;
         }
-        if !*first || self.peek() == b'"' {
-            *first = false;
-            return self.key_and_colon().map(Some);
-        }
-        self.broken("a key was expected")
+        self.key_and_colon().map(Some)
     }
 
     fn key_and_colon(&mut self) -> Result<Text<'a>, Broken> {
@@ -303,7 +209,6 @@ impl<'a> Scanner<'a> {
     /// Whether a list has another element, its comma taken; `false` takes the closing bracket.
     pub(super) fn element(&mut self, first: &mut bool) -> Result<bool, Broken> {
         if self.peek() == b']' {
-            // A comma was not followed by an element: only an untouched list may close here.
             self.at += 1;
             return Ok(false);
         }
@@ -534,142 +439,4 @@ impl Nesting {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn what_is_json_is_taken_and_what_is_not_is_refused() {
-        for good in
-            ["{}", " [ ] ", "[1,-0.5e+3,true,null,\"\\u00e9\\n\"]", "{\"a\":{\"b\":[{}]},\"c\":[]}", "0", "\"\""]
-        {
-            assert!(parse(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "{",
-            "[",
-            "[1,]",
-            "{\"a\"}",
-            "{\"a\":}",
-            "{\"a\":1,}",
-            "{,}",
-            "[,]",
-            "[1 2]",
-            "{\"a\":1 \"b\":2}",
-            "01",
-            "1.",
-            "-",
-            "1e",
-            "+1",
-            "tru",
-            "nul",
-            "\"\\x\"",
-            "\"\\u12\"",
-            "\"a\nb\"",
-            "\"",
-            "[}",
-            "{]",
-            "[1}",
-            "{} {}",
-            "{a:1}",
-            ".5",
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn depth_costs_no_stack_and_is_marked() {
-        let deep = format!("{}1{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
-        let (_, json, traits) = parse(&deep).unwrap();
-        assert_eq!(json.len(), deep.len());
-        assert!(traits.deep);
-        let mixed = format!("{}1{}", "{\"a\":[".repeat(200), "]}".repeat(200));
-        assert!(parse(&mixed).unwrap().2.deep);
-        assert!(parse(&mixed[..mixed.len() - 1]).is_err());
-        let shallow = format!("{}1{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
-        assert!(!parse(&shallow).unwrap().2.deep);
-    }
-
-    #[test]
-    fn escapes_are_resolved_and_half_a_pair_is_replaced() {
-        let Ok((Value::String(text), ..)) = parse(r#""a\u4f60\ud83d\ude00\ud83dx\udc00\\\/\t\u0000""#) else {
-            panic!()
-        };
-        assert!(text.lone);
-        assert!(text.is("a你😀\u{fffd}x\u{fffd}\\/\t\0"));
-        let mut repaired = String::new();
-        repair_into(&mut repaired, r#"{"k\ud83d":"\ud83d\ude00\\ud83d\udc00"}"#);
-        assert_eq!(repaired, r#"{"k\ufffd":"\ud83d\ude00\\ud83d\ufffd"}"#);
-    }
-
-    #[test]
-    fn only_exact_integers_are_integers() {
-        let integer = |text: &str| parse(text).unwrap().0.integer_or_digits();
-        assert_eq!(integer("158844553334358018"), Some(158_844_553_334_358_018));
-        assert_eq!(integer("\"9223372036854775807\""), Some(i64::MAX));
-        for not in
-            ["1.5e17", "158844553334358018.0", "9223372036854775808", "\"-1\"", "\"1.0\"", "\"\"", "true", "\" 1\""]
-        {
-            assert_eq!(integer(not), None, "{not}");
-        }
-    }
-
-    fn arbitrary_json() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
-            any::<bool>().prop_map(Into::into),
-            any::<i64>().prop_map(Into::into),
-            any::<f64>().prop_map(|number| serde_json::json!(number)),
-            any::<String>().prop_map(Into::into),
-        ];
-        leaf.prop_recursive(5, 40, 6, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
-                prop::collection::vec((any::<String>(), inner), 0..6)
-                    .prop_map(|entries| serde_json::Value::Object(entries.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_serde_writes_is_taken_whole(value in arbitrary_json(), pretty in any::<bool>()) {
-            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
-            let (_, json, traits) = parse(&text).unwrap();
-            prop_assert_eq!(json, text.as_str());
-            prop_assert_eq!(traits, Traits::default());
-        }
-
-        #[test]
-        fn agrees_with_serde_on_what_is_json(value in arbitrary_json(), at in any::<prop::sample::Index>(), byte in prop::sample::select(b"{}[],:\"\\0-1.eEtn u".to_vec())) {
-            let mut bytes = serde_json::to_vec(&value).unwrap();
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            if let Ok(text) = String::from_utf8(bytes) {
-                let ours = parse(&text);
-                let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text);
-                // serde's raw values refuse lone surrogates in no place, and numbers of any size are fine for both.
-                prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{} {:?} {:?}", text, ours, theirs);
-            }
-        }
-
-        #[test]
-        fn quoting_is_undone_by_resolving(text in any::<String>()) {
-            let mut quoted = String::new();
-            quote_into(&mut quoted, &text);
-            prop_assert_eq!(&serde_json::from_str::<String>(&quoted).unwrap(), &text);
-            let Ok((Value::String(string), ..)) = parse(&quoted) else { panic!() };
-            prop_assert!(string.is(&text));
-        }
-
-        #[test]
-        fn no_text_panics(text in any::<String>(), prefix in "[\\[{\":,a-f0-9\\\\u]{0,40}") {
-            let _ = parse(&text);
-            let _ = parse(&prefix);
-            let _ = parse(&format!("\"{prefix}\""));
-        }
-    }
-}
+mod tests;

@@ -91,20 +91,26 @@ impl Standing {
         (failing.since, failing.tried_for)
     }
 
-    /// Seconds since the epoch by the server's clock, as far as it is known.
-    pub(super) fn server_time(&self) -> i64 {
-        jiff::Timestamp::now().as_second() + self.clock_offset.load(Ordering::Relaxed)
+    /// By how many seconds the server's clock is ahead of ours, as far as it is known.
+    pub(super) fn clock_offset(&self) -> i64 {
+        self.clock_offset.load(Ordering::Relaxed)
     }
 
-    /// Adopts the server's clock when it differs much from ours; true when it did.
-    pub(super) fn correct_clock(&self, server: i64) -> bool {
-        let differs = server - self.server_time();
-        if differs.abs() <= CLOCK_TOLERANCE {
+    /// Adopts the server's clock, in seconds since the epoch, when it differs much from the one that a request was
+    /// signed by, which was `offset` ahead of ours; true when it does.
+    pub(super) fn correct_clock(&self, server: i64, offset: i64) -> bool {
+        let ahead = server - local_clock();
+        if (ahead - offset).abs() <= CLOCK_TOLERANCE {
             return false;
         }
-        self.clock_offset.fetch_add(differs, Ordering::Relaxed);
+        self.clock_offset.store(ahead, Ordering::Relaxed);
         true
     }
+}
+
+/// Seconds since the epoch by our clock.
+pub(super) fn local_clock() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 #[cfg(test)]
@@ -140,10 +146,12 @@ mod tests {
     #[test]
     fn a_clock_is_corrected_once_and_only_if_it_is_far_off() {
         let standing = Standing::default();
-        let now = standing.server_time();
-        assert!(!standing.correct_clock(now + 50));
-        assert!(standing.correct_clock(now + 1000));
-        assert!((standing.server_time() - now - 1000).abs() <= 2);
-        assert!(!standing.correct_clock(now + 1000));
+        let now = local_clock();
+        assert!(!standing.correct_clock(now + 50, 0));
+        assert!(standing.correct_clock(now + 1000, 0));
+        assert!((standing.clock_offset() - 1000).abs() <= 2);
+        assert!(!standing.correct_clock(now + 1000, standing.clock_offset()));
+        // A request that was signed before the correction is signed again as well.
+        assert!(standing.correct_clock(now + 1000, 0));
     }
 }

@@ -124,19 +124,14 @@ fn reason(class: Class, code: Option<i64>, retryable: bool) -> Reason {
     Reason { class, code, message: format!("{class}"), retryable }
 }
 
-fn file(path: &str, ids: &[i64]) -> FileRow {
+fn file(path: &str, rows: u64) -> FileRow {
     FileRow {
         path: path.to_owned(),
         temporary: format!("_tmp/{path}.inprogress"),
-        rows: ids.len() as u64,
+        rows,
         bytes: 1_000,
         sha256: "ab".repeat(32),
-        ids: ids.to_vec(),
     }
-}
-
-fn without_ids(file: FileRow) -> FileRow {
-    FileRow { ids: Vec::new(), ..file }
 }
 
 fn ids_of(batch: &Batch) -> Vec<i64> {

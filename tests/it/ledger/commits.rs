@@ -101,37 +101,6 @@ async fn commits_that_the_archive_lost_are_sent_back_and_only_what_they_archived
 }
 
 #[tokio::test]
-async fn a_lost_file_costs_only_its_own_references() {
-    let fixture = Fixture::new().await;
-    let first = fixture.plan(batch("a|1|b", &[1, 2, 3])).await;
-    let second = fixture.plan(batch("a|2|7", &[4, 5, 6])).await;
-    let mut commit = fixture.commit(1, vec![archived(first, &[1, 2, 3]), archived(second, &[4, 5, 6])]);
-    commit.files = vec![file("p=1/x.parquet", &[6, 1, 4]), file("p=2/x.parquet", &[2, 3, 5])];
-    fixture.ledger.record(&commit).await.unwrap();
-
-    let fixture = fixture.reopened().await;
-    let expected: Vec<FileRow> = commit.files.into_iter().map(without_ids).collect();
-    assert_eq!(fixture.ledger.unpublished().await.unwrap(), expected);
-    assert_eq!(fixture.ledger.reopen_file("p=1/x.parquet").await.unwrap(), 3);
-    assert_eq!(pending_ids(&fixture.ledger).await, [1, 4, 6]);
-    assert_eq!(fixture.ledger.unpublished().await.unwrap(), expected[1..]);
-    assert!(fixture.ledger.reopen_file("p=1/x.parquet").await.is_err());
-    fixture.ledger.published(1).await.unwrap();
-    assert!(fixture.ledger.unpublished().await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn a_lost_file_of_unknown_content_costs_what_no_other_file_holds() {
-    let fixture = Fixture::new().await;
-    let seq = fixture.plan(batch("a|1|b", &[1, 2, 3])).await;
-    let mut commit = fixture.commit(1, vec![archived(seq, &[1, 2, 3])]);
-    commit.files = vec![file("x", &[2]), FileRow { rows: 2, ..file("y", &[]) }];
-    fixture.ledger.record(&commit).await.unwrap();
-    assert_eq!(fixture.ledger.reopen_file("y").await.unwrap(), 2);
-    assert_eq!(pending_ids(&fixture.ledger).await, [1, 3]);
-}
-
-#[tokio::test]
 async fn manifests_count_without_a_gap_and_files_come_in_their_order_once() {
     let mut fixture = Fixture::new().await;
     let mut runs = Vec::new();
@@ -139,7 +108,7 @@ async fn manifests_count_without_a_gap_and_files_come_in_their_order_once() {
         let ids = [seq as i64];
         let batch_seq = fixture.plan(batch("a|1|b", &ids)).await;
         let mut commit = fixture.commit(seq, vec![archived(batch_seq, &ids)]);
-        commit.files = vec![file(&format!("part-{seq}"), &ids)];
+        commit.files = vec![file(&format!("part-{seq}"), ids.len() as u64)];
         fixture.ledger.record(&commit).await.unwrap();
         assert!(fixture.ledger.manifest_due(None).await.unwrap().iter().all(|due| due.run_id != fixture.run));
         fixture.ledger.published(seq).await.unwrap();
@@ -149,7 +118,7 @@ async fn manifests_count_without_a_gap_and_files_come_in_their_order_once() {
     }
     let due = fixture.ledger.manifest_due(Some(fixture.run)).await.unwrap();
     assert_eq!(due.iter().map(|due| (due.run_id, due.sequence)).collect::<Vec<_>>(), [(runs[0], 1), (runs[1], 2)]);
-    assert_eq!(due[1].files, [without_ids(file("part-2", &[2]))]);
+    assert_eq!(due[1].files, [file("part-2", 1)]);
     assert!(fixture.ledger.files(None).await.unwrap().is_empty(), "a file that no manifest names is not yet data");
     assert!(fixture.ledger.set_manifest(runs[0], 2).await.is_err());
     for due in &due {
