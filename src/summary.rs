@@ -71,7 +71,7 @@ pub struct JobSummary {
     pub bytes: Bytes,
     /// Files committed, in order.
     pub files: Vec<FileSummary>,
-    /// Rates over the time in which requests were sent.
+    /// Rates over the whole time of the run.
     pub rates: Rates,
 }
 
@@ -154,7 +154,7 @@ pub struct FileSummary {
     pub sha256: String,
 }
 
-/// Rates over the time in which requests were sent.
+/// Rates over the whole time of the run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
     /// Requests a second.

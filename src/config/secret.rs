@@ -86,7 +86,7 @@ impl Elsewhere {
         if let Self::File(path) = self {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
-            if mode & 0o077 != 0 {
+            if mode & 0o027 != 0 {
                 return Some(format!(
                     "the file {} holds a secret and is open to others (mode {mode:04o}): chmod 600 it",
                     path.display()

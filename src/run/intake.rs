@@ -95,7 +95,12 @@ impl Intake {
                 self.look_up(desk).await?;
                 return Ok(None);
             }
-            match source.next().await {
+            let next = tokio::select! {
+                next = source.next() => next,
+                // A source may have nothing to say for long: the standard input, a locked table.
+                () = self.stop.told() => continue,
+            };
+            match next {
                 Ok(Some(chunk)) => {
                     desk.waiting += chunk.len();
                     desk.chunks.push(chunk);

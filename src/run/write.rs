@@ -22,6 +22,9 @@ use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop, Verdict};
 /// Batches without rows (splits, failures) that wait for a commit, at most, before they are recorded on their own.
 const RECORD_AT: usize = 1_000;
 
+/// Messages that make a commit due whatever the sink says: until it, their IDs are in memory.
+const COMMIT_AT: usize = 4_000_000;
+
 pub(super) struct Writer {
     pub(super) sink: Box<dyn Sink>,
     pub(super) ledger: Arc<Ledger>,
@@ -42,6 +45,8 @@ pub(super) struct Work {
     pub(super) last_commit: u64,
     /// Batches with rows in the sink.
     accepted: Vec<FinishedBatch>,
+    /// Messages of these.
+    rows: usize,
     /// Batches without.
     rowless: Vec<FinishedBatch>,
     /// Second asks that are not yet in the ledger are here, in `accepted` or in `rowless`, and counted here.
@@ -86,7 +91,7 @@ impl Writer {
                 }
                 None => break,
             }
-            if self.sink.is_due() {
+            if self.sink.is_due() || self.work.rows >= COMMIT_AT {
                 self.commit().await?;
             }
         }
@@ -160,6 +165,7 @@ impl Writer {
             self.sink.write(answer.rows).await?;
             self.work.since.get_or_insert_with(Instant::now);
             self.work.unrecorded_asks += finished.second.len();
+            self.work.rows += finished.archived.len();
             self.work.accepted.push(finished);
             return Ok(());
         }
@@ -284,6 +290,7 @@ impl Writer {
         self.record_rowless().await?;
         let finished = std::mem::take(&mut self.work.accepted);
         self.work.since = None;
+        self.work.rows = 0;
         self.work.unrecorded_asks = 0;
         if finished.is_empty() {
             return Ok(());
