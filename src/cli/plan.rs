@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::arguments::Jobs;
 use super::{Context, Exit, assemble, output};
-use crate::config::Config;
+use crate::config::{Config, Job};
 use crate::run::{Estimate, describe, estimate};
+use crate::summary::gravest;
 
 #[derive(Serialize)]
 struct Row {
@@ -19,33 +20,19 @@ struct Row {
 
 pub(super) async fn plan(context: &Context, arguments: &Jobs) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
-    let mut rows = Vec::new();
+    let (mut rows, mut code) = (Vec::new(), 0);
     for job in assemble::selected(&config, &arguments.jobs)? {
-        let ledger = assemble::ledger_to_read(&config, job).await?;
-        let checkpoint = assemble::checkpoint(ledger.as_ref(), job).await?;
-        let source = assemble::open_source(&config, job, checkpoint, None).await?;
-        let fetch = &job.fetch;
-        let estimate = estimate(
-            source,
-            ledger.as_ref(),
-            fetch.batch_size,
-            job.plan_window,
-            &assemble::team_owner(fetch),
-            fetch.retry_for,
-        )
-        .await
-        .map_err(|error| Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", describe(&error)) })?;
-        let rate_limit = config.app_of(job).rate_limit;
-        rows.push(Row {
-            job: job.name.clone(),
-            fill: estimate.fill(fetch.batch_size),
-            seconds_at_quota: estimate.requests as f64 / f64::from(rate_limit),
-            estimate,
-        });
+        match row(&config, job).await {
+            Ok(row) => rows.push(row),
+            Err(exit) => {
+                output::complain(&format!("job {}: {:#}", job.name, exit.error));
+                code = gravest([code, exit.code]);
+            }
+        }
     }
     if arguments.json {
         output::json(&serde_json::json!({ "version": 1, "jobs": rows }))?;
-        return Ok(0);
+        return Ok(code);
     }
     let cells: Vec<Vec<String>> = rows
         .iter()
@@ -66,6 +53,25 @@ pub(super) async fn plan(context: &Context, arguments: &Jobs) -> Result<u8, Exit
         .collect();
     let header =
         ["job", "read", "unusable", "known", "references", "conversations", "requests", "fill", "time at the quota"];
-    output::line(&output::table(&header, &cells))?;
-    Ok(0)
+    if !cells.is_empty() {
+        output::line(&output::table(&header, &cells))?;
+    }
+    Ok(code)
+}
+
+async fn row(config: &Config, job: &Job) -> Result<Row, Exit> {
+    let ledger = assemble::ledger_to_read(config, job).await?;
+    let checkpoint = assemble::checkpoint(ledger.as_ref(), job).await?;
+    let source = assemble::open_source(config, job, checkpoint, None).await?;
+    let fetch = &job.fetch;
+    let owner = assemble::team_owner(fetch);
+    let estimate = estimate(source, ledger.as_ref(), fetch.batch_size, job.plan_window, &owner, fetch.retry_for)
+        .await
+        .map_err(|error| Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", describe(&error)) })?;
+    Ok(Row {
+        job: job.name.clone(),
+        fill: estimate.fill(fetch.batch_size),
+        seconds_at_quota: estimate.requests as f64 / f64::from(config.app_of(job).rate_limit),
+        estimate,
+    })
 }
