@@ -73,6 +73,8 @@ pub fn main() -> u8 {
         }
     };
     let screen = Screen::default();
+    // Who collects JSON lines cannot read any other.
+    let json = arguments.log_format() == telemetry::Format::Json;
     telemetry::start(arguments.log_format(), arguments.log_level(), &screen);
     let context = Context { config: arguments.config.clone(), screen, progress: arguments.progress() };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -89,7 +91,11 @@ pub fn main() -> u8 {
         Ok(code) => code,
         Err(Exit { error, .. }) if output::is_broken_pipe(&error) => 0,
         Err(Exit { code, error }) => {
-            output::complain(&format!("{error:#}"));
+            if json {
+                tracing::error!(exit_code = code, "{error:#}");
+            } else {
+                output::complain(&format!("{error:#}"));
+            }
             code
         }
     }

@@ -180,7 +180,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let new_failures = meter.new_failures();
     let (outcome, exit_code, error) = match &result {
         Err(error) => (Outcome::Failed, error.exit_code(), Some(describe(error))),
-        Ok(()) if stop.is_told() && (references.pending > 0 || !meter.has_read_to_end()) => {
+        Ok(()) if stop.is_told() && (references.pending > 0 || meter.was_cut_short()) => {
             (Outcome::Stopped, 5, Some(stop.reason().unwrap_or("told to stop").to_owned()))
         }
         Ok(()) if new_failures.keys().any(|(class, code)| !settings.tolerate.covers(*class, *code)) => {

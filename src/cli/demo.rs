@@ -116,16 +116,20 @@ fn show(job: &crate::summary::JobSummary, directory: &Path, stats: &simulator::S
     lines.extend([
         String::new(),
         "next:".to_owned(),
-        format!("  yunxin-archiver -c {config} failures demo      what could not be archived, and why"),
-        format!("  yunxin-archiver -c {config} status             runs, cursor, pending"),
-        format!("  yunxin-archiver -c {config} files demo         what to load"),
-        format!("  yunxin-archiver demo {:<24}once more: nothing is sent twice", directory.display()),
-        format!(
-            "  duckdb -c \"select date, count(*) from '{}/archive/date=*/*.parquet' group by date order by date\"",
-            directory.display()
-        ),
-        "  yunxin-archiver init                           a jobs.yaml of your own".to_owned(),
     ]);
+    let next = [
+        (format!("-c {config} failures demo"), "what could not be archived, and why"),
+        (format!("-c {config} status"), "runs, cursor, pending"),
+        (format!("-c {config} files demo"), "what to load"),
+        (format!("demo {}", directory.display()), "once more: nothing is sent twice"),
+        ("init".to_owned(), "a jobs.yaml of your own"),
+    ];
+    let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
+    lines.extend(next.iter().map(|(command, what)| format!("  yunxin-archiver {command:<width$}   {what}")));
+    lines.push(format!(
+        "  duckdb -c \"select date, count(*) from '{}/archive/date=*/*.parquet' group by date order by date\"",
+        directory.display()
+    ));
     for line in lines {
         output::line(&line)?;
     }

@@ -81,6 +81,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
     }
     let mut apps = Apps::default();
     let mut summaries = Vec::new();
+    let mut unwritten = None;
     for job in jobs {
         let summary = if stop.is_told() {
             not_begun(&job.name, Outcome::Stopped, 5, stop.reason().unwrap_or("told to stop"))
@@ -90,32 +91,36 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
         report(&summary);
         summaries.push(summary);
         if let Some(path) = &order.summary {
-            write_summary(path, &summaries)?;
+            unwritten = write_summary(path, &summaries).err();
         }
     }
-    let code = gravest(summaries.iter().map(|summary| summary.exit_code));
+    let code = gravest(summaries.iter().map(|summary| summary.exit_code).chain(unwritten.iter().map(|exit| exit.code)));
+    if let Some(exit) = unwritten {
+        tracing::error!("{:#}", exit.error);
+    }
     if order.json {
-        output::json(&Summary { version: 1, jobs: summaries })?;
+        match output::json(&Summary { version: 1, jobs: summaries }) {
+            // The jobs ended as they ended, whoever listens.
+            Err(error) if !output::is_broken_pipe(&error) => return Err(Exit { code: gravest([code, 1]), error }),
+            _ => {}
+        }
     }
     Ok(code)
 }
 
 async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop: &Stop, apps: &mut Apps) -> JobSummary {
     let run_id = Uuid::now_v7();
-    let assembled = Assembly::new(config, job, run_id, order.command, order.wait, apps).await;
-    let assembly = match assembled {
-        Ok(assembly) => assembly,
-        Err(Exit { code, error }) => return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}")),
-    };
-    let source = if order.read {
-        match source(config, job, &assembly, order).await {
-            Ok(source) => Some(source),
-            Err(Exit { code, error }) => {
-                return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}"));
-            }
+    let prepared = tokio::select! {
+        biased;
+        prepared = prepare(config, job, order, run_id, apps) => prepared,
+        // Locks may be waited for, and databases may keep silent.
+        () = stop.told() => {
+            return not_begun(&job.name, Outcome::Stopped, 5, stop.reason().unwrap_or("told to stop"));
         }
-    } else {
-        None
+    };
+    let (assembly, source) = match prepared {
+        Ok(prepared) => prepared,
+        Err(Exit { code, error }) => return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}")),
     };
     let mut settings = Settings { limit: order.limit, ..assembly.settings };
     if let Some(retry) = &order.retry {
@@ -145,9 +150,21 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     summary
 }
 
-async fn source(config: &Config, job: &Job, assembly: &Assembly, order: &Order) -> Result<Box<dyn Source>, Exit> {
+/// Takes the locks, and opens what the job needs.
+async fn prepare(
+    config: &Config,
+    job: &Job,
+    order: &Order,
+    run_id: Uuid,
+    apps: &mut Apps,
+) -> Result<(Assembly, Option<Box<dyn Source>>), Exit> {
+    let assembly = Assembly::new(config, job, run_id, order.command, order.wait, apps).await?;
+    if !order.read {
+        return Ok((assembly, None));
+    }
     let checkpoint = assemble::checkpoint(Some(&assembly.ledger), job).await?;
-    assemble::open_source(config, job, checkpoint, order.from.as_deref()).await
+    let source = assemble::open_source(config, job, checkpoint, order.from.as_deref()).await?;
+    Ok((assembly, Some(source)))
 }
 
 /// The summary of a job that did not begin.
@@ -198,16 +215,17 @@ fn report(summary: &JobSummary) {
             job = summary.job,
             read = references.read,
             archived = references.archived,
-            failed = references.failed + references.invalid,
+            failed = references.failed,
+            invalid = references.invalid,
             duplicate = references.duplicate,
             requests = summary.requests.sent,
             files = summary.files.len(),
             seconds = format!("{seconds:.1}"),
             "{}",
             if summary.outcome == Outcome::Partial {
-                "complete, with new failures: `yunxin-archiver failures` lists them"
+                format!("complete, with new failures: `yunxin-archiver failures {}` lists them", summary.job)
             } else {
-                "complete"
+                "complete".to_owned()
             }
         ),
     }
@@ -219,7 +237,8 @@ fn check_writable(path: &Path) -> Result<(), Exit> {
     if directory.is_dir() && !path.is_dir() {
         return Ok(());
     }
-    Err(Exit::words(format!("--summary {}: its directory does not exist, or it is one", path.display())))
+    let why = if path.is_dir() { "is a directory" } else { "cannot be written: its directory does not exist" };
+    Err(Exit::words(format!("--summary {} {why}", path.display())))
 }
 
 fn write_summary(path: &Path, jobs: &[JobSummary]) -> Result<(), Exit> {

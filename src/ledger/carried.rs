@@ -75,6 +75,21 @@ impl Ledger {
         moved.await.map_err(self.explain("setting second asks aside"))
     }
 
+    /// How many batches [`cut_carried`](Self::cut_carried) would make.
+    pub async fn carried_batches(&self, batch_size: usize) -> Result<u64, LedgerError> {
+        let counted = async {
+            let cut: i64 = sqlx::query_scalar(
+                "select coalesce(sum((refs + ?1 - 1) / ?1), 0)
+                 from (select sum(refs) as refs from carried group by key, asked)",
+            )
+            .bind(batch_size.clamp(1, usize::from(u16::MAX)) as i64)
+            .fetch_one(&mut self.reader().await?.conn)
+            .await?;
+            Ok(super::count(cut))
+        };
+        counted.await.map_err(self.explain("counting"))
+    }
+
     /// Cuts everything carried into batches of at most `batch_size` references, each of one dialogue and one asked
     /// account, as full as arithmetic allows; they become pending after all others. Returns how many there are.
     ///

@@ -63,6 +63,8 @@ pub struct RetryRef {
     pub message_server_id: i64,
     /// When it was created, milliseconds since the epoch.
     pub create_time: i64,
+    /// The run that met it last.
+    pub last_run: Uuid,
 }
 
 /// Which failures to list.
@@ -161,7 +163,7 @@ impl Ledger {
         let read = async {
             let query = match filter {
                 RetryFilter::Due { retry_for } => sqlx::query(
-                    "select conversation_id, key, message_server_id, create_time
+                    "select conversation_id, key, message_server_id, create_time, run_id
                      from failures indexed by failures_due
                      where state = 0 and class <> 'invalid' and (key, message_server_id) > (?1, ?2)
                        and (class = 'transport'
@@ -178,7 +180,7 @@ impl Ledger {
                 RetryFilter::Chosen { classes, codes, all } => {
                     let names: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
                     sqlx::query(
-                        "select conversation_id, key, message_server_id, create_time
+                        "select conversation_id, key, message_server_id, create_time, run_id
                      from failures indexed by failures_due
                          where state = 0 and class <> 'invalid' and (key, message_server_id) > (?1, ?2)
                            and (?4 or ((?5 is not null or ?6 is not null or retryable or class = 'transport')
@@ -202,6 +204,7 @@ impl Ledger {
                         key: ConversationKey::from_stored(row.try_get(1)?),
                         message_server_id: row.try_get(2)?,
                         create_time: row.try_get(3)?,
+                        last_run: run_id(row.try_get(4)?)?,
                     })
                 })
                 .collect::<Result<Vec<_>, Fault>>()

@@ -91,7 +91,7 @@ pub async fn estimate(
         }
         let totals = ledger.totals().await?;
         estimate.pending = totals.pending_refs + totals.carried_refs;
-        estimate.requests += totals.pending_batches;
+        estimate.requests += totals.pending_batches + ledger.carried_batches(batch_size).await?;
     }
     estimate.duplicate = rehearsal.duplicates();
     estimate.references = rehearsal.accepted() + estimate.pending;

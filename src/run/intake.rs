@@ -91,14 +91,19 @@ impl Intake {
     /// Reads the source; the checkpoint is returned only when it was read to its end.
     async fn drain(&self, mut source: Box<dyn Source>, desk: &mut Desk) -> Result<Option<Checkpoint>, RunError> {
         loop {
-            if self.stop.is_told() || self.limit_reached(desk) {
+            if self.limit_reached(desk) {
                 self.look_up(desk).await?;
                 return Ok(None);
             }
+            // A source may keep silent for as long as it likes: told to stop, nobody waits for it.
             let next = tokio::select! {
+                biased;
+                () = self.stop.told() => {
+                    self.meter.cut_short();
+                    self.look_up(desk).await?;
+                    return Ok(None);
+                }
                 next = source.next() => next,
-                // A source may have nothing to say for long: the standard input, a locked table.
-                () = self.stop.told() => continue,
             };
             match next {
                 Ok(Some(chunk)) => {
@@ -167,14 +172,19 @@ impl Intake {
     async fn take_up_failures(&self, desk: &mut Desk) -> Result<(), RunError> {
         let now = Timestamp::now();
         let mut after: Option<(String, i64)> = None;
-        while !self.stop.is_told() {
+        loop {
+            if self.stop.is_told() {
+                self.meter.cut_short();
+                return Ok(());
+            }
             let from = after.as_ref().map(|(key, id)| (key.as_str(), *id));
             let page = self.ledger.due_failures(now, &self.settings.retry, from, RETRY_PAGE).await?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else { return Ok(()) };
             after = Some((last.key.as_str().to_owned(), last.message_server_id));
             for failure in &page {
                 let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
-                if desk.window.carries(failure.message_server_id) {
+                // What failed in this run is left to the next: no reference ends twice in one.
+                if failure.last_run == self.run_id || desk.window.carries(failure.message_server_id) {
                     continue;
                 }
                 desk.retried.insert(failure.message_server_id);
@@ -187,7 +197,6 @@ impl Intake {
                 });
             }
         }
-        Ok(())
     }
 
     /// Makes the batches that are ready durable, and wakes the dispatcher.

@@ -31,6 +31,7 @@ pub struct Meter {
     other_owner: AtomicU64,
     written: AtomicU64,
     read_to_end: AtomicBool,
+    cut_short: AtomicBool,
     new_failures: Mutex<BTreeMap<(Class, Option<i64>), u64>>,
 }
 
@@ -61,8 +62,13 @@ impl Meter {
         self.read_to_end.store(true, Relaxed);
     }
 
-    pub(super) fn has_read_to_end(&self) -> bool {
-        self.read_to_end.load(Relaxed)
+    /// The source, or the failures to be asked again, were not read to their end.
+    pub(super) fn cut_short(&self) {
+        self.cut_short.store(true, Relaxed);
+    }
+
+    pub(super) fn was_cut_short(&self) -> bool {
+        self.cut_short.load(Relaxed)
     }
 
     pub(super) fn add_resumed(&self, references: u64, batches: u64) {
