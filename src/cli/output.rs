@@ -109,7 +109,10 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = write_private(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    let written = write_private(&temporary, content).and_then(|()| {
+        crate::failpoint::reach("replace.rename");
+        std::fs::rename(&temporary, path)
+    });
     if written.is_err() {
         std::fs::remove_file(&temporary).ok();
     }

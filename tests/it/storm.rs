@@ -1,0 +1,4 @@
+//! Nights in which things go wrong, against the real binary: whatever dies and whenever, nothing is lost and nothing is
+//! written twice.
+
+mod steps;
