@@ -95,7 +95,11 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
     }
     let code = gravest(summaries.iter().map(|summary| summary.exit_code));
     if order.json {
-        output::json(&Summary { version: 1, jobs: summaries })?;
+        match output::json(&Summary { version: 1, jobs: summaries }) {
+            // Whoever read it went away; how the jobs ended is said by the exit code all the same.
+            Err(error) if !output::is_broken_pipe(&error) => return Err(error.into()),
+            _ => {}
+        }
     }
     Ok(code)
 }
@@ -121,7 +125,7 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     if let Some(retry) = &order.retry {
         settings.retry = retry.clone();
     }
-    let ledger = Arc::clone(&assembly.ledger);
+    let ledger = assembly.ledger;
     let parts = Parts {
         source,
         sink: assembly.sink,
@@ -140,6 +144,12 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
             summary.outcome = Outcome::Failed;
             summary.error = Some(format!("{} could not be written: {error:#}", path.display()));
         }
+    }
+    // Without its log beside it, the one file is the whole ledger: a copy of it is a backup.
+    if let Some(ledger) = Arc::into_inner(ledger)
+        && let Err(error) = ledger.close().await
+    {
+        tracing::warn!("{}", crate::run::describe(&error));
     }
     drop(assembly.lock);
     summary

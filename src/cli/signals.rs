@@ -16,17 +16,19 @@ pub(super) fn watch(stop: &Stop) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     let stop = stop.clone();
     tokio::spawn(async move {
+        let mut signalled = false;
         loop {
             let name = tokio::select! {
                 _ = interrupt.recv() => "SIGINT",
                 _ = terminate.recv() => "SIGTERM",
                 _ = hangup.recv() => "SIGHUP",
             };
-            if stop.is_told() && stop.reason().is_some_and(|reason| reason.contains("SIG")) {
+            if signalled {
                 std::process::exit(5);
             }
             tracing::warn!("{name}: finishing what is in flight, then committing; once more stops at once");
             stop.tell(&format!("stopped by {name}"));
+            signalled = true;
         }
     });
     Ok(())

@@ -48,6 +48,8 @@ struct Desk {
     retried: HashSet<i64>,
     corrected: HashSet<i64>,
     taken: u64,
+    /// Told to stop before everything was read.
+    stopped: bool,
 }
 
 /// What a look-up says of a reference.
@@ -69,6 +71,7 @@ impl Intake {
             retried: HashSet::new(),
             corrected: HashSet::new(),
             taken: 0,
+            stopped: false,
         };
         let read = match source {
             Some(source) => self.drain(source, &mut desk).await,
@@ -78,7 +81,9 @@ impl Intake {
         let failures = if read.is_ok() { self.take_up_failures(&mut desk).await } else { Ok(()) };
         desk.window.finish();
         let stored = self.store(&mut desk, &[]).await;
-        self.meter.end_reading();
+        if !desk.stopped {
+            self.meter.end_reading();
+        }
         self.planning.send_modify(|planning| planning.ended = true);
         let checkpoint = read?;
         failures.and(stored)?;
@@ -94,7 +99,12 @@ impl Intake {
     /// Reads the source; the checkpoint is returned only when it was read to its end.
     async fn drain(&self, mut source: Box<dyn Source>, desk: &mut Desk) -> Result<Option<Checkpoint>, RunError> {
         loop {
-            if self.stop.is_told() || self.limit_reached(desk) {
+            if self.limit_reached(desk) {
+                self.look_up(desk).await?;
+                return Ok(None);
+            }
+            if self.stop.is_told() {
+                desk.stopped = true;
                 self.look_up(desk).await?;
                 return Ok(None);
             }
@@ -165,7 +175,11 @@ impl Intake {
     async fn take_up_failures(&self, desk: &mut Desk) -> Result<(), RunError> {
         let now = Timestamp::now();
         let mut after: Option<(String, i64)> = None;
-        while !self.stop.is_told() {
+        loop {
+            if self.stop.is_told() {
+                desk.stopped = true;
+                break;
+            }
             let from = after.as_ref().map(|(key, id)| (key.as_str(), *id));
             let page = self.ledger.due_failures(now, &self.settings.retry, from, RETRY_PAGE).await?;
             let Some(last) = page.last() else { break };

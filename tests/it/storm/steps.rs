@@ -77,10 +77,10 @@ fn site(to: To) -> Site {
     site.plain().exits(0);
     site.night(96);
     if let To::Postgres(url) = &site.to {
-        // Another writer has put some of the coming messages there: copying alone is not enough.
-        let ids: Vec<i64> = site.found().iter().copied().rev().take(3).collect();
+        // Another writer has put earlier versions of some of the coming messages there: copying alone is not enough.
+        let ids = site.edited(3);
         block_on(url.execute(&format!(
-            "create temp table t as select * from messages limit 1;
+            "create temp table t as select * from messages limit 1; update t set modify_time = null;
              {}",
             ids.iter()
                 .map(|id| format!("update t set message_server_id = {id}; insert into messages select * from t;"))

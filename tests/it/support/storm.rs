@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
 use tempfile::TempDir;
 use yunxin_archiver::ledger::Ledger;
-use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fate, Handle, Message, Settings, World, start_with};
+use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fate, Handle, Message, Quirk, Settings, World, start_with};
 
 use super::postgres::PgUrl;
 
@@ -96,9 +97,14 @@ impl Site {
             missing: BTreeSet::new(),
             next: 0,
         };
-        std::fs::write(site.path("secret"), APP_SECRET).unwrap();
+        site.write_secret("secret", APP_SECRET);
         site.night(0);
         site
+    }
+
+    pub(crate) fn write_secret(&self, name: &str, secret: &str) {
+        std::fs::write(self.path(name), secret).unwrap();
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -124,6 +130,9 @@ impl Site {
             }
             if gone {
                 message = message.fate(Fate::Missing);
+            }
+            if number % 7 == 3 {
+                message = message.quirk(Quirk::Edited);
             }
             messages.push(message);
             if gone { self.missing.insert(id) } else { self.found.insert(id) };
@@ -155,14 +164,14 @@ impl Site {
             To::Postgres(_) => "postgres: { url: file:archive-url }".to_owned(),
         };
         if let To::Postgres(url) = &self.to {
-            std::fs::write(self.path("archive-url"), url.url()).unwrap();
+            self.write_secret("archive-url", &url.url());
         }
         let endpoints = self.endpoints.clone().unwrap_or_else(|| format!("[\"{}\"]", self.api.url()));
         let Self { app, fetch, .. } = self;
         let text = format!(
             "version: 1\napps:\n  main:\n    app_key: {APP_KEY}\n    app_secret: file:secret\n    \
              endpoints: {endpoints}\n    {app}\njobs:\n  nightly:\n    app: main\n    \
-             source: {{ csv: {{ path: refs.csv }} }}\n    fetch: {{ {fetch} }}\n    sink:\n      {sink}\n    \
+             source: {{ csv: {{ path: refs.csv, cursor: files }} }}\n    fetch: {{ {fetch} }}\n    sink:\n      {sink}\n    \
              tolerate: [107404]\n"
         );
         std::fs::write(self.path("jobs.yaml"), text).unwrap();
@@ -208,6 +217,19 @@ impl Site {
 
     pub(crate) fn found(&self) -> &BTreeSet<i64> {
         &self.found
+    }
+
+    /// The last messages that are found, of those that were edited.
+    pub(crate) fn edited(&self, count: usize) -> Vec<i64> {
+        self.found.iter().rev().copied().filter(|id| (id - FIRST_ID) % 7 == 3).take(count).collect()
+    }
+
+    /// How many commits there were.
+    pub(crate) fn commits(&self) -> u64 {
+        block_on(async {
+            let ledger = Ledger::read(&self.path("state/nightly.sqlite")).await.unwrap().unwrap();
+            ledger.last_commit().await.unwrap()
+        })
     }
 
     /// Waits until something is so, as another process brings it about. Panics after a minute.
