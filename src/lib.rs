@@ -31,6 +31,7 @@
 
 pub mod cli;
 pub mod config;
+mod failpoint;
 pub mod failure;
 pub mod ledger;
 pub mod manifest;

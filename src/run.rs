@@ -230,6 +230,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         }
     }
     let text = serde_json::to_string(&summary).unwrap_or_default();
+    crate::failpoint::reach("finish.before");
     let stored = ledger
         .finish_run(run_id, summary.finished_at, outcome.as_str(), exit_code, summary.error.as_deref(), &text)
         .await;

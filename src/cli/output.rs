@@ -117,11 +117,29 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = write_private(&temporary, content).and_then(|()| std::fs::rename(&temporary, path));
+    sweep(path);
+    let written = write_private(&temporary, content).and_then(|()| {
+        crate::failpoint::reach("replace.rename");
+        std::fs::rename(&temporary, path)
+    });
     if written.is_err() {
         std::fs::remove_file(&temporary).ok();
     }
     written
+}
+
+/// Removes what processes that died while they replaced this file left beside it.
+fn sweep(path: &Path) {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let left = entry.file_name();
+        let writer = left.to_str().and_then(|left| left.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp"));
+        let Some(writer) = writer.and_then(|id| rustix::process::Pid::from_raw(id.parse().ok()?)) else { continue };
+        if rustix::process::test_kill_process(writer) == Err(rustix::io::Errno::SRCH) {
+            std::fs::remove_file(entry.path()).ok();
+        }
+    }
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {

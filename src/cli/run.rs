@@ -126,7 +126,7 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     if let Some(retry) = &order.retry {
         settings.retry = retry.clone();
     }
-    let ledger = Arc::clone(&assembly.ledger);
+    let ledger = assembly.ledger;
     let parts = Parts {
         source,
         sink: assembly.sink,
@@ -145,6 +145,12 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
             summary.outcome = Outcome::Failed;
             summary.error = Some(format!("{} could not be written: {error:#}", path.display()));
         }
+    }
+    // Without its log beside it, the one file is the whole ledger: a copy of it is a backup.
+    if let Some(ledger) = Arc::into_inner(ledger)
+        && let Err(error) = ledger.close().await
+    {
+        tracing::warn!("{}", crate::run::describe(&error));
     }
     drop(assembly.lock);
     summary

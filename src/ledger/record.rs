@@ -48,6 +48,7 @@ impl Ledger {
             };
             let mut tx = super::begin(conn).await?;
             let recorded = record(&mut tx, suspects, commit).await?;
+            crate::failpoint::reach("record.before");
             tx.commit().await?;
             Ok(recorded)
         };

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::{Meter, RunError, Settings, Stop};
+use crate::failpoint::reach;
 use crate::ledger::{Ledger, LedgerError, Planned};
 use crate::plan::{Batch, Window};
 use crate::reference::{ConversationId, ConversationKey, Invalid, Reference, ReferenceChunk};
@@ -83,7 +84,9 @@ impl Intake {
         failures.and(stored)?;
         if let Some(checkpoint) = checkpoint {
             let text = serde_json::to_string(&checkpoint).map_err(|error| RunError::Died(error.to_string()))?;
+            reach("cursor.before");
             self.ledger.set_checkpoint(&text, &self.settings.source).await?;
+            reach("cursor.after");
         }
         Ok(())
     }
@@ -218,7 +221,9 @@ impl Intake {
         new_ids.sort_unstable();
         let planned =
             Planned { batches: &batches, new_ids: &new_ids, retried: &retried, corrected: &corrected, invalid };
+        reach("plan.before");
         let receipt = self.ledger.plan(self.run_id, Timestamp::now(), &planned).await?;
+        reach("plan.after");
         self.meter.add_new_invalid(receipt.new_invalid);
         self.meter.add_planned(&batches, (new_ids.len() + corrected.len()) as u64, retried.len() as u64);
         self.planning.send_modify(|planning| planning.commits += 1);

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::RunError;
+use crate::failpoint::reach;
 use crate::ledger::{Ledger, ManifestDue};
 use crate::manifest::{Manifest, ManifestFile};
 use crate::sink::{Claim, Sink, SinkFile};
@@ -20,6 +21,7 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
         unpublished: unpublished.iter().map(sink_file).collect(),
     };
     let opened = sink.open(&claim).await?;
+    reach("recover.opened");
     for warning in &opened.warnings {
         tracing::warn!("{warning}");
     }
@@ -30,8 +32,10 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
                 "the archive has a commit that the ledger had only announced: it is done"
             );
             ledger.record(&commit).await?;
+            reach("recover.recorded");
         } else {
             ledger.discard_announced().await?;
+            reach("recover.discarded");
         }
     }
     let recorded = ledger.last_commit().await?;
@@ -40,6 +44,7 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
             tracing::warn!(file = file.path, "a committed file was lost before it was published");
         }
         let references = ledger.reopen_after(opened.commit).await?;
+        reach("recover.reopened");
         tracing::warn!(
             commits = recorded - opened.commit,
             references,
@@ -47,6 +52,7 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
         );
     } else {
         ledger.published(recorded).await?;
+        reach("recover.published");
     }
     Ok(())
 }
@@ -56,7 +62,9 @@ pub(super) async fn seal(ledger: &Ledger, sink: &mut dyn Sink, running: Option<U
     for due in ledger.manifest_due(running).await? {
         let (run_id, sequence) = (due.run_id, due.sequence);
         sink.seal(&manifest(ledger, due)).await?;
+        reach("seal.after");
         ledger.set_manifest(run_id, sequence).await?;
+        reach("manifest.noted");
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::fetch::{Assignment, Event, Part};
 use super::{Meter, RunError};
+use crate::failpoint::reach;
 use crate::failure::{Class, Reason};
 use crate::ledger::{Aside, Commit, FailedRef, FileRow, FinishedBatch, Ledger, PendingBatch};
 use crate::plan::{Batch, second_asks};
@@ -210,7 +211,9 @@ impl Writer {
         };
         self.meter.add_batch_done(0, 0);
         self.meter.add_split();
+        reach("split.before");
         let recorded = self.record(vec![finished]).await?;
+        reach("split.after");
         self.work.new_batches += recorded.len() as u64;
         for (index, pending) in recorded.into_iter().enumerate() {
             let assignment = Assignment { pending, origin };
@@ -242,9 +245,11 @@ impl Writer {
                 asides.push(Aside { seq: finished.seq, second: std::mem::take(&mut finished.second) });
             }
             self.ledger.set_aside(&asides).await?;
+            reach("aside.after");
             self.work.unrecorded_asks = 0;
         }
         let cut = self.ledger.cut_carried(self.run_id, self.batch_size).await?;
+        reach("cut.after");
         self.work.new_batches += cut;
         Ok(())
     }
@@ -296,19 +301,25 @@ impl Writer {
             return Ok(());
         }
         let seq = self.work.last_commit + 1;
+        reach("commit.before");
         let mut commit =
             Commit { seq, run_id: self.run_id, now: Timestamp::now(), finished, files: Vec::new(), rows: 0, bytes: 0 };
         if self.sink.announces() {
             self.ledger.announce(&commit).await?;
+            reach("announce.after");
         }
         let prepared = self.sink.prepare(seq).await?;
+        reach("prepare.after");
         commit.rows = prepared.rows;
         commit.bytes = prepared.bytes;
         commit.files = prepared.files.iter().map(file_row).collect();
         self.record_commit(&commit).await?;
+        reach("record.after");
         self.work.last_commit = seq;
         self.sink.publish(seq, &prepared.files).await?;
+        reach("publish.after");
         self.ledger.published(seq).await?;
+        reach("published.after");
         tracing::debug!(
             commit = seq,
             rows = prepared.rows,

@@ -14,4 +14,5 @@ mod parquet;
 mod postgres;
 mod simulator;
 mod source;
+mod storm;
 mod support;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::disk::{self, failure};
+use crate::failpoint::reach;
 use crate::manifest::Manifest;
 use crate::sink::{Claim, Opened, SinkError, SinkFile};
 
@@ -46,6 +47,7 @@ impl Archive {
 
     /// Makes the names of temporary files durable.
     pub(super) fn sync_temporary(&self) -> Result<(), SinkError> {
+        reach("names.fsync");
         let path = self.temporary().0;
         disk::sync_directory(&path).map_err(|error| failure("writing", &path, error))
     }
@@ -94,7 +96,9 @@ impl Archive {
                 return Err(failure("publishing", &path, ErrorKind::NotFound.into()));
             }
         }
+        reach("renames.fsync");
         self.sync_targets(files)?;
+        reach("deed.before");
         self.write_deed(commit)
     }
 
@@ -108,6 +112,7 @@ impl Archive {
         disk::create_directories(&directory).map_err(failed)?;
         let temporary = self.temporary().0.join("manifest.inprogress");
         disk::write_temporary(&temporary, &content).map_err(failed)?;
+        reach("manifest.rename");
         match disk::rename_new(&temporary, &path) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -118,6 +123,7 @@ impl Archive {
             }
             Err(error) => return Err(failed(error)),
         }
+        reach("manifest.fsync");
         disk::sync_directory(&directory).map_err(failed)
     }
 
@@ -215,7 +221,9 @@ impl Archive {
             (Some(size), None) if size == file.bytes => {
                 let directory = disk::parent(&to);
                 disk::create_directories(&directory).map_err(|error| failure("creating", &directory, error))?;
+                reach("rename.before");
                 disk::rename_new(&from, &to).map_err(|error| failure("publishing", &to, error))?;
+                reach("rename.after");
                 Ok(true)
             }
             (_, Some(size)) => {
@@ -328,7 +336,9 @@ impl Archive {
         content.push(b'\n');
         let temporary = self.temporary().0.join("archive.inprogress");
         disk::write_temporary(&temporary, &content).map_err(failed)?;
+        reach("deed.rename");
         std::fs::rename(&temporary, &path).map_err(failed)?;
+        reach("deed.fsync");
         disk::sync_directory(&self.root).map_err(failed)
     }
 }

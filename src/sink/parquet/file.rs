@@ -13,6 +13,7 @@ use super::coding::Layout;
 use super::disk;
 use super::encode::{BATCH_BYTES, BATCH_ROWS, Encoder};
 use super::pack;
+use crate::failpoint::reach;
 use crate::message::MessageRows;
 use crate::sink::SinkError;
 
@@ -111,9 +112,12 @@ impl PartFile {
     /// Writes the footer and makes the file durable.
     pub(super) fn finish(mut self) -> Result<Finished, SinkError> {
         let path = self.writer.inner().path.clone();
+        reach("file.close");
         self.writer.finish().map_err(|error| failure(&path, error))?;
+        reach("file.fsync");
         let outlet = self.writer.inner_mut();
         outlet.file().and_then(|file| file.sync_all()).map_err(|error| disk::failure("writing", &path, error))?;
+        reach("file.fsynced");
         let hash = std::mem::take(&mut outlet.hash).finalize();
         Ok(Finished { rows: self.rows, bytes: outlet.bytes, sha256: hex::encode(hash) })
     }

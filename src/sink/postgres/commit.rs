@@ -10,6 +10,7 @@ use super::connect::{Refusal, Session};
 use super::copy::Encoder;
 use super::schema::{self, Names, columns};
 use super::versions::{Item, NEVER, sift};
+use crate::failpoint::reach;
 use crate::message::MessageRows;
 
 /// How much is sent at a time: every piece is one message of the protocol and one write.
@@ -163,6 +164,7 @@ pub(super) async fn commit(
         transaction.rollback().await?;
         return Ok(None);
     }
+    reach("postgres.fenced");
     let mut writer = Writer {
         connection: &mut transaction,
         statements,
@@ -196,7 +198,9 @@ pub(super) async fn commit(
         .bind(counts.bytes as i64)
         .execute(&mut *transaction)
         .await?;
+    reach("postgres.commit");
     transaction.commit().await?;
+    reach("postgres.committed");
     session.staged = staging != Staging::Missing;
     Ok(Some(counts))
 }
@@ -225,6 +229,7 @@ impl Writer<'_> {
         if !pass.is_empty() {
             self.send(&self.statements.copy, pass).await?;
             self.counts.inserted += pass.len() as u64;
+            reach("postgres.copied");
         }
         Ok(())
     }
@@ -250,6 +255,7 @@ impl Writer<'_> {
         if inserted < pass.len() as u64 {
             self.execute(&self.statements.keep).await?;
             self.counts.revised += self.execute(&self.statements.revise).await?;
+            reach("postgres.merged");
         }
         Ok(())
     }

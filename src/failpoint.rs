@@ -1,0 +1,32 @@
+//! Steps at which a test lets the process die, as `kill -9` would.
+//!
+//! Only debug builds have them: in a release build [`reach`] is empty. `YUNXIN_ARCHIVER_DIE_AT=file.fsync` kills the
+//! process when it first reaches that step, `…=file.fsync#3` when it does so for the third time. The names of all steps
+//! are in the calls; a test reads them from the sources and insists that each has been died at.
+
+/// Says that a step is reached.
+#[cfg(debug_assertions)]
+pub(crate) fn reach(step: &str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static DEATH: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
+    let death = DEATH.get_or_init(|| {
+        let wanted = std::env::var("YUNXIN_ARCHIVER_DIE_AT").ok()?;
+        let (step, times) = wanted.split_once('#').unwrap_or((&wanted, "1"));
+        Some((step.to_owned(), AtomicU32::new(times.parse().ok()?)))
+    });
+    let Some((wanted, left)) = death else { return };
+    if wanted == step && left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        use rustix::process::{Signal, getpid, kill_process};
+        kill_process(getpid(), Signal::KILL).ok();
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Says that a step is reached, to nobody.
+#[cfg(not(debug_assertions))]
+#[inline]
+pub(crate) fn reach(_step: &str) {}

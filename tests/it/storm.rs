@@ -1,0 +1,11 @@
+//! Nights in which things go wrong, against the real binary: whatever dies and whenever, nothing is lost and nothing is
+//! written twice.
+
+mod database;
+mod disk;
+mod host;
+mod kills;
+mod network;
+mod quota;
+mod secrets;
+mod steps;

@@ -1,0 +1,64 @@
+//! The quota, as the server counts it.
+
+use yunxin_archiver::simulator::{Fault, Settings};
+
+use crate::support::storm::{Site, To};
+
+/// A site whose server allows so many requests in any second, and so many references of one dialogue each.
+fn strict(limit: u32, block_ms: u64, dialogues: i64) -> Site {
+    let mut site = Site::with(To::Parquet, Settings { rate_limit: limit, block_ms, ..Settings::default() });
+    site.app = "rate_limit: 100".to_owned();
+    site.fetch = "batch_size: 100".to_owned();
+    site.add((0..dialogues).map(|n| (format!("a{n}|1|b{n}"), 7_000_000 + n, 1_792_800_000_000 + n)));
+    site
+}
+
+#[test]
+fn a_strict_sliding_second_never_sees_one_request_too_many() {
+    for latency in [5, 50, 500] {
+        let site = strict(100, 10_000, 250);
+        site.api.faults(|faults| faults.latency_ms = latency);
+        site.plain().exits(0);
+        let stats = site.api.stats();
+        assert_eq!((stats.throttled, stats.requests), (0, 250), "{latency} ms: {stats:?}");
+        assert!(stats.busiest_second <= 100, "{latency} ms: {}", stats.busiest_second);
+        site.is_whole();
+    }
+}
+
+#[test]
+fn told_416_nothing_is_sent_until_the_block_is_over() {
+    let mut site = strict(100, 3_000, 40);
+    // One request at a time: none is in flight when the answer arrives.
+    site.fetch = "batch_size: 100, concurrency: 1".to_owned();
+    site.configure();
+    site.api.faults(|faults| {
+        faults.script.extend(std::iter::repeat_n(Fault::Ok, 10));
+        faults.script.push_back(Fault::Block);
+    });
+    let ran = site.plain().exits(0);
+    let stats = site.api.stats();
+    assert_eq!((stats.in_block, stats.requests), (0, 41), "{stats:?}");
+    assert_eq!(ran.summary()["requests"]["throttled"], 1);
+    site.is_whole();
+}
+
+#[test]
+fn two_lines_of_a_crontab_never_add_up_to_more_than_the_quota() {
+    let mut site = strict(100, 10_000, 150);
+    let text = std::fs::read_to_string(site.path("jobs.yaml")).unwrap();
+    let job = &text[text.find("  nightly:").unwrap()..];
+    let other = job.replace("nightly", "hourly").replace("path: archive", "path: archive-of-hourly");
+    std::fs::write(site.path("jobs.yaml"), format!("{text}{other}")).unwrap();
+    site.api.faults(|faults| faults.latency_ms = 20);
+    let mut first = site.command(&["run", "nightly"]).stderr(std::process::Stdio::null()).spawn().unwrap();
+    site.until("a request", |site| site.api.stats().requests > 0);
+    site.run(&["run", "hourly"]).exits(75);
+    site.run(&["run", "hourly", "--wait", "1m"]).exits(0);
+    assert!(first.wait().unwrap().success());
+    let stats = site.api.stats();
+    assert_eq!((stats.throttled, stats.requests), (0, 300), "{stats:?}");
+    site.configure();
+    site.is_whole();
+    site.night(0);
+}

@@ -1,0 +1,267 @@
+//! Death at every named step, and power loss at those where something is not yet durable.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::support::storm::{Site, To, block_on, database, files_below};
+
+/// Steps of a run whatever the sink.
+const COMMON: [&str; 20] = [
+    "plan.before",
+    "plan.after",
+    "cursor.before",
+    "cursor.after",
+    "split.before",
+    "split.after",
+    "aside.after",
+    "cut.after",
+    "commit.before",
+    "prepare.after",
+    "record.before",
+    "record.after",
+    "publish.after",
+    "published.after",
+    "seal.after",
+    "manifest.noted",
+    "finish.before",
+    "replace.rename",
+    "recover.opened",
+    "recover.published",
+];
+const PARQUET: [&str; 12] = [
+    "file.close",
+    "file.fsync",
+    "file.fsynced",
+    "names.fsync",
+    "rename.before",
+    "rename.after",
+    "renames.fsync",
+    "deed.before",
+    "deed.rename",
+    "deed.fsync",
+    "manifest.rename",
+    "manifest.fsync",
+];
+const POSTGRES: [&str; 6] = [
+    "announce.after",
+    "postgres.fenced",
+    "postgres.copied",
+    "postgres.merged",
+    "postgres.commit",
+    "postgres.committed",
+];
+/// A death, and a second one while the next run mends it.
+const TWICE_PARQUET: [(&str, &str); 10] = [
+    ("record.after", "rename.before"),
+    ("record.after", "rename.after"),
+    ("record.after", "deed.rename"),
+    ("record.after", "deed.fsync"),
+    ("rename.after#2", "recover.opened"),
+    ("deed.before", "recover.published"),
+    ("published.after", "manifest.rename"),
+    ("published.after", "manifest.fsync"),
+    ("publish.after", "seal.after"),
+    ("manifest.fsync", "manifest.noted"),
+];
+const TWICE_POSTGRES: [(&str, &str); 4] = [
+    ("postgres.committed", "recover.opened"),
+    ("postgres.committed", "recover.recorded"),
+    ("prepare.after", "record.before"),
+    ("postgres.commit", "recover.discarded"),
+];
+
+/// A site that has had a first, quiet run, and has more to do.
+fn site(to: To) -> Site {
+    let mut site = Site::new(to);
+    site.night(60);
+    site.plain().exits(0);
+    site.night(96);
+    if let To::Postgres(url) = &site.to {
+        // Another writer has put earlier versions of some of the coming messages there: copying alone is not enough.
+        let ids = site.edited(3);
+        block_on(url.execute(&format!(
+            "create temp table t as select * from messages limit 1; update t set modify_time = null;
+             {}",
+            ids.iter()
+                .map(|id| format!("update t set message_server_id = {id}; insert into messages select * from t;"))
+                .collect::<String>()
+        )));
+    }
+    site
+}
+
+fn mends(site: &Site) {
+    let ran = site.plain().exits(0);
+    assert_eq!(ran.summary()["references"]["pending"], 0);
+    site.is_whole();
+    let before = site.api.stats().requests;
+    site.plain().exits(0);
+    assert_eq!(site.api.stats().requests, before, "a further run has nothing to ask");
+    site.is_whole();
+}
+
+fn each(to: impl Fn() -> To, steps: &[&str]) {
+    for step in steps {
+        let site = site(to());
+        site.dies_at(step);
+        mends(&site);
+    }
+}
+
+fn each_twice(to: impl Fn() -> To, steps: &[(&str, &str)]) {
+    for (first, second) in steps {
+        let site = site(to());
+        site.dies_at(first);
+        site.dies_at(second);
+        mends(&site);
+    }
+}
+
+fn postgres() -> To {
+    To::Postgres(database())
+}
+
+#[test]
+fn a_run_that_dies_at_any_step_is_mended_by_the_next_in_parquet() {
+    each(|| To::Parquet, &COMMON);
+}
+
+#[test]
+fn a_run_that_dies_while_it_writes_files_is_mended_by_the_next() {
+    each(|| To::Parquet, &PARQUET);
+    each(|| To::Parquet, &["file.fsync#3", "rename.after#2", "rename.before#3", "split.after#3", "record.before#2"]);
+}
+
+#[test]
+fn a_run_that_dies_at_any_step_is_mended_by_the_next_in_postgres() {
+    each(postgres, &COMMON);
+}
+
+#[test]
+fn a_run_that_dies_while_it_commits_to_postgres_is_mended_by_the_next() {
+    each(postgres, &POSTGRES);
+    each_twice(postgres, &TWICE_POSTGRES);
+}
+
+#[test]
+fn a_run_that_dies_while_it_mends_a_dead_one_is_mended_as_well() {
+    each_twice(|| To::Parquet, &TWICE_PARQUET);
+}
+
+/// What a machine loses with its power when the process was at a step: what was not yet made durable.
+type Loss = fn(&Path);
+
+fn halve(path: &Path) {
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+}
+
+fn below(root: &Path, is: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    files_below(root).into_iter().filter(|path| is(path)).collect()
+}
+
+fn ends(path: &Path, with: &str) -> bool {
+    path.to_str().unwrap().ends_with(with)
+}
+
+/// The newest run's files, whose renames were not durable, are back under their temporary names.
+fn undo_renames(root: &Path) {
+    let temporary = std::fs::read_dir(root.join("_tmp")).unwrap().next().unwrap().unwrap().path();
+    let files = below(root, |path| ends(path, ".parquet"));
+    let run = |path: &Path| path.file_name().unwrap().to_str().unwrap()[..41].to_owned();
+    let newest = files.iter().map(|path| run(path)).max().unwrap();
+    for path in files.iter().filter(|path| run(path) == newest) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        std::fs::rename(path, temporary.join(format!("{name}.inprogress"))).unwrap();
+    }
+}
+
+fn drop_temporary(root: &Path) {
+    for path in below(root, |path| ends(path, ".inprogress")) {
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+fn halve_temporary(root: &Path) {
+    for path in below(root, |path| ends(path, ".inprogress")) {
+        halve(&path);
+    }
+}
+
+fn drop_last_manifest(root: &Path) {
+    let manifests = files_below(&root.join("_manifests"));
+    std::fs::remove_file(manifests.last().unwrap()).unwrap();
+}
+
+fn old_deed(root: &Path) {
+    let path = root.join("_archive.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"commit\": 2", "\"commit\": 1")).unwrap();
+}
+
+#[test]
+fn a_machine_that_loses_its_power_is_mended_by_the_next_run() {
+    let losses: [(&str, Loss); 9] = [
+        ("file.close", halve_temporary),
+        ("file.fsync#2", halve_temporary),
+        ("file.fsync", drop_temporary),
+        ("names.fsync", drop_temporary),
+        ("rename.after#2", undo_renames),
+        ("renames.fsync", undo_renames),
+        ("deed.rename", halve_temporary),
+        ("deed.fsync", old_deed),
+        ("manifest.fsync", drop_last_manifest),
+    ];
+    for (step, loss) in losses {
+        let site = site(To::Parquet);
+        site.dies_at(step);
+        loss(&site.path("archive"));
+        mends(&site);
+    }
+}
+
+#[test]
+fn a_recorded_file_that_is_lost_after_all_is_fetched_again_loudly() {
+    for second in [None, Some("recover.reopened"), Some("recover.opened")] {
+        let site = site(To::Parquet);
+        site.dies_at("record.after");
+        let lost = below(&site.path("archive"), |path| ends(path, ".inprogress"));
+        std::fs::remove_file(&lost[0]).unwrap();
+        if let Some(step) = second {
+            site.dies_at(step);
+        }
+        let ran = site.plain().exits(0);
+        if second != Some("recover.reopened") {
+            assert!(ran.stderr.contains("fetched again"), "{}", ran.stderr);
+        }
+        site.is_whole();
+    }
+}
+
+/// The names in the calls of `reach`.
+fn steps_in_the_sources() -> BTreeSet<String> {
+    let sources = files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let mut steps = BTreeSet::new();
+    for path in sources.iter().filter(|path| ends(path, ".rs") && !ends(path, "failpoint.rs")) {
+        let text = std::fs::read_to_string(path).unwrap();
+        for call in text.split("reach(\"").skip(1) {
+            steps.insert(call.split('"').next().unwrap().to_owned());
+        }
+    }
+    steps
+}
+
+#[test]
+fn every_step_has_been_died_at() {
+    let twice = TWICE_PARQUET.iter().chain(&TWICE_POSTGRES).flat_map(|(first, second)| [*first, *second]);
+    let died: BTreeSet<String> = COMMON
+        .iter()
+        .chain(&PARQUET)
+        .chain(&POSTGRES)
+        .copied()
+        .chain(twice)
+        .chain(["recover.reopened"])
+        .map(|step| step.split('#').next().unwrap().to_owned())
+        .collect();
+    assert_eq!(steps_in_the_sources(), died);
+}

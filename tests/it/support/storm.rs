@@ -1,0 +1,381 @@
+//! A whole site to attack: an API, references, a configuration, the binary; and what must hold of it afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use arrow::array::{Array as _, Int64Array};
+use arrow::datatypes::Int64Type;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use sqlx::Connection as _;
+use tempfile::TempDir;
+use yunxin_archiver::ledger::Ledger;
+use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fate, Handle, Message, Quirk, Settings, World, start_with};
+
+use super::postgres::PgUrl;
+
+pub(crate) const SIGKILL: i32 = 9;
+const FIRST_ID: i64 = 9_007_199_254_740_993;
+const FIRST_TIME: i64 = 1_792_800_000_000;
+const HOUR: i64 = 3_600_000;
+
+/// Where a site's messages go.
+#[derive(Debug, Clone)]
+pub(crate) enum To {
+    Parquet,
+    Postgres(PgUrl),
+}
+
+/// A site. Its references grow by [`Site::night`].
+pub(crate) struct Site {
+    pub(crate) directory: TempDir,
+    pub(crate) api: Handle,
+    pub(crate) to: To,
+    /// Lines for the app, the job's `fetch` and the Parquet sink, beyond what every site has.
+    pub(crate) app: String,
+    pub(crate) fetch: String,
+    pub(crate) parquet: String,
+    pub(crate) endpoints: Option<String>,
+    references: String,
+    found: BTreeSet<i64>,
+    missing: BTreeSet<i64>,
+    next: i64,
+}
+
+/// What a run of the binary did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("it was killed: {self:?}"))
+    }
+
+    /// Insists on an exit code.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The only job's summary, as `--json` prints it.
+    pub(crate) fn summary(&self) -> Value {
+        let summary: Value = serde_json::from_str(&self.stdout).unwrap_or_else(|_| panic!("no summary: {self:?}"));
+        summary["jobs"][0].clone()
+    }
+}
+
+impl Site {
+    /// A site without references, of an API whose requests hold at most 12 messages; the job asks for 20, so that
+    /// whole batches are refused and split.
+    pub(crate) fn new(to: To) -> Self {
+        Self::with(to, Settings { rate_limit: 0, batch_limit: 12, ..Settings::default() })
+    }
+
+    pub(crate) fn with(to: To, settings: Settings) -> Self {
+        let mut site = Self {
+            directory: tempfile::tempdir().unwrap(),
+            api: start_with(settings, World::explicit()).unwrap(),
+            to,
+            app: "rate_limit: 1000".to_owned(),
+            fetch: "batch_size: 20".to_owned(),
+            parquet: String::new(),
+            endpoints: None,
+            references: "conversation_id,message_server_id,create_time\n".to_owned(),
+            found: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            next: 0,
+        };
+        site.write_secret("secret", APP_SECRET);
+        site.night(0);
+        site
+    }
+
+    pub(crate) fn write_secret(&self, name: &str, secret: &str) {
+        std::fs::write(self.path(name), secret).unwrap();
+        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Adds references: four dialogues, and a team of which one member sees what the other does not. Every 23rd message
+    /// does not exist. Writes the configuration, too.
+    pub(crate) fn night(&mut self, count: i64) {
+        let mut messages = Vec::new();
+        for number in self.next..self.next + count {
+            let (id, time) = (FIRST_ID + number, FIRST_TIME + number * HOUR);
+            let gone = number % 23 == 22;
+            let conversation = match number % 6 {
+                4 => "lead|2|77".to_owned(),
+                5 if number % 12 == 5 => "guest|2|77".to_owned(),
+                5 => "lead|2|77".to_owned(),
+                dialogue => format!("user{dialogue}|1|用户{dialogue}"),
+            };
+            let mut message = Message::text(&conversation, id, time, &format!("消息 {number}"));
+            if number % 12 == 5 {
+                message = message.seen_by(["guest"], Fate::Missing);
+            }
+            if gone {
+                message = message.fate(Fate::Missing);
+            }
+            if number % 7 == 3 {
+                message = message.quirk(Quirk::Edited);
+            }
+            messages.push(message);
+            if gone { self.missing.insert(id) } else { self.found.insert(id) };
+            writeln!(self.references, "{conversation},{id},{time}").unwrap();
+        }
+        self.next += count;
+        self.api.world(|world| world.extend(messages));
+        std::fs::write(self.path("refs.csv"), &self.references).unwrap();
+        self.configure();
+    }
+
+    /// Adds references as they stand, each to a message that is found.
+    pub(crate) fn add(&mut self, references: impl IntoIterator<Item = (String, i64, i64)>) {
+        let mut messages = Vec::new();
+        for (conversation, id, time) in references {
+            messages.push(Message::text(&conversation, id, time, "x"));
+            self.found.insert(id);
+            writeln!(self.references, "{conversation},{id},{time}").unwrap();
+        }
+        self.api.world(|world| world.extend(messages));
+        std::fs::write(self.path("refs.csv"), &self.references).unwrap();
+        self.configure();
+    }
+
+    /// Writes the configuration as it is now.
+    pub(crate) fn configure(&self) {
+        let sink = match &self.to {
+            To::Parquet => format!("parquet: {{ path: archive{} }}", self.parquet),
+            To::Postgres(_) => "postgres: { url: file:archive-url }".to_owned(),
+        };
+        if let To::Postgres(url) = &self.to {
+            self.write_secret("archive-url", &url.url());
+        }
+        let endpoints = self.endpoints.clone().unwrap_or_else(|| format!("[\"{}\"]", self.api.url()));
+        let Self { app, fetch, .. } = self;
+        let text = format!(
+            "version: 1\napps:\n  main:\n    app_key: {APP_KEY}\n    app_secret: file:secret\n    \
+             endpoints: {endpoints}\n    {app}\njobs:\n  nightly:\n    app: main\n    \
+             source: {{ csv: {{ path: refs.csv, cursor: files }} }}\n    fetch: {{ {fetch} }}\n    sink:\n      {sink}\n    \
+             tolerate: [107404]\n"
+        );
+        std::fs::write(self.path("jobs.yaml"), text).unwrap();
+    }
+
+    /// The binary, with this site's configuration.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.wrapped(&[], arguments)
+    }
+
+    /// The binary under another program, such as `prlimit --nofile=256`.
+    pub(crate) fn wrapped(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
+        let binary = env!("CARGO_BIN_EXE_yunxin-archiver");
+        let mut words = wrapper.to_vec();
+        words.push(binary);
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("-c").arg(self.path("jobs.yaml")).args(["--progress", "none"]).args(arguments);
+        command.current_dir(self.directory.path()).stdin(Stdio::null()).env_remove("YUNXIN_ARCHIVER_DIE_AT");
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        ran(&mut self.command(arguments))
+    }
+
+    /// `run --json`, to its end.
+    pub(crate) fn plain(&self) -> Ran {
+        self.run(&["run", "--json"])
+    }
+
+    /// A run under way.
+    pub(crate) fn start(&self) -> Child {
+        self.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// A run that must die at a step.
+    #[track_caller]
+    pub(crate) fn dies_at(&self, step: &str) {
+        let ran = ran(self.command(&["run"]).env("YUNXIN_ARCHIVER_DIE_AT", step));
+        assert_eq!(ran.status.signal(), Some(SIGKILL), "{step} is not reached: {ran:?}");
+    }
+
+    pub(crate) fn found(&self) -> &BTreeSet<i64> {
+        &self.found
+    }
+
+    /// The last messages that are found, of those that were edited.
+    pub(crate) fn edited(&self, count: usize) -> Vec<i64> {
+        self.found.iter().rev().copied().filter(|id| (id - FIRST_ID) % 7 == 3).take(count).collect()
+    }
+
+    /// How many commits there were.
+    pub(crate) fn commits(&self) -> u64 {
+        block_on(async {
+            let ledger = Ledger::read(&self.path("state/nightly.sqlite")).await.unwrap().unwrap();
+            ledger.last_commit().await.unwrap()
+        })
+    }
+
+    /// Waits until something is so, as another process brings it about. Panics after a minute.
+    #[track_caller]
+    pub(crate) fn until(&self, what: &str, so: impl Fn(&Self) -> bool) {
+        let begun = std::time::Instant::now();
+        while !so(self) {
+            assert!(begun.elapsed().as_secs() < 60, "it never happened: {what}");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+
+    /// Insists that the archive holds every message exactly once, and that nothing else is left or said of it.
+    #[track_caller]
+    pub(crate) fn is_whole(&self) {
+        block_on(self.check());
+    }
+
+    async fn check(&self) {
+        let ledger = Ledger::read(&self.path("state/nightly.sqlite")).await.unwrap().unwrap();
+        let sums = ledger.sums().await.unwrap();
+        assert_eq!((sums.pending_refs, sums.carried_refs, sums.retrying), (0, 0, 0), "something is pending");
+        assert_eq!(sums.open_failures, self.missing.len() as u64, "open failures");
+        assert_eq!(ledger.announced().await.unwrap(), None);
+        assert_eq!(ledger.unpublished().await.unwrap(), []);
+        let known = ledger.known(&self.found.iter().copied().collect::<Vec<_>>()).await.unwrap();
+        assert_eq!(known.len(), self.found.len());
+        let last = ledger.last_commit().await.unwrap();
+        let archived: u64 = ledger.runs(100_000).await.unwrap().iter().map(|run| run.counts.archived).sum();
+        assert!(archived >= self.found.len() as u64, "the runs' sums: {archived} of {}", self.found.len());
+        let ids = match &self.to {
+            To::Parquet => {
+                let files = ledger.files(None).await.unwrap();
+                let files: BTreeSet<String> = files.into_iter().map(|committed| committed.file.path).collect();
+                parquet_ids(&self.path("archive"), last, &files)
+            }
+            To::Postgres(url) => postgres_ids(url, last).await,
+        };
+        let twice: Vec<i64> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        assert_eq!(twice, Vec::<i64>::new(), "archived twice");
+        let ids: BTreeSet<i64> = ids.into_iter().collect();
+        let lost: Vec<i64> = self.found.difference(&ids).copied().collect();
+        assert_eq!(lost, Vec::<i64>::new(), "lost");
+        assert_eq!(ids, self.found, "archived and never asked for");
+        let left: Vec<PathBuf> = files_below(self.directory.path())
+            .into_iter()
+            .filter(|path| {
+                let name = path.file_name().unwrap().to_string_lossy();
+                name.ends_with(".tmp") || name.ends_with(".inprogress") || path.to_string_lossy().contains("/_tmp/")
+            })
+            .collect();
+        assert_eq!(left, Vec::<PathBuf>::new(), "temporary files");
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn ran(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// A fresh database of the cluster that all tests share.
+pub(crate) fn database() -> PgUrl {
+    block_on(super::postgres::database())
+}
+
+/// Every file below a directory.
+pub(crate) fn files_below(root: &Path) -> Vec<PathBuf> {
+    let (mut files, mut directories) = (Vec::new(), vec![root.to_path_buf()]);
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { directories.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The IDs in an archive, sorted; having seen that manifests, files, the deed and the ledger say the same.
+fn parquet_ids(root: &Path, last_commit: u64, in_ledger: &BTreeSet<String>) -> Vec<i64> {
+    let deed: Value = serde_json::from_slice(&std::fs::read(root.join("_archive.json")).unwrap()).unwrap();
+    assert_eq!(deed["commit"], last_commit, "_archive.json and the ledger disagree");
+    let mut named: BTreeMap<String, Value> = BTreeMap::new();
+    let mut sequences = Vec::new();
+    for path in files_below(&root.join("_manifests")) {
+        let manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        sequences.push(manifest["sequence"].as_u64().unwrap());
+        for file in manifest["files"].as_array().unwrap() {
+            let name = file["path"].as_str().unwrap().to_owned();
+            assert!(named.insert(name.clone(), file.clone()).is_none(), "{name} stands in two manifests");
+        }
+    }
+    sequences.sort_unstable();
+    assert_eq!(sequences, (1..=sequences.len() as u64).collect::<Vec<_>>(), "manifests are counted without a gap");
+    let there: BTreeSet<String> = files_below(root)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "parquet"))
+        .map(|path| path.strip_prefix(root).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(named.keys().cloned().collect::<BTreeSet<_>>(), there, "manifests and files");
+    assert_eq!(&there, in_ledger, "the ledger's files");
+    let mut ids = Vec::new();
+    for (name, file) in named {
+        let content = std::fs::read(root.join(&name)).unwrap();
+        assert_eq!(file["bytes"], content.len(), "{name}");
+        assert_eq!(file["sha256"], hex::encode(Sha256::digest(&content)), "{name}");
+        let before = ids.len();
+        let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(root.join(&name)).unwrap()).unwrap();
+        let mask = ProjectionMask::columns(builder.parquet_schema(), ["message_server_id"]);
+        for batch in builder.with_projection(mask).build().unwrap() {
+            let batch = batch.unwrap();
+            let column: &Int64Array = arrow::array::AsArray::as_primitive::<Int64Type>(batch.column(0).as_ref());
+            assert_eq!(column.null_count(), 0);
+            ids.extend(column.values());
+        }
+        assert_eq!(file["rows"], ids.len() - before, "{name}");
+    }
+    ids.sort_unstable();
+    ids
+}
+
+/// The IDs in a table, sorted; having seen that archive, commits and the ledger say the same.
+async fn postgres_ids(url: &PgUrl, last_commit: u64) -> Vec<i64> {
+    let mut connection = url.connect().await;
+    let (sequence, commits, messages): (i64, i64, i64) = sqlx::query_as(
+        "select (select sequence from messages_archive), (select count(distinct sequence) from messages_commits),
+                (select coalesce(sum(messages), 0)::bigint from messages_commits)",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!((sequence, commits), (last_commit as i64, last_commit as i64), "the archive and the ledger disagree");
+    let ids: Vec<i64> = sqlx::query_scalar("select message_server_id from messages order by 1")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(messages, ids.len() as i64, "what the commits wrote, and what is there");
+    connection.close().await.unwrap();
+    ids
+}
