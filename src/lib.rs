@@ -31,6 +31,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod course;
 pub mod failure;
 pub mod ledger;
 pub mod manifest;
@@ -38,6 +39,8 @@ pub mod message;
 pub mod plan;
 pub mod progress;
 pub mod reference;
+pub mod report;
+
 pub mod run;
 pub mod simulator;
 pub mod sink;

@@ -111,6 +111,10 @@ impl Meter {
         self.new_failures.lock().map(|failures| failures.clone()).unwrap_or_default()
     }
 
+    pub(super) fn fetched(&self) -> u64 {
+        self.fetched.load(Relaxed)
+    }
+
     pub(super) fn split(&self) -> u64 {
         self.split.load(Relaxed)
     }
