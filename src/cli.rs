@@ -12,6 +12,7 @@ mod files;
 mod init;
 mod output;
 mod plan;
+mod report;
 mod run;
 mod schema;
 mod signals;
@@ -109,7 +110,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Simulate(simulate) => simulate::simulate(simulate).await,
         Command::Demo(demo) => demo::demo(context, demo).await,
         Command::Completions(completions) => completions::completions(&completions),
-        Command::Verify(_) | Command::Adopt(_) | Command::Report(_) | Command::Export(_) => Err(Exit::words(format!(
+        Command::Report(arguments) => report::report(context, &arguments).await,
+        Command::Verify(_) | Command::Adopt(_) | Command::Export(_) => Err(Exit::words(format!(
             "`{}` is not part of version {} yet; nothing was read or written",
             command.name(),
             env!("CARGO_PKG_VERSION")
