@@ -7,6 +7,7 @@ mod assemble;
 mod check;
 mod completions;
 mod demo;
+mod ending;
 mod failures;
 mod files;
 mod init;
@@ -61,6 +62,8 @@ pub(crate) struct Context {
     pub(crate) config: std::path::PathBuf,
     pub(crate) screen: Screen,
     pub(crate) progress: progress::Style,
+    /// Whether `run` sums up on a terminal; not when the caller does.
+    pub(crate) sums_up: bool,
 }
 
 /// Does what was typed. Returns the exit code.
@@ -75,7 +78,7 @@ pub fn main() -> u8 {
     };
     let screen = Screen::default();
     telemetry::start(arguments.log_format(), arguments.log_level(), &screen);
-    let context = Context { config: arguments.config.clone(), screen, progress: arguments.progress() };
+    let context = Context { config: arguments.config.clone(), screen, progress: arguments.progress(), sums_up: true };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

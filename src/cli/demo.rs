@@ -40,7 +40,8 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     ));
     let summary_path = directory.join("summary.json");
     let order = Run { summary: Some(summary_path.clone()), ..Run::default() };
-    let context = Context { config: config.clone(), screen: context.screen.clone(), progress: context.progress };
+    let context =
+        Context { config: config.clone(), screen: context.screen.clone(), progress: context.progress, sums_up: false };
     let code = run::run(&context, order).await?;
     let stats = service.stats();
     service.stop();
@@ -117,6 +118,7 @@ fn show(job: &crate::summary::JobSummary, directory: &Path, stats: &simulator::S
         String::new(),
         "next:".to_owned(),
         format!("  yunxin-archiver -c {config} failures demo      what could not be archived, and why"),
+        format!("  yunxin-archiver -c {config} report demo        this run as a page: report.html"),
         format!("  yunxin-archiver -c {config} status             runs, cursor, pending"),
         format!("  yunxin-archiver -c {config} files demo         what to load"),
         format!("  yunxin-archiver demo {:<24}once more: nothing is sent twice", directory.display()),

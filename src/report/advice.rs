@@ -87,7 +87,7 @@ pub(super) fn advice(report: &Report) -> Advice {
         .collect();
     retryable.dedup();
     if !retryable.is_empty() && report.ending != Ending::Running && report.exit_code != Some(4) {
-        let classes: String = retryable.iter().map(|class| format!(" --class {class}")).collect();
+        let classes = retryable.iter().map(|class| format!(" --class {class}")).collect::<Vec<_>>().concat();
         commands.push((
             "asks these again at once, due or not".to_owned(),
             command(&format!("retry {}{classes}", report.job)),

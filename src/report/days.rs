@@ -85,7 +85,7 @@ fn charts(messages: &Messages, total: u64) -> String {
         messages.days.iter().rev().map(|(date, counts)| vec![date.to_string(), count(counts.iter().sum())]).collect();
     out.push_str(&details(
         &counted(days.len() as u64, "day, as a table", "days, as a table"),
-        false,
+        days.len() <= 40,
         &table("Messages by day", &[("day", false), ("messages", true)], &days),
     ));
     out.push_str("</div>");

@@ -66,7 +66,7 @@ pub(super) fn details(summary: &str, open: bool, body: &str) -> String {
 
 /// A legend of a chart: colour class and name.
 pub(super) fn legend(items: &[(&str, &str)]) -> String {
-    let items: String = items
+    let items = items
         .iter()
         .map(|(class, name)| {
             format!(
@@ -75,7 +75,8 @@ pub(super) fn legend(items: &[(&str, &str)]) -> String {
                 escape(name)
             )
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     format!("<ul class=\"legend\">{items}</ul>")
 }
 

@@ -57,6 +57,12 @@ pub(super) fn section(report: &Report) -> String {
         share((mean * 1000.0) as u64, (quota * 1000.0) as u64),
         course.quota,
     ));
+    if course.requests.throttled > 0 {
+        out.push_str(&format!(
+            "<p class=\"note\">{} that the rate was exceeded. Everything of the app pauses after that, then goes on more slowly.</p>",
+            counted(course.requests.throttled, "answer said", "answers said")
+        ));
+    }
     out.push_str("<h3>Messages</h3>");
     out.push_str(&legend(&[("k-fetched", "received"), ("k-archived", "archived (committed)"), ("k-failed", "failed")]));
     let end = last.end;
@@ -139,7 +145,7 @@ fn draw_requests(stretches: &[Stretch], quota: f64, width: f64) -> Drawing {
     for stretch in stretches.iter().filter(|stretch| stretch.throttled > 0) {
         let middle = x(f64::midpoint(stretch.from, stretch.to));
         let y = frame.bottom - 12.0;
-        drawing.path(&format!("M{:.1} {:.1}l5 9h-10Z", middle, y), "k-throttled");
+        drawing.path(&format!("M{middle:.1} {y:.1}l5 9h-10Z"), "k-throttled");
     }
     drawing
 }

@@ -91,29 +91,31 @@ fn tiles(report: &Report) -> String {
         ("pending", count(r.pending), "left for the next run".to_owned()),
         ("requests", count(report.requests.sent), format!("{} is the least possible", count(report.requests.minimum))),
         (
-            "requests per second",
+            "requests/s",
             rate(per_second),
             quota.map_or_else(
                 || "mean of the whole run".to_owned(),
                 |quota| format!("{} of {quota} allowed", share((per_second * 1000.0) as u64, u64::from(quota) * 1000)),
             ),
         ),
-        ("messages per second", rate(r.archived as f64 / seconds), "mean of the whole run".to_owned()),
+        ("messages/s", rate(r.archived as f64 / seconds), "mean of the whole run".to_owned()),
     ];
-    let tiles: String = tiles
+    let tiles = tiles
         .iter()
         .map(|(name, number, beside)| {
             format!("<div class=\"tile\"><dt>{name}</dt><dd><b>{number}</b><span>{}</span></dd></div>", escape(beside))
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     format!("<dl class=\"tiles\">{tiles}</dl>")
 }
 
 fn commands(commands: &[(String, String)]) -> String {
-    let items: String = commands
+    let items = commands
         .iter()
         .map(|(words, command)| format!("<li><p>{}</p><pre><code>{}</code></pre></li>", escape(words), escape(command)))
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     format!("<ol class=\"commands\">{items}</ol>")
 }
 
@@ -183,8 +185,11 @@ fn facts(report: &Report) -> String {
         ),
         ("new failures", if new.is_empty() { "none".to_owned() } else { new.join(", ") }),
     ];
-    let facts: String =
-        facts.iter().map(|(name, value)| format!("<dt>{name}</dt><dd><bdi>{}</bdi></dd>", escape(value))).collect();
+    let facts = facts
+        .iter()
+        .map(|(name, value)| format!("<dt>{name}</dt><dd><bdi>{}</bdi></dd>", escape(value)))
+        .collect::<Vec<_>>()
+        .concat();
     format!("<dl class=\"facts\">{facts}</dl>")
 }
 

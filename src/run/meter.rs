@@ -157,6 +157,7 @@ impl Meter {
             fetched: self.fetched.load(Relaxed),
             archived: references.archived,
             failed: self.fetch_failed.load(Relaxed) + references.invalid,
+            fetch_failed: self.fetch_failed.load(Relaxed),
             batches: self.batches.load(Relaxed),
             batches_done: self.batches_done.load(Relaxed),
             requests: stats.sent,
