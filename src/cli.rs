@@ -7,11 +7,13 @@ mod assemble;
 mod check;
 mod completions;
 mod demo;
+mod ending;
 mod failures;
 mod files;
 mod init;
 mod output;
 mod plan;
+mod report;
 mod run;
 mod schema;
 mod signals;
@@ -60,6 +62,8 @@ pub(crate) struct Context {
     pub(crate) config: std::path::PathBuf,
     pub(crate) screen: Screen,
     pub(crate) progress: progress::Style,
+    /// Whether `run` sums up on a terminal; not when the caller does.
+    pub(crate) sums_up: bool,
 }
 
 /// Does what was typed. Returns the exit code.
@@ -76,7 +80,7 @@ pub fn main() -> u8 {
     // Who collects JSON lines cannot read any other.
     let json = arguments.log_format() == telemetry::Format::Json;
     telemetry::start(arguments.log_format(), arguments.log_level(), &screen);
-    let context = Context { config: arguments.config.clone(), screen, progress: arguments.progress() };
+    let context = Context { config: arguments.config.clone(), screen, progress: arguments.progress(), sums_up: true };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -115,7 +119,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Simulate(simulate) => simulate::simulate(simulate).await,
         Command::Demo(demo) => demo::demo(context, demo).await,
         Command::Completions(completions) => completions::completions(&completions),
-        Command::Verify(_) | Command::Adopt(_) | Command::Report(_) | Command::Export(_) => Err(Exit::words(format!(
+        Command::Report(arguments) => report::report(context, &arguments).await,
+        Command::Verify(_) | Command::Adopt(_) | Command::Export(_) => Err(Exit::words(format!(
             "`{}` is not part of version {} yet; nothing was read or written",
             command.name(),
             env!("CARGO_PKG_VERSION")

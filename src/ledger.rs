@@ -11,7 +11,7 @@
 //! | `done` | what recent commits archived, in case a commit is lost |
 //! | `known` | every ID, in sorted blocks |
 //! | `failures` | what did not become a message, open and closed |
-//! | `runs`, `commits`, `files`, `manifests` | history |
+//! | `runs`, `courses`, `commits`, `files`, `manifests` | history |
 //!
 //! The process that writes holds the job's [`JobLock`]. Reading takes no lock, and works while another process writes.
 
@@ -20,6 +20,7 @@ mod bits;
 pub mod blob;
 mod carried;
 mod commits;
+mod course;
 mod error;
 mod failures;
 mod files;

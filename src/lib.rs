@@ -31,6 +31,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod course;
 mod failpoint;
 pub mod failure;
 pub mod ledger;
@@ -39,6 +40,8 @@ pub mod message;
 pub mod plan;
 pub mod progress;
 pub mod reference;
+pub mod report;
+
 pub mod run;
 pub mod simulator;
 pub mod sink;

@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    DecimalBytes, HumanCount, HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle,
+};
 
 /// The state of a run at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -21,8 +23,10 @@ pub struct Snapshot {
     pub fetched: u64,
     /// References whose message is committed.
     pub archived: u64,
-    /// References that failed.
+    /// References that failed, and rows that are no reference.
     pub failed: u64,
+    /// References that failed.
+    pub fetch_failed: u64,
     /// Requests planned.
     pub batches: u64,
     /// Batches that ended.
@@ -75,13 +79,23 @@ pub enum Style {
     None,
 }
 
+impl Style {
+    /// Whether somebody looks at a terminal: bars are drawn, and what ends is told in more than a line of the log.
+    pub fn is_watched(self) -> bool {
+        match self {
+            Self::Bar => true,
+            Self::Auto => std::io::stderr().is_terminal(),
+            Self::Plain | Self::None => false,
+        }
+    }
+}
+
 /// The progress of `job` in this style, on stderr.
 pub fn new(style: Style, job: &str, screen: &Screen) -> Box<dyn Progress> {
     match style {
         Style::None => Box::new(Silent),
-        Style::Bar => Box::new(Bars::new(job, screen)),
-        Style::Auto if std::io::stderr().is_terminal() => Box::new(Bars::new(job, screen)),
-        Style::Auto | Style::Plain => Box::new(Lines::new(job)),
+        style if style.is_watched() => Box::new(Bars::new(job, screen)),
+        Style::Auto | Style::Bar | Style::Plain => Box::new(Lines::new(job)),
     }
 }
 
@@ -150,18 +164,28 @@ impl Progress for Lines {
 
 struct Bars {
     screen: MultiProgress,
+    head: ProgressBar,
     references: ProgressBar,
     requests: ProgressBar,
+    foot: ProgressBar,
 }
 
 impl Bars {
     fn new(job: &str, screen: &Screen) -> Self {
-        let references = screen.0.add(ProgressBar::new(0));
-        references.set_prefix(job.to_owned());
-        references.set_style(style("{prefix:>12.bold} {bar:32.cyan/dim} {pos:>9}/{len} references  {msg}"));
-        let requests = screen.0.add(ProgressBar::new(0));
-        requests.set_style(style("{prefix:>12} {bar:32.green/dim} {pos:>9}/{len} requests    {msg}"));
-        Self { screen: screen.0.clone(), references, requests }
+        let line = |template: &str| {
+            let bar = screen.0.add(ProgressBar::new(0));
+            bar.set_style(style(template));
+            bar
+        };
+        let head = line("  {prefix:.bold}  {wide_msg}");
+        head.set_prefix(job.to_owned());
+        Self {
+            screen: screen.0.clone(),
+            head,
+            references: line("  references  {bar:30.cyan/238} {percent:>4}%  {wide_msg}"),
+            requests: line("  requests    {bar:30.green/238} {percent:>4}%  {wide_msg}"),
+            foot: line("  {wide_msg:.dim}"),
+        }
     }
 }
 
@@ -169,45 +193,69 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
 }
 
-impl Progress for Bars {
-    fn update(&self, snapshot: &Snapshot) {
-        self.references.set_length(snapshot.planned);
-        self.references.set_position(snapshot.fetched + snapshot.failed);
-        let mut message = if snapshot.read_to_end {
-            format!("{} read", HumanCount(snapshot.read))
+/// What stands beside the bars: above them, beside each, and below.
+struct Words {
+    head: String,
+    references: String,
+    requests: String,
+    foot: String,
+}
+
+impl Words {
+    fn of(snapshot: &Snapshot) -> Self {
+        let count = |number: u64| HumanCount(number).to_string();
+        let mut head = if snapshot.read_to_end {
+            format!("{} rows read", count(snapshot.read))
         } else {
-            format!("reading: {}", HumanCount(snapshot.read))
+            format!("reading: {} rows", count(snapshot.read))
         };
         if snapshot.duplicate > 0 {
-            message.push_str(&format!(" · {} known", HumanCount(snapshot.duplicate)));
+            head.push_str(&format!(" · {} known already", count(snapshot.duplicate)));
         }
+        let mut references = format!("{} of {}", count(snapshot.fetched), count(snapshot.planned));
         if snapshot.failed > 0 {
-            message.push_str(&format!(" · {} failed", HumanCount(snapshot.failed)));
+            references.push_str(&format!(" · {} failed", count(snapshot.failed)));
         }
-        self.references.set_message(message);
-        self.requests.set_length(snapshot.batches);
-        self.requests.set_position(snapshot.batches_done);
-        let mut message = format!(
-            "{:.0}/{} per s · {} in flight · {}",
+        let mut requests = format!("{} of {}", count(snapshot.batches_done), count(snapshot.batches));
+        if let Some(pause) = snapshot.paused {
+            requests.push_str(&format!(" · pausing {} s: over the rate", pause.as_secs() + 1));
+        } else if let Some(left) = snapshot.remaining() {
+            requests.push_str(&format!(" · {} left", HumanDuration(left)));
+        } else if snapshot.read_to_end && snapshot.fetched > snapshot.archived {
+            requests.push_str(" · committing");
+        }
+        let mut foot = format!(
+            "{:.0} of {} a second · {} in flight · {} received · {} archived",
             snapshot.rate,
             snapshot.quota,
             snapshot.in_flight,
-            HumanBytes(snapshot.received)
+            DecimalBytes(snapshot.received),
+            count(snapshot.archived)
         );
         if snapshot.throttled > 0 {
-            message.push_str(&format!(" · throttled {}×", snapshot.throttled));
+            foot.push_str(&format!(" · throttled {}×", snapshot.throttled));
         }
-        if let Some(pause) = snapshot.paused {
-            message.push_str(&format!(" · pausing {} s", pause.as_secs() + 1));
-        } else if let Some(left) = snapshot.remaining() {
-            message.push_str(&format!(" · {} left", HumanDuration(left)));
-        }
-        self.requests.set_message(message);
+        Self { head, references, requests, foot }
+    }
+}
+
+impl Progress for Bars {
+    fn update(&self, snapshot: &Snapshot) {
+        let Words { head, references, requests, foot } = Words::of(snapshot);
+        self.head.set_message(head);
+        self.references.set_length(snapshot.planned);
+        self.references.set_position(snapshot.fetched + snapshot.fetch_failed);
+        self.references.set_message(references);
+        self.requests.set_length(snapshot.batches);
+        self.requests.set_position(snapshot.batches_done);
+        self.requests.set_message(requests);
+        self.foot.set_message(foot);
     }
 
     fn finish(&self) {
-        self.references.finish_and_clear();
-        self.requests.finish_and_clear();
+        for bar in [&self.head, &self.references, &self.requests, &self.foot] {
+            bar.finish_and_clear();
+        }
         self.screen.clear().ok();
     }
 }
@@ -224,5 +272,37 @@ mod tests {
         assert_eq!(snapshot.remaining(), Some(Duration::from_secs(5)));
         snapshot.rate = 50.0;
         assert_eq!(snapshot.remaining(), Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn what_stands_beside_the_bars_tells_rows_rates_and_pauses() {
+        let mut snapshot = Snapshot {
+            read: 20_000,
+            read_to_end: true,
+            duplicate: 68,
+            planned: 19_920,
+            fetched: 9_000,
+            failed: 12,
+            batches: 420,
+            batches_done: 90,
+            rate: 99.6,
+            quota: 100,
+            in_flight: 4,
+            received: 5_200_000,
+            ..Snapshot::default()
+        };
+        let words = Words::of(&snapshot);
+        assert_eq!(words.head, "20,000 rows read · 68 known already");
+        assert_eq!(words.references, "9,000 of 19,920 · 12 failed");
+        assert_eq!(words.requests, "90 of 420 · 3 seconds left");
+        assert_eq!(words.foot, "100 of 100 a second · 4 in flight · 5.20 MB received · 0 archived");
+        snapshot.throttled = 1;
+        snapshot.paused = Some(Duration::from_millis(5_500));
+        let words = Words::of(&snapshot);
+        assert_eq!(words.requests, "90 of 420 · pausing 6 s: over the rate");
+        assert!(words.foot.ends_with("throttled 1×"));
+        snapshot.paused = None;
+        snapshot.batches_done = 420;
+        assert!(Words::of(&snapshot).requests.ends_with("420 of 420 · committing"));
     }
 }

@@ -9,13 +9,14 @@ mod estimate;
 mod fetch;
 mod intake;
 mod meter;
+mod record;
 mod recover;
 mod stop;
 mod write;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -25,14 +26,19 @@ pub use estimate::{Estimate, estimate};
 pub use meter::Meter;
 pub use stop::Stop;
 
+use record::Recorder;
+
 use crate::failure::Class;
 use crate::ledger::{Ledger, LedgerError, RetryFilter};
 use crate::plan::TeamOwner;
 use crate::progress::Progress;
 use crate::sink::{Sink, SinkError};
 use crate::source::{Source, SourceError};
-use crate::summary::{Bytes, FileSummary, JobSummary, Outcome, Rates, Requests, SumsDisagree, ThreadExtras};
+use crate::summary::{FileSummary, JobSummary, Outcome, Rates, SumsDisagree, ThreadExtras};
 use crate::yunxin::Client;
+
+/// How often the course of a run is kept, so that a run that dies leaves it as well.
+const KEEP_COURSE_EVERY: Duration = Duration::from_secs(5);
 
 /// How a job is run.
 #[derive(Debug, Clone)]
@@ -63,6 +69,8 @@ pub struct Settings {
     pub quota: u32,
     /// What a stored cursor belongs to.
     pub source: String,
+    /// Whose days messages are counted by, for the report.
+    pub timezone: jiff::tz::TimeZone,
 }
 
 /// Failures that do not make exit 3.
@@ -155,10 +163,10 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let run_id = parts.run_id;
     let settings = Arc::new(settings);
     let meter = Arc::new(Meter::default());
-    let before = client.stats();
-    let began = Instant::now();
-    let mut result = flow(&settings, &meter, parts).await;
-    let elapsed = began.elapsed();
+    let recorder = Recorder::new(settings.quota, settings.timezone.clone(), client.stats(), Arc::clone(&meter));
+    let recorder = Arc::new(recorder);
+    let mut result = flow(&settings, &meter, &recorder, parts).await;
+    let elapsed = recorder.elapsed();
     let mut references = meter.references(0);
     let mut files = Vec::new();
     let left = async {
@@ -188,7 +196,8 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         }
         Ok(()) => (Outcome::Complete, 0, None),
     };
-    let sent = stats.sent - before.sent;
+    let requests = recorder.requests(&stats);
+    let sent = requests.sent;
     let seconds = elapsed.as_secs_f64().max(0.001);
     let per_second = sent as f64 / seconds;
     let mut summary = JobSummary {
@@ -203,16 +212,8 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         thread_extras: ThreadExtras::default(),
         failures: BTreeMap::new(),
         codes: BTreeMap::new(),
-        requests: Requests {
-            sent,
-            ok: stats.ok - before.ok,
-            retried: stats.retried - before.retried,
-            throttled: stats.throttled - before.throttled,
-            split: meter.split(),
-            other_owner: meter.other_owner(),
-            minimum: meter.planned_batches(),
-        },
-        bytes: Bytes { received: stats.bytes - before.bytes, written: meter.written() },
+        requests,
+        bytes: recorder.bytes(&stats),
         files: files
             .into_iter()
             .map(|file| FileSummary { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
@@ -230,6 +231,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         }
     }
     let text = serde_json::to_string(&summary).unwrap_or_default();
+    keep_course(&ledger, run_id, &recorder, &client).await;
     crate::failpoint::reach("finish.before");
     let stored = ledger
         .finish_run(run_id, summary.finished_at, outcome.as_str(), exit_code, summary.error.as_deref(), &text)
@@ -261,7 +263,12 @@ pub fn describe(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The whole flow, one way: source → ledger → API → sink → ledger.
-async fn flow(settings: &Arc<Settings>, meter: &Arc<Meter>, parts: Parts) -> Result<(), RunError> {
+async fn flow(
+    settings: &Arc<Settings>,
+    meter: &Arc<Meter>,
+    recorder: &Arc<Recorder>,
+    parts: Parts,
+) -> Result<(), RunError> {
     let Parts { source, mut sink, ledger, client, run_id, progress, stop } = parts;
     ledger.begin_run(run_id, &settings.command, Timestamp::now()).await?;
     recover::open(&ledger, sink.as_mut()).await?;
@@ -298,11 +305,21 @@ async fn flow(settings: &Arc<Settings>, meter: &Arc<Meter>, parts: Parts) -> Res
         run_id,
         batch_size: settings.batch_size,
         commit_interval: settings.commit_interval,
+        recorder: Arc::clone(recorder),
         parts,
         work: write::Work::after(ledger.last_commit().await?),
     };
 
-    let ticker = tokio::spawn(tick(progress, Arc::clone(meter), client, settings.quota));
+    let ticker = Ticker {
+        progress: Shown(progress),
+        meter: Arc::clone(meter),
+        recorder: Arc::clone(recorder),
+        client,
+        ledger: Arc::clone(&ledger),
+        run_id,
+        quota: settings.quota,
+    };
+    let ticker = tokio::spawn(ticker.run());
     let intake = tokio::spawn(intake.run(source));
     let dispatcher = tokio::spawn(stopping(stop.clone(), "the API stopped the run", dispatcher.run()));
     let writer = tokio::spawn(async move {
@@ -338,17 +355,55 @@ fn died(error: tokio::task::JoinError) -> RunError {
     RunError::Died(error.to_string())
 }
 
-async fn tick(progress: Box<dyn Progress>, meter: Arc<Meter>, client: Arc<Client>, quota: u32) {
-    struct Finish(Box<dyn Progress>);
-    impl Drop for Finish {
-        fn drop(&mut self) {
-            self.0.finish();
+/// Shows how it goes and samples it, until it is dropped.
+struct Ticker {
+    progress: Shown,
+    meter: Arc<Meter>,
+    recorder: Arc<Recorder>,
+    client: Arc<Client>,
+    ledger: Arc<Ledger>,
+    run_id: Uuid,
+    quota: u32,
+}
+
+/// Leaves the terminal clean, however the run ends.
+struct Shown(Box<dyn Progress>);
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
+impl Ticker {
+    /// Keeping waits for the ledger; what is shown does not.
+    async fn run(self) {
+        tokio::join!(self.show(), self.keep());
+    }
+
+    async fn show(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_millis(125));
+        loop {
+            ticks.tick().await;
+            let stats = self.client.stats();
+            self.recorder.tick(&stats);
+            self.progress.0.update(&self.meter.snapshot(&stats, self.quota));
         }
     }
-    let progress = Finish(progress);
-    let mut ticks = tokio::time::interval(Duration::from_millis(125));
-    loop {
-        ticks.tick().await;
-        progress.0.update(&meter.snapshot(&client.stats(), quota));
+
+    async fn keep(&self) {
+        let mut ticks = tokio::time::interval(KEEP_COURSE_EVERY);
+        loop {
+            ticks.tick().await;
+            keep_course(&self.ledger, self.run_id, &self.recorder, &self.client).await;
+        }
+    }
+}
+
+/// Keeps the course of the run in the ledger. A ledger that cannot is the writer's to report.
+async fn keep_course(ledger: &Ledger, run_id: Uuid, recorder: &Recorder, client: &Client) {
+    let body = serde_json::to_string(&recorder.course(&client.stats())).unwrap_or_default();
+    if let Err(error) = ledger.keep_course(run_id, &body).await {
+        tracing::debug!(error = %error, "the course of the run could not be kept");
     }
 }

@@ -37,6 +37,12 @@ create table runs (
     commits     integer not null default 0
 ) strict;
 
+-- How a run went over time, as JSON. It goes when its run does.
+create table courses (
+    run_id text primary key references runs (run_id) on delete cascade,
+    body   text not null
+) strict;
+
 -- Batches to be sent, in the order of seq.
 create table pending (
     seq   integer primary key,

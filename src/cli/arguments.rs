@@ -116,7 +116,7 @@ pub enum Command {
     /// Take over an archive whose ledger is lost or old.
     Adopt(Later),
     /// Write a report page of a run.
-    Report(Later),
+    Report(Report),
     /// Export conversations or accounts.
     Export(Later),
     /// Check the configuration, then what it names.
@@ -138,7 +138,6 @@ impl Command {
         match self {
             Self::Verify(_) => "verify",
             Self::Adopt(_) => "adopt",
-            Self::Report(_) => "report",
             Self::Export(_) => "export",
             _ => "this command",
         }
@@ -276,6 +275,21 @@ pub struct Files {
     /// Print one JSON object a line.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// The job.
+    pub job: String,
+
+    /// The run; the latest when none is named.
+    #[arg(long, value_name = "ID")]
+    pub run: Option<uuid::Uuid>,
+
+    /// Where the page is written; `-` prints it.
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    pub output: PathBuf,
 }
 
 /// Arguments of `check`.

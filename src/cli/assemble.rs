@@ -272,6 +272,10 @@ fn run_settings(config: &Config, job: &Job, command: &str) -> Settings {
         history: job.history,
         quota: config.app_of(job).rate_limit,
         source: source_identity(job),
+        timezone: match &job.sink {
+            config::Sink::Parquet(parquet) => parquet.timezone.clone(),
+            config::Sink::Postgres(_) => jiff::tz::TimeZone::UTC,
+        },
     }
 }
 

@@ -40,7 +40,8 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     ));
     let summary_path = directory.join("summary.json");
     let order = Run { summary: Some(summary_path.clone()), ..Run::default() };
-    let context = Context { config: config.clone(), screen: context.screen.clone(), progress: context.progress };
+    let context =
+        Context { config: config.clone(), screen: context.screen.clone(), progress: context.progress, sums_up: false };
     let code = run::run(&context, order).await?;
     let stats = service.stats();
     service.stop();
@@ -119,6 +120,7 @@ fn show(job: &crate::summary::JobSummary, directory: &Path, stats: &simulator::S
     ]);
     let next = [
         (format!("-c {config} failures demo"), "what could not be archived, and why"),
+        (format!("-c {config} report demo"), "this run as a page: report.html"),
         (format!("-c {config} status"), "runs, cursor, pending"),
         (format!("-c {config} files demo"), "what to load"),
         (format!("demo {}", directory.display()), "once more: nothing is sent twice"),

@@ -1,7 +1,7 @@
 //! Printing: results to stdout, complaints to stderr.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -27,6 +27,12 @@ pub(super) fn complain(text: &str) {
 /// Says something to whoever watches, and to no script.
 pub(super) fn say(text: &str) {
     writeln!(io::stderr().lock(), "{text}").ok();
+}
+
+/// Whether stderr takes colours.
+pub(super) fn colours() -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Whether the reader of stdout has had enough.

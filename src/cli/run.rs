@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::arguments::{Retry, Run};
 use super::assemble::{self, Apps, Assembly};
-use super::{Context, Exit, failures, output, signals};
+use super::{Context, Exit, ending, failures, output, signals};
 use crate::config::{Config, Job};
 use crate::ledger::RetryFilter;
 use crate::progress;
@@ -88,7 +88,11 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
         } else {
             one(context, config, job, order, stop, &mut apps).await
         };
-        report(&summary);
+        if !context.progress.is_watched() {
+            report(&summary);
+        } else if context.sums_up {
+            output::say(&ending::block(&summary, &context.config, output::colours()));
+        }
         summaries.push(summary);
         if let Some(path) = &order.summary {
             unwritten = write_summary(path, &summaries).err();
@@ -174,7 +178,7 @@ async fn prepare(
 }
 
 /// The summary of a job that did not begin.
-fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str) -> JobSummary {
+pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str) -> JobSummary {
     let now = Timestamp::now();
     JobSummary {
         job: job.to_owned(),

@@ -237,7 +237,7 @@ impl Ledger {
         read.await.map_err(self.explain("reading failures"))
     }
 
-    fn failure(&self, row: &SqliteRow, filter: &FailureFilter) -> Result<FailureRow, Fault> {
+    pub(super) fn failure(&self, row: &SqliteRow, filter: &FailureFilter) -> Result<FailureRow, Fault> {
         let class = class(row.try_get("class")?)?;
         let first_seen = timestamp(row.try_get("first_seen")?);
         let aged = class != Class::Transport && filter.permanent_before.is_some_and(|before| first_seen < before);

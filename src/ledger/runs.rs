@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::error::Fault;
@@ -112,28 +113,7 @@ impl Ledger {
                 .bind(limit)
                 .fetch_all(&mut self.reader().await?.conn)
                 .await?;
-            let runs = rows.iter().map(|row| {
-                Ok(RunRow {
-                    run_id: run_id(row.try_get("run_id")?)?,
-                    command: row.try_get("command")?,
-                    started_at: timestamp(row.try_get("started_at")?),
-                    finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(timestamp),
-                    outcome: row.try_get("outcome")?,
-                    exit_code: row.try_get::<Option<i64>, _>("exit_code")?.map(|code| code as u8),
-                    error: row.try_get("error")?,
-                    summary_json: row.try_get("summary")?,
-                    counts: RunCounts {
-                        planned: count(row.try_get("planned")?),
-                        retried: count(row.try_get("retried")?),
-                        archived: count(row.try_get("archived")?),
-                        failed: count(row.try_get("failed")?),
-                        rows: count(row.try_get("rows")?),
-                        bytes: count(row.try_get("bytes")?),
-                        commits: count(row.try_get("commits")?),
-                    },
-                })
-            });
-            runs.collect::<Result<Vec<_>, Fault>>()
+            rows.iter().map(run).collect::<Result<Vec<_>, Fault>>()
         };
         read.await.map_err(self.explain("reading runs"))
     }
@@ -158,4 +138,26 @@ impl Ledger {
         };
         expired.await.map_err(self.explain("forgetting old runs"))
     }
+}
+
+pub(super) fn run(row: &SqliteRow) -> Result<RunRow, Fault> {
+    Ok(RunRow {
+        run_id: run_id(row.try_get("run_id")?)?,
+        command: row.try_get("command")?,
+        started_at: timestamp(row.try_get("started_at")?),
+        finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(timestamp),
+        outcome: row.try_get("outcome")?,
+        exit_code: row.try_get::<Option<i64>, _>("exit_code")?.map(|code| code as u8),
+        error: row.try_get("error")?,
+        summary_json: row.try_get("summary")?,
+        counts: RunCounts {
+            planned: count(row.try_get("planned")?),
+            retried: count(row.try_get("retried")?),
+            archived: count(row.try_get("archived")?),
+            failed: count(row.try_get("failed")?),
+            rows: count(row.try_get("rows")?),
+            bytes: count(row.try_get("bytes")?),
+            commits: count(row.try_get("commits")?),
+        },
+    })
 }

@@ -117,6 +117,10 @@ impl Meter {
         self.new_failures.lock().map(|failures| failures.clone()).unwrap_or_default()
     }
 
+    pub(super) fn fetched(&self) -> u64 {
+        self.fetched.load(Relaxed)
+    }
+
     pub(super) fn split(&self) -> u64 {
         self.split.load(Relaxed)
     }
@@ -159,6 +163,7 @@ impl Meter {
             fetched: self.fetched.load(Relaxed),
             archived: references.archived,
             failed: self.fetch_failed.load(Relaxed) + references.invalid,
+            fetch_failed: self.fetch_failed.load(Relaxed),
             batches: self.batches.load(Relaxed),
             batches_done: self.batches_done.load(Relaxed),
             requests: stats.sent,

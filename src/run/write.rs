@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::fetch::{Assignment, Event, Part};
+use super::record::{Recorder, Tally};
 use super::{Meter, RunError};
 use crate::failpoint::reach;
 use crate::failure::{Class, Reason};
@@ -34,6 +35,7 @@ pub(super) struct Writer {
     pub(super) run_id: Uuid,
     pub(super) batch_size: usize,
     pub(super) commit_interval: Duration,
+    pub(super) recorder: Arc<Recorder>,
     /// Where the parts of split batches go to be sent.
     pub(super) parts: mpsc::UnboundedSender<Part>,
     pub(super) work: Work,
@@ -54,6 +56,8 @@ pub(super) struct Work {
     unrecorded_asks: usize,
     /// Single references refused as a bad parameter before anything succeeded: they may be the credentials' fault.
     doubtful: Vec<(PendingBatch, i64, String)>,
+    /// The messages accepted since the last commit.
+    tally: Option<Tally>,
     /// When the first row since the last commit was accepted.
     since: Option<Instant>,
     /// Batches that became pending since the dispatcher last asked.
@@ -163,6 +167,7 @@ impl Writer {
         let has_rows = !archived.is_empty();
         let finished = FinishedBatch { seq: pending.seq, archived, failures, split: Vec::new(), second };
         if has_rows {
+            self.work.tally.get_or_insert_with(|| self.recorder.tally()).add(&answer.rows);
             self.sink.write(answer.rows).await?;
             self.work.since.get_or_insert_with(Instant::now);
             self.work.unrecorded_asks += finished.second.len();
@@ -316,6 +321,9 @@ impl Writer {
         self.record_commit(&commit).await?;
         reach("record.after");
         self.work.last_commit = seq;
+        if let Some(tally) = self.work.tally.take() {
+            self.recorder.archived(tally);
+        }
         self.sink.publish(seq, &prepared.files).await?;
         reach("publish.after");
         self.ledger.published(seq).await?;

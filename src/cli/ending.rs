@@ -1,0 +1,154 @@
+//! How a run ended, for whoever watched it on a terminal.
+
+use std::path::Path;
+
+use super::output::{bytes, count};
+use crate::summary::{JobSummary, Outcome};
+
+/// The run in a few lines: every reference, the requests, and what to do next.
+pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> String {
+    let paint = |code: &str, text: &str| if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
+    let r = &summary.references;
+    let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
+    let (colour, outcome) = match summary.outcome {
+        Outcome::Complete => ("1;32", "complete"),
+        Outcome::Partial => ("1;33", "complete, with new failures"),
+        Outcome::Stopped => ("1;33", "stopped"),
+        Outcome::Failed => ("1;31", "failed"),
+    };
+    let mut lines = vec![
+        String::new(),
+        format!(
+            "  {}  {}  {}",
+            paint("1", &summary.job),
+            paint(colour, outcome),
+            paint("2", &format!("{seconds:.1} s"))
+        ),
+    ];
+    if let Some(error) = &summary.error {
+        lines.push(format!("  {error}"));
+    }
+    if summary.run_id.is_some() {
+        lines.push(String::new());
+        let mut row = |indent: &str, name: &str, number: u64, note: &str| {
+            let name = format!("{indent}{name}");
+            let line = format!("  {name:<13}{}  {}", paint("1", &format!("{:>12}", count(number))), paint("2", note));
+            lines.push(if note.is_empty() { line.trim_end().to_owned() } else { line });
+        };
+        row("", "read", r.read, "");
+        for (name, number, note) in [
+            ("skipped", r.skipped, "rows about something else"),
+            ("invalid", r.invalid, "rows that are no reference"),
+            ("duplicate", r.duplicate, "known already"),
+        ] {
+            if number > 0 {
+                row("  ", name, number, note);
+            }
+        }
+        row("", "to fetch", r.accepted + r.resumed + r.retried, &taken_up(summary));
+        row("  ", "archived", r.archived, &archived(summary));
+        row("  ", "failed", r.failed, &failed(summary));
+        row("  ", "pending", r.pending, if r.pending > 0 { "left for the next run" } else { "" });
+        let extras = &summary.thread_extras;
+        if extras.planned > 0 {
+            let note = format!("{} archived, {} failed, {} pending", extras.archived, extras.failed, extras.pending);
+            row("", "extras", extras.planned, &note);
+        }
+        row("", "requests", summary.requests.sent, &requests(summary));
+    }
+    lines.push(String::new());
+    for command in next(summary) {
+        let config = if config == Path::new("jobs.yaml") { String::new() } else { format!(" -c {}", config.display()) };
+        lines.push(format!("  {} yunxin-archiver{config} {command}", paint("2", "›")));
+    }
+    lines.join("\n")
+}
+
+fn taken_up(summary: &JobSummary) -> String {
+    let r = &summary.references;
+    let mut parts = vec![format!("{} accepted", count(r.accepted))];
+    if r.resumed > 0 {
+        parts.push(format!("{} resumed", count(r.resumed)));
+    }
+    if r.retried > 0 {
+        parts.push(format!("{} retried", count(r.retried)));
+    }
+    parts.join(" + ")
+}
+
+fn archived(summary: &JobSummary) -> String {
+    match summary.files.len() {
+        0 => String::new(),
+        files => {
+            let written = summary.files.iter().map(|file| file.bytes).sum();
+            format!("in {files} {}, {}", if files == 1 { "file" } else { "files" }, bytes(written))
+        }
+    }
+}
+
+fn failed(summary: &JobSummary) -> String {
+    let new: Vec<String> =
+        summary.failures.iter().map(|(class, number)| format!("{} {class}", count(*number))).collect();
+    if new.is_empty() { String::new() } else { format!("new: {}", new.join(", ")) }
+}
+
+fn requests(summary: &JobSummary) -> String {
+    let requests = &summary.requests;
+    if requests.sent == 0 {
+        return String::new();
+    }
+    let rates = &summary.rates;
+    let mut note = format!(
+        "{} is the least · {:.1} a second, {:.0}% of the quota",
+        count(requests.minimum),
+        rates.requests_per_second,
+        rates.quota_used * 100.0
+    );
+    if requests.throttled > 0 {
+        note.push_str(&format!(" · {} over the rate", count(requests.throttled)));
+    }
+    note
+}
+
+/// What to type next.
+fn next(summary: &JobSummary) -> Vec<String> {
+    let job = &summary.job;
+    let mut commands = Vec::new();
+    match summary.outcome {
+        Outcome::Stopped | Outcome::Failed => commands.push(format!("run {job}")),
+        Outcome::Partial => commands.push(format!("failures {job}")),
+        Outcome::Complete => {}
+    }
+    if summary.run_id.is_some() {
+        commands.push(format!("report {job}"));
+    }
+    commands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::run::not_begun;
+    use crate::summary::References;
+
+    #[test]
+    fn a_run_that_did_not_begin_says_why_and_shows_no_numbers() {
+        let summary = not_begun("nightly", Outcome::Failed, 2, "no such column");
+        let text = block(&summary, Path::new("jobs.yaml"), false);
+        assert!(text.contains("nightly  failed") && text.contains("no such column"), "{text}");
+        assert!(!text.contains("archived") && text.ends_with("› yunxin-archiver run nightly"), "{text}");
+    }
+
+    #[test]
+    fn numbers_stand_in_a_column_and_colours_only_where_they_are_wanted() {
+        let mut summary = not_begun("nightly", Outcome::Complete, 0, "");
+        summary.run_id = Some("id".to_owned());
+        summary.error = None;
+        summary.references =
+            References { read: 1_002, duplicate: 2, accepted: 1_000, archived: 1_000, ..References::default() };
+        let text = block(&summary, Path::new("a/b.yaml"), false);
+        assert!(text.contains("  read                1,002\n    duplicate             2  known already\n"), "{text}");
+        assert!(text.contains("› yunxin-archiver -c a/b.yaml report nightly") && !text.contains('\x1b'), "{text}");
+        assert!(block(&summary, Path::new("a/b.yaml"), true).contains("\x1b[1;32mcomplete\x1b[0m"));
+    }
+}

@@ -1,0 +1,178 @@
+//! `report JOB [--run ID] -o report.html`: one run as a page. Takes no lock.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::arguments::Report as Arguments;
+use super::{Context, Exit, assemble, output};
+use crate::config::{Config, Job, Sink};
+use crate::course::Course;
+use crate::ledger::{FailureRow, FailureState, JobLock, Ledger, RunRow};
+use crate::report::{Ending, FailureKind, FailureLine, LISTED, Report, Since, page};
+use crate::summary::{FileSummary, JobSummary, Outcome, References};
+
+pub(super) async fn report(context: &Context, arguments: &Arguments) -> Result<u8, Exit> {
+    let config = Config::load(&context.config).map_err(Exit::usage)?;
+    let job = assemble::one(&config, &arguments.job)?;
+    let ledger = assemble::ledger_to_read(&config, job).await?;
+    let ledger =
+        ledger.ok_or_else(|| Exit::words(format!("job {} has not run yet: there is nothing to report", job.name)))?;
+    let Some(run) = ledger.run(arguments.run).await.map_err(assemble::ledger_exit)? else {
+        return Err(Exit::words(match arguments.run {
+            Some(run) => {
+                format!("job {} has no run {run}: `yunxin-archiver status {}` lists its runs", job.name, job.name)
+            }
+            None => format!("job {} has not run yet: there is nothing to report", job.name),
+        }));
+    };
+    let is_running = JobLock::holder(&config.state, &job.name).is_some();
+    let report = gather(&context.config, job, &ledger, run, is_running).await.map_err(Exit::failed)?;
+    let html = page(&report);
+    if arguments.output == Path::new("-") {
+        output::line(html.trim_end())?;
+        return Ok(0);
+    }
+    output::replace(&arguments.output, html.as_bytes())
+        .map_err(|error| Exit::failed(anyhow::anyhow!("{} cannot be written: {error}", arguments.output.display())))?;
+    output::say(&format!("run {} of job {}: {}", report.run_id, job.name, arguments.output.display()));
+    Ok(0)
+}
+
+/// Everything that a page tells.
+async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_running: bool) -> anyhow::Result<Report> {
+    let course: Option<Course> = match ledger.course(run.run_id).await? {
+        Some(text) => match serde_json::from_str(&text) {
+            Ok(course) => Some(course),
+            Err(error) => {
+                tracing::warn!("what was kept of the run over time cannot be read: {error}");
+                None
+            }
+        },
+        None => None,
+    };
+    let summary: Option<JobSummary> = run.summary_json.as_deref().map(serde_json::from_str).transpose()?;
+    let is_latest = ledger.is_latest(run.run_id).await?;
+    let ending = match &summary {
+        Some(summary) => match summary.outcome {
+            Outcome::Complete => Ending::Complete,
+            Outcome::Partial => Ending::Partial,
+            Outcome::Stopped => Ending::Stopped,
+            Outcome::Failed => Ending::Failed,
+        },
+        None if is_running && is_latest => Ending::Running,
+        None => Ending::Died,
+    };
+    let totals = ledger.totals().await?;
+    let timezone = match &job.sink {
+        Sink::Parquet(parquet) => parquet.timezone.clone(),
+        Sink::Postgres(_) => jiff::tz::TimeZone::UTC,
+    };
+    let failures = ledger.failures_met(run.run_id, LISTED).await?;
+    let files = ledger.files_of(run.run_id).await?;
+    let noted = course.clone().unwrap_or_default();
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        made_at: Timestamp::now(),
+        timezone,
+        job: job.name.clone(),
+        run_id: run.run_id.to_string(),
+        command: run.command.clone(),
+        ending,
+        exit_code: run.exit_code,
+        error: run.error.clone(),
+        started_at: run.started_at,
+        known_until: run.finished_at.unwrap_or_else(|| until(run.started_at, noted.noted_at)),
+        archive: ledger.identity().sink.clone(),
+        app_key: ledger.identity().app_key.clone(),
+        references: summary.as_ref().map_or_else(|| so_far(&run, &noted), |summary| summary.references),
+        thread_extras: summary.as_ref().map(|summary| summary.thread_extras).unwrap_or_default(),
+        requests: summary.as_ref().map_or(noted.requests, |summary| summary.requests),
+        bytes: summary.as_ref().map_or(noted.bytes, |summary| summary.bytes),
+        new_failures: summary.map(|summary| summary.failures.into_iter().collect()).unwrap_or_default(),
+        failures: failures.into_iter().filter_map(kind).collect(),
+        files: files
+            .into_iter()
+            .map(|file| FileSummary { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
+            .collect(),
+        course,
+        is_latest,
+        pending_now: totals.pending_refs + totals.carried_refs,
+        open_now: totals.open_failures.values().sum(),
+        invocation: invocation(config),
+    })
+}
+
+fn until(started_at: Timestamp, millis: u64) -> Timestamp {
+    started_at.checked_add(SignedDuration::from_millis(millis as i64)).unwrap_or(started_at)
+}
+
+/// The references of a run without a summary: what its transactions recorded, which is exact, and the rest as it was
+/// noted last.
+fn so_far(run: &RunRow, noted: &Course) -> References {
+    let noted = &noted.references;
+    let counts = &run.counts;
+    let taken_up = counts.planned + noted.resumed + counts.retried;
+    References {
+        read: noted.skipped + noted.invalid + noted.duplicate + counts.planned,
+        skipped: noted.skipped,
+        invalid: noted.invalid,
+        duplicate: noted.duplicate,
+        accepted: counts.planned,
+        resumed: noted.resumed,
+        retried: counts.retried,
+        archived: counts.archived,
+        failed: counts.failed,
+        pending: taken_up.saturating_sub(counts.archived + counts.failed),
+    }
+}
+
+fn kind((count, rows): (u64, Vec<FailureRow>)) -> Option<FailureKind> {
+    let first = rows.first()?;
+    let (class, code) = (first.class, first.code);
+    Some(FailureKind { class, code, count, listed: rows.into_iter().map(line).collect() })
+}
+
+fn line(row: FailureRow) -> FailureLine {
+    FailureLine {
+        message_server_id: row.message_server_id,
+        conversation_id: row.conversation_id,
+        create_time: row.create_time,
+        source: row.source,
+        message: row.message,
+        attempts: row.attempts,
+        retryable: row.retryable,
+        since: match row.state {
+            FailureState::Open => Since::Open,
+            FailureState::Retrying => Since::Pending,
+            FailureState::Closed => Since::Closed,
+        },
+    }
+}
+
+/// The command line that means this configuration from any directory, ready for a shell.
+fn invocation(config: &Path) -> String {
+    let path = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
+    format!("yunxin-archiver -c {}", quoted(&path.to_string_lossy()))
+}
+
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '@' | ':' | ',');
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_to_a_shell() {
+        assert_eq!(quoted("/etc/jobs.yaml"), "/etc/jobs.yaml");
+        assert_eq!(quoted("/my jobs/it's.yaml"), "'/my jobs/it'\\''s.yaml'");
+        assert_eq!(quoted("$(x)"), "'$(x)'");
+    }
+}

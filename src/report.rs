@@ -1,0 +1,156 @@
+//! The report page: one run as a self-contained HTML document.
+//!
+//! Pure: a [`Report`] goes in, text comes out. Whatever stands in a report is text to the page, never markup; the page
+//! has no script, asks for nothing over any network, and reads as XML as well.
+
+mod advice;
+mod days;
+mod drawing;
+mod failures;
+mod figures;
+mod latency;
+mod markup;
+mod pace;
+mod page;
+mod reconciliation;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::course::Course;
+use crate::failure::Class;
+use crate::summary::{Bytes, FileSummary, References, Requests, ThreadExtras};
+
+pub use page::page;
+
+/// The most failures of one class and code that a page lists.
+pub const LISTED: u32 = 100;
+
+/// How a run ended, or that it did not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Every reference ended; no failure that is new and not tolerated.
+    Complete,
+    /// Every reference ended, and there are such failures.
+    Partial,
+    /// Stopped by a deadline or signal.
+    Stopped,
+    /// It could not go on.
+    Failed,
+    /// Its process ended without saying how.
+    Died,
+    /// It is under way.
+    Running,
+}
+
+/// What a page tells of a run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// This program's version.
+    pub version: String,
+    /// When the page was made.
+    pub made_at: Timestamp,
+    /// The zone of the times on the page.
+    pub timezone: TimeZone,
+    /// The job.
+    pub job: String,
+    /// The run.
+    pub run_id: String,
+    /// The command that ran it, such as `run` or `retry`.
+    pub command: String,
+    /// How it ended.
+    pub ending: Ending,
+    /// Its exit code.
+    pub exit_code: Option<u8>,
+    /// What stopped it.
+    pub error: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; for a run that died or is under way, up to when it is known.
+    pub known_until: Timestamp,
+    /// Where the messages went.
+    pub archive: String,
+    /// The `AppKey`.
+    pub app_key: String,
+    /// Every reference, by the state in which it ended.
+    pub references: References,
+    /// Messages fetched to complete threads.
+    pub thread_extras: ThreadExtras,
+    /// Requests.
+    pub requests: Requests,
+    /// Bytes.
+    pub bytes: Bytes,
+    /// Failures new in this run, by class.
+    pub new_failures: Vec<(String, u64)>,
+    /// Failures that this run was the last to meet, by class and code.
+    pub failures: Vec<FailureKind>,
+    /// Files committed, in order.
+    pub files: Vec<FileSummary>,
+    /// How it went over time, as far as it was kept.
+    pub course: Option<Course>,
+    /// Whether no run began since.
+    pub is_latest: bool,
+    /// References pending when the page was made.
+    pub pending_now: u64,
+    /// Failures open when the page was made.
+    pub open_now: u64,
+    /// The command line up to the subcommand, ready for a shell.
+    pub invocation: String,
+}
+
+/// Failures of one class and code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureKind {
+    /// The class.
+    pub class: Class,
+    /// The API's code.
+    pub code: Option<i64>,
+    /// How many there are.
+    pub count: u64,
+    /// The first of them, [`LISTED`] at most.
+    pub listed: Vec<FailureLine>,
+}
+
+/// A failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailureLine {
+    /// The message's ID, as far as it could be read.
+    pub message_server_id: Option<i64>,
+    /// The conversation, as far as it could be read.
+    pub conversation_id: Option<String>,
+    /// When the message was created, milliseconds since the epoch, as far as it could be read.
+    pub create_time: Option<i64>,
+    /// Where an invalid row stood.
+    pub source: Option<String>,
+    /// What was said.
+    pub message: String,
+    /// How often it was tried, in all runs.
+    pub attempts: u64,
+    /// Whether asking again may help.
+    pub retryable: bool,
+    /// What became of it since: nothing, pending again, or closed.
+    pub since: Since,
+}
+
+/// What became of a failure since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// It is open.
+    Open,
+    /// It is pending again.
+    Pending,
+    /// It is closed: archived, or corrected.
+    Closed,
+}
+
+impl Report {
+    /// Seconds from the run's beginning to its end, or as far as it is known.
+    fn seconds(&self) -> f64 {
+        self.known_until.duration_since(self.started_at).as_secs_f64().max(0.0)
+    }
+
+    /// References that this run took up.
+    fn to_fetch(&self) -> u64 {
+        self.references.accepted + self.references.resumed + self.references.retried
+    }
+}

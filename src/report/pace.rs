@@ -1,0 +1,178 @@
+//! How a run went over time: requests against what was allowed, and messages.
+
+use super::Report;
+use super::drawing::{Drawing, Frame, both};
+use super::figures::{brief, count, counted, duration, rate, share};
+use super::markup::legend;
+use crate::course::{Course, Sample};
+
+/// The most stretches that are drawn.
+const STRETCHES: f64 = 150.0;
+/// The shortest stretch, seconds: below it a rate says more of the sampling than of the run.
+const SHORTEST: f64 = 0.5;
+
+/// A stretch of the run between two samples.
+struct Stretch {
+    from: f64,
+    to: f64,
+    requests: f64,
+    messages: f64,
+    throttled: u64,
+    end: Sample,
+}
+
+pub(super) fn section(report: &Report) -> String {
+    let none = |text: &str| format!("<p class=\"none\">{text}</p>");
+    let Some(course) = &report.course else { return none("Nothing was noted of this run over time.") };
+    let stretches = stretches(course);
+    let Some(last) = stretches.last() else { return none("The run ended before a first sample.") };
+    if course.requests.sent == 0 {
+        return none("No request was sent.");
+    }
+    let (seconds, quota) = (last.to, f64::from(course.quota));
+    let mean = course.requests.sent as f64 / seconds.max(0.001);
+    let describe = format!(
+        "Requests per second over {}: {} on average, {} at most, of {} allowed.",
+        duration(seconds),
+        rate(mean),
+        rate(stretches.iter().map(|stretch| stretch.requests).fold(0.0, f64::max)),
+        course.quota
+    );
+    let mut out = String::from("<h3>Requests and the quota</h3>");
+    let mut keys = vec![("k-rate", "requests sent"), ("k-allowed", "allowed at that moment")];
+    if course.requests.throttled > 0 {
+        keys.push(("k-throttled", "refused as over the rate"));
+    }
+    out.push_str(&legend(&keys));
+    out.push_str(&both(&describe, |width| draw_requests(&stretches, quota, width)));
+    let shortest = stretches.iter().map(|stretch| stretch.to - stretch.from).fold(f64::MAX, f64::min);
+    let longest = stretches.iter().map(|stretch| stretch.to - stretch.from).fold(0.0, f64::max);
+    let resolution = if longest - shortest < 0.05 { duration(longest) } else { format!("up to {}", duration(longest)) };
+    out.push_str(&format!(
+        "<p class=\"note\">{} in {}: {} requests a second on average, {} of the quota of {} a second. Each step is the mean of {resolution}; \
+         the mean counts the whole run, also reading, waiting for the last answers, and committing.</p>",
+        counted(course.requests.sent, "request", "requests"),
+        duration(seconds),
+        rate(mean),
+        share((mean * 1000.0) as u64, (quota * 1000.0) as u64),
+        course.quota,
+    ));
+    if course.requests.throttled > 0 {
+        out.push_str(&format!(
+            "<p class=\"note\">{} that the rate was exceeded. Everything of the app pauses after that, then goes on more slowly.</p>",
+            counted(course.requests.throttled, "answer said", "answers said")
+        ));
+    }
+    out.push_str("<h3>Messages</h3>");
+    out.push_str(&legend(&[("k-fetched", "received"), ("k-archived", "archived (committed)"), ("k-failed", "failed")]));
+    let end = last.end;
+    let describe = format!(
+        "Messages over time, in total: after {} {} were received, {} archived and {} failed.",
+        duration(seconds),
+        count(end.fetched),
+        count(end.archived),
+        count(end.failed)
+    );
+    out.push_str(&both(&describe, |width| draw_messages(&stretches, width)));
+    let fastest = stretches.iter().map(|stretch| stretch.messages).fold(0.0, f64::max);
+    out.push_str(&format!(
+        "<p class=\"note\">{} messages a second on average, {} in the fastest stretch. Received messages become archived by commits, all at once.</p>",
+        rate(end.archived as f64 / seconds.max(0.001)),
+        rate(fastest)
+    ));
+    out
+}
+
+/// The samples as stretches that are not too many and not too short.
+fn stretches(course: &Course) -> Vec<Stretch> {
+    let Some(end) = course.samples.iter().last() else { return Vec::new() };
+    let least = (end.at as f64 / 1000.0 / STRETCHES).max(SHORTEST);
+    let mut out = Vec::new();
+    let mut from = Sample::default();
+    for sample in course.samples.iter() {
+        let length = sample.at.saturating_sub(from.at) as f64 / 1000.0;
+        // The last stretch may be shorter, but not so short that its rate is noise.
+        let is_last = sample.at == end.at;
+        if length < least * 0.98 && !(is_last && (length >= least / 2.0 || out.is_empty()) && length > 0.0) {
+            continue;
+        }
+        out.push(Stretch {
+            from: from.at as f64 / 1000.0,
+            to: sample.at as f64 / 1000.0,
+            requests: sample.sent.saturating_sub(from.sent) as f64 / length,
+            messages: sample.fetched.saturating_sub(from.fetched) as f64 / length,
+            throttled: sample.throttled.saturating_sub(from.throttled),
+            end: sample,
+        });
+        from = sample;
+    }
+    if let Some(last) = out.last_mut().filter(|last| last.end.at < end.at) {
+        last.to = end.at as f64 / 1000.0;
+        last.end = end;
+    }
+    out
+}
+
+fn draw_requests(stretches: &[Stretch], quota: f64, width: f64) -> Drawing {
+    let height = 220.0;
+    let mut drawing = Drawing::new(height);
+    let most = stretches.iter().map(|stretch| stretch.requests).fold(quota, f64::max);
+    let frame = Frame::new(width, height, most, false);
+    let seconds = stretches.last().map_or(1.0, |last| last.to).max(1e-3);
+    frame.draw(&mut drawing, "requests per second", |value| brief(value as u64));
+    frame.draw_times(&mut drawing, seconds);
+    let x = |at: f64| frame.x(at / seconds);
+    for stretch in stretches {
+        let (left, right, top) = (x(stretch.from), x(stretch.to), frame.y(stretch.requests));
+        let tip = format!(
+            "{:.1} to {:.1} s: {} requests per second, {} in flight at the end",
+            stretch.from,
+            stretch.to,
+            rate(stretch.requests),
+            stretch.end.in_flight
+        );
+        drawing.rect([left, top, right - left, frame.bottom - top], "k-rate", Some(&tip));
+    }
+    let mut allowed = String::new();
+    for (index, stretch) in stretches.iter().enumerate() {
+        let y = frame.y(stretch.end.allowed_milli as f64 / 1000.0);
+        if index == 0 {
+            allowed.push_str(&format!("M{:.1} {y:.1}", x(stretch.from)));
+        }
+        allowed.push_str(&format!("V{y:.1}H{:.1}", x(stretch.to)));
+    }
+    drawing.path(&allowed, "allowed");
+    for stretch in stretches.iter().filter(|stretch| stretch.throttled > 0) {
+        let middle = x(f64::midpoint(stretch.from, stretch.to));
+        let y = frame.bottom - 12.0;
+        drawing.path(&format!("M{middle:.1} {y:.1}l5 9h-10Z"), "k-throttled");
+    }
+    drawing
+}
+
+fn draw_messages(stretches: &[Stretch], width: f64) -> Drawing {
+    let height = 200.0;
+    let mut drawing = Drawing::new(height);
+    let ends = || stretches.iter().map(|stretch| stretch.end);
+    let most = ends().map(|end| end.fetched.max(end.archived).max(end.failed)).max().unwrap_or(0);
+    let frame = Frame::new(width, height, most as f64, true);
+    let seconds = stretches.last().map_or(1.0, |last| last.to).max(1e-3);
+    frame.draw(&mut drawing, "messages, in total", |value| brief(value as u64));
+    frame.draw_times(&mut drawing, seconds);
+    let curve = |value: fn(&Sample) -> u64, is_step: bool| {
+        let mut path = format!("M{:.1} {:.1}", frame.x(0.0), frame.y(0.0));
+        for stretch in stretches {
+            let (x, y) = (frame.x(stretch.to / seconds), frame.y(value(&stretch.end) as f64));
+            if is_step {
+                path.push_str(&format!("H{x:.1}V{y:.1}"));
+            } else {
+                path.push_str(&format!("L{x:.1} {y:.1}"));
+            }
+        }
+        path
+    };
+    drawing.path(&curve(|end| end.fetched, false), "curve fetched");
+    drawing.path(&curve(|end| end.archived, true), "curve archived");
+    drawing.path(&curve(|end| end.failed, true), "curve failed");
+    drawing
+}

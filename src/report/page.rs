@@ -1,0 +1,230 @@
+//! The page as a whole.
+
+use sha2::{Digest as _, Sha256};
+
+use super::advice::advice;
+use super::figures::{count, counted, duration, rate, share, size, time, zone};
+use super::markup::{details, escape, table};
+use super::{Ending, Report, days, failures, latency, pace, reconciliation};
+
+const STYLE: &str = include_str!("page.css");
+/// Files that are listed.
+const FILES: usize = 1_000;
+/// So many files need no folding away.
+const FEW_FILES: usize = 12;
+
+/// The page, as HTML that is XML as well.
+pub fn page(report: &Report) -> String {
+    let advice = advice(report);
+    let title = format!("{}: run of {}", report.job, time(report.started_at, &report.timezone));
+    let mut out = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\"><head><meta charset=\"utf-8\"/>\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'\"/>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><meta name=\"color-scheme\" content=\"light dark\"/>\
+         <meta name=\"robots\" content=\"noindex\"/><meta name=\"generator\" content=\"yunxin-archiver {}\"/>\
+         <title>{}</title><style>{STYLE}</style></head><body><main>",
+        base64(&Sha256::digest(STYLE.as_bytes())),
+        escape(&report.version),
+        escape(&title)
+    );
+    out.push_str(&format!(
+        "<header><p class=\"over\">yunxin-archiver · report of a run</p><h1><bdi>{}</bdi> <span class=\"badge {}\">{}</span></h1>\
+         <p class=\"when\"><time>{}</time> to <time>{}</time> {} · {}{}</p>",
+        escape(&report.job),
+        advice.tone,
+        advice.badge,
+        time(report.started_at, &report.timezone),
+        time(report.known_until, &report.timezone),
+        escape(zone(&report.timezone)),
+        duration(report.seconds()),
+        match report.ending {
+            Ending::Died | Ending::Running => ", as far as it was noted",
+            _ => "",
+        },
+    ));
+    out.push_str(&format!("<p class=\"verdict {}\">{}</p>", advice.tone, escape(&advice.sentence)));
+    if let Some(error) = &report.error {
+        out.push_str(&format!("<p class=\"error\"><bdi>{}</bdi></p>", escape(error)));
+    }
+    out.push_str("</header>");
+    out.push_str(&tiles(report));
+    section(&mut out, "next", "To go on", &commands(&advice.commands));
+    section(&mut out, "reconciliation", "Where every reference went", &reconciliation::section(report));
+    section(&mut out, "messages", "Messages", &days::section(report));
+    section(&mut out, "pace", "Over time", &pace::section(report));
+    section(&mut out, "latency", "How long answers took", &latency::section(report));
+    section(&mut out, "failures", "Failures", &failures::section(report));
+    section(&mut out, "files", "Files", &files(report));
+    section(&mut out, "run", "The run", &facts(report));
+    out.push_str(&format!(
+        "</main><footer><p>Made by yunxin-archiver {} on {} {}. This page holds conversation and message IDs: handle it like the archive.</p></footer></body></html>\n",
+        escape(&report.version),
+        time(report.made_at, &report.timezone),
+        escape(zone(&report.timezone))
+    ));
+    out
+}
+
+fn section(out: &mut String, id: &str, title: &str, body: &str) {
+    out.push_str(&format!(
+        "<section id=\"{id}\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{title}</h2>{body}</section>"
+    ));
+}
+
+fn tiles(report: &Report) -> String {
+    let r = &report.references;
+    let seconds = report.seconds().max(0.001);
+    let per_second = report.requests.sent as f64 / seconds;
+    let quota = report.course.as_ref().map(|course| course.quota).filter(|quota| *quota > 0);
+    let new: u64 = report.new_failures.iter().map(|(_, count)| count).sum();
+    let tiles = [
+        (
+            "archived",
+            count(r.archived),
+            format!("{} of {} to fetch", share(r.archived, report.to_fetch()), count(report.to_fetch())),
+        ),
+        (
+            "failed",
+            count(r.failed),
+            format!("and {} · {} new", counted(r.invalid, "invalid row", "invalid rows"), count(new)),
+        ),
+        ("pending", count(r.pending), "left for the next run".to_owned()),
+        ("requests", count(report.requests.sent), format!("{} is the least possible", count(report.requests.minimum))),
+        (
+            "requests/s",
+            rate(per_second),
+            quota.map_or_else(
+                || "mean of the whole run".to_owned(),
+                |quota| format!("{} of {quota} allowed", share((per_second * 1000.0) as u64, u64::from(quota) * 1000)),
+            ),
+        ),
+        ("messages/s", rate(r.archived as f64 / seconds), "mean of the whole run".to_owned()),
+    ];
+    let tiles = tiles
+        .iter()
+        .map(|(name, number, beside)| {
+            format!("<div class=\"tile\"><dt>{name}</dt><dd><b>{number}</b><span>{}</span></dd></div>", escape(beside))
+        })
+        .collect::<Vec<_>>()
+        .concat();
+    format!("<dl class=\"tiles\">{tiles}</dl>")
+}
+
+fn commands(commands: &[(String, String)]) -> String {
+    let items = commands
+        .iter()
+        .map(|(words, command)| format!("<li><p>{}</p><pre><code>{}</code></pre></li>", escape(words), escape(command)))
+        .collect::<Vec<_>>()
+        .concat();
+    format!("<ol class=\"commands\">{items}</ol>")
+}
+
+fn files(report: &Report) -> String {
+    if report.files.is_empty() {
+        return "<p class=\"none\">This run committed no files.</p>".to_owned();
+    }
+    let rows: u64 = report.files.iter().map(|file| file.rows).sum();
+    let bytes: u64 = report.files.iter().map(|file| file.bytes).sum();
+    let all = report.files.len() as u64;
+    let lines: Vec<Vec<String>> = report
+        .files
+        .iter()
+        .take(FILES)
+        .map(|file| {
+            vec![
+                format!("<bdi>{}</bdi>", escape(&file.path)),
+                count(file.rows),
+                size(file.bytes),
+                format!("<code class=\"hash\">{}</code>", escape(&file.sha256)),
+            ]
+        })
+        .collect();
+    let header = [("file", false), ("messages", true), ("size", true), ("SHA-256", false)];
+    let summary = format!("{} with {} messages, {}", counted(all, "file", "files"), count(rows), size(bytes));
+    let mut out = details(
+        &summary,
+        report.files.len() <= FEW_FILES,
+        &table("Files, in the order of their commits", &header, &lines),
+    );
+    if report.files.len() > FILES {
+        out.push_str(&format!(
+            "<p class=\"note\">The first {} are listed; all: <code>{} files {}</code></p>",
+            count(FILES as u64),
+            escape(&report.invocation),
+            escape(&report.job)
+        ));
+    }
+    out
+}
+
+fn facts(report: &Report) -> String {
+    let requests = &report.requests;
+    let new: Vec<String> = report.new_failures.iter().map(|(class, n)| format!("{} {class}", count(*n))).collect();
+    let exit_code = report.exit_code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+    let facts = [
+        ("run", report.run_id.clone()),
+        ("command", report.command.clone()),
+        ("exit code", exit_code),
+        ("archive", report.archive.clone()),
+        ("AppKey", report.app_key.clone()),
+        (
+            "requests",
+            format!(
+                "{} sent, {} answered with success, {} sent again, {} refused as over the rate, {} batches split, {} asked under another owner",
+                count(requests.sent),
+                count(requests.ok),
+                count(requests.retried),
+                count(requests.throttled),
+                count(requests.split),
+                count(requests.other_owner)
+            ),
+        ),
+        (
+            "bytes",
+            format!("{} received (decompressed), {} written", size(report.bytes.received), size(report.bytes.written)),
+        ),
+        ("new failures", if new.is_empty() { "none".to_owned() } else { new.join(", ") }),
+    ];
+    let facts = facts
+        .iter()
+        .map(|(name, value)| format!("<dt>{name}</dt><dd><bdi>{}</bdi></dd>", escape(value)))
+        .collect::<Vec<_>>()
+        .concat();
+    format!("<dl class=\"facts\">{facts}</dl>")
+}
+
+/// Base64, as a content security policy names hashes.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for place in 0..4 {
+            if place > three.len() {
+                out.push('=');
+            } else {
+                out.push(char::from(DIGITS[(bits >> (18 - 6 * place)) as usize & 63]));
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_pads_as_it_must() {
+        assert_eq!(base64(b""), "");
+        assert_eq!(base64(b"f"), "Zg==");
+        assert_eq!(base64(b"fo"), "Zm8=");
+        assert_eq!(base64(b"foo"), "Zm9v");
+        assert_eq!(base64(b"foob"), "Zm9vYg==");
+    }
+
+    #[test]
+    fn the_style_sheet_asks_for_nothing_and_is_no_markup() {
+        assert!(!STYLE.contains("url(") && !STYLE.contains("@import") && !STYLE.contains(['<', '&']));
+    }
+}
