@@ -18,6 +18,7 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
         recorded,
         announced: announced.as_ref().map(|commit| commit.seq),
         unpublished: unpublished.iter().map(sink_file).collect(),
+        runs: ledger.commit_runs().await?,
     };
     let opened = sink.open(&claim).await?;
     for warning in &opened.warnings {
