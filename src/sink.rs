@@ -168,8 +168,8 @@ pub struct Holding {
     pub commit: u64,
     /// Whether nothing is there at all.
     pub is_empty: bool,
-    /// Its manifests, in order, each with those of its files that are there.
-    pub manifests: Vec<HeldManifest>,
+    /// Its manifests, in order, each with those of its files that are there; `None` where the archive keeps none.
+    pub manifests: Option<Vec<HeldManifest>>,
     /// Files that are complete and that no manifest names, in the order of their runs.
     pub unnamed: Vec<SinkFile>,
     /// Files that a manifest names and that are not there: run and path.

@@ -114,7 +114,7 @@ pub enum Command {
     /// Check the archive against its manifests.
     Verify(Later),
     /// Take over an archive whose ledger is lost or old.
-    Adopt(Later),
+    Adopt(Adopt),
     /// Write a report page of a run.
     Report(Later),
     /// Export conversations or accounts.
@@ -137,7 +137,6 @@ impl Command {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Verify(_) => "verify",
-            Self::Adopt(_) => "adopt",
             Self::Report(_) => "report",
             Self::Export(_) => "export",
             _ => "this command",
@@ -274,6 +273,17 @@ pub struct Files {
     pub after: Option<uuid::Uuid>,
 
     /// Print one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `adopt`.
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// The job.
+    pub job: String,
+
+    /// Print what was taken over as JSON.
     #[arg(long)]
     pub json: bool,
 }

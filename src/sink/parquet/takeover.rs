@@ -53,6 +53,7 @@ impl Takeover for ParquetTakeover {
         self.files = holding
             .manifests
             .iter()
+            .flatten()
             .flat_map(|manifest| &manifest.files)
             .chain(&holding.unnamed)
             .map(|file| self.archive.root().join(&file.path))
@@ -91,7 +92,7 @@ fn look(archive: &Archive) -> Result<Holding, SinkError> {
             return Err(SinkError::Unusable(format!("{} is no directory; an archive is one", root.display())));
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return Ok(Holding { is_empty: true, ..Holding::default() });
+            return Ok(Holding { is_empty: true, manifests: Some(Vec::new()), ..Holding::default() });
         }
         found => found.map_err(|error| failure("opening", root, error))?,
     };
@@ -104,9 +105,11 @@ fn look(archive: &Archive) -> Result<Holding, SinkError> {
     };
     let found = Found::in_archive(root)?;
     let mut named = HashSet::new();
+    let mut manifests = Vec::with_capacity(found.manifests.len());
     for path in &found.manifests {
         let manifest = read_manifest(path)?;
-        let mut held = HeldManifest { sequence: manifest.sequence, run_id: run_of(path, &manifest)?, files: Vec::new() };
+        let mut held =
+            HeldManifest { sequence: manifest.sequence, run_id: run_of(path, &manifest)?, files: Vec::new() };
         for file in manifest.files {
             let place = archive.inside(&file.path)?;
             if !named.insert(place.clone()) {
@@ -126,9 +129,19 @@ fn look(archive: &Archive) -> Result<Holding, SinkError> {
                 }
             }
         }
-        holding.manifests.push(held);
+        manifests.push(held);
     }
-    holding.manifests.sort_by_key(|manifest| manifest.sequence);
+    manifests.sort_by_key(|manifest: &HeldManifest| manifest.sequence);
+    if let Some(pair) = manifests.windows(2).find(|pair| pair[0].sequence == pair[1].sequence) {
+        return Err(SinkError::Unusable(format!(
+            "{} has two manifests of number {}, of the runs {} and {}: move the wrong one away",
+            root.display(),
+            pair[0].sequence,
+            pair[0].run_id,
+            pair[1].run_id
+        )));
+    }
+    holding.manifests = Some(manifests);
     for path in found.data.iter().filter(|path| !named.contains(*path)) {
         holding.unnamed.push(unnamed(root, path)?);
     }
@@ -157,9 +170,8 @@ fn read_manifest(path: &Path) -> Result<Manifest, SinkError> {
 }
 
 fn run_of(path: &Path, manifest: &Manifest) -> Result<Uuid, SinkError> {
-    Uuid::try_parse(&manifest.run_id).map_err(|_| {
-        SinkError::Unusable(format!("{} names {:?}, which is no run ID", path.display(), manifest.run_id))
-    })
+    Uuid::try_parse(&manifest.run_id)
+        .map_err(|_| SinkError::Unusable(format!("{} names {:?}, which is no run ID", path.display(), manifest.run_id)))
 }
 
 /// What lies in an archive's directories.
@@ -273,7 +285,8 @@ impl std::fmt::Debug for Reading {
 impl Reading {
     fn open(path: PathBuf) -> Result<Self, SinkError> {
         let file = File::open(&path).map_err(|error| failure("reading", &path, error))?;
-        let unreadable = |error: &dyn std::fmt::Display| foreign(&path, &format!("it cannot be read as Parquet ({error})"));
+        let unreadable =
+            |error: &dyn std::fmt::Display| foreign(&path, &format!("it cannot be read as Parquet ({error})"));
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(&error))?;
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
         let mut wanted = Vec::new();
@@ -284,7 +297,7 @@ impl Reading {
         let projection = ProjectionMask::roots(builder.parquet_schema(), wanted);
         let batches = builder.with_projection(projection).with_batch_size(ROWS).build();
         let batches = batches.map_err(|error| unreadable(&error))?;
-        Ok(Self { batches, rows, path })
+        Ok(Self { path, batches, rows })
     }
 
     /// The IDs of the next rows; none after the last.
