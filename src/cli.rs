@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, progress and logs to stderr. This is the only room that prints.
 
+mod adopt;
 mod arguments;
 mod assemble;
 mod check;
@@ -113,6 +114,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Status(status) => status::status(context, &status).await,
         Command::Failures(failures) => failures::failures(context, &failures).await,
         Command::Files(files) => files::files(context, &files).await,
+        Command::Adopt(adopt) => adopt::adopt(context, &adopt).await,
         Command::Check(check) => check::check(context, &check).await,
         Command::Init(init) => init::init(context, &init),
         Command::Schema(schema) => schema::schema(&schema),
@@ -120,7 +122,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Demo(demo) => demo::demo(context, demo).await,
         Command::Completions(completions) => completions::completions(&completions),
         Command::Report(arguments) => report::report(context, &arguments).await,
-        Command::Verify(_) | Command::Adopt(_) | Command::Export(_) => Err(Exit::words(format!(
+        Command::Verify(_) | Command::Export(_) => Err(Exit::words(format!(
             "`{}` is not part of version {} yet; nothing was read or written",
             command.name(),
             env!("CARGO_PKG_VERSION")

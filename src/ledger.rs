@@ -15,6 +15,7 @@
 //!
 //! The process that writes holds the job's [`JobLock`]. Reading takes no lock, and works while another process writes.
 
+mod adoption;
 mod batches;
 mod bits;
 pub mod blob;
@@ -43,6 +44,7 @@ use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::{Mutex, MutexGuard, RwLock};
 use uuid::Uuid;
 
+pub use adoption::{Adoption, Archived, Carried, Cursor, Former, Held};
 pub use batches::{PendingBatch, PlanReceipt, Planned, StoredCheckpoint, Sums, Totals};
 pub use bits::Damaged;
 pub use carried::Aside;

@@ -5,6 +5,7 @@
 //! progress. The ledger is what lies between them: a batch is sent only once it is durable there, and called done
 //! only once the sink has it durably.
 
+mod adopt;
 mod estimate;
 mod fetch;
 mod intake;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+pub use adopt::{Adopted, adopt, settle};
 pub use estimate::{Estimate, estimate};
 pub use meter::Meter;
 pub use stop::Stop;

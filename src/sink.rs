@@ -70,6 +70,29 @@ pub struct Claim {
     pub announced: Option<u64>,
     /// Files that the ledger recorded and did not yet see published.
     pub unpublished: Vec<SinkFile>,
+    /// The ledger's last commits, the announced one included, and the runs that made them. Two copies of a ledger that
+    /// went on apart have the same ID and may have the same number of commits; the runs tell them apart.
+    pub runs: Vec<(u64, Uuid)>,
+}
+
+impl Claim {
+    /// The run that made this commit, if the ledger still knows.
+    pub fn run_of(&self, commit: u64) -> Option<Uuid> {
+        self.runs.iter().rev().find(|(number, _)| *number == commit).map(|(_, run)| *run)
+    }
+
+    /// What is wrong, in words, if the archive says of its last commit that another run made it than the ledger says.
+    pub fn contradiction(&self, commit: u64, run: &str) -> Option<String> {
+        let known = self.run_of(commit)?;
+        (known.to_string() != run).then(|| {
+            format!(
+                "its commit {commit} was made by run {run}, and the ledger's by run {known}: two copies of the ledger \
+                 went on apart, and this one is not the archive's; rebuild it from the archive with \
+                 `yunxin-archiver adopt {}`",
+                self.job
+            )
+        })
+    }
 }
 
 /// What a sink found when it was opened.
@@ -134,4 +157,66 @@ pub trait Sink: Send {
 
     /// Writes the manifest of a run, last and atomically. Writing the same one again does nothing.
     async fn seal(&mut self, manifest: &Manifest) -> Result<(), SinkError>;
+}
+
+/// What an archive holds, as found without changing anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// The ledger that owns it and that ledger's job, if it says.
+    pub owner: Option<(String, String)>,
+    /// The last commit that it names; 0 if it names none.
+    pub commit: u64,
+    /// Whether nothing is there at all.
+    pub is_empty: bool,
+    /// Its manifests, in order, each with those of its files that are there; `None` where the archive keeps none.
+    pub manifests: Option<Vec<HeldManifest>>,
+    /// Files that are complete and that no manifest names, in the order of their runs.
+    pub unnamed: Vec<SinkFile>,
+    /// Files that a manifest names and that are not there: run and path.
+    pub missing: Vec<(Uuid, String)>,
+    /// Temporary files, which are no data.
+    pub temporary_files: u64,
+    /// Their size.
+    pub temporary_bytes: u64,
+}
+
+/// A manifest in an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldManifest {
+    /// Its number.
+    pub sequence: u64,
+    /// The run.
+    pub run_id: Uuid,
+    /// Its files that are there, in its order. Their `temporary` is empty.
+    pub files: Vec<SinkFile>,
+}
+
+/// Some of the message IDs of an archive, in any order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeldIds {
+    /// IDs of first versions (revision 0), one for each row.
+    pub first: Vec<i64>,
+    /// IDs and revisions of later versions, one for each row.
+    pub later: Vec<(i64, i32)>,
+    /// Messages of other apps.
+    pub other_apps: u64,
+}
+
+/// An archive that gets another ledger.
+#[async_trait]
+pub trait Takeover: Send {
+    /// Keeps other writers out and looks what is there. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Busy`] when another process writes the archive, [`SinkError::Unusable`] when something in it cannot
+    /// be read and has to be repaired or moved away first.
+    async fn look(&mut self) -> Result<Holding, SinkError>;
+
+    /// The next IDs of the job's app, in bounded portions; `None` after the last. Only after [`Self::look`].
+    async fn ids(&mut self) -> Result<Option<HeldIds>, SinkError>;
+
+    /// Makes the archive the stamp's ledger's, at this commit, in one step. Leftovers of former ledgers that are no
+    /// data are removed afterwards.
+    async fn hand_over(&mut self, commit: u64) -> Result<(), SinkError>;
 }

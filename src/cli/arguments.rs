@@ -114,7 +114,7 @@ pub enum Command {
     /// Check the archive against its manifests.
     Verify(Later),
     /// Take over an archive whose ledger is lost or old.
-    Adopt(Later),
+    Adopt(Adopt),
     /// Write a report page of a run.
     Report(Report),
     /// Export conversations or accounts.
@@ -137,7 +137,6 @@ impl Command {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Verify(_) => "verify",
-            Self::Adopt(_) => "adopt",
             Self::Export(_) => "export",
             _ => "this command",
         }
@@ -290,6 +289,17 @@ pub struct Report {
     /// Where the page is written; `-` prints it.
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     pub output: PathBuf,
+}
+
+/// Arguments of `adopt`.
+#[derive(Debug, Args)]
+pub struct Adopt {
+    /// The job.
+    pub job: String,
+
+    /// Print what was taken over as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `check`.

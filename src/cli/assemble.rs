@@ -43,8 +43,14 @@ pub(super) fn one<'a>(config: &'a Config, name: &str) -> Result<&'a Job, Exit> {
     })
 }
 
+/// What the ledger of a job is bound to.
+pub(super) fn identity(config: &Config, job: &Job) -> Result<Identity, Exit> {
+    let config::Identity { app_key, place, partitioning } = config.identity(job).map_err(Exit::usage)?;
+    Ok(Identity { job: job.name.clone(), app_key, sink: place, partitioning })
+}
+
 /// Where the ledger of a job lies.
-fn ledger_path(config: &Config, job: &Job) -> PathBuf {
+pub(super) fn ledger_path(config: &Config, job: &Job) -> PathBuf {
     config.state.join(format!("{}.sqlite", job.name))
 }
 
@@ -231,15 +237,9 @@ impl Assembly {
                 job.name
             )));
         }
-        let identity = config.identity(job).map_err(Exit::usage)?;
+        let identity = identity(config, job)?;
         let lock = JobLock::acquire(&config.state, &job.name, wait).await.map_err(ledger_exit)?;
         let client = apps.client(config, job, wait).await?;
-        let identity = Identity {
-            job: job.name.clone(),
-            app_key: identity.app_key,
-            sink: identity.place,
-            partitioning: identity.partitioning,
-        };
         let ledger = Ledger::open(&ledger_path(config, job), &identity).await.map_err(ledger_exit)?;
         let stamp =
             RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: ledger.id() };
@@ -335,7 +335,7 @@ pub(super) fn postgres_settings(
     })
 }
 
-fn make_sink(config: &Config, job: &Job, stamp: RunStamp) -> Result<Box<dyn Sink>, Exit> {
+pub(super) fn make_sink(config: &Config, job: &Job, stamp: RunStamp) -> Result<Box<dyn Sink>, Exit> {
     Ok(match &job.sink {
         config::Sink::Parquet(parquet) => Box::new(sink::parquet::ParquetSink::new(parquet_settings(parquet), stamp)),
         config::Sink::Postgres(postgres) => {

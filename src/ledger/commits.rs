@@ -6,12 +6,14 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::files::FileRow;
-use super::{Ledger, LedgerError, count, payload};
+use super::{Ledger, LedgerError, count, payload, run_id};
 use crate::failure::Reason;
 use crate::plan::Batch;
 
 /// How long the batches of a database's commits are kept: as long as a failover may lose one.
 const KEPT_MILLIS: i64 = 24 * 3_600_000;
+/// How many commits are compared with the archive's last one: more than a day's.
+const REMEMBERED: i64 = 20_000;
 
 /// What one commit, or one step without a commit of the sink, finishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +112,24 @@ impl Ledger {
             Ok::<_, Fault>(count(last))
         };
         read.await.map_err(self.explain("reading the last commit"))
+    }
+
+    /// The last commits and the runs that made them, ascending; the announced one last.
+    pub async fn commit_runs(&self) -> Result<Vec<(u64, Uuid)>, LedgerError> {
+        let announced = self.announced().await?;
+        let read = async {
+            let rows = sqlx::query("select seq, run_id from commits order by seq desc limit ?")
+                .bind(REMEMBERED)
+                .fetch_all(&mut self.reader().await?.conn)
+                .await?;
+            let mut runs = Vec::with_capacity(rows.len() + 1);
+            for row in rows.iter().rev() {
+                runs.push((count(row.try_get(0)?), run_id(row.try_get(1)?)?));
+            }
+            runs.extend(announced.map(|commit| (commit.seq, commit.run_id)));
+            Ok::<_, Fault>(runs)
+        };
+        read.await.map_err(self.explain("reading commits"))
     }
 
     /// Remembers that all commits up to `seq` are visible, and forgets what would have been needed to do them again:

@@ -111,7 +111,7 @@ impl Ledger {
         self.probe(ids).await.map_err(self.explain("looking up known IDs"))
     }
 
-    async fn probe(&self, probes: &[i64]) -> Result<Vec<i64>, Fault> {
+    pub(super) async fn probe(&self, probes: &[i64]) -> Result<Vec<i64>, Fault> {
         // Another process may merge blocks that a reader's directory still names.
         for _ in 0..10 {
             let found = self.probe_blocks(probes).await?;
@@ -181,6 +181,21 @@ pub(super) async fn compact(writer: &mut Writer, slot: &mut Option<Directory>, m
     }
     *slot = Some(directory);
     Ok(())
+}
+
+/// Merges all layers into one. Returns how many IDs there are.
+pub(super) async fn merge_all(writer: &mut Writer, slot: &mut Option<Directory>) -> Result<u64, Fault> {
+    let mut directory = match slot.take() {
+        Some(directory) => directory,
+        None => Directory::load(&mut writer.conn).await?,
+    };
+    while directory.layers.len() > 1 {
+        let layers: Vec<i64> = directory.layers.keys().take(AT_ONCE).copied().collect();
+        merge(&mut writer.conn, &mut directory, &layers).await?;
+    }
+    let ids = directory.layers.values().sum();
+    *slot = Some(directory);
+    Ok(ids)
 }
 
 /// Adds sorted IDs as a layer of their own.

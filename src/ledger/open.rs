@@ -87,7 +87,7 @@ impl Ledger {
     }
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(super) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new().filename(path).busy_timeout(PATIENCE).disable_statement_logging()
 }
 
@@ -104,7 +104,7 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error
 }
 
 /// Creates what is missing, for the owner alone; returns whether the file is new.
-fn create(path: &Path) -> io::Result<bool> {
+pub(super) fn create(path: &Path) -> io::Result<bool> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         create_dir(dir)?;
     }
@@ -144,7 +144,7 @@ pub(super) fn create_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-fn accept(path: &Path, found: Found, to_write: bool) -> Result<(), LedgerError> {
+pub(super) fn accept(path: &Path, found: Found, to_write: bool) -> Result<(), LedgerError> {
     let version = |found, advice| LedgerError::Version { path: path.to_owned(), found, known: FORM, advice };
     match found {
         Found::Foreign(why) => Err(LedgerError::Foreign { path: path.to_owned(), why }),
@@ -161,7 +161,7 @@ fn has_log(path: &Path) -> bool {
     beside(path, "-wal").exists()
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
@@ -176,7 +176,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    async fn connect(path: &Path, immutable: bool) -> Result<Self, sqlx::Error> {
+    pub(super) async fn connect(path: &Path, immutable: bool) -> Result<Self, sqlx::Error> {
         let options = options(path).read_only(true).immutable(immutable).pragma("cache_size", "-8192");
         match options.connect().await {
             // The log was there a moment ago, and its writer closed.

@@ -19,6 +19,7 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
         recorded,
         announced: announced.as_ref().map(|commit| commit.seq),
         unpublished: unpublished.iter().map(sink_file).collect(),
+        runs: ledger.commit_runs().await?,
     };
     let opened = sink.open(&claim).await?;
     reach("recover.opened");

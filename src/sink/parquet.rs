@@ -16,6 +16,7 @@ mod partition;
 mod probe;
 pub mod schema;
 mod scratch;
+mod takeover;
 mod writer;
 
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
+
+pub use self::takeover::ParquetTakeover;
 
 use self::archive::Archive;
 use self::writer::Writer;
@@ -115,7 +118,7 @@ pub fn probe(path: &std::path::Path) -> Result<String, SinkError> {
 impl ParquetSink {
     /// A sink that touches nothing until it is opened.
     pub fn new(settings: Settings, stamp: RunStamp) -> Self {
-        let archive = Arc::new(Archive::new(settings.path.clone(), stamp.ledger_id, stamp.job.clone()));
+        let archive = Arc::new(Archive::new(settings.path.clone(), stamp.ledger_id, stamp.job.clone(), stamp.run_id));
         Self { archive, settings, stamp, state: State::Closed }
     }
 
@@ -164,7 +167,7 @@ impl Sink for ParquetSink {
         let files = writer.finish().await?;
         if !files.is_empty() {
             let archive = Arc::clone(&self.archive);
-            blocking(move || archive.sync_temporary()).await?;
+            blocking(move || archive.still_ours().and_then(|()| archive.sync_temporary())).await?;
         }
         self.state = State::Open(writer);
         Ok(Prepared {

@@ -21,6 +21,7 @@ mod json;
 mod open;
 mod probe;
 mod schema;
+mod takeover;
 mod versions;
 
 use std::io;
@@ -42,6 +43,7 @@ use crate::message::MessageRows;
 
 pub use self::probe::probe;
 pub use self::schema::script;
+pub use self::takeover::PostgresTakeover;
 
 /// Messages that make a commit due: more would make a transaction long.
 const DUE_ROWS: u64 = 50_000;

@@ -620,6 +620,7 @@ async fn a_file_in_the_way_is_never_replaced() {
     let error = sink.publish(1, &files).await.unwrap_err();
     assert!(matches!(error, SinkError::Failed { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "in the way");
+    drop(sink);
     let opened = archive.sink().open(&archive.claim(1, &files)).await.unwrap();
     assert_eq!(opened.missing, files[..1]);
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "in the way");

@@ -27,7 +27,14 @@ fn stamp() -> RunStamp {
 }
 
 fn claim(recorded: u64, announced: Option<u64>) -> Claim {
-    Claim { ledger_id: LEDGER, job: "nightly".to_owned(), recorded, announced, unpublished: Vec::new() }
+    Claim {
+        ledger_id: LEDGER,
+        job: "nightly".to_owned(),
+        recorded,
+        announced,
+        unpublished: Vec::new(),
+        runs: Vec::new(),
+    }
 }
 
 fn settings(url: &str) -> Settings {

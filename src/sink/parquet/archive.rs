@@ -1,8 +1,10 @@
 //! The archive as a whole: whose it is, what a crash left, what was committed.
 
 use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -12,18 +14,21 @@ use crate::failpoint::reach;
 use crate::manifest::Manifest;
 use crate::sink::{Claim, Opened, SinkError, SinkFile};
 
-const DEED: &str = "_archive.json";
-const TEMPORARY: &str = "_tmp";
-const MANIFESTS: &str = "_manifests";
+pub(super) const DEED: &str = "_archive.json";
+pub(super) const TEMPORARY: &str = "_tmp";
+pub(super) const MANIFESTS: &str = "_manifests";
 const DEED_VERSION: u32 = 1;
 
 /// Whose the archive is, and how far it came: `_archive.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Deed {
+pub(super) struct Deed {
     version: u32,
-    ledger_id: String,
-    job: String,
-    commit: u64,
+    pub(super) ledger_id: String,
+    pub(super) job: String,
+    pub(super) commit: u64,
+    /// The run that made the commit; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) run_id: Option<String>,
 }
 
 /// An archive of one ledger. Everything here blocks.
@@ -32,11 +37,20 @@ pub(super) struct Archive {
     root: PathBuf,
     ledger_id: Uuid,
     job: String,
+    run_id: Uuid,
+    /// Keeps other processes of this host out, for as long as it is open.
+    lock: OnceLock<File>,
+    /// What this process last read or wrote as the deed.
+    deed: Mutex<Option<Deed>>,
 }
 
 impl Archive {
-    pub(super) fn new(root: PathBuf, ledger_id: Uuid, job: String) -> Self {
-        Self { root, ledger_id, job }
+    pub(super) fn new(root: PathBuf, ledger_id: Uuid, job: String, run_id: Uuid) -> Self {
+        Self { root, ledger_id, job, run_id, lock: OnceLock::new(), deed: Mutex::new(None) }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Where files are written until they are published: the path, and relative to the archive.
@@ -54,14 +68,17 @@ impl Archive {
 
     /// Takes possession, or refuses without a trace; then finishes what was recorded and removes what was not.
     pub(super) fn open(&self, claim: &Claim) -> Result<Opened, SinkError> {
-        let deed = self.admit(claim)?;
+        self.admit(claim)?;
         let (temporary, _) = self.temporary();
-        for directory in [&self.root, &temporary] {
-            disk::create_directories(directory).map_err(|error| failure("creating", directory, error))?;
-        }
+        disk::create_directories(&self.root).map_err(|error| failure("creating", &self.root, error))?;
+        self.lock()?;
+        // Only now nobody else changes it.
+        let deed = self.admit(claim)?;
+        disk::create_directories(&temporary).map_err(|error| failure("creating", &temporary, error))?;
+        self.remember(deed.clone());
         let mut opened = Opened { commit: deed.as_ref().map_or(0, |deed| deed.commit), ..Opened::default() };
         if deed.is_none() {
-            self.write_deed(0)?;
+            self.write_deed(0, None)?;
         }
         for file in &claim.unpublished {
             if !self.settle(file, &mut opened.warnings)? {
@@ -74,7 +91,7 @@ impl Archive {
         self.sync_targets(&claim.unpublished)?;
         self.sweep(&temporary, &mut opened.warnings)?;
         if opened.commit + 1 == claim.recorded && !claim.unpublished.is_empty() && opened.missing.is_empty() {
-            self.write_deed(claim.recorded)?;
+            self.write_deed(claim.recorded, claim.run_of(claim.recorded))?;
             opened.commit = claim.recorded;
         }
         if opened.commit < claim.recorded {
@@ -88,8 +105,52 @@ impl Archive {
         Ok(opened)
     }
 
+    /// Keeps other processes of this host out.
+    pub(super) fn lock(&self) -> Result<(), SinkError> {
+        if self.lock.get().is_some() {
+            return Ok(());
+        }
+        let directory = File::open(&self.root).map_err(|error| failure("opening", &self.root, error))?;
+        match directory.try_lock() {
+            Ok(()) => {
+                self.lock.set(directory).ok();
+                Ok(())
+            }
+            Err(TryLockError::WouldBlock) => Err(SinkError::Busy(format!(
+                "the archive at {} is being written by another process",
+                self.root.display()
+            ))),
+            // File systems of other hosts may have no such locks; the deed is compared all the same.
+            Err(TryLockError::Error(error)) => {
+                tracing::debug!(root = %self.root.display(), %error, "the archive cannot be locked");
+                Ok(())
+            }
+        }
+    }
+
+    fn remember(&self, deed: Option<Deed>) {
+        *self.deed.lock().unwrap_or_else(PoisonError::into_inner) = deed;
+    }
+
+    /// Insists that the deed is as this process left it: no copy of the ledger committed, and nobody took over.
+    pub(super) fn still_ours(&self) -> Result<(), SinkError> {
+        let found = self.read_deed()?;
+        if found == *self.deed.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(());
+        }
+        let now = found.map_or_else(
+            || "is gone".to_owned(),
+            |deed| format!("names commit {} of ledger {}", deed.commit, deed.ledger_id),
+        );
+        Err(SinkError::NotOurs(format!(
+            "the archive at {} changed hands while this process had it: {DEED} {now}. Let one ledger alone write it",
+            self.root.display()
+        )))
+    }
+
     /// Renames the files of a commit into place. May be repeated.
     pub(super) fn publish(&self, commit: u64, files: &[SinkFile]) -> Result<(), SinkError> {
+        self.still_ours()?;
         for file in files {
             if !self.settle(file, &mut Vec::new())? {
                 let path = self.root.join(&file.temporary);
@@ -99,7 +160,7 @@ impl Archive {
         reach("renames.fsync");
         self.sync_targets(files)?;
         reach("deed.before");
-        self.write_deed(commit)
+        self.write_deed(commit, Some(self.run_id))
     }
 
     /// Writes a manifest unless it is there already.
@@ -152,6 +213,9 @@ impl Archive {
                      The ledger is an old copy: {adopt}",
                     deed.commit, claim.recorded
                 )));
+            }
+            if let Some(what) = deed.run_id.as_deref().and_then(|run| claim.contradiction(deed.commit, run)) {
+                return Err(SinkError::NotOurs(format!("the archive at {root} is another copy's: {what}")));
             }
             return Ok(Some(deed));
         }
@@ -295,7 +359,7 @@ impl Archive {
     }
 
     /// A recorded path, refused when it would leave the archive.
-    fn inside(&self, relative: &str) -> Result<PathBuf, SinkError> {
+    pub(super) fn inside(&self, relative: &str) -> Result<PathBuf, SinkError> {
         let path = Path::new(relative);
         if path.components().all(|component| matches!(component, Component::Normal(_))) {
             return Ok(self.root.join(path));
@@ -303,7 +367,7 @@ impl Archive {
         Err(SinkError::Unusable(format!("the recorded path {relative:?} leads out of the archive")))
     }
 
-    fn read_deed(&self) -> Result<Option<Deed>, SinkError> {
+    pub(super) fn read_deed(&self) -> Result<Option<Deed>, SinkError> {
         let path = self.root.join(DEED);
         let content = match std::fs::read(&path) {
             Ok(content) => content,
@@ -328,10 +392,16 @@ impl Archive {
         Ok(Some(deed))
     }
 
-    fn write_deed(&self, commit: u64) -> Result<(), SinkError> {
+    pub(super) fn write_deed(&self, commit: u64, run: Option<Uuid>) -> Result<(), SinkError> {
         let path = self.root.join(DEED);
         let failed = |error| failure("writing", &path, error);
-        let deed = Deed { version: DEED_VERSION, ledger_id: self.ledger_id.to_string(), job: self.job.clone(), commit };
+        let deed = Deed {
+            version: DEED_VERSION,
+            ledger_id: self.ledger_id.to_string(),
+            job: self.job.clone(),
+            commit,
+            run_id: run.map(|run| run.to_string()),
+        };
         let mut content = serde_json::to_vec_pretty(&deed).map_err(|error| failed(error.into()))?;
         content.push(b'\n');
         let temporary = self.temporary().0.join("archive.inprogress");
@@ -339,6 +409,8 @@ impl Archive {
         reach("deed.rename");
         std::fs::rename(&temporary, &path).map_err(failed)?;
         reach("deed.fsync");
-        disk::sync_directory(&self.root).map_err(failed)
+        disk::sync_directory(&self.root).map_err(failed)?;
+        self.remember(Some(deed));
+        Ok(())
     }
 }

@@ -30,9 +30,22 @@ pub(super) async fn open(
     raw: bool,
 ) -> Result<Found, Refusal> {
     let mut transaction = session.connection.begin().await?;
-    let found = SetUp { server, names, claim, raw }.run(&mut transaction).await?;
+    let found = SetUp { server, names, claim, raw, handed_over: None }.run(&mut transaction).await?;
     transaction.commit().await?;
     Ok(found)
+}
+
+/// Makes the archive that of `claim`'s ledger at this commit, whoever owned it. Tables that are missing are made.
+pub(super) async fn hand_over(
+    server: &Server,
+    session: &mut Session,
+    names: &Names,
+    claim: &Claim,
+    commit: u64,
+) -> Result<(), Refusal> {
+    let mut transaction = session.connection.begin().await?;
+    SetUp { server, names, claim, raw: false, handed_over: Some(commit) }.run(&mut transaction).await?;
+    Ok(transaction.commit().await?)
 }
 
 struct SetUp<'a> {
@@ -40,6 +53,8 @@ struct SetUp<'a> {
     names: &'a Names,
     claim: &'a Claim,
     raw: bool,
+    /// The commit at which the archive changes hands, instead of being opened by its owner.
+    handed_over: Option<u64>,
 }
 
 impl SetUp<'_> {
@@ -56,8 +71,9 @@ impl SetUp<'_> {
             .await?;
         let tables = self.tables(connection).await?;
         let there = |table: &str| tables.contains_key(table);
-        let owned = if there(&names.archive) { self.owned(connection).await? } else { None };
-        if owned.is_none() {
+        let opened = self.handed_over.is_none();
+        let owned = if opened && there(&names.archive) { self.owned(connection).await? } else { None };
+        if opened && owned.is_none() {
             self.unowned(connection, there(&names.messages)).await?;
         }
         if there(&names.messages) {
@@ -75,15 +91,30 @@ impl SetUp<'_> {
         self.keys(connection).await?;
         self.privileges(connection).await?;
         if owned.is_none() {
-            let archive = names.qualified(&names.archive);
-            let sql = format!("insert into {archive} (ledger_id, job, sequence) values ($1, $2, 0)");
-            sqlx::query(AssertSqlSafe(sql))
-                .bind(self.claim.ledger_id.to_string())
-                .bind(&self.claim.job)
-                .execute(&mut *connection)
-                .await?;
+            self.own(connection).await?;
         }
         Ok(Found { commit: owned.unwrap_or(0), raw: self.raw || has_raw })
+    }
+
+    /// Writes whose the archive is.
+    async fn own(&self, connection: &mut PgConnection) -> Result<(), Refusal> {
+        let archive = self.names.qualified(&self.names.archive);
+        // Without `delete`, which roles need not have.
+        for sql in [
+            format!("update {archive} set ledger_id = $1, job = $2, sequence = $3, updated_at = now()"),
+            format!("insert into {archive} (ledger_id, job, sequence) values ($1, $2, $3)"),
+        ] {
+            let written = sqlx::query(AssertSqlSafe(sql))
+                .bind(self.claim.ledger_id.to_string())
+                .bind(&self.claim.job)
+                .bind(self.handed_over.unwrap_or(0) as i64)
+                .execute(&mut *connection)
+                .await?;
+            if written.rows_affected() > 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The tables that are there, by name, with their kind.
@@ -118,7 +149,7 @@ impl SetUp<'_> {
         let archive = self.names.qualified(&self.names.archive);
         let owner: Option<(String, String, i64)> =
             sqlx::query_as(AssertSqlSafe(format!("select ledger_id, job, sequence from {archive}")))
-                .fetch_optional(connection)
+                .fetch_optional(&mut *connection)
                 .await?;
         let Some((ledger, job, sequence)) = owner else { return Ok(None) };
         if ledger != claim.ledger_id.to_string() {
@@ -141,7 +172,17 @@ impl SetUp<'_> {
                 ))
                 .into());
         }
-        Ok(Some(sequence))
+        let commits = self.names.qualified(&self.names.commits);
+        let sql = format!("select run_id from {commits} where ledger_id = $1 and sequence = $2");
+        let run: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .bind(&ledger)
+            .bind(sequence as i64)
+            .fetch_optional(connection)
+            .await?;
+        match run.and_then(|run| claim.contradiction(sequence, &run)) {
+            Some(what) => Err(self.not_ours(&format!("is another copy's: {what}")).into()),
+            None => Ok(Some(sequence)),
+        }
     }
 
     /// Whether a place that nobody owns may be taken.

@@ -45,6 +45,7 @@ impl Archive {
             recorded,
             announced: None,
             unpublished: unpublished.to_vec(),
+            runs: Vec::new(),
         }
     }
 

@@ -1,0 +1,140 @@
+//! An archive that gets another ledger: which messages are in it, and whose it becomes.
+
+use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
+
+use super::connect::{Refusal, Server, Session};
+use super::schema::{LockPurpose, Names};
+use super::{Settings, open};
+use crate::sink::{Claim, HeldIds, Holding, RunStamp, SinkError, Takeover};
+
+/// Rows read by one statement.
+const ROWS: i64 = 50_000;
+
+/// An archive in Postgres that gets another ledger.
+pub struct PostgresTakeover {
+    server: Server,
+    names: Names,
+    stamp: RunStamp,
+    /// Holds the archive's lock, from the first look on.
+    session: Option<Session>,
+    /// How far the IDs were read.
+    reached: Reached,
+}
+
+enum Reached {
+    Start,
+    After(String, i64),
+    End,
+}
+
+impl PostgresTakeover {
+    /// The archive that these settings name, to become that of the stamp's ledger. Connects to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`SinkError::Unusable`] if the URL or a name cannot be used; the URL is never quoted.
+    pub fn new(settings: &Settings, stamp: RunStamp) -> Result<Self, SinkError> {
+        let server = Server::new(&settings.url, settings.patience)?;
+        let names = Names::new(&settings.schema, &settings.table)
+            .map_err(|what| SinkError::Unusable(format!("the Postgres sink cannot be used: {what}")))?;
+        Ok(Self { server, names, stamp, session: None, reached: Reached::End })
+    }
+
+    fn session(&mut self) -> Result<&mut Session, SinkError> {
+        self.session.as_mut().ok_or_else(|| SinkError::Failed {
+            context: format!("the archive at {} cannot be taken over", self.server.place()),
+            source: "it was not looked at".into(),
+        })
+    }
+
+    fn explain(&self, doing: &str, error: sqlx::Error) -> SinkError {
+        self.server.report(&format!("{doing} {}", self.names.qualified(&self.names.messages)), error)
+    }
+}
+
+#[async_trait]
+impl Takeover for PostgresTakeover {
+    async fn look(&mut self) -> Result<Holding, SinkError> {
+        self.session = None;
+        let mut session = self.server.session(self.names.lock_key(LockPurpose::Own), None).await?;
+        let found = look(&mut session, &self.names).await;
+        let (holding, has_messages) = found.map_err(|error| self.explain("cannot look at", error))?;
+        self.session = Some(session);
+        self.reached = if has_messages { Reached::Start } else { Reached::End };
+        Ok(holding)
+    }
+
+    async fn ids(&mut self) -> Result<Option<HeldIds>, SinkError> {
+        let messages = self.names.qualified(&self.names.messages);
+        let (condition, after) = match std::mem::replace(&mut self.reached, Reached::End) {
+            Reached::End => return Ok(None),
+            Reached::Start => ("", None),
+            Reached::After(app, id) => ("where (app_key, message_server_id) > ($1, $2)", Some((app, id))),
+        };
+        let sql = format!(
+            "select app_key, message_server_id from {messages} {condition} order by app_key, message_server_id limit {ROWS}"
+        );
+        let mut query = sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql));
+        if let Some((app, id)) = after {
+            query = query.bind(app).bind(id);
+        }
+        let read = query.fetch_all(&mut self.session()?.connection).await;
+        let rows = read.map_err(|error| self.explain("cannot read", error))?;
+        let Some((app, id)) = rows.last().cloned() else { return Ok(None) };
+        self.reached = if rows.len() as i64 == ROWS { Reached::After(app, id) } else { Reached::End };
+        let all = rows.len();
+        let first: Vec<i64> =
+            rows.into_iter().filter(|(app, _)| *app == self.stamp.app_key).map(|(_, id)| id).collect();
+        let other_apps = (all - first.len()) as u64;
+        // The table's key lets every message stand once, in whatever revision.
+        Ok(Some(HeldIds { first, later: Vec::new(), other_apps }))
+    }
+
+    async fn hand_over(&mut self, commit: u64) -> Result<(), SinkError> {
+        let claim = Claim {
+            ledger_id: self.stamp.ledger_id,
+            job: self.stamp.job.clone(),
+            recorded: 0,
+            announced: None,
+            unpublished: Vec::new(),
+            runs: Vec::new(),
+        };
+        self.session()?;
+        let Self { server, names, session, .. } = self;
+        let Some(session) = session else { return Ok(()) };
+        match open::hand_over(server, session, names, &claim, commit).await {
+            Ok(()) => Ok(()),
+            Err(Refusal::Sink(error)) => Err(error),
+            Err(Refusal::Database(error)) => Err(self.explain("cannot take over", error)),
+        }
+    }
+}
+
+/// What is there, and whether there is a table of messages.
+async fn look(session: &mut Session, names: &Names) -> Result<(Holding, bool), sqlx::Error> {
+    let connection = &mut session.connection;
+    let (archive, messages) = (names.qualified(&names.archive), names.qualified(&names.messages));
+    let (has_archive, has_messages): (bool, bool) =
+        sqlx::query_as("select to_regclass($1) is not null, to_regclass($2) is not null")
+            .bind(&archive)
+            .bind(&messages)
+            .fetch_one(&mut *connection)
+            .await?;
+    let mut holding = Holding { is_empty: true, ..Holding::default() };
+    if has_archive {
+        let sql = format!("select ledger_id, job, sequence from {archive}");
+        let owner: Option<(String, String, i64)> =
+            sqlx::query_as(AssertSqlSafe(sql)).fetch_optional(&mut *connection).await?;
+        if let Some((ledger, job, sequence)) = owner {
+            holding.commit = sequence.max(0) as u64;
+            holding.owner = Some((ledger, job));
+            holding.is_empty = false;
+        }
+    }
+    if has_messages && holding.is_empty {
+        let sql = format!("select exists (select from {messages})");
+        holding.is_empty = !sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql)).fetch_one(connection).await?;
+    }
+    Ok((holding, has_messages))
+}
