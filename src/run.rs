@@ -11,6 +11,7 @@ mod intake;
 mod meter;
 mod recover;
 mod stop;
+mod threads;
 mod write;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ use crate::plan::TeamOwner;
 use crate::progress::Progress;
 use crate::sink::{Sink, SinkError};
 use crate::source::{Source, SourceError};
-use crate::summary::{Bytes, FileSummary, JobSummary, Outcome, Rates, Requests, SumsDisagree, ThreadExtras};
+use crate::summary::{Bytes, FileSummary, JobSummary, Outcome, Rates, Requests, SumsDisagree};
 use crate::yunxin::Client;
 
 /// How a job is run.
@@ -47,6 +48,8 @@ pub struct Settings {
     pub plan_window: usize,
     /// In whose name teams are asked.
     pub team_owner: TeamOwner,
+    /// How many links upward threads are followed; 0 is not at all.
+    pub thread_depth: u16,
     /// Time between two commits, at most.
     pub commit_interval: Duration,
     /// Requests and answers under way at once, at most.
@@ -160,6 +163,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let mut result = flow(&settings, &meter, parts).await;
     let elapsed = began.elapsed();
     let mut references = meter.references(0);
+    let mut thread_extras = meter.thread_extras(0);
     let mut files = Vec::new();
     let left = async {
         let sums = ledger.sums().await?;
@@ -170,7 +174,9 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         Ok((sums, committed)) => {
             references.pending = sums.pending();
             files = committed;
-            if let (Ok(()), Err(error)) = (&result, references.check()) {
+            thread_extras.pending = sums.pending_extras;
+            let checked = references.check().and_then(|()| thread_extras.check());
+            if let (Ok(()), Err(error)) = (&result, checked) {
                 result = Err(error.into());
             }
         }
@@ -180,7 +186,10 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let new_failures = meter.new_failures();
     let (outcome, exit_code, error) = match &result {
         Err(error) => (Outcome::Failed, error.exit_code(), Some(describe(error))),
-        Ok(()) if stop.is_told() && (references.pending > 0 || !meter.has_read_to_end()) => {
+        Ok(())
+            if stop.is_told()
+                && (references.pending + thread_extras.pending > 0 || !meter.has_read_to_end()) =>
+        {
             (Outcome::Stopped, 5, Some(stop.reason().unwrap_or("told to stop").to_owned()))
         }
         Ok(()) if new_failures.keys().any(|(class, code)| !settings.tolerate.covers(*class, *code)) => {
@@ -200,7 +209,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         started_at,
         finished_at: Timestamp::now(),
         references,
-        thread_extras: ThreadExtras::default(),
+        thread_extras,
         failures: BTreeMap::new(),
         codes: BTreeMap::new(),
         requests: Requests {
@@ -219,7 +228,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
             .collect(),
         rates: Rates {
             requests_per_second: per_second,
-            messages_per_second: references.archived as f64 / seconds,
+            messages_per_second: (references.archived + thread_extras.archived) as f64 / seconds,
             quota_used: per_second / f64::from(settings.quota.max(1)),
         },
     };
@@ -267,6 +276,7 @@ async fn flow(settings: &Arc<Settings>, meter: &Arc<Meter>, parts: Parts) -> Res
     recover::seal(&ledger, sink.as_mut(), Some(run_id)).await?;
     let totals = ledger.totals().await?;
     meter.add_resumed(totals.pending_refs + totals.carried_refs, totals.pending_batches);
+    meter.add_extras_resumed(totals.pending_extras);
 
     let stop = stop.child();
     let (planning, planned) = watch::channel(intake::Planning::default());
@@ -296,6 +306,8 @@ async fn flow(settings: &Arc<Settings>, meter: &Arc<Meter>, parts: Parts) -> Res
         meter: Arc::clone(meter),
         run_id,
         batch_size: settings.batch_size,
+        thread_depth: settings.thread_depth,
+        team_owner: settings.team_owner.clone(),
         commit_interval: settings.commit_interval,
         parts,
         work: write::Work::after(ledger.last_commit().await?),

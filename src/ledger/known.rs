@@ -111,7 +111,7 @@ impl Ledger {
         self.probe(ids).await.map_err(self.explain("looking up known IDs"))
     }
 
-    async fn probe(&self, probes: &[i64]) -> Result<Vec<i64>, Fault> {
+    pub(super) async fn probe(&self, probes: &[i64]) -> Result<Vec<i64>, Fault> {
         // Another process may merge blocks that a reader's directory still names.
         for _ in 0..10 {
             let found = self.probe_blocks(probes).await?;
