@@ -164,7 +164,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let elapsed = began.elapsed();
     let mut references = meter.references(0);
     let mut thread_extras = meter.thread_extras(0);
-    let mut files = Vec::new();
+    let (mut files, mut waiting_links) = (Vec::new(), 0);
     let left = async {
         let sums = ledger.sums().await?;
         let files = ledger.files_of(run_id).await?;
@@ -175,6 +175,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
             references.pending = sums.pending();
             files = committed;
             thread_extras.pending = sums.pending_extras;
+            waiting_links = sums.waiting_links;
             let checked = references.check().and_then(|()| thread_extras.check());
             if let (Ok(()), Err(error)) = (&result, checked) {
                 result = Err(error.into());
@@ -188,7 +189,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         Err(error) => (Outcome::Failed, error.exit_code(), Some(describe(error))),
         Ok(())
             if stop.is_told()
-                && (references.pending + thread_extras.pending > 0 || !meter.has_read_to_end()) =>
+                && (references.pending + thread_extras.pending + waiting_links > 0 || !meter.has_read_to_end()) =>
         {
             (Outcome::Stopped, 5, Some(stop.reason().unwrap_or("told to stop").to_owned()))
         }

@@ -200,6 +200,7 @@ fn report(summary: &JobSummary) {
             archived = references.archived,
             failed = references.failed + references.invalid,
             duplicate = references.duplicate,
+            thread_extras = summary.thread_extras.archived,
             requests = summary.requests.sent,
             files = summary.files.len(),
             seconds = format!("{seconds:.1}"),

@@ -89,6 +89,8 @@ pub struct Sums {
     pub carried_refs: u64,
     /// Messages still to be asked for that only threads need; in neither of the two above.
     pub pending_extras: u64,
+    /// Links of archived messages that nobody looked up yet: some may be known.
+    pub waiting_links: u64,
     /// Failed, `invalid` excepted.
     pub open_failures: u64,
     /// Failed, and pending or carried again; counted in those as well.
@@ -143,11 +145,12 @@ impl Ledger {
     /// number does not meet those it split itself: [`record`](Self::record) hands them back for that.
     pub async fn pending(&self, after_seq: i64, limit: u32) -> Result<Vec<PendingBatch>, LedgerError> {
         let read = async {
-            let rows = sqlx::query("select seq, ask, key, asked, body, depth from pending where seq > ? order by seq limit ?")
-                .bind(after_seq)
-                .bind(limit)
-                .fetch_all(&mut self.reader().await?.conn)
-                .await?;
+            let rows =
+                sqlx::query("select seq, ask, key, asked, body, depth from pending where seq > ? order by seq limit ?")
+                    .bind(after_seq)
+                    .bind(limit)
+                    .fetch_all(&mut self.reader().await?.conn)
+                    .await?;
             rows.iter()
                 .map(|row| Ok(PendingBatch { seq: row.try_get(0)?, batch: stored_batch(row)? }))
                 .collect::<Result<Vec<_>, Fault>>()
@@ -224,7 +227,8 @@ impl Ledger {
                         (select count(*) from failures where state = 0 and class = 'invalid'),
                         (select coalesce(sum(refs), 0) from pending where depth > 0)
                         + (select coalesce(sum(refs), 0) from carried where depth > 0)
-                        + (select coalesce(sum(refs), 0) from linked where planned)",
+                        + (select coalesce(sum(refs), 0) from linked where planned),
+                        (select coalesce(sum(refs), 0) from linked where not planned)",
             )
             .fetch_one(&mut self.reader().await?.conn)
             .await?;
@@ -235,6 +239,7 @@ impl Ledger {
                 retrying: count(row.try_get(3)?),
                 invalid: count(row.try_get(4)?),
                 pending_extras: count(row.try_get(5)?),
+                waiting_links: count(row.try_get(6)?),
             })
         };
         read.await.map_err(self.explain("counting"))

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::batches::{append, body, stored_batch};
 use super::error::Fault;
-use super::statement::{json, runs, values};
 use super::linked::{self, BatchName, FromBatch, Link};
+use super::statement::{json, runs, values};
 use super::{Ledger, LedgerError, blob};
 use crate::plan::{Ask, Batch, BatchRef, Purpose};
 use crate::reference::{ConversationKey, same_account};
@@ -95,10 +95,12 @@ impl Ledger {
             let mut heap =
                 Heap { batch_size: batch_size.clamp(1, usize::from(u16::MAX)), gathered: None, full: Vec::new() };
             loop {
-                let rows = sqlx::query("select id, key, asked, body, depth from carried order by key, asked, depth, id limit ?")
-                    .bind(AT_ONCE)
-                    .fetch_all(&mut *tx)
-                    .await?;
+                let rows = sqlx::query(
+                    "select id, key, asked, body, depth from carried order by key, asked, depth, id limit ?",
+                )
+                .bind(AT_ONCE)
+                .fetch_all(&mut *tx)
+                .await?;
                 let mut taken = Vec::with_capacity(rows.len());
                 for row in &rows {
                     let id: i64 = row.try_get(0)?;

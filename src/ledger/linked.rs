@@ -154,6 +154,13 @@ impl Gathered {
     }
 }
 
+/// Failures of one dialogue, to be asked for again.
+#[derive(Default)]
+struct Retried {
+    owners: Vec<String>,
+    refs: Vec<BatchRef>,
+}
+
 impl Ledger {
     /// Plans what the kept links name and nothing known is: batches of one dialogue and one depth, as full as arithmetic
     /// allows, pending after all others. Their IDs are known from now on; links to known IDs are forgotten.
@@ -246,10 +253,10 @@ impl Ledger {
             let mut writer = self.writer().await?;
             let mut tx = writer.begin().await?;
             let mut ids = Vec::with_capacity(failed.len());
-            let mut dialogues: BTreeMap<(&str, u16), (Vec<String>, Vec<BatchRef>)> = BTreeMap::new();
+            let mut dialogues: BTreeMap<(&str, u16), Retried> = BTreeMap::new();
             for failure in failed {
                 let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
-                let (owners, refs) = dialogues.entry((failure.key.as_str(), failure.depth)).or_default();
+                let Retried { owners, refs } = dialogues.entry((failure.key.as_str(), failure.depth)).or_default();
                 let owner = owners.iter().position(|known| *known == conversation.owner).unwrap_or_else(|| {
                     owners.push(conversation.owner);
                     owners.len() - 1
@@ -258,7 +265,7 @@ impl Ledger {
                 refs.push(BatchRef { message_server_id, create_time, owner: owner as u16 });
                 ids.push(message_server_id);
             }
-            for ((key, depth), (owners, refs)) in dialogues {
+            for ((key, depth), Retried { owners, refs }) in dialogues {
                 sqlx::query("insert into linked (key, depth, planned, refs, body) values (?, ?, 1, ?, ?)")
                     .bind(key)
                     .bind(depth)

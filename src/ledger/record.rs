@@ -154,10 +154,11 @@ async fn finish(
     finished: &[FinishedBatch],
 ) -> Result<HashMap<i64, Stored>, Fault> {
     let all: Vec<i64> = finished.iter().map(|batch| batch.seq).collect();
-    let rows = sqlx::query("select seq, refs, key, asked, depth from pending where seq in (select value from json_each(?))")
-        .bind(json(&all))
-        .fetch_all(&mut *conn)
-        .await?;
+    let rows =
+        sqlx::query("select seq, refs, key, asked, depth from pending where seq in (select value from json_each(?))")
+            .bind(json(&all))
+            .fetch_all(&mut *conn)
+            .await?;
     let mut stored = HashMap::with_capacity(rows.len());
     for row in rows {
         let refs = count(row.try_get(1)?) as usize;
@@ -212,11 +213,12 @@ async fn keep_parts(
     commit: u64,
     parts: &HashMap<i64, &FinishedBatch>,
 ) -> Result<(), Fault> {
-    let rows =
-        sqlx::query("select seq, ask, key, asked, body, depth from pending where seq in (select value from json_each(?))")
-            .bind(json(parts.keys()))
-            .fetch_all(&mut *conn)
-            .await?;
+    let rows = sqlx::query(
+        "select seq, ask, key, asked, body, depth from pending where seq in (select value from json_each(?))",
+    )
+    .bind(json(parts.keys()))
+    .fetch_all(&mut *conn)
+    .await?;
     for row in rows {
         let seq: i64 = row.try_get(0)?;
         let mut batch = stored_batch(&row)?;

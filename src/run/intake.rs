@@ -250,9 +250,7 @@ async fn classify(ledger: &Ledger, window: &Window, chunks: &[ReferenceChunk]) -
         let (chunk, row) = flat[place as usize];
         let correction = failures.get(&id).zip(chunks[chunk].get(row)).is_some_and(|(failure, reference)| {
             let key = ConversationKey::new(reference.owner, reference.conversation_type, reference.other);
-            failure.extra
-                || failure.create_time != reference.create_time
-                || failure.conversation_key != key.as_str()
+            failure.extra || failure.create_time != reference.create_time || failure.conversation_key != key.as_str()
         });
         verdicts[place as usize] = if correction { Verdict::Correction } else { Verdict::Duplicate };
     }

@@ -15,3 +15,4 @@ mod postgres;
 mod simulator;
 mod source;
 mod support;
+mod threads;
