@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `pending` | batches to be sent |
 //! | `carried` | references to be asked under another owner, until they are cut into batches |
+//! | `linked` | what archived messages link to, until it is cut into batches or found to be known |
 //! | `done` | what recent commits archived, in case a commit is lost |
 //! | `known` | every ID, in sorted blocks |
 //! | `failures` | what did not become a message, open and closed |
@@ -28,6 +29,7 @@ mod files;
 mod identity;
 pub mod ids;
 mod known;
+mod linked;
 mod lock;
 mod open;
 mod payload;
@@ -53,6 +55,7 @@ pub use error::LedgerError;
 pub use failures::{FailureFilter, FailureRow, FailureState, OpenFailure, RetryFilter, RetryRef};
 pub use files::{CommittedFile, FileRow, ManifestDue};
 pub use identity::Identity;
+pub use linked::{ExtrasPlanned, Link};
 pub use lock::{AppLock, JobLock};
 pub use record::Recorded;
 pub use runs::{RunCounts, RunRow};

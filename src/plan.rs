@@ -21,6 +21,39 @@ pub enum Ask {
     Second,
 }
 
+/// Why a batch is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Purpose {
+    /// The source names its messages.
+    #[default]
+    Reference,
+    /// Threads need its messages, and no reference names them.
+    Thread {
+        /// How many links they are away from a message that a reference names, 1 or more.
+        depth: u16,
+    },
+}
+
+impl Purpose {
+    /// How many links the messages are away from one that a reference names; 0 for one that a reference names.
+    pub fn depth(self) -> u16 {
+        match self {
+            Self::Reference => 0,
+            Self::Thread { depth } => depth,
+        }
+    }
+
+    /// The purpose of messages so many links away.
+    pub fn at_depth(depth: u16) -> Self {
+        if depth == 0 { Self::Reference } else { Self::Thread { depth } }
+    }
+
+    /// Whether threads need the messages, and no reference names them.
+    pub fn is_extra(self) -> bool {
+        self != Self::Reference
+    }
+}
+
 /// One reference of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BatchRef {
@@ -41,6 +74,8 @@ pub struct Batch {
     pub asked: String,
     /// First or second ask.
     pub ask: Ask,
+    /// Why it is asked.
+    pub purpose: Purpose,
     /// The owners that the references name, as they spell them, each once.
     pub owners: Vec<String>,
     /// The references.

@@ -13,6 +13,7 @@ mod meter;
 mod record;
 mod recover;
 mod stop;
+mod threads;
 mod write;
 
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ use crate::plan::TeamOwner;
 use crate::progress::Progress;
 use crate::sink::{Sink, SinkError};
 use crate::source::{Source, SourceError};
-use crate::summary::{FileSummary, JobSummary, Outcome, Rates, SumsDisagree, ThreadExtras};
+use crate::summary::{FileSummary, JobSummary, Outcome, Rates, SumsDisagree};
 use crate::yunxin::Client;
 
 /// How often the course of a run is kept, so that a run that dies leaves it as well.
@@ -55,6 +56,8 @@ pub struct Settings {
     pub plan_window: usize,
     /// In whose name teams are asked.
     pub team_owner: TeamOwner,
+    /// How many links upward threads are followed; 0 is not at all.
+    pub thread_depth: u16,
     /// Time between two commits, at most.
     pub commit_interval: Duration,
     /// Requests and answers under way at once, at most.
@@ -170,7 +173,8 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let mut result = flow(&settings, &meter, &recorder, parts).await;
     let elapsed = recorder.elapsed();
     let mut references = meter.references(0);
-    let mut files = Vec::new();
+    let mut thread_extras = meter.thread_extras(0);
+    let (mut files, mut waiting_links) = (Vec::new(), 0);
     let left = async {
         let sums = ledger.sums().await?;
         let files = ledger.files_of(run_id).await?;
@@ -180,7 +184,10 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         Ok((sums, committed)) => {
             references.pending = sums.pending();
             files = committed;
-            if let (Ok(()), Err(error)) = (&result, references.check()) {
+            thread_extras.pending = sums.pending_extras;
+            waiting_links = sums.waiting_links;
+            let checked = references.check().and_then(|()| thread_extras.check());
+            if let (Ok(()), Err(error)) = (&result, checked) {
                 result = Err(error.into());
             }
         }
@@ -190,7 +197,10 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let new_failures = meter.new_failures();
     let (outcome, exit_code, error) = match &result {
         Err(error) => (Outcome::Failed, error.exit_code(), Some(describe(error))),
-        Ok(()) if stop.is_told() && (references.pending > 0 || meter.was_cut_short()) => {
+        Ok(())
+            if stop.is_told()
+                && (references.pending + thread_extras.pending + waiting_links > 0 || meter.was_cut_short()) =>
+        {
             (Outcome::Stopped, 5, Some(stop.reason().unwrap_or("told to stop").to_owned()))
         }
         Ok(()) if new_failures.keys().any(|(class, code)| !settings.tolerate.covers(*class, *code)) => {
@@ -211,7 +221,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         started_at,
         finished_at: Timestamp::now(),
         references,
-        thread_extras: ThreadExtras::default(),
+        thread_extras,
         failures: BTreeMap::new(),
         codes: BTreeMap::new(),
         requests,
@@ -222,7 +232,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
             .collect(),
         rates: Rates {
             requests_per_second: per_second,
-            messages_per_second: references.archived as f64 / seconds,
+            messages_per_second: (references.archived + thread_extras.archived) as f64 / seconds,
             quota_used: per_second / f64::from(settings.quota.max(1)),
         },
     };
@@ -277,6 +287,7 @@ async fn flow(
     recover::seal(&ledger, sink.as_mut(), Some(run_id)).await?;
     let totals = ledger.totals().await?;
     meter.add_resumed(totals.pending_refs + totals.carried_refs, totals.pending_batches);
+    meter.add_extras_resumed(totals.pending_extras);
 
     let stop = stop.child();
     let (planning, planned) = watch::channel(intake::Planning::default());
@@ -306,6 +317,8 @@ async fn flow(
         meter: Arc::clone(meter),
         run_id,
         batch_size: settings.batch_size,
+        thread_depth: settings.thread_depth,
+        team_owner: settings.team_owner.clone(),
         commit_interval: settings.commit_interval,
         recorder: Arc::clone(recorder),
         parts,

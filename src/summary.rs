@@ -100,10 +100,11 @@ pub struct References {
     pub pending: u64,
 }
 
-/// `planned = archived + failed + pending`.
+/// `planned = archived + failed + pending`. None of these is among [`References`], and a failure among them is none of
+/// [`JobSummary::failures`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadExtras {
-    /// Messages that a thread needs and no reference names.
+    /// Messages that a thread needs and no reference names: met in this run, left by an earlier one, or asked again.
     pub planned: u64,
     /// Of these, in the archive.
     pub archived: u64,
@@ -128,7 +129,7 @@ pub struct Requests {
     pub split: u64,
     /// Batches asked under another owner.
     pub other_owner: u64,
-    /// The fewest requests that the references could have taken.
+    /// The fewest requests that the references, and what their threads need beside them, could have taken.
     pub minimum: u64,
 }
 

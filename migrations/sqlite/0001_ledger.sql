@@ -47,29 +47,44 @@ create table courses (
 create table pending (
     seq   integer primary key,
     ask   integer not null, -- 1 first, 2 second
+    depth integer not null, -- 0 for messages that references name; for others, how many links away from one they are
     key   text    not null,
     asked text    not null,
     refs  integer not null,
     body  blob    not null
 ) strict;
-create index pending_refs on pending (refs);
+create index pending_refs on pending (depth, refs);
 
 -- References to be asked once more under another owner, until they are cut into full batches.
 create table carried (
     id    integer primary key,
+    depth integer not null,
     key   text    not null,
     asked text    not null collate nocase,
     refs  integer not null,
     body  blob    not null
 ) strict;
-create index carried_dialogue on carried (key, asked);
-create index carried_refs on carried (refs);
+create index carried_dialogue on carried (key, asked, depth);
+create index carried_refs on carried (depth, refs);
+
+-- Messages that archived ones link to, until it is known that no reference names them and they are cut into batches.
+create table linked (
+    id      integer primary key,
+    key     text    not null,
+    depth   integer not null,
+    planned integer not null, -- 1 for what was planned before and failed: it is known already, and to be asked again
+    refs    integer not null,
+    body    blob    not null
+) strict;
+create index linked_dialogue on linked (key);
+create index linked_refs on linked (planned, refs);
 
 -- What a commit archived, for as long as it may have to be fetched again.
 create table done (
     seq        integer primary key,
     commit_seq integer not null,
     ask        integer not null,
+    depth      integer not null,
     key        text    not null,
     asked      text    not null,
     refs       integer not null,
@@ -131,6 +146,7 @@ create table failures (
     code              integer,
     message           text    not null,
     retryable         integer not null,
+    depth             integer not null default 0, -- of pending: more than 0 for what only a thread needs
     attempts          integer not null,
     rounds            integer not null, -- how often it was met, which is what the pauses between retries grow with
     message_server_id integer,

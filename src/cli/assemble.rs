@@ -230,13 +230,6 @@ impl Assembly {
         wait: Duration,
         apps: &mut Apps,
     ) -> Result<Self, Exit> {
-        if job.fetch.threads == config::Threads::Complete {
-            return Err(Exit::words(format!(
-                "{}: jobs.{}.fetch.threads: complete is not part of this version yet; write off",
-                config.file.display(),
-                job.name
-            )));
-        }
         let identity = identity(config, job)?;
         let lock = JobLock::acquire(&config.state, &job.name, wait).await.map_err(ledger_exit)?;
         let client = apps.client(config, job, wait).await?;
@@ -261,6 +254,10 @@ fn run_settings(config: &Config, job: &Job, command: &str) -> Settings {
         batch_size: fetch.batch_size,
         plan_window: job.plan_window,
         team_owner: team_owner(fetch),
+        thread_depth: match fetch.threads {
+            config::Threads::Off => 0,
+            config::Threads::Complete => fetch.thread_depth.min(u32::from(u16::MAX)) as u16,
+        },
         commit_interval: commit_interval(job),
         in_flight: match fetch.concurrency {
             config::Concurrency::Auto => 1024,

@@ -32,6 +32,7 @@ struct Record<'a> {
     first_seen: String,
     last_seen: String,
     source: Option<&'a str>,
+    requested: bool,
 }
 
 impl<'a> Record<'a> {
@@ -50,6 +51,7 @@ impl<'a> Record<'a> {
             first_seen: row.first_seen.to_string(),
             last_seen: row.last_seen.to_string(),
             source: row.source.as_deref(),
+            requested: !row.extra,
         }
     }
 }
@@ -120,7 +122,7 @@ fn json_line(out: &mut impl Write, row: &FailureRow) -> anyhow::Result<()> {
     Ok(())
 }
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "job",
     "run_id",
     "conversation_id",
@@ -134,9 +136,10 @@ const COLUMNS: [&str; 13] = [
     "first_seen",
     "last_seen",
     "source",
+    "requested",
 ];
 
-fn cells(row: &FailureRow) -> [String; 13] {
+fn cells(row: &FailureRow) -> [String; 14] {
     let number = |value: Option<i64>| value.map(|value| value.to_string()).unwrap_or_default();
     [
         row.job.clone(),
@@ -152,6 +155,7 @@ fn cells(row: &FailureRow) -> [String; 13] {
         row.first_seen.to_string(),
         row.last_seen.to_string(),
         harmless(row.source.as_deref().unwrap_or_default()),
+        (!row.extra).to_string(),
     ]
 }
 

@@ -228,6 +228,7 @@ fn report(summary: &JobSummary) {
             failed = references.failed,
             invalid = references.invalid,
             duplicate = references.duplicate,
+            thread_extras = summary.thread_extras.archived,
             requests = summary.requests.sent,
             files = summary.files.len(),
             seconds = format!("{seconds:.1}"),

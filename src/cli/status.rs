@@ -17,6 +17,8 @@ struct Status {
     ledger_id: Option<String>,
     cursor: Option<serde_json::Value>,
     pending: u64,
+    /// Messages beside these that only threads need.
+    pending_extras: u64,
     open_failures: std::collections::BTreeMap<String, u64>,
     last_commit: u64,
     runs: Vec<RunLine>,
@@ -61,6 +63,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         ledger_id: None,
         cursor: None,
         pending: 0,
+        pending_extras: 0,
         open_failures: std::collections::BTreeMap::new(),
         last_commit: 0,
         runs: Vec::new(),
@@ -71,6 +74,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
     status.ledger_id = Some(ledger.id().to_string());
     status.cursor = ledger.checkpoint().await?.and_then(|stored| serde_json::from_str(&stored.text).ok());
     status.pending = totals.pending_refs + totals.carried_refs;
+    status.pending_extras = totals.pending_extras;
     status.open_failures =
         totals.open_failures.iter().map(|(class, count)| (class.as_str().to_owned(), *count)).collect();
     status.last_commit = ledger.last_commit().await?;
@@ -106,6 +110,9 @@ fn print(status: &Status) -> Result<(), Exit> {
     };
     output::line(&format!("cursor    {cursor}"))?;
     output::line(&format!("pending   {} references", output::count(status.pending)))?;
+    if status.pending_extras > 0 {
+        output::line(&format!("          {} messages more, for threads", output::count(status.pending_extras)))?;
+    }
     let failures = if status.open_failures.values().all(|count| *count == 0) {
         "none open".to_owned()
     } else {

@@ -11,7 +11,7 @@ use super::error::Fault;
 use super::statement::{runs, values};
 use super::{Ledger, LedgerError, blob, count, failures, known, millis};
 use crate::failure::Class;
-use crate::plan::{Ask, Batch};
+use crate::plan::{Ask, Batch, Purpose};
 use crate::reference::{ConversationKey, Invalid};
 
 /// Batches are numbered upwards from here.
@@ -70,6 +70,8 @@ pub struct Totals {
     pub pending_refs: u64,
     /// References to be asked for under another owner, and not yet in a batch.
     pub carried_refs: u64,
+    /// Messages still to be asked for that only threads need.
+    pub pending_extras: u64,
     /// Open failures by class. Failures whose reference is pending again are not among them.
     pub open_failures: BTreeMap<Class, u64>,
     /// Failures whose reference is pending again.
@@ -85,6 +87,10 @@ pub struct Sums {
     pub pending_refs: u64,
     /// To be asked for under another owner, and not yet in a batch.
     pub carried_refs: u64,
+    /// Messages still to be asked for that only threads need; in neither of the two above.
+    pub pending_extras: u64,
+    /// Links of archived messages that nobody looked up yet: some may be known.
+    pub waiting_links: u64,
     /// Failed, `invalid` excepted.
     pub open_failures: u64,
     /// Failed, and pending or carried again; counted in those as well.
@@ -139,11 +145,12 @@ impl Ledger {
     /// number does not meet those it split itself: [`record`](Self::record) hands them back for that.
     pub async fn pending(&self, after_seq: i64, limit: u32) -> Result<Vec<PendingBatch>, LedgerError> {
         let read = async {
-            let rows = sqlx::query("select seq, ask, key, asked, body from pending where seq > ? order by seq limit ?")
-                .bind(after_seq)
-                .bind(limit)
-                .fetch_all(&mut self.reader().await?.conn)
-                .await?;
+            let rows =
+                sqlx::query("select seq, ask, key, asked, body, depth from pending where seq > ? order by seq limit ?")
+                    .bind(after_seq)
+                    .bind(limit)
+                    .fetch_all(&mut self.reader().await?.conn)
+                    .await?;
             rows.iter()
                 .map(|row| Ok(PendingBatch { seq: row.try_get(0)?, batch: stored_batch(row)? }))
                 .collect::<Result<Vec<_>, Fault>>()
@@ -180,9 +187,12 @@ impl Ledger {
         let read = async {
             let mut reader = self.reader().await?;
             let row = sqlx::query(
-                "select (select count(*) from pending), (select coalesce(sum(refs), 0) from pending),
-                        (select coalesce(sum(refs), 0) from carried), (select coalesce(sum(n), 0) from known),
-                        (select count(*) from failures where state = 1)",
+                "select (select count(*) from pending), (select coalesce(sum(refs), 0) from pending where depth = 0),
+                        (select coalesce(sum(refs), 0) from carried where depth = 0),
+                        (select coalesce(sum(n), 0) from known), (select count(*) from failures where state = 1),
+                        (select coalesce(sum(refs), 0) from pending where depth > 0)
+                        + (select coalesce(sum(refs), 0) from carried where depth > 0)
+                        + (select coalesce(sum(refs), 0) from linked where planned)",
             )
             .fetch_one(&mut reader.conn)
             .await?;
@@ -192,6 +202,7 @@ impl Ledger {
                 carried_refs: count(row.try_get(2)?),
                 known_ids: count(row.try_get(3)?),
                 retrying: count(row.try_get(4)?),
+                pending_extras: count(row.try_get(5)?),
                 open_failures: BTreeMap::new(),
             };
             let rows = sqlx::query("select class, count(*) from failures where state = 0 group by class")
@@ -209,10 +220,15 @@ impl Ledger {
     pub async fn sums(&self) -> Result<Sums, LedgerError> {
         let read = async {
             let row = sqlx::query(
-                "select (select coalesce(sum(refs), 0) from pending), (select coalesce(sum(refs), 0) from carried),
+                "select (select coalesce(sum(refs), 0) from pending where depth = 0),
+                        (select coalesce(sum(refs), 0) from carried where depth = 0),
                         (select count(*) from failures where state = 0 and class <> 'invalid'),
                         (select count(*) from failures where state = 1),
-                        (select count(*) from failures where state = 0 and class = 'invalid')",
+                        (select count(*) from failures where state = 0 and class = 'invalid'),
+                        (select coalesce(sum(refs), 0) from pending where depth > 0)
+                        + (select coalesce(sum(refs), 0) from carried where depth > 0)
+                        + (select coalesce(sum(refs), 0) from linked where planned),
+                        (select coalesce(sum(refs), 0) from linked where not planned)",
             )
             .fetch_one(&mut self.reader().await?.conn)
             .await?;
@@ -222,13 +238,15 @@ impl Ledger {
                 open_failures: count(row.try_get(2)?),
                 retrying: count(row.try_get(3)?),
                 invalid: count(row.try_get(4)?),
+                pending_extras: count(row.try_get(5)?),
+                waiting_links: count(row.try_get(6)?),
             })
         };
         read.await.map_err(self.explain("counting"))
     }
 }
 
-/// A batch from a row that has `ask`, `key`, `asked`, `body` from its second column on.
+/// A batch from a row that has `ask`, `key`, `asked`, `body`, `depth` from its second column on.
 pub(super) fn stored_batch(row: &SqliteRow) -> Result<Batch, Fault> {
     let seq: i64 = row.try_get(0)?;
     let (owners, refs) = blob::decode(row.try_get(4)?).map_err(Fault::damaged(format_args!("batch {seq}")))?;
@@ -238,6 +256,7 @@ pub(super) fn stored_batch(row: &SqliteRow) -> Result<Batch, Fault> {
             2 => Ask::Second,
             other => return Err(Fault::Damaged(format!("batch {seq}: it is in its ask {other}, of two"))),
         },
+        purpose: Purpose::at_depth(row.try_get::<i64, _>(5)? as u16),
         key: ConversationKey::from_stored(row.try_get(2)?),
         asked: row.try_get(3)?,
         owners,
@@ -277,12 +296,13 @@ pub(super) async fn prepend(conn: &mut SqliteConnection, batches: &[Batch]) -> R
 async fn insert(conn: &mut SqliteConnection, first: i64, batches: &[Batch]) -> Result<(), Fault> {
     let mut seq = first;
     for some in runs(batches) {
-        let sql = values("insert into pending (seq, ask, key, asked, refs, body) values", 6, some.len(), "");
+        let sql = values("insert into pending (seq, ask, depth, key, asked, refs, body) values", 7, some.len(), "");
         let mut query = sqlx::query(sql);
         for batch in some {
             query = query
                 .bind(seq)
                 .bind(ask_number(batch.ask))
+                .bind(batch.purpose.depth())
                 .bind(batch.key.as_str())
                 .bind(batch.asked.as_str())
                 .bind(batch.refs.len() as i64)

@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::batches::{append, body, stored_batch};
 use super::error::Fault;
+use super::linked::{self, BatchName, FromBatch, Link};
 use super::statement::{json, runs, values};
 use super::{Ledger, LedgerError, blob};
-use crate::plan::{Ask, Batch, BatchRef};
+use crate::plan::{Ask, Batch, BatchRef, Purpose};
 use crate::reference::{ConversationKey, same_account};
 
 /// Rows read, and batches written, at once.
@@ -17,10 +18,11 @@ const AT_ONCE: i64 = 256;
 
 pub(super) async fn insert(conn: &mut SqliteConnection, batches: &[&Batch]) -> Result<(), Fault> {
     for some in runs(batches) {
-        let sql = values("insert into carried (key, asked, refs, body) values", 4, some.len(), "");
+        let sql = values("insert into carried (depth, key, asked, refs, body) values", 5, some.len(), "");
         let mut query = sqlx::query(sql);
         for batch in some {
             query = query
+                .bind(batch.purpose.depth())
                 .bind(batch.key.as_str())
                 .bind(batch.asked.as_str())
                 .bind(batch.refs.len() as i64)
@@ -31,24 +33,26 @@ pub(super) async fn insert(conn: &mut SqliteConnection, batches: &[&Batch]) -> R
     Ok(())
 }
 
-/// References that leave a pending batch to be asked for once more under another owner.
+/// What leaves a pending batch before it is recorded, because it is to be asked for in this run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aside {
     /// The batch. What is left of it stays pending: its messages are with a sink that has not committed yet.
     pub seq: i64,
     /// The second asks; their references are the batch's own.
     pub second: Vec<Batch>,
+    /// What its messages link to.
+    pub links: Vec<Link>,
 }
 
 impl Ledger {
-    /// Moves references from pending batches to the carried ones, in one transaction. A batch of which nothing is left
-    /// is refused: it is finished, and to be recorded.
+    /// Moves references from pending batches to the carried ones, and keeps what their messages link to, in one
+    /// transaction. A batch of which nothing is left is refused: it is finished, and to be recorded.
     pub async fn set_aside(&self, asides: &[Aside]) -> Result<(), LedgerError> {
         let moved = async {
             let mut writer = self.writer().await?;
             let mut tx = writer.begin().await?;
             for aside in asides {
-                let row = sqlx::query("select seq, ask, key, asked, body from pending where seq = ?")
+                let row = sqlx::query("select seq, ask, key, asked, body, depth from pending where seq = ?")
                     .bind(aside.seq)
                     .fetch_optional(&mut *tx)
                     .await?;
@@ -56,6 +60,10 @@ impl Ledger {
                     return Err(Fault::Inconsistent(format!("batch {} is not pending", aside.seq)));
                 };
                 let batch = stored_batch(&row)?;
+                linked::insert(&mut tx, &[FromBatch { batch: BatchName::of(&batch), links: &aside.links }]).await?;
+                if aside.second.is_empty() {
+                    continue;
+                }
                 let leaving: HashSet<i64> =
                     aside.second.iter().flat_map(|second| second.refs.iter().map(|r| r.message_server_id)).collect();
                 let rest = batch.subset(|index| !leaving.contains(&batch.refs[index].message_server_id));
@@ -90,8 +98,8 @@ impl Ledger {
         counted.await.map_err(self.explain("counting"))
     }
 
-    /// Cuts everything carried into batches of at most `batch_size` references, each of one dialogue and one asked
-    /// account, as full as arithmetic allows; they become pending after all others. Returns how many there are.
+    /// Cuts everything carried into batches of at most `batch_size` references, each of one dialogue, one asked account
+    /// and one purpose, as full as arithmetic allows; they become pending after all others. Returns how many there are.
     ///
     /// One transaction, in memory for a few hundred batches.
     pub async fn cut_carried(&self, run_id: Uuid, batch_size: usize) -> Result<u64, LedgerError> {
@@ -102,16 +110,19 @@ impl Ledger {
             let mut heap =
                 Heap { batch_size: batch_size.clamp(1, usize::from(u16::MAX)), gathered: None, full: Vec::new() };
             loop {
-                let rows = sqlx::query("select id, key, asked, body from carried order by key, asked, id limit ?")
-                    .bind(AT_ONCE)
-                    .fetch_all(&mut *tx)
-                    .await?;
+                let rows = sqlx::query(
+                    "select id, key, asked, body, depth from carried order by key, asked, depth, id limit ?",
+                )
+                .bind(AT_ONCE)
+                .fetch_all(&mut *tx)
+                .await?;
                 let mut taken = Vec::with_capacity(rows.len());
                 for row in &rows {
                     let id: i64 = row.try_get(0)?;
                     let decoded = blob::decode(row.try_get(3)?);
                     let (owners, refs) = decoded.map_err(Fault::damaged(format_args!("carried batch {id}")))?;
-                    heap.add(row.try_get(1)?, row.try_get(2)?, &owners, &refs);
+                    let purpose = Purpose::at_depth(row.try_get::<i64, _>(4)? as u16);
+                    heap.add(row.try_get(1)?, row.try_get(2)?, purpose, &owners, &refs);
                     taken.push(id);
                 }
                 if rows.is_empty() {
@@ -138,7 +149,7 @@ impl Ledger {
     }
 }
 
-/// Gathers the references of one dialogue and asked account, which come one after the other.
+/// Gathers the references of one dialogue, asked account and purpose, which come one after the other.
 struct Heap {
     batch_size: usize,
     gathered: Option<Batch>,
@@ -146,8 +157,10 @@ struct Heap {
 }
 
 impl Heap {
-    fn add(&mut self, key: &str, asked: &str, owners: &[String], refs: &[BatchRef]) {
-        if self.gathered.as_ref().is_some_and(|batch| batch.key.as_str() != key || !same_account(&batch.asked, asked)) {
+    fn add(&mut self, key: &str, asked: &str, purpose: Purpose, owners: &[String], refs: &[BatchRef]) {
+        if self.gathered.as_ref().is_some_and(|batch| {
+            batch.key.as_str() != key || !same_account(&batch.asked, asked) || batch.purpose != purpose
+        }) {
             self.finish();
         }
         for reference in refs {
@@ -155,6 +168,7 @@ impl Heap {
                 key: ConversationKey::from_stored(key.to_owned()),
                 asked: asked.to_owned(),
                 ask: Ask::Second,
+                purpose,
                 owners: Vec::new(),
                 refs: Vec::with_capacity(self.batch_size.min(1024)),
             });

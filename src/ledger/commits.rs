@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::files::FileRow;
+use super::linked::Link;
 use super::{Ledger, LedgerError, count, payload, run_id};
 use crate::failure::Reason;
 use crate::plan::Batch;
@@ -35,7 +36,7 @@ pub struct Commit {
 }
 
 /// A batch, and what became of each of its references.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FinishedBatch {
     /// The batch.
     pub seq: i64,
@@ -47,6 +48,8 @@ pub struct FinishedBatch {
     pub split: Vec<Batch>,
     /// References to be asked for once more under another owner: [`Batch::asked`] says under which.
     pub second: Vec<Batch>,
+    /// What its archived messages link to, wanted for their threads. Whether it is known is not yet looked up.
+    pub links: Vec<Link>,
 }
 
 /// A reference that failed.
@@ -186,8 +189,8 @@ impl Ledger {
                 .fetch_one(&mut *tx)
                 .await?;
             sqlx::query(
-                "insert into pending (seq, ask, key, asked, refs, body)
-                 select ?2 - 1 + row_number() over (order by seq), ask, key, asked, refs, body
+                "insert into pending (seq, ask, depth, key, asked, refs, body)
+                 select ?2 - 1 + row_number() over (order by seq), ask, depth, key, asked, refs, body
                  from done where commit_seq > ?1",
             )
             .bind(after)

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::commits::FailedRef;
 use super::error::Fault;
+use super::linked::BatchName;
 use super::statement::{IDS, json, runs, values};
 use super::{Ledger, LedgerError, millis, run_id, timestamp};
 use crate::failure::Class;
@@ -29,6 +30,8 @@ pub struct OpenFailure {
     pub conversation_key: String,
     /// The create time it was asked with, milliseconds since the epoch.
     pub create_time: i64,
+    /// Whether only a thread asked for it, and no reference.
+    pub extra: bool,
 }
 
 /// Which failures to ask for again. Never those of class `invalid`.
@@ -65,6 +68,8 @@ pub struct RetryRef {
     pub create_time: i64,
     /// The run that met it last.
     pub last_run: Uuid,
+    /// How many links it is away from a message that a reference names; 0 for one that a reference names.
+    pub depth: u16,
 }
 
 /// Which failures to list.
@@ -122,6 +127,8 @@ pub struct FailureRow {
     pub last_seen: Timestamp,
     /// Where an invalid row stood.
     pub source: Option<String>,
+    /// Whether only a thread asked for it, and no reference.
+    pub extra: bool,
     /// When and why it was closed.
     pub closed: Option<(Timestamp, String)>,
 }
@@ -133,7 +140,7 @@ impl Ledger {
             let mut found = HashMap::new();
             for some in ids.chunks(IDS) {
                 let rows = sqlx::query(
-                    "select message_server_id, key, create_time from failures indexed by failures_reference
+                    "select message_server_id, key, create_time, depth > 0 from failures indexed by failures_reference
                      where state < 2 and state = 0 and class <> 'invalid'
                        and message_server_id in (select value from json_each(?))",
                 )
@@ -142,7 +149,12 @@ impl Ledger {
                 .await?;
                 for row in rows {
                     let id = row.try_get(0)?;
-                    let failure = OpenFailure { id, conversation_key: row.try_get(1)?, create_time: row.try_get(2)? };
+                    let failure = OpenFailure {
+                        id,
+                        conversation_key: row.try_get(1)?,
+                        create_time: row.try_get(2)?,
+                        extra: row.try_get(3)?,
+                    };
                     found.insert(id, failure);
                 }
             }
@@ -163,7 +175,7 @@ impl Ledger {
         let read = async {
             let query = match filter {
                 RetryFilter::Due { retry_for } => sqlx::query(
-                    "select conversation_id, key, message_server_id, create_time, run_id
+                    "select conversation_id, key, message_server_id, create_time, run_id, depth
                      from failures indexed by failures_due
                      where state = 0 and class <> 'invalid' and (key, message_server_id) > (?1, ?2)
                        and (class = 'transport'
@@ -180,8 +192,8 @@ impl Ledger {
                 RetryFilter::Chosen { classes, codes, all } => {
                     let names: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
                     sqlx::query(
-                        "select conversation_id, key, message_server_id, create_time, run_id
-                     from failures indexed by failures_due
+                        "select conversation_id, key, message_server_id, create_time, run_id, depth
+                         from failures indexed by failures_due
                          where state = 0 and class <> 'invalid' and (key, message_server_id) > (?1, ?2)
                            and (?4 or ((?5 is not null or ?6 is not null or retryable or class = 'transport')
                                        and (?5 is null or class in (select value from json_each(?5)))
@@ -205,6 +217,7 @@ impl Ledger {
                         message_server_id: row.try_get(2)?,
                         create_time: row.try_get(3)?,
                         last_run: run_id(row.try_get(4)?)?,
+                        depth: row.try_get::<i64, _>(5)? as u16,
                     })
                 })
                 .collect::<Result<Vec<_>, Fault>>()
@@ -222,7 +235,7 @@ impl Ledger {
         let read = async {
             let rows = sqlx::query(
                 "select id, state, class, code, message, retryable, attempts, message_server_id, create_time,
-                        conversation_id, source, run_id, first_seen, last_seen, closed_at, note
+                        conversation_id, source, run_id, first_seen, last_seen, closed_at, note, depth > 0 as extra
                  from failures
                  where id > ? and (?2 = '[]' or class in (select value from json_each(?2))) and (not ?3 or state = 0) order by id limit ?4",
             )
@@ -263,6 +276,7 @@ impl Ledger {
             first_seen,
             last_seen: timestamp(row.try_get("last_seen")?),
             source: row.try_get("source")?,
+            extra: row.try_get("extra")?,
             closed: closed_at.map(|at| (timestamp(at), note.unwrap_or_default())),
         })
     }
@@ -345,20 +359,20 @@ pub(super) async fn invalid(
     Ok(new)
 }
 
-/// Records failures, each with the dialogue it was asked in; returns how many are new, by class and code.
+/// Records failures, each with the batch it was asked in; returns how many are new, by class and code.
 ///
-/// New is a reference that was not failed before, or failed by another class.
+/// New is a reference that was not failed before, or failed by another class. What only a thread asked for never is.
 pub(super) async fn store(
     conn: &mut SqliteConnection,
     run_id: Uuid,
     now: i64,
-    failed: &[(&FailedRef, &str)],
+    failed: &[(&FailedRef, &BatchName)],
 ) -> Result<BTreeMap<(Class, Option<i64>), u64>, Fault> {
     let mut new = BTreeMap::new();
     let run_id = run_id.to_string();
     for failed in failed.chunks(IDS) {
         let mut before = classes(conn, failed).await?;
-        for (failure, _) in failed {
+        for (failure, batch) in failed {
             let class = failure.reason.class;
             if class == Class::Invalid {
                 return Err(Fault::Inconsistent(format!(
@@ -366,24 +380,24 @@ pub(super) async fn store(
                     failure.message_server_id
                 )));
             }
-            if before.insert(failure.message_server_id, class) != Some(class) {
+            if before.insert(failure.message_server_id, class) != Some(class) && batch.depth == 0 {
                 *new.entry((class, failure.reason.code)).or_default() += 1;
             }
         }
         for some in runs(failed) {
             let sql = values(
                 "insert into failures (state, class, code, message, retryable, attempts, rounds, message_server_id,
-                                       create_time, conversation_id, key, run_id, first_seen, last_seen) values",
-                14,
+                                       create_time, conversation_id, key, depth, run_id, first_seen, last_seen) values",
+                15,
                 some.len(),
                 "on conflict (message_server_id) where state < 2 and class <> 'invalid' do update
                  set state = 0, class = excluded.class, code = excluded.code, message = excluded.message,
                      retryable = excluded.retryable, attempts = attempts + excluded.attempts, rounds = rounds + 1,
                      create_time = excluded.create_time, conversation_id = excluded.conversation_id,
-                     key = excluded.key, run_id = excluded.run_id, last_seen = excluded.last_seen",
+                     key = excluded.key, depth = excluded.depth, run_id = excluded.run_id, last_seen = excluded.last_seen",
             );
             let mut query = sqlx::query(sql);
-            for (failure, key) in some {
+            for (failure, batch) in some {
                 query = query
                     .bind(0)
                     .bind(failure.reason.class.as_str())
@@ -395,7 +409,8 @@ pub(super) async fn store(
                     .bind(failure.message_server_id)
                     .bind(failure.create_time)
                     .bind(failure.conversation_id.as_str())
-                    .bind(*key)
+                    .bind(batch.key.as_str())
+                    .bind(batch.depth)
                     .bind(run_id.as_str())
                     .bind(now)
                     .bind(now);
@@ -406,7 +421,10 @@ pub(super) async fn store(
     Ok(new)
 }
 
-async fn classes(conn: &mut SqliteConnection, failed: &[(&FailedRef, &str)]) -> Result<HashMap<i64, Class>, Fault> {
+async fn classes(
+    conn: &mut SqliteConnection,
+    failed: &[(&FailedRef, &BatchName)],
+) -> Result<HashMap<i64, Class>, Fault> {
     let rows = sqlx::query(
         "select message_server_id, class from failures
          where state < 2 and class <> 'invalid' and message_server_id in (select value from json_each(?))",

@@ -98,7 +98,8 @@ pub(super) async fn bind(conn: &mut SqliteConnection, identity: &Identity, now: 
 /// What a new identity would lose.
 async fn unfinished(conn: &mut SqliteConnection) -> Result<Option<&'static str>, Fault> {
     let row = sqlx::query(
-        "select exists (select 1 from pending) or exists (select 1 from carried), exists (select 1 from announced),
+        "select exists (select 1 from pending) or exists (select 1 from carried) or exists (select 1 from linked),
+                exists (select 1 from announced),
                 exists (select 1 from files where published = 0),
                 exists (select 1 from files where run_id not in (select run_id from manifests))",
     )

@@ -8,8 +8,9 @@ use super::bits::{Damaged, put_text, put_varint, seal, take_len, take_text, take
 use super::blob;
 use super::commits::{Commit, FailedRef, FinishedBatch};
 use super::files::FileRow;
+use super::linked::Link;
 use crate::failure::{Class, Reason};
-use crate::plan::{Ask, Batch};
+use crate::plan::{Ask, Batch, Purpose};
 use crate::reference::ConversationKey;
 
 const VERSION: u8 = 1;
@@ -31,6 +32,7 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
         }
         put_batches(&mut out, &batch.split);
         put_batches(&mut out, &batch.second);
+        put_links(&mut out, &batch.links);
     }
     put_varint(&mut out, commit.files.len() as u64);
     for file in &commit.files {
@@ -57,6 +59,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Commit, Damaged> {
             failures: take_list(from, take_failure)?,
             split: take_list(from, take_batch)?,
             second: take_list(from, take_batch)?,
+            links: take_list(from, take_link)?,
         })
     })?;
     let files = take_list(from, |from| {
@@ -120,12 +123,25 @@ fn take_failure(from: &mut &[u8]) -> Result<FailedRef, Damaged> {
     Ok(FailedRef { message_server_id, create_time, conversation_id, reason, attempts })
 }
 
+fn put_links(out: &mut Vec<u8>, links: &[Link]) {
+    put_varint(out, links.len() as u64);
+    for link in links {
+        put_varint(out, zigzag(link.message_server_id));
+        put_varint(out, zigzag(link.create_time));
+    }
+}
+
+fn take_link(from: &mut &[u8]) -> Result<Link, Damaged> {
+    Ok(Link { message_server_id: unzigzag(take_varint(from)?), create_time: unzigzag(take_varint(from)?) })
+}
+
 fn put_batches(out: &mut Vec<u8>, batches: &[Batch]) {
     put_varint(out, batches.len() as u64);
     for batch in batches {
         put_text(out, batch.key.as_str());
         put_text(out, &batch.asked);
         out.push(ask_number(batch.ask) as u8);
+        put_varint(out, u64::from(batch.purpose.depth()));
         let blob = blob::encode(&batch.owners, &batch.refs);
         put_varint(out, blob.len() as u64);
         out.extend_from_slice(&blob);
@@ -140,11 +156,12 @@ fn take_batch(from: &mut &[u8]) -> Result<Batch, Damaged> {
         2 => Ask::Second,
         _ => return Err(Damaged::Content),
     };
+    let depth = u16::try_from(take_varint(from)?).map_err(|_| Damaged::Content)?;
     let len = take_len(from)?;
     let (blob, rest) = from.split_at_checked(len).ok_or(Damaged::Short)?;
     *from = rest;
     let (owners, refs) = blob::decode(blob)?;
-    Ok(Batch { key, asked, ask, owners, refs })
+    Ok(Batch { key, asked, ask, purpose: Purpose::at_depth(depth), owners, refs })
 }
 
 #[cfg(test)]
@@ -160,6 +177,7 @@ mod tests {
             key: ConversationKey::from_stored("1|a|b".to_owned()),
             asked: "b".to_owned(),
             ask: Ask::Second,
+            purpose: Purpose::at_depth(ids.len() as u16 - 1),
             owners: vec!["A".to_owned(), "b".to_owned()],
             refs: ids
                 .iter()
@@ -178,6 +196,7 @@ mod tests {
                 reason: Reason { class: Class::Undecodable, code, message, retryable },
                 attempts,
             };
+            let links = vec![Link { message_server_id: attempts.into(), create_time: i64::MIN }];
             let file = FileRow {
                 path: "date=2026-11-22/part.parquet".to_owned(),
                 temporary: "_tmp/x.inprogress".to_owned(),
@@ -190,8 +209,8 @@ mod tests {
                 run_id: Uuid::now_v7(),
                 now: Timestamp::from_millisecond(1_753_951_805_248).unwrap(),
                 finished: vec![
-                    FinishedBatch { seq: 1 << 32, archived, failures: vec![failure], split: vec![batch(&[1, 2])], second: vec![batch(&[5])] },
-                    FinishedBatch { seq: 3, archived: vec![], failures: vec![], split: vec![], second: vec![] },
+                    FinishedBatch { seq: 1 << 32, archived, failures: vec![failure], split: vec![batch(&[1, 2])], second: vec![batch(&[5])], links },
+                    FinishedBatch { seq: 3, ..FinishedBatch::default() },
                 ],
                 files: vec![file],
                 rows: 3,

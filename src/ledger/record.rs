@@ -7,6 +7,7 @@ use sqlx::{Row as _, SqliteConnection};
 use super::batches::{PendingBatch, body, prepend, stored_batch};
 use super::commits::{Commit, FinishedBatch};
 use super::error::Fault;
+use super::linked::{self, BatchName, FromBatch};
 use super::statement::json;
 use super::suspects::Suspects;
 use super::{Ledger, LedgerError, Writer, carried, count, failures, files, millis};
@@ -25,17 +26,22 @@ pub struct Recorded {
     pub closed_failures: u64,
     /// The halves of split batches, pending now: to be sent first.
     pub split: Vec<PendingBatch>,
+    /// Messages archived that only threads need.
+    pub extras_archived: u64,
+    /// Messages failed that only threads need. Never among the new failures.
+    pub extras_failed: u64,
 }
 
 /// A pending batch, as far as finishing it needs to know.
 struct Stored {
     refs: usize,
-    key: String,
+    name: BatchName,
 }
 
 impl Ledger {
     /// Records what a commit finished, in one transaction: batches are done, failures stored, failures of archived IDs
-    /// closed, halves pending, second asks carried, files recorded as unpublished, and the announced commit forgotten.
+    /// closed, halves pending, second asks carried, links kept, files recorded as unpublished, and the announced commit
+    /// forgotten.
     ///
     /// Every reference of a finished batch must be archived, failed, split or asked again; else nothing is recorded.
     pub async fn record(&self, commit: &Commit) -> Result<Recorded, LedgerError> {
@@ -66,11 +72,20 @@ async fn record(conn: &mut SqliteConnection, suspects: &mut Suspects, commit: &C
         let failures: Vec<_> = some
             .iter()
             .flat_map(|batch| {
-                let key = stored.get(&batch.seq).map_or("", |stored| stored.key.as_str());
-                batch.failures.iter().map(move |failure| (failure, key))
+                let name = stored.get(&batch.seq).map(|stored| &stored.name);
+                batch.failures.iter().filter_map(move |failure| Some((failure, name?)))
             })
             .collect();
         failed += failures.len() as i64;
+        let links: Vec<FromBatch<'_>> = some
+            .iter()
+            .filter_map(|batch| Some(FromBatch { batch: stored.get(&batch.seq)?.name.clone(), links: &batch.links }))
+            .collect();
+        linked::insert(conn, &links).await?;
+        for batch in some.iter().filter(|batch| stored.get(&batch.seq).is_some_and(|stored| stored.name.depth > 0)) {
+            recorded.extras_archived += batch.archived.len() as u64;
+            recorded.extras_failed += batch.failures.len() as u64;
+        }
         for (kind, n) in failures::store(conn, commit.run_id, now, &failures).await? {
             *recorded.new_failures.entry(kind).or_default() += n;
         }
@@ -93,8 +108,8 @@ async fn record(conn: &mut SqliteConnection, suspects: &mut Suspects, commit: &C
         "update runs set archived = archived + ?, failed = failed + ?, rows = rows + ?, bytes = bytes + ?,
                          commits = commits + ? where run_id = ?",
     )
-    .bind(archived().count() as i64)
-    .bind(failed)
+    .bind(archived().count() as i64 - recorded.extras_archived as i64)
+    .bind(failed - recorded.extras_failed as i64)
     .bind(commit.rows as i64)
     .bind(commit.bytes as i64)
     .bind(commit.seq != 0)
@@ -140,14 +155,17 @@ async fn finish(
     finished: &[FinishedBatch],
 ) -> Result<HashMap<i64, Stored>, Fault> {
     let all: Vec<i64> = finished.iter().map(|batch| batch.seq).collect();
-    let rows = sqlx::query("select seq, refs, key from pending where seq in (select value from json_each(?))")
-        .bind(json(&all))
-        .fetch_all(&mut *conn)
-        .await?;
+    let rows =
+        sqlx::query("select seq, refs, key, asked, depth from pending where seq in (select value from json_each(?))")
+            .bind(json(&all))
+            .fetch_all(&mut *conn)
+            .await?;
     let mut stored = HashMap::with_capacity(rows.len());
     for row in rows {
         let refs = count(row.try_get(1)?) as usize;
-        stored.insert(row.try_get(0)?, Stored { refs, key: row.try_get(2)? });
+        let depth = row.try_get::<i64, _>(4)? as u16;
+        let name = BatchName { key: row.try_get(2)?, asked: row.try_get(3)?, depth };
+        stored.insert(row.try_get(0)?, Stored { refs, name });
     }
     let (mut whole, mut parts) = (Vec::new(), HashMap::new());
     for batch in finished {
@@ -173,8 +191,8 @@ async fn finish(
         return Err(Fault::Inconsistent("a batch is finished twice".to_owned()));
     }
     sqlx::query(
-        "insert into done (seq, commit_seq, ask, key, asked, refs, body)
-         select seq, ?, ask, key, asked, refs, body from pending where seq in (select value from json_each(?))",
+        "insert into done (seq, commit_seq, ask, depth, key, asked, refs, body)
+         select seq, ?, ask, depth, key, asked, refs, body from pending where seq in (select value from json_each(?))",
     )
     .bind(commit as i64)
     .bind(json(&whole))
@@ -196,11 +214,12 @@ async fn keep_parts(
     commit: u64,
     parts: &HashMap<i64, &FinishedBatch>,
 ) -> Result<(), Fault> {
-    let rows =
-        sqlx::query("select seq, ask, key, asked, body from pending where seq in (select value from json_each(?))")
-            .bind(json(parts.keys()))
-            .fetch_all(&mut *conn)
-            .await?;
+    let rows = sqlx::query(
+        "select seq, ask, key, asked, body, depth from pending where seq in (select value from json_each(?))",
+    )
+    .bind(json(parts.keys()))
+    .fetch_all(&mut *conn)
+    .await?;
     for row in rows {
         let seq: i64 = row.try_get(0)?;
         let mut batch = stored_batch(&row)?;
@@ -218,11 +237,12 @@ async fn keep_parts(
 /// Remembers that a commit archived these references.
 async fn keep(conn: &mut SqliteConnection, seq: i64, commit: i64, batch: &Batch) -> Result<(), Fault> {
     sqlx::query(
-        "insert or replace into done (seq, commit_seq, ask, key, asked, refs, body) values (?, ?, ?, ?, ?, ?, ?)",
+        "insert or replace into done (seq, commit_seq, ask, depth, key, asked, refs, body) values (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(seq)
     .bind(commit)
     .bind(super::batches::ask_number(batch.ask))
+    .bind(batch.purpose.depth())
     .bind(batch.key.as_str())
     .bind(batch.asked.as_str())
     .bind(batch.refs.len() as i64)

@@ -60,6 +60,7 @@ pub fn second_asks(batch: &Batch, missed: &[usize]) -> Vec<Batch> {
                 key: batch.key.clone(),
                 asked: next,
                 ask: Ask::Second,
+                purpose: batch.purpose,
                 owners: Vec::new(),
                 refs: Vec::new(),
             });
@@ -75,6 +76,7 @@ pub fn second_asks(batch: &Batch, missed: &[usize]) -> Vec<Batch> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Purpose;
     use crate::reference::ConversationKey;
 
     fn batch(key: &str, asked: &str, owners: &[&str]) -> Batch {
@@ -89,7 +91,7 @@ mod tests {
             })
             .collect();
         let key = ConversationKey::from_stored(key.to_owned());
-        Batch { key, asked: asked.to_owned(), ask: Ask::First, owners: names, refs }
+        Batch { key, asked: asked.to_owned(), ask: Ask::First, purpose: Purpose::Reference, owners: names, refs }
     }
 
     #[test]

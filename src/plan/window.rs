@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, RandomState};
 use hashbrown::{HashSet, HashTable};
 
 use super::owner::{TeamOwner, index_of, majority};
-use super::{Ask, Batch, BatchRef};
+use super::{Ask, Batch, BatchRef, Purpose};
 use crate::reference::{ConversationKey, ConversationType, Reference, write_key};
 
 const NONE: u32 = u32::MAX;
@@ -243,7 +243,7 @@ impl Window {
             (TeamOwner::Account(account), ConversationType::Team | ConversationType::SuperTeam) => account.clone(),
             _ => owners[majority(&owners, &refs)].clone(),
         };
-        self.ready.push(Batch { key, asked, ask: Ask::First, owners, refs });
+        self.ready.push(Batch { key, asked, ask: Ask::First, purpose: Purpose::Reference, owners, refs });
     }
 
     /// Forgets the names of dialogues that carry nothing, so that memory follows what is carried, not what was read.

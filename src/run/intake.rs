@@ -184,6 +184,11 @@ impl Intake {
             let page = self.ledger.due_failures(now, &self.settings.retry, from, RETRY_PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some((last.key.as_str().to_owned(), last.message_server_id));
+            let (extras, page): (Vec<_>, Vec<_>) = page.into_iter().partition(|failure| failure.depth > 0);
+            let extras: Vec<_> =
+                extras.into_iter().filter(|extra| !desk.window.carries(extra.message_server_id)).collect();
+            self.ledger.retry_linked(&extras).await?;
+            self.meter.add_extras_resumed(extras.len() as u64);
             for failure in &page {
                 let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
                 // What failed in this run is left to the next: no reference ends twice in one.
@@ -264,7 +269,7 @@ async fn classify(ledger: &Ledger, window: &Window, chunks: &[ReferenceChunk]) -
         let (chunk, row) = flat[place as usize];
         let correction = failures.get(&id).zip(chunks[chunk].get(row)).is_some_and(|(failure, reference)| {
             let key = ConversationKey::new(reference.owner, reference.conversation_type, reference.other);
-            failure.create_time != reference.create_time || failure.conversation_key != key.as_str()
+            failure.extra || failure.create_time != reference.create_time || failure.conversation_key != key.as_str()
         });
         verdicts[place as usize] = if correction { Verdict::Correction } else { Verdict::Duplicate };
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use crate::failure::Class;
 use crate::plan::Batch;
 use crate::progress::Snapshot;
-use crate::summary::References;
+use crate::summary::{References, ThreadExtras};
 use crate::yunxin::Stats;
 
 /// Counts of a run.
@@ -27,6 +27,9 @@ pub struct Meter {
     fetch_failed: AtomicU64,
     archived: AtomicU64,
     failed: AtomicU64,
+    extras_planned: AtomicU64,
+    extras_archived: AtomicU64,
+    extras_failed: AtomicU64,
     split: AtomicU64,
     other_owner: AtomicU64,
     written: AtomicU64,
@@ -100,9 +103,23 @@ impl Meter {
         self.fetch_failed.fetch_add(failed, Relaxed);
     }
 
-    pub(super) fn add_recorded(&self, archived: u64, failed: u64, written: u64) {
-        self.archived.fetch_add(archived, Relaxed);
-        self.failed.fetch_add(failed, Relaxed);
+    /// Counts messages that only threads need: pending since an earlier run, or failures asked again.
+    pub(super) fn add_extras_resumed(&self, messages: u64) {
+        self.extras_planned.fetch_add(messages, Relaxed);
+    }
+
+    pub(super) fn add_extras_planned(&self, batches: u64, messages: u64) {
+        self.extras_planned.fetch_add(messages, Relaxed);
+        self.planned_batches.fetch_add(batches, Relaxed);
+        self.batches.fetch_add(batches, Relaxed);
+    }
+
+    /// Counts what the ledger recorded, `extras` (archived and failed) included.
+    pub(super) fn add_recorded(&self, archived: u64, failed: u64, extras: (u64, u64), written: u64) {
+        self.archived.fetch_add(archived - extras.0, Relaxed);
+        self.failed.fetch_add(failed - extras.1, Relaxed);
+        self.extras_archived.fetch_add(extras.0, Relaxed);
+        self.extras_failed.fetch_add(extras.1, Relaxed);
         self.written.fetch_add(written, Relaxed);
     }
 
@@ -153,15 +170,26 @@ impl Meter {
         }
     }
 
+    /// The counts of what only threads need, given what the ledger says is left.
+    pub(super) fn thread_extras(&self, pending: u64) -> ThreadExtras {
+        ThreadExtras {
+            planned: self.extras_planned.load(Relaxed),
+            archived: self.extras_archived.load(Relaxed),
+            failed: self.extras_failed.load(Relaxed),
+            pending,
+        }
+    }
+
     pub(super) fn snapshot(&self, stats: &Stats, quota: u32) -> Snapshot {
         let references = self.references(0);
+        let extras = self.thread_extras(0);
         Snapshot {
             read: references.read,
             read_to_end: self.read_to_end.load(Relaxed),
             duplicate: references.duplicate,
-            planned: references.accepted + references.resumed + references.retried,
+            planned: references.accepted + references.resumed + references.retried + extras.planned,
             fetched: self.fetched.load(Relaxed),
-            archived: references.archived,
+            archived: references.archived + extras.archived,
             failed: self.fetch_failed.load(Relaxed) + references.invalid,
             fetch_failed: self.fetch_failed.load(Relaxed),
             batches: self.batches.load(Relaxed),

@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use super::fetch::{Assignment, Event, Part};
 use super::record::{Recorder, Tally};
-use super::{Meter, RunError};
+use super::{Meter, RunError, threads};
 use crate::failpoint::reach;
 use crate::failure::{Class, Reason};
 use crate::ledger::{Aside, Commit, FailedRef, FileRow, FinishedBatch, Ledger, PendingBatch};
-use crate::plan::{Batch, second_asks};
+use crate::plan::{Batch, TeamOwner, second_asks};
 use crate::sink::{Sink, SinkFile};
 use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop, Verdict};
 
@@ -34,6 +34,9 @@ pub(super) struct Writer {
     pub(super) meter: Arc<Meter>,
     pub(super) run_id: Uuid,
     pub(super) batch_size: usize,
+    /// How many links upward threads are followed; 0 is not at all.
+    pub(super) thread_depth: u16,
+    pub(super) team_owner: TeamOwner,
     pub(super) commit_interval: Duration,
     pub(super) recorder: Arc<Recorder>,
     /// Where the parts of split batches go to be sent.
@@ -52,7 +55,8 @@ pub(super) struct Work {
     rows: usize,
     /// Batches without.
     rowless: Vec<FinishedBatch>,
-    /// Second asks that are not yet in the ledger are here, in `accepted` or in `rowless`, and counted here.
+    /// Second asks and batches with links that are not yet in the ledger are in `accepted` or in `rowless`, and counted
+    /// here.
     unrecorded_asks: usize,
     /// Single references refused as a bad parameter before anything succeeded: they may be the credentials' fault.
     doubtful: Vec<(PendingBatch, i64, String)>,
@@ -142,8 +146,15 @@ impl Writer {
         }
     }
 
-    async fn take_answer(&mut self, pending: PendingBatch, answer: Answer) -> Result<(), RunError> {
+    async fn take_answer(&mut self, pending: PendingBatch, mut answer: Answer) -> Result<(), RunError> {
         let batch = &pending.batch;
+        if batch.purpose.is_extra() {
+            for row in Arc::make_mut(&mut answer.rows).rows_mut() {
+                row.requested = false;
+            }
+        }
+        let links =
+            if batch.purpose.depth() < self.thread_depth { threads::links(&answer.rows, batch) } else { Vec::new() };
         let missed: Vec<usize> = answer
             .verdicts
             .iter()
@@ -165,12 +176,12 @@ impl Writer {
         self.meter.add_batch_done(archived.len() as u64, failures.len() as u64);
         self.meter.add_other_owner(second.len() as u64);
         let has_rows = !archived.is_empty();
-        let finished = FinishedBatch { seq: pending.seq, archived, failures, split: Vec::new(), second };
+        let finished = FinishedBatch { seq: pending.seq, archived, failures, split: Vec::new(), second, links };
         if has_rows {
             self.work.tally.get_or_insert_with(|| self.recorder.tally()).add(&answer.rows);
             self.sink.write(answer.rows).await?;
             self.work.since.get_or_insert_with(Instant::now);
-            self.work.unrecorded_asks += finished.second.len();
+            self.work.unrecorded_asks += unrecorded(&finished);
             self.work.rows += finished.archived.len();
             self.work.accepted.push(finished);
             return Ok(());
@@ -193,12 +204,12 @@ impl Writer {
             .collect();
         self.meter.add_batch_done(0, failures.len() as u64);
         self.meter.add_other_owner(second.len() as u64);
-        let finished = FinishedBatch { seq: pending.seq, archived: Vec::new(), failures, split: Vec::new(), second };
+        let finished = FinishedBatch { seq: pending.seq, failures, second, ..FinishedBatch::default() };
         self.take_rowless(finished).await
     }
 
     async fn take_rowless(&mut self, finished: FinishedBatch) -> Result<(), RunError> {
-        self.work.unrecorded_asks += finished.second.len();
+        self.work.unrecorded_asks += unrecorded(&finished);
         self.work.rowless.push(finished);
         if self.work.rowless.len() >= RECORD_AT { self.record_rowless().await } else { Ok(()) }
     }
@@ -207,13 +218,7 @@ impl Writer {
     /// the credentials than two halves.
     async fn split(&mut self, pending: &PendingBatch, origin: i64, probe: bool) -> Result<(), RunError> {
         let parts = if probe { pending.batch.split_at(1) } else { pending.batch.halves() };
-        let finished = FinishedBatch {
-            seq: pending.seq,
-            archived: Vec::new(),
-            failures: Vec::new(),
-            split: parts.to_vec(),
-            second: Vec::new(),
-        };
+        let finished = FinishedBatch { seq: pending.seq, split: parts.to_vec(), ..FinishedBatch::default() };
         self.meter.add_batch_done(0, 0);
         self.meter.add_split();
         reach("split.before");
@@ -237,17 +242,24 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes second asks durable and cuts them into batches, without asking the sink for a commit: what they are about
-    /// leaves its first batch, which stays pending with the rest.
+    /// Makes second asks and links durable and cuts them into batches, without asking the sink for a commit: what second
+    /// asks are about leaves its first batch, which stays pending with the rest.
+    ///
+    /// Links wait for the second asks, whose messages link as well: so there is one wave of full batches for each step
+    /// upward.
     async fn settle(&mut self) -> Result<(), RunError> {
         self.record_rowless().await?;
         if self.work.unrecorded_asks > 0 {
             let mut asides = Vec::new();
             for finished in &mut self.work.accepted {
-                if finished.second.is_empty() {
+                if unrecorded(finished) == 0 {
                     continue;
                 }
-                asides.push(Aside { seq: finished.seq, second: std::mem::take(&mut finished.second) });
+                asides.push(Aside {
+                    seq: finished.seq,
+                    second: std::mem::take(&mut finished.second),
+                    links: std::mem::take(&mut finished.links),
+                });
             }
             self.ledger.set_aside(&asides).await?;
             reach("aside.after");
@@ -256,6 +268,11 @@ impl Writer {
         let cut = self.ledger.cut_carried(self.run_id, self.batch_size).await?;
         reach("cut.after");
         self.work.new_batches += cut;
+        if self.work.new_batches == 0 {
+            let extras = self.ledger.cut_linked(self.run_id, self.batch_size, &self.team_owner).await?;
+            self.meter.add_extras_planned(extras.batches, extras.new);
+            self.work.new_batches += extras.batches;
+        }
         Ok(())
     }
 
@@ -264,7 +281,7 @@ impl Writer {
         if rowless.is_empty() {
             return Ok(());
         }
-        let asks: usize = rowless.iter().map(|finished| finished.second.len()).sum();
+        let asks: usize = rowless.iter().map(unrecorded).sum();
         self.record(rowless).await?;
         self.work.unrecorded_asks -= asks;
         Ok(())
@@ -288,7 +305,8 @@ impl Writer {
         let recorded = self.ledger.record(commit).await?;
         let archived = commit.finished.iter().map(|finished| finished.archived.len() as u64).sum();
         let failed = commit.finished.iter().map(|finished| finished.failures.len() as u64).sum();
-        self.meter.add_recorded(archived, failed, commit.bytes);
+        let extras = (recorded.extras_archived, recorded.extras_failed);
+        self.meter.add_recorded(archived, failed, extras, commit.bytes);
         for ((class, code), count) in recorded.new_failures {
             self.meter.add_new_failures(class, code, count);
         }
@@ -337,6 +355,11 @@ impl Writer {
         );
         Ok(())
     }
+}
+
+/// How much of a batch the ledger must know before it is told that it is done.
+fn unrecorded(finished: &FinishedBatch) -> usize {
+    finished.second.len() + usize::from(!finished.links.is_empty())
 }
 
 fn other_owner_may_help(verdict: &Verdict) -> bool {

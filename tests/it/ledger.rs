@@ -22,7 +22,7 @@ use yunxin_archiver::ledger::{
     AppLock, Commit, FailedRef, FailureFilter, FailureState, FileRow, FinishedBatch, Identity, JobLock, Ledger,
     LedgerError, Planned, RetryFilter,
 };
-use yunxin_archiver::plan::{Ask, Batch, BatchRef};
+use yunxin_archiver::plan::{Ask, Batch, BatchRef, Purpose};
 use yunxin_archiver::reference::{ConversationId, Invalid};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -97,13 +97,14 @@ fn batch(conversation: &str, ids: &[i64]) -> Batch {
         key: conversation.key(),
         asked: conversation.owner.clone(),
         ask: Ask::First,
+        purpose: Purpose::Reference,
         owners: vec![conversation.owner],
         refs: ids.iter().map(|id| BatchRef { message_server_id: *id, create_time: 1_000 + id, owner: 0 }).collect(),
     }
 }
 
 fn finished(seq: i64) -> FinishedBatch {
-    FinishedBatch { seq, archived: Vec::new(), failures: Vec::new(), split: Vec::new(), second: Vec::new() }
+    FinishedBatch { seq, ..FinishedBatch::default() }
 }
 
 fn archived(seq: i64, ids: &[i64]) -> FinishedBatch {

@@ -16,3 +16,4 @@ mod simulator;
 mod source;
 mod storm;
 mod support;
+mod threads;

@@ -10,3 +10,4 @@ pub(crate) mod proxy;
 pub(crate) mod refs;
 mod server;
 pub(crate) mod storm;
+pub(crate) mod threads;
