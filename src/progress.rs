@@ -156,11 +156,11 @@ struct Bars {
 
 impl Bars {
     fn new(job: &str, screen: &Screen) -> Self {
-        let references = screen.0.add(ProgressBar::new(0));
-        references.set_prefix(job.to_owned());
-        references.set_style(style("{prefix:>12.bold} {bar:32.cyan/dim} {pos:>9}/{len} references  {msg}"));
-        let requests = screen.0.add(ProgressBar::new(0));
-        requests.set_style(style("{prefix:>12} {bar:32.green/dim} {pos:>9}/{len} requests    {msg}"));
+        // Dressed before they are shown: the screen draws them as they are added.
+        let references = style("{prefix:>12.bold} {bar:32.cyan/dim} {pos:>9}/{len} references  {msg}");
+        let references = screen.0.add(ProgressBar::new(0).with_prefix(job.to_owned()).with_style(references));
+        let requests = style("{prefix:>12} {bar:32.green/dim} {pos:>9}/{len} requests    {msg}");
+        let requests = screen.0.add(ProgressBar::new(0).with_style(requests));
         Self { screen: screen.0.clone(), references, requests }
     }
 }

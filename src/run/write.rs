@@ -79,7 +79,10 @@ impl Writer {
                 }
             };
             match event {
-                Some(Event::Ended(assignment, outcome)) => self.take(*assignment, outcome).await?,
+                Some(Event::Ended(assignment, outcome, queued)) => {
+                    self.take(*assignment, outcome).await?;
+                    drop(queued);
+                }
                 Some(Event::Drained(answer)) => {
                     self.settle().await?;
                     answer.send(std::mem::take(&mut self.work.new_batches)).ok();
@@ -95,8 +98,14 @@ impl Writer {
             self.settle_doubts().await?;
         }
         self.commit().await?;
-        // Every reference there is was refused like a wrong checksum would be: they stay pending.
-        doubt.map_or(Ok(()), |(code, message)| Err(RunError::Api(ApiStop::Credentials { code, message })))
+        let doubted: u64 = self.work.doubtful.iter().map(|(pending, ..)| pending.batch.refs.len() as u64).sum();
+        match doubt {
+            // Every reference there is was refused like a wrong checksum would be: they stay pending.
+            Some((code, message)) if self.ledger.sums().await?.pending() == doubted => {
+                Err(RunError::Api(ApiStop::Credentials { code, message }))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn take(&mut self, assignment: Assignment, outcome: Outcome) -> Result<(), RunError> {
@@ -109,8 +118,9 @@ impl Writer {
             Outcome::Refused { refusal: Refusal::Split { probe }, .. } if pending.batch.refs.len() > 1 => {
                 self.split(&pending, origin, probe).await
             }
-            Outcome::Refused { code, message, refusal: Refusal::Split { .. }, .. }
-                if self.client.credentials_in_doubt().is_some() =>
+            Outcome::Refused { code, message, refusal: Refusal::Permanent, .. }
+                if pending.batch.refs.len() == 1
+                    && self.client.credentials_in_doubt().is_some_and(|(doubted, _)| doubted == code) =>
             {
                 self.work.doubtful.push((pending, code, message));
                 Ok(())
@@ -153,7 +163,6 @@ impl Writer {
             .collect();
         let archived: Vec<i64> = answer.rows.rows().iter().map(|row| row.message_server_id).collect();
         self.meter.add_batch_done(archived.len() as u64, failures.len() as u64);
-        self.meter.add_other_owner(second.len() as u64);
         let has_rows = !archived.is_empty();
         let finished = FinishedBatch { seq: pending.seq, archived, failures, split: Vec::new(), second };
         if has_rows {
@@ -180,7 +189,6 @@ impl Writer {
             .filter_map(|index| failed(batch, index, reason.clone(), attempts))
             .collect();
         self.meter.add_batch_done(0, failures.len() as u64);
-        self.meter.add_other_owner(second.len() as u64);
         let finished = FinishedBatch { seq: pending.seq, archived: Vec::new(), failures, split: Vec::new(), second };
         self.take_rowless(finished).await
     }
@@ -239,6 +247,7 @@ impl Writer {
             self.work.unrecorded_asks = 0;
         }
         let cut = self.ledger.cut_carried(self.run_id, self.batch_size).await?;
+        self.meter.add_other_owner(cut);
         self.work.new_batches += cut;
         Ok(())
     }

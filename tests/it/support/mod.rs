@@ -9,3 +9,4 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod refs;
 mod server;
+pub(crate) mod site;
