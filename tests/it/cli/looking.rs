@@ -11,6 +11,13 @@ fn plain(site: &Site, text: &str) -> String {
     text.replace(site.path("").to_str().unwrap(), "DIR/")
 }
 
+/// A table whose columns are as wide as this machine's temporary directory has it.
+fn narrow(table: &str) -> String {
+    let words =
+        |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ");
+    table.lines().map(|line| words(line) + "\n").collect()
+}
+
 macro_rules! snapshot {
     ($text:expr, @$expected:literal) => {
         insta::with_settings!({ filters => vec![
@@ -73,13 +80,16 @@ fn a_plan_is_what_the_run_then_does_and_leaves_no_trace() {
 fn a_plan_counts_pending_batches_and_failures_that_are_due() {
     let (mut refs, world) = dialogues(5, 4);
     let site = Site::nightly((refs.clone(), world));
+    snapshot!(site.run(&["plan"]).exits(0).stdout, @r##"
+    job      read  unusable  known  references  conversations  requests  fill  time at the quota
+    nightly    20         0      0          20              5         5  4.0%  1s
+    "##);
     site.write_secret("secret", "not-the-secret");
     site.night().exits(4);
     refs.push(reference("alice|1|bob", 100));
     site.write("refs.csv", csv(&refs));
     let plan = site.run(&["plan", "--json"]).exits(0).summary["jobs"][0].clone();
     assert_eq!([&plan["pending"], &plan["references"], &plan["duplicate"]], [&json!(20), &json!(21), &json!(20)]);
-    snapshot!(site.run(&["plan"]).exits(0).stdout, @"");
 }
 
 #[test]
@@ -88,11 +98,23 @@ fn status_shows_runs_what_is_pending_and_what_failed() {
     world.insert(message("alice|1|bob", 10).fate(Fate::Missing));
     refs.push(reference("alice|1|bob", 10));
     let site = Site::nightly((refs, world));
-    snapshot!(site.run(&["status"]).exits(0).stdout, @"");
+    snapshot!(site.run(&["status"]).exits(0).stdout, @r##"
+    job       nightly
+              has not run yet
+    "##);
     assert!(!site.path("state").exists(), "looking creates nothing");
     site.night().exits(3);
     site.night().exits(0);
-    snapshot!(site.run(&["status", "nightly"]).exits(0).stdout, @"");
+    snapshot!(site.run(&["status", "nightly"]).exits(0).stdout, @r##"
+    job       nightly
+    cursor    none
+    pending   0 references
+    failures  1 unavailable
+
+    run (UTC)            outcome   exit  archived  failed  requests  id                                    why
+    TIME  complete     0         0       0         0  RUN
+    TIME  partial      3         5       1         2  RUN
+    "##);
     let status = site.run(&["status", "--json"]).exits(0).summary;
     assert_eq!(status["version"], 1);
     let job = &status["jobs"][0];
@@ -110,12 +132,34 @@ fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
     let refs: Vec<_> = (0..3).map(|n| reference("alice|1|bob", n)).collect();
     let site = Site::nightly((refs.clone(), world));
     site.write("refs.csv", csv(&refs) + "=cmd()|1|bob,x,1\n");
-    snapshot!(site.run(&["failures", "nightly"]).exits(0).stdout, @"");
+    snapshot!(site.run(&["failures", "nightly"]).exits(0).stdout, @r##"
+    no open failures
+    "##);
     site.night().exits(3);
-    snapshot!(plain(&site, &site.run(&["failures", "nightly"]).exits(0).stdout), @"");
-    snapshot!(plain(&site, &site.run(&["failures", "nightly", "--format", "csv"]).exits(0).stdout), @"");
+    snapshot!(plain(&site, &narrow(&site.run(&["failures", "nightly"]).exits(0).stdout)), @r##"
+    class code message ID conversation or place attempts again why
+    invalid DIR/refs.csv:5 0 no message_server_id "x" is no integer above 0; create_time 1 is no time in millise…
+    unavailable 398 158844553334358002 alice|1|bob 1 yes message not available
+    unavailable 107404 158844553334358000 alice|1|bob 1 no message not exist
+    unanswered 158844553334358001 alice|1|bob 1 yes the answer names the message in neither of its lists
+
+    class code open
+    unavailable 398 1
+    unavailable 107404 1
+    unanswered 1
+    invalid 1
+    "##);
+    snapshot!(plain(&site, &site.run(&["failures", "nightly", "--format", "csv"]).exits(0).stdout), @r##"
+    job,run_id,conversation_id,message_server_id,create_time,class,code,message,attempts,retryable,first_seen,last_seen,source
+    nightly,RUN,'=cmd()|1|bob,,,invalid,,"message_server_id ""x"" is no integer above 0; create_time 1 is no time in milliseconds: not between 2001 and 2286",0,false,TIME,TIME,DIR/refs.csv:5
+    nightly,RUN,alice|1|bob,158844553334358002,1790899202009,unavailable,398,message not available,1,true,TIME,TIME,
+    nightly,RUN,alice|1|bob,158844553334358000,1790899200007,unavailable,107404,message not exist,1,false,TIME,TIME,
+    nightly,RUN,alice|1|bob,158844553334358001,1790899201008,unanswered,,the answer names the message in neither of its lists,1,true,TIME,TIME,
+    "##);
     let lines = site.run(&["failures", "nightly", "--format", "jsonl", "--class", "unanswered"]).exits(0).stdout;
-    snapshot!(plain(&site, &lines), @"");
+    snapshot!(plain(&site, &lines), @r##"
+    {"job":"nightly","run_id":"RUN","conversation_id":"alice|1|bob","message_server_id":158844553334358001,"create_time":1790899201008,"class":"unanswered","code":null,"message":"the answer names the message in neither of its lists","attempts":1,"retryable":true,"first_seen":"TIME","last_seen":"TIME","source":null}
+    "##);
     let classes =
         site.run(&["failures", "nightly", "--format", "jsonl", "--class", "invalid", "--class", "unavailable"]);
     assert_eq!(classes.stdout.lines().count(), 3);

@@ -128,7 +128,7 @@ fn the_file_of_failures_is_itself_a_source() {
     site.api.world(|world| {
         world.extend(
             (0..10).map(|n| yunxin_archiver::simulator::Message::text("alice|1|bob", id(n), time(n) + 1, "moved")),
-        )
+        );
     });
     let corrected: String = (0..10).fold(site.read("again.jsonl"), |text, n| {
         text.replace(&format!("\"create_time\":{},", time(n)), &format!("\"create_time\":{},", time(n) + 1))
