@@ -172,19 +172,16 @@ struct Bars {
 
 impl Bars {
     fn new(job: &str, screen: &Screen) -> Self {
-        let line = |template: &str| {
-            let bar = screen.0.add(ProgressBar::new(0));
-            bar.set_style(style(template));
-            bar
+        // Dressed before they are shown: the screen draws them as they are added.
+        let line = |template: &str, prefix: &str| {
+            screen.0.add(ProgressBar::new(0).with_style(style(template)).with_prefix(prefix.to_owned()))
         };
-        let head = line("  {prefix:.bold}  {wide_msg}");
-        head.set_prefix(job.to_owned());
         Self {
             screen: screen.0.clone(),
-            head,
-            references: line("  references  {bar:30.cyan/238} {percent:>4}%  {wide_msg}"),
-            requests: line("  requests    {bar:30.green/238} {percent:>4}%  {wide_msg}"),
-            foot: line("  {wide_msg:.dim}"),
+            head: line("  {prefix:.bold}  {wide_msg}", job),
+            references: line("  references  {bar:30.cyan/238} {percent:>4}%  {wide_msg}", ""),
+            requests: line("  requests    {bar:30.green/238} {percent:>4}%  {wide_msg}", ""),
+            foot: line("  {wide_msg:.dim}", ""),
         }
     }
 }

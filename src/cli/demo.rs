@@ -114,10 +114,7 @@ fn show(job: &crate::summary::JobSummary, directory: &Path, stats: &simulator::S
     }
     let config = directory.join("jobs.yaml");
     let config = config.display();
-    lines.extend([
-        String::new(),
-        "next:".to_owned(),
-    ]);
+    lines.extend([String::new(), "next:".to_owned()]);
     let next = [
         (format!("-c {config} failures demo"), "what could not be archived, and why"),
         (format!("-c {config} report demo"), "this run as a page: report.html"),

@@ -185,7 +185,7 @@ async fn table(
                     row.source.clone().or_else(|| row.conversation_id.clone()).unwrap_or_default(),
                     row.attempts.to_string(),
                     if row.retryable { "yes" } else { "no" }.to_owned(),
-                    row.message.chars().take(80).collect(),
+                    shortened(&row.message),
                 ]);
             }
             Ok(())
@@ -196,7 +196,7 @@ async fn table(
         writeln!(out, "no open failures")?;
         return Ok(());
     }
-    let header = ["class", "code", "message", "conversation or place", "attempts", "again", "why"];
+    let header = ["class", "code", "message ID", "conversation or place", "attempts", "again", "why"];
     writeln!(out, "{}", output::table(&header, &shown))?;
     let all: u64 = kinds.values().sum();
     if all > SHOWN as u64 {
@@ -212,6 +212,15 @@ async fn table(
     writeln!(out, "{}", output::table(&["class", "code", "open"], &kinds))?;
     out.flush()?;
     Ok(())
+}
+
+/// As much of a message as a table has room for.
+fn shortened(message: &str) -> String {
+    const ROOM: usize = 80;
+    match message.char_indices().nth(ROOM) {
+        None => message.to_owned(),
+        Some((end, _)) => format!("{}…", &message[..end]),
+    }
 }
 
 #[cfg(test)]

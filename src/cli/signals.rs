@@ -39,6 +39,7 @@ pub(super) fn stop_after(stop: &Stop, wait: Duration) {
     let stop = stop.clone();
     tokio::spawn(async move {
         tokio::time::sleep(wait).await;
+        tracing::warn!("the deadline: finishing what is in flight, then committing");
         stop.tell("stopped by the deadline");
     });
 }

@@ -13,7 +13,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 use super::intake::Planning;
 use super::{RunError, Stop};
 use crate::ledger::{Ledger, PendingBatch};
-use crate::yunxin::{AskFor, Client, Outcome, Stop as ApiStop};
+use crate::yunxin::{AskFor, Client, Outcome, Refusal, Stop as ApiStop};
 
 /// How long requests in flight may take to finish once the run is told to stop.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
@@ -39,8 +39,8 @@ pub(super) enum Part {
 /// What the dispatcher tells the writer.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// What became of a batch.
-    Ended(Box<Assignment>, Outcome),
+    /// What became of a batch. The sender is dropped when its parts, if it was split, are queued.
+    Ended(Box<Assignment>, Outcome, oneshot::Sender<()>),
     /// Every batch that was handed out has ended. The writer answers how many new ones are pending now.
     Drained(oneshot::Sender<u64>),
 }
@@ -131,6 +131,15 @@ impl Dispatcher {
                 both = async { (Arc::clone(&room).acquire_owned().await, self.client.permit().await) } => both,
                 () = self.stop.told() => return Ok(()),
             };
+            if self.client.is_probing() && !tasks.is_empty() {
+                drop((room, permit));
+                queue.page.push_front(assignment);
+                tokio::select! {
+                    Some(joined) = tasks.join_next() => ended(joined)?,
+                    () = self.stop.told() => {}
+                }
+                continue;
+            }
             let (client, events, token) = (Arc::clone(&self.client), self.events.clone(), self.stop.token().clone());
             tasks.spawn(async move {
                 let batch = &assignment.pending.batch;
@@ -142,8 +151,14 @@ impl Dispatcher {
                 };
                 let outcome = client.fetch(permit, &ask, &token).await?;
                 // A writer that is gone has its own error to tell.
-                events.send(Event::Ended(Box::new(assignment), outcome)).await.ok();
+                let probe = matches!(outcome, Outcome::Refused { refusal: Refusal::Split { probe: true }, .. });
+                let (queued, parts) = oneshot::channel();
+                events.send(Event::Ended(Box::new(assignment), outcome, queued)).await.ok();
                 drop(room);
+                if probe {
+                    parts.await.ok();
+                    client.parts_are_queued();
+                }
                 Ok(())
             });
         }

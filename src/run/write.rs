@@ -93,7 +93,10 @@ impl Writer {
                 }
             };
             match event {
-                Some(Event::Ended(assignment, outcome)) => self.take(*assignment, outcome).await?,
+                Some(Event::Ended(assignment, outcome, queued)) => {
+                    self.take(*assignment, outcome).await?;
+                    drop(queued);
+                }
                 Some(Event::Drained(answer)) => {
                     self.settle().await?;
                     answer.send(std::mem::take(&mut self.work.new_batches)).ok();
@@ -109,8 +112,14 @@ impl Writer {
             self.settle_doubts().await?;
         }
         self.commit().await?;
-        // Every reference there is was refused like a wrong checksum would be: they stay pending.
-        doubt.map_or(Ok(()), |(code, message)| Err(RunError::Api(ApiStop::Credentials { code, message })))
+        let doubted: u64 = self.work.doubtful.iter().map(|(pending, ..)| pending.batch.refs.len() as u64).sum();
+        match doubt {
+            // Every reference there is was refused like a wrong checksum would be: they stay pending.
+            Some((code, message)) if self.ledger.sums().await?.pending() == doubted => {
+                Err(RunError::Api(ApiStop::Credentials { code, message }))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn take(&mut self, assignment: Assignment, outcome: Outcome) -> Result<(), RunError> {
@@ -123,8 +132,9 @@ impl Writer {
             Outcome::Refused { refusal: Refusal::Split { probe }, .. } if pending.batch.refs.len() > 1 => {
                 self.split(&pending, origin, probe).await
             }
-            Outcome::Refused { code, message, refusal: Refusal::Split { .. }, .. }
-                if self.client.credentials_in_doubt().is_some() =>
+            Outcome::Refused { code, message, refusal: Refusal::Permanent, .. }
+                if pending.batch.refs.len() == 1
+                    && self.client.credentials_in_doubt().is_some_and(|(doubted, _)| doubted == code) =>
             {
                 self.work.doubtful.push((pending, code, message));
                 Ok(())
@@ -174,7 +184,6 @@ impl Writer {
             .collect();
         let archived: Vec<i64> = answer.rows.rows().iter().map(|row| row.message_server_id).collect();
         self.meter.add_batch_done(archived.len() as u64, failures.len() as u64);
-        self.meter.add_other_owner(second.len() as u64);
         let has_rows = !archived.is_empty();
         let finished = FinishedBatch { seq: pending.seq, archived, failures, split: Vec::new(), second, links };
         if has_rows {
@@ -203,7 +212,6 @@ impl Writer {
             .filter_map(|index| failed(batch, index, reason.clone(), attempts))
             .collect();
         self.meter.add_batch_done(0, failures.len() as u64);
-        self.meter.add_other_owner(second.len() as u64);
         let finished = FinishedBatch { seq: pending.seq, failures, second, ..FinishedBatch::default() };
         self.take_rowless(finished).await
     }
@@ -267,6 +275,7 @@ impl Writer {
         }
         let cut = self.ledger.cut_carried(self.run_id, self.batch_size).await?;
         reach("cut.after");
+        self.meter.add_other_owner(cut);
         self.work.new_batches += cut;
         if self.work.new_batches == 0 {
             let extras = self.ledger.cut_linked(self.run_id, self.batch_size, &self.team_owner).await?;

@@ -1,7 +1,7 @@
 //! Asks the API for the messages of one batch until there is an answer, or a reason to stop asking.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +24,8 @@ pub struct Client {
     app: Arc<App>,
     settings: FetchSettings,
     limiter: Arc<Limiter>,
+    /// Set once the API refused the credentials: nothing is sent any more.
+    refused: OnceLock<Stop>,
 }
 
 /// What an attempt came to.
@@ -61,7 +63,7 @@ impl Client {
     /// A client of `app` for one job.
     pub fn new(app: Arc<App>, settings: FetchSettings) -> Self {
         let limiter = Limiter::new(settings.concurrency, app.earlier_concurrency());
-        Self { app, settings, limiter }
+        Self { app, settings, limiter, refused: OnceLock::new() }
     }
 
     /// Waits for a slot among the requests that may be under way.
@@ -90,9 +92,18 @@ impl Client {
             };
             let waits = Instant::now();
             let slot = unless_cancelled(cancel, self.app.pacer.acquire()).await?;
+            if let Some(stop) = self.refused.get() {
+                return Err(stop.clone());
+            }
             let setback = match self.attempt(&mut course, slot, slot - waits).await {
                 Step::Done(outcome) => return Ok(outcome),
-                Step::Stop(stop) => return Err(stop),
+                Step::Stop(stop) => {
+                    // Before the permit is free for another request.
+                    if matches!(stop, Stop::Credentials { .. }) {
+                        self.refused.set(stop.clone()).ok();
+                    }
+                    return Err(stop);
+                }
                 Step::Again => {
                     held = Some(permit);
                     continue;
@@ -254,7 +265,11 @@ impl Client {
                 if alone && standing.doubted(course.ask.batch, &message) {
                     return Step::Stop(Stop::Credentials { code, message });
                 }
-                if alone { Refusal::Permanent } else { Refusal::Split { probe: !standing.is_proven() } }
+                let probe = !standing.is_proven();
+                if probe && !alone {
+                    standing.begin_probe();
+                }
+                if alone { Refusal::Permanent } else { Refusal::Split { probe } }
             }
         };
         standing.reached();
@@ -293,6 +308,17 @@ impl Client {
     /// is the credentials.
     pub fn credentials_in_doubt(&self) -> Option<(i64, String)> {
         self.app.standing.doubt().map(|message| (414, message))
+    }
+
+    /// Whether a batch was answered [`Refusal::Split`] with `probe`, and its parts are not yet said to be queued: to send
+    /// another batch before one of its references would cost requests and tell nothing.
+    pub fn is_probing(&self) -> bool {
+        self.app.standing.is_probing()
+    }
+
+    /// The parts of a batch that was answered [`Refusal::Split`] with `probe` are queued.
+    pub fn parts_are_queued(&self) {
+        self.app.standing.end_probe();
     }
 
     /// What the app did so far in this process, and is doing.

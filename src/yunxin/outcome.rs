@@ -90,7 +90,7 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stop {
     /// Credentials or configuration. Exit 4.
-    #[error("the API refuses this app's credentials or requests: code {code}, {message:?}")]
+    #[error("the API refuses this app: code {code}, {message:?}{}", advice(*code))]
     Credentials {
         /// The API's code.
         code: i64,
@@ -110,4 +110,14 @@ pub enum Stop {
     /// The caller cancelled before the request was sent; the batch stays pending.
     #[error("cancelled")]
     Cancelled,
+}
+
+/// Where to look when a code ended the run.
+fn advice(code: i64) -> &'static str {
+    match code {
+        414 => " to every request so far: the AppSecret or this host's clock is wrong",
+        315 => ": this host's IP address is not among those that may call it",
+        101_301..=101_303 => ": the AppKey is not one that may call it",
+        _ => "",
+    }
 }

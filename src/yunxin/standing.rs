@@ -1,6 +1,6 @@
 //! What this process has learnt of its app: whether the credentials hold, how the clock differs, how long nothing works.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ const BATCHES_IN_DOUBT: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     clock_offset: AtomicI64,
+    probing: AtomicU32,
     learnt: Mutex<Learnt>,
 }
 
@@ -69,6 +70,20 @@ impl Standing {
             learnt.doubted.push(batch);
         }
         learnt.doubted.len() >= BATCHES_IN_DOUBT
+    }
+
+    /// A batch was refused for what may be the credentials, and is to be tried by one of its references alone.
+    pub(super) fn begin_probe(&self) {
+        self.probing.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// That reference is next to be sent.
+    pub(super) fn end_probe(&self) {
+        self.probing.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn is_probing(&self) -> bool {
+        self.probing.load(Ordering::Acquire) > 0
     }
 
     /// What the API said to single references, while nothing ever succeeded.

@@ -9,5 +9,6 @@ pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod refs;
 mod server;
+pub(crate) mod site;
 pub(crate) mod storm;
 pub(crate) mod threads;

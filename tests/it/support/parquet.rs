@@ -107,7 +107,8 @@ impl Archive {
     }
 }
 
-fn read(root: &Path, what: &str) -> Value {
+/// What `read_parquet.py` says of an archive: of its `files`, or of its `rows`.
+pub(crate) fn read(root: &Path, what: &str) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/read_parquet.py");
     let output = Command::new("python3").arg(script).arg(what).arg(root).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,0 +1,216 @@
+//! `plan`, `status`, `failures`, `files`: they look, and leave no trace.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use yunxin_archiver::simulator::{DemoWorld, Fate};
+
+use crate::support::site::{NIGHTLY, Site, csv, dialogue, dialogues, message, reference};
+
+/// Uninteresting differences between two runs of a test.
+fn plain(site: &Site, text: &str) -> String {
+    text.replace(site.path("").to_str().unwrap(), "DIR/")
+}
+
+/// A table whose columns are as wide as this machine's temporary directory has it.
+fn narrow(table: &str) -> String {
+    let words =
+        |line: &str| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect::<Vec<_>>().join(" ");
+    table.lines().map(|line| words(line) + "\n").collect()
+}
+
+macro_rules! snapshot {
+    ($text:expr, @$expected:literal) => {
+        insta::with_settings!({ filters => vec![
+            (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "RUN"),
+            (r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+Z)?", "TIME"),
+        ]}, { insta::assert_snapshot!($text, @$expected) })
+    };
+}
+
+#[test]
+fn a_plan_is_what_the_run_then_does_and_leaves_no_trace() {
+    let demo = DemoWorld::new(3, 1_793_491_200_000);
+    let mut text = Vec::new();
+    demo.write_references(&mut text).unwrap();
+    let site = Site::new(demo.world());
+    site.write("refs.csv", &text);
+    let plan = || {
+        let before = site.everything();
+        let requests = site.api.stats().requests;
+        let plan = site.run(&["plan", "--json"]).exits(0).summary["jobs"][0].clone();
+        assert!(site.everything() == before, "a plan leaves no trace");
+        assert_eq!(site.api.stats().requests, requests);
+        plan
+    };
+    let first = plan();
+    let expected = demo.expected();
+    for (name, count) in [
+        ("read", expected.read),
+        ("invalid", expected.invalid),
+        ("duplicate", expected.duplicate),
+        ("references", expected.accepted),
+        ("conversations", expected.conversations),
+        ("requests", expected.minimum_requests),
+        ("pending", 0),
+        ("due", 0),
+    ] {
+        assert_eq!(first[name], count, "{name}");
+    }
+    // A third of it, then a run that dies, then the rest.
+    let some = site.run(&["run", "--json", "--limit", "7000"]);
+    assert_eq!(some.refs("accepted"), 7000);
+    let second = plan();
+    assert_eq!(second["references"], expected.accepted - 7000);
+    site.api.faults(|faults| faults.latency_ms = 50);
+    let before = site.api.stats().requests;
+    let running = site.start(&["run"]);
+    site.wait_for_requests(before + 30);
+    running.signal(Signal::KILL);
+    running.end();
+    site.api.faults(|faults| faults.latency_ms = 0);
+    let third = plan();
+    assert!(third["pending"].as_u64() > Some(0), "{third}");
+    let ended = site.night();
+    assert_eq!(third["references"], ended.refs("resumed") + ended.refs("accepted"));
+    assert_eq!(third["requests"], ended.requests("minimum"));
+    assert_eq!(plan()["requests"], 0);
+}
+
+#[test]
+fn a_plan_counts_pending_batches_and_failures_that_are_due() {
+    let (mut refs, world) = dialogues(5, 4);
+    let site = Site::nightly((refs.clone(), world));
+    snapshot!(site.run(&["plan"]).exits(0).stdout, @r##"
+    job      read  unusable  known  references  conversations  requests  fill  time at the quota
+    nightly    20         0      0          20              5         5  4.0%  1s
+    "##);
+    site.write_secret("secret", "not-the-secret");
+    site.night().exits(4);
+    refs.push(reference("alice|1|bob", 100));
+    site.write("refs.csv", csv(&refs));
+    let plan = site.run(&["plan", "--json"]).exits(0).summary["jobs"][0].clone();
+    assert_eq!([&plan["pending"], &plan["references"], &plan["duplicate"]], [&json!(20), &json!(21), &json!(20)]);
+}
+
+#[test]
+fn status_shows_runs_what_is_pending_and_what_failed() {
+    let (mut refs, mut world) = dialogue("alice|1|bob", 0..5);
+    world.insert(message("alice|1|bob", 10).fate(Fate::Missing));
+    refs.push(reference("alice|1|bob", 10));
+    let site = Site::nightly((refs, world));
+    snapshot!(site.run(&["status"]).exits(0).stdout, @r##"
+    job       nightly
+              has not run yet
+    "##);
+    assert!(!site.path("state").exists(), "looking creates nothing");
+    site.night().exits(3);
+    site.night().exits(0);
+    snapshot!(site.run(&["status", "nightly"]).exits(0).stdout, @r##"
+    job       nightly
+    cursor    none
+    pending   0 references
+    failures  1 unavailable
+
+    run (UTC)            outcome   exit  archived  failed  requests  id                                    why
+    TIME  complete     0         0       0         0  RUN
+    TIME  partial      3         5       1         2  RUN
+    "##);
+    let status = site.run(&["status", "--json"]).exits(0).summary;
+    assert_eq!(status["version"], 1);
+    let job = &status["jobs"][0];
+    assert_eq!((&job["pending"], &job["last_commit"]), (&json!(0), &json!(1)));
+    assert_eq!(job["open_failures"], json!({ "unavailable": 1 }));
+    assert_eq!(job["runs"][1]["archived"], 5);
+}
+
+#[test]
+fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
+    let mut world = yunxin_archiver::simulator::World::explicit();
+    for (n, fate) in [(0, Fate::Missing), (1, Fate::Unanswered), (2, Fate::Failed(398))] {
+        world.insert(message("alice|1|bob", n).fate(fate));
+    }
+    let refs: Vec<_> = (0..3).map(|n| reference("alice|1|bob", n)).collect();
+    let site = Site::nightly((refs.clone(), world));
+    site.write("refs.csv", csv(&refs) + "=cmd()|1|bob,x,1\n");
+    snapshot!(site.run(&["failures", "nightly"]).exits(0).stdout, @r##"
+    no open failures
+    "##);
+    site.night().exits(3);
+    snapshot!(plain(&site, &narrow(&site.run(&["failures", "nightly"]).exits(0).stdout)), @r##"
+    class code message ID conversation or place attempts again why
+    invalid DIR/refs.csv:5 0 no message_server_id "x" is no integer above 0; create_time 1 is no time in millise…
+    unavailable 398 158844553334358002 alice|1|bob 1 yes message not available
+    unavailable 107404 158844553334358000 alice|1|bob 1 no message not exist
+    unanswered 158844553334358001 alice|1|bob 1 yes the answer names the message in neither of its lists
+
+    class code open
+    unavailable 398 1
+    unavailable 107404 1
+    unanswered 1
+    invalid 1
+    "##);
+    snapshot!(plain(&site, &site.run(&["failures", "nightly", "--format", "csv"]).exits(0).stdout), @r##"
+    job,run_id,conversation_id,message_server_id,create_time,class,code,message,attempts,retryable,first_seen,last_seen,source
+    nightly,RUN,'=cmd()|1|bob,,,invalid,,"message_server_id ""x"" is no integer above 0; create_time 1 is no time in milliseconds: not between 2001 and 2286",0,false,TIME,TIME,DIR/refs.csv:5
+    nightly,RUN,alice|1|bob,158844553334358002,1790899202009,unavailable,398,message not available,1,true,TIME,TIME,
+    nightly,RUN,alice|1|bob,158844553334358000,1790899200007,unavailable,107404,message not exist,1,false,TIME,TIME,
+    nightly,RUN,alice|1|bob,158844553334358001,1790899201008,unanswered,,the answer names the message in neither of its lists,1,true,TIME,TIME,
+    "##);
+    let lines = site.run(&["failures", "nightly", "--format", "jsonl", "--class", "unanswered"]).exits(0).stdout;
+    snapshot!(plain(&site, &lines), @r##"
+    {"job":"nightly","run_id":"RUN","conversation_id":"alice|1|bob","message_server_id":158844553334358001,"create_time":1790899201008,"class":"unanswered","code":null,"message":"the answer names the message in neither of its lists","attempts":1,"retryable":true,"first_seen":"TIME","last_seen":"TIME","source":null}
+    "##);
+    let classes =
+        site.run(&["failures", "nightly", "--format", "jsonl", "--class", "invalid", "--class", "unavailable"]);
+    assert_eq!(classes.stdout.lines().count(), 3);
+    assert!(site.run(&["failures", "nobody"]).exits(2).stderr.contains("it has nightly"));
+}
+
+#[test]
+fn files_are_listed_in_order_once_and_after_a_run() {
+    let (refs, world) = dialogue("alice|1|bob", 0..20);
+    let site = Site::nightly((refs.clone(), world));
+    assert_eq!(site.run(&["files", "nightly"]).exits(0).stdout, "");
+    site.write("refs.csv", csv(&refs[..10]));
+    let first = site.night().exits(0);
+    site.write("refs.csv", csv(&refs[10..]));
+    let second = site.night().exits(0);
+    let listed = |options: &[&str]| -> Vec<String> {
+        let ended = site.run(&[&["files", "nightly"], options].concat()).exits(0);
+        ended.stdout.lines().map(str::to_owned).collect()
+    };
+    let all = listed(&[]);
+    assert_eq!(all.len(), 2);
+    assert!(all.iter().all(|path| std::path::Path::new(path).is_file()), "{all:?}");
+    assert_eq!(listed(&["--after", first.job()["run_id"].as_str().unwrap()]), all[1..]);
+    assert_eq!(listed(&["--after", second.job()["run_id"].as_str().unwrap()]), [""; 0]);
+    let line: Value = serde_json::from_str(&listed(&["--json"])[0]).unwrap();
+    assert_eq!((&line["run_id"], &line["rows"]), (&first.job()["run_id"], &json!(10)));
+    assert_eq!(line["sha256"], first.job()["files"][0]["sha256"]);
+    let bytes = std::fs::read(&all[0]).unwrap();
+    let sum = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+    assert_eq!((&line["sha256"], &line["bytes"]), (&json!(sum), &json!(bytes.len())));
+    let unknown = site.run(&["files", "nightly", "--after", "0192c5f0-0000-7000-8000-000000000000"]).exits(2);
+    assert!(unknown.stderr.contains("knows no finished run"), "{}", unknown.stderr);
+    site.run(&["files", "nightly", "--after", "yesterday"]).exits(2);
+}
+
+#[test]
+fn looking_works_after_a_killed_run_and_changes_nothing() {
+    let site = Site::nightly(dialogues(30, 3));
+    site.jobs(
+        &NIGHTLY
+            .replace("archive }", "archive, commit_interval: 20ms }")
+            .replace(" sink", " fetch: { concurrency: 2 }, sink"),
+    );
+    site.api.faults(|faults| faults.latency_ms = 40);
+    let running = site.start(&["run"]);
+    site.wait_for_requests(10);
+    running.signal(Signal::KILL);
+    running.end();
+    let before = site.files("");
+    for command in [&["plan"][..], &["status"], &["failures", "nightly"], &["files", "nightly"], &["check"]] {
+        site.run(command).exits(0);
+    }
+    assert_eq!(site.files(""), before);
+}

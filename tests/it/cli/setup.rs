@@ -1,0 +1,202 @@
+//! `init`, `check`, `schema`, `completions`, and what later versions bring.
+
+use yunxin_archiver::simulator::{Fate, World};
+
+use crate::support::postgres;
+use crate::support::site::{NIGHTLY, Site, csv, dialogue, id, message, reference, time};
+
+#[test]
+fn init_writes_a_file_that_passes_check_for_every_source_and_sink() {
+    let dir = tempfile::tempdir().unwrap();
+    for source in ["csv", "jsonl", "parquet", "sqlite", "postgres", "mysql"] {
+        for sink in ["parquet", "postgres"] {
+            let name = format!("{source}-{sink}.yaml");
+            let run = |arguments: &[&str]| {
+                let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_yunxin-archiver"));
+                command.args(["-c", &name]).args(arguments).current_dir(dir.path()).output().unwrap()
+            };
+            let init = run(&["init", "--source", source, "--sink", sink]);
+            assert!(init.status.success());
+            assert!(String::from_utf8_lossy(&init.stderr).contains(&format!("wrote {name}")));
+            let check = run(&["check"]);
+            assert!(check.status.success(), "{name}: {}", String::from_utf8_lossy(&check.stderr));
+            let again = run(&["init"]);
+            assert_eq!(again.status.code(), Some(2));
+            assert!(String::from_utf8_lossy(&again.stderr).contains("exists already and stays as it is"));
+        }
+    }
+}
+
+#[test]
+fn check_looks_at_the_file_alone_unless_it_shall_connect() {
+    let site = Site::nightly(dialogue("alice|1|bob", 0..5));
+    std::fs::remove_file(site.path("refs.csv")).unwrap();
+    let ended = site.run(&["check"]).exits(0);
+    assert_eq!(ended.stdout, "jobs.yaml: ok, 1 of 1 jobs selected\n");
+    assert!(ended.stderr.contains("--connect also tries source, sink and credentials"));
+    site.write("jobs.yaml", site.read("jobs.yaml").replace("rate_limit", "rate_limits"));
+    let wrong = site.run(&["check"]).exits(2);
+    assert!(wrong.stderr.contains("jobs.yaml:4:") && wrong.stderr.contains("rate_limit"), "{}", wrong.stderr);
+    let none = site.run(&["-c", "none.yaml", "check"]).exits(2);
+    assert!(none.stderr.contains("none.yaml: cannot be read"), "{}", none.stderr);
+}
+
+#[test]
+fn check_shows_rows_how_they_are_understood_and_one_real_message() {
+    let site = Site::nightly(dialogue("alice|1|bob", 0..5));
+    let text = site.read("refs.csv");
+    site.write("refs.csv", text.replace(&format!("{},", id(1)), "x,"));
+    let ended = site.run(&["check", "--connect", "--sample", "2"]).exits(0);
+    for shown in [
+        "source csv: ok",
+        &format!("refs.csv:2: conversation_id=\"alice|1|bob\" message_server_id=\"{}\"", id(0)),
+        &format!("→ message {} of alice|1|bob, created 2026-10-02T00:00:00.007Z", id(0)),
+        "→ no reference: message_server_id",
+        "API: ok, credentials accepted",
+        &format!("message {} from alice, type 0: \"hello\"", id(0)),
+        "sink parquet: ",
+    ] {
+        assert!(ended.stdout.contains(shown), "{shown:?} is not in\n{}", ended.stdout);
+    }
+    assert!(!ended.stdout.contains("refs.csv:4"), "two rows were asked for");
+    assert_eq!(site.api.stats().requests, 1);
+    assert!(!site.path("archive").exists() && !site.path("state").exists(), "a check writes nothing");
+}
+
+#[test]
+fn check_tells_what_is_wrong_with_source_sink_and_credentials() {
+    let site = Site::nightly(dialogue("alice|1|bob", 0..1));
+    site.write_secret("secret", "not-the-secret");
+    let ended = site.run(&["check", "--connect"]).exits(4);
+    assert!(ended.stdout.contains("wrong: API") && ended.stdout.contains("AppSecret"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("sink parquet: "), "the rest is checked all the same");
+    site.write_secret("secret", yunxin_archiver::simulator::APP_SECRET);
+    site.api.world(|world| *world = World::explicit());
+    let ended = site.run(&["check", "--connect"]).exits(0);
+    assert!(ended.stdout.contains("not there: message not exist (code 107404)"), "{}", ended.stdout);
+    std::fs::remove_file(site.path("refs.csv")).unwrap();
+    site.write("archive", "a file where a directory should be");
+    let ended = site.run(&["check", "--connect"]).exits(2);
+    assert_eq!(ended.stdout.matches("wrong: ").count(), 2, "{}", ended.stdout);
+}
+
+#[test]
+fn check_warns_of_times_that_lost_their_milliseconds() {
+    let site = Site::new(World::explicit());
+    let refs: Vec<_> = (0..20).map(|n| ("alice|1|bob".to_owned(), id(n), time(n) / 1000 * 1000)).collect();
+    site.write("refs.csv", csv(&refs));
+    let ended = site.run(&["check", "--connect"]);
+    assert!(ended.stdout.contains("warning: 20 of 20 times are whole seconds"), "{}", ended.stdout);
+}
+
+#[test]
+fn check_does_not_read_standard_input() {
+    let site = Site::nightly(dialogue("alice|1|bob", 0..1));
+    site.jobs(&NIGHTLY.replace("refs.csv", "'-'"));
+    assert!(site.run(&["check", "--connect"]).exits(0).stdout.contains("the standard input, not read by check"));
+}
+
+#[tokio::test]
+async fn the_schemas_are_printed_and_that_of_postgres_can_be_run() {
+    let site = Site::new(World::explicit());
+    let config = site.run(&["schema", "config"]).exits(0).summary;
+    assert!(config["properties"]["jobs"].is_object(), "{config}");
+    let parquet = site.run(&["schema", "parquet"]).exits(0).stdout;
+    assert!(parquet.contains("message_server_id") && parquet.contains("thread_reply_create_time"), "{parquet}");
+    let script = site.run(&["schema", "postgres"]).exits(0).stdout;
+    let database = postgres::database().await;
+    database.execute(&script).await;
+    // The tables that it makes are those that a job writes.
+    let (refs, world) = dialogue("alice|1|bob", 0..3);
+    site.api.world(|served| *served = world);
+    site.write("refs.csv", csv(&refs));
+    site.write_secret("url", &database.url());
+    site.jobs(&NIGHTLY.replace("parquet: { path: archive }", "postgres: { url: 'file:url' }"));
+    assert_eq!(site.night().exits(0).refs("archived"), 3);
+}
+
+#[test]
+fn completions_and_help_name_every_command() {
+    let site = Site::new(World::explicit());
+    let help = site.run(&["--help"]).exits(0).stdout;
+    for command in [
+        "run",
+        "plan",
+        "retry",
+        "status",
+        "failures",
+        "files",
+        "verify",
+        "adopt",
+        "report",
+        "export",
+        "check",
+        "init",
+        "schema",
+        "simulate",
+        "demo",
+        "completions",
+    ] {
+        assert!(help.contains(&format!("  {command} ")), "{command}");
+        site.run(&[command, "--help"]).exits(0);
+    }
+    assert!(help.contains("75  the job, or another process of its app, is running"));
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = site.run(&["completions", shell]).exits(0).stdout;
+        assert!(script.contains("yunxin-archiver") && script.contains("failures"), "{shell}");
+    }
+    assert_eq!(site.run(&["--version"]).exits(0).stdout, format!("yunxin-archiver {}\n", env!("CARGO_PKG_VERSION")));
+    site.run(&[]).exits(2);
+    site.run(&["archive"]).exits(2);
+}
+
+#[test]
+fn what_a_later_version_brings_is_refused_with_a_clear_word() {
+    let site = Site::nightly(dialogue("alice|1|bob", 0..3));
+    for arguments in [
+        &["verify", "archive", "--against", "nightly"][..],
+        &["adopt", "nightly"],
+        &["report", "nightly", "-o", "report.html"],
+        &["export", "nightly", "--all", "--format", "html", "-o", "out"],
+        &["run", "--refetch", "7d"],
+    ] {
+        let ended = site.run(arguments).exits(2);
+        assert!(
+            ended.stderr.contains("is not part of version") || ended.stderr.contains("is not part of this version")
+        );
+        assert!(ended.stderr.contains("nothing was read or written"), "{}", ended.stderr);
+    }
+    site.jobs(&NIGHTLY.replace(" sink", " fetch: { threads: complete }, sink"));
+    let ended = site.night().exits(2);
+    assert!(ended.job()["error"].as_str().unwrap().contains("threads: complete"), "{ended:?}");
+    assert_eq!(site.files("state").len() + site.files("archive").len(), 0);
+}
+
+#[test]
+fn simulate_serves_what_generated_references_ask_for() {
+    use std::io::BufRead as _;
+    let site = Site::new(World::explicit());
+    let mut command = site.command(&["simulate", "--port", "0", "--rate-limit", "1000"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut url = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+    let mut text = Vec::new();
+    let shape = yunxin_archiver::simulator::ReferenceShape { count: 50, conversations: 3, ..Default::default() };
+    yunxin_archiver::simulator::write_references(&mut text, &shape).unwrap();
+    site.write("refs.csv", text);
+    let config = site.read("jobs.yaml").replace(&site.api.url(), url.trim()).replace("2000", "500");
+    site.write("jobs.yaml", config);
+    let ended = site.night();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(ended.exits(0).refs("archived"), 50);
+}
+
+#[test]
+fn jobs_that_fail_to_find_anything_say_so_in_their_failures() {
+    let mut world = World::explicit();
+    world.insert(message("alice|1|bob", 0).fate(Fate::Missing));
+    let site = Site::nightly((vec![reference("alice|1|bob", 0)], world));
+    let ended = site.run(&["run"]).exits(3);
+    assert!(ended.stderr.contains("`yunxin-archiver failures nightly` lists them"), "{}", ended.stderr);
+}
