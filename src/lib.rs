@@ -33,6 +33,8 @@ pub mod cli;
 pub mod config;
 mod failpoint;
 pub mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod ledger;
 pub mod manifest;
 pub mod message;
