@@ -34,6 +34,8 @@ pub mod config;
 pub mod course;
 mod failpoint;
 pub mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod ledger;
 pub mod manifest;
 pub mod message;

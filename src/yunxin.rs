@@ -34,3 +34,28 @@ pub use request::ApiVersion;
 pub use response::Verdict;
 pub use settings::{AppSettings, Concurrency, FetchSettings, Patience};
 pub use stats::{LATENCY_BUCKETS, Stats};
+
+/// Decodes any bytes as the answer to a question, and insists that every reference of the question is accounted for.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decode_any(bytes: &[u8]) {
+    use response::{Question, Reply, decode};
+    let refs = [(10, 1_000), (20, 2_000), (30, 3_000), (158_844_553_334_358_018, 1_753_951_805_248)];
+    for raw in [false, true] {
+        let question = Question {
+            key: "1|alice|bob",
+            conversation: "alice|1|bob",
+            conversation_type: 1,
+            refs: &refs,
+            fetched_at: 5_000,
+            raw,
+        };
+        let Ok(Reply::Answer(decoded)) = decode(bytes, &question) else { continue };
+        let rows = decoded.archived.iter().map(|index| *index as usize);
+        let mut ended: Vec<usize> = rows.chain(decoded.verdicts.iter().map(|(index, _)| *index)).collect();
+        ended.sort_unstable();
+        assert_eq!(ended, [0, 1, 2, 3], "every reference ends once");
+        for (row, index) in decoded.rows.rows().iter().zip(&decoded.archived) {
+            assert_eq!(row.message_server_id, refs[*index as usize].0);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use crate::support::storm::{Ran, Site, To, database, ran};
 
@@ -97,15 +98,15 @@ fn a_disk_that_is_really_full_ends_the_run_and_the_next_completes() {
         println!("not tried: only root may mount a file system; RLIMIT_FSIZE tries the same");
         return;
     }
-    let script = "set -e; mkdir -p archive state; mount -t tmpfs -o size=$KIB\"k\" tmpfs \"$WHAT\" 2>/dev/null || exit 99
+    let script =
+        "set -e; mkdir -p archive state; mount -t tmpfs -o size=$KIB\"k\" tmpfs \"$WHAT\" 2>/dev/null || exit 99
                   set +e; \"$@\"; code=$?; set -e
                   mount -o remount,size=64m \"$WHAT\"; \"$@\"; cp -a \"$WHAT\" kept; umount \"$WHAT\"
                   rmdir \"$WHAT\"; mv kept \"$WHAT\"; exit $code";
     for (what, kib) in [("archive", "48"), ("state", "96"), ("state", "160")] {
         let mut site = Site::new(To::Parquet);
         site.night(500);
-        let mut command =
-            site.wrapped(&["unshare", "--mount", "bash", "-c", script, "bash"], &["run", "--json"]);
+        let mut command = site.wrapped(&["unshare", "--mount", "bash", "-c", script, "bash"], &["run", "--json"]);
         let ran = ran(command.env("WHAT", what).env("KIB", kib));
         if ran.status.code() == Some(99) || ran.stderr.contains("unshare") {
             println!("not tried: this container mounts nothing; RLIMIT_FSIZE tries the same");
@@ -145,6 +146,7 @@ fn a_damaged_ledger_is_noticed_or_harmless() {
         }
     };
     let mut noticed = 0;
+    copy(&site, "archive", "kept");
     for (name, bytes) in damaged {
         std::fs::write(&path, bytes).unwrap();
         let ran = site.plain();
@@ -157,11 +159,34 @@ fn a_damaged_ledger_is_noticed_or_harmless() {
             assert!(error.contains("nightly") || error.contains("archive"), "{name}: {error}");
         }
         forget_log();
+        copy(&site, "kept", "archive");
     }
     assert!(noticed > 4, "{noticed}");
     // The backup of the ledger goes with the archive as it was.
     std::fs::write(&path, &good).unwrap();
     site.night(30);
+    site.plain().exits(0);
+    site.is_whole();
+}
+
+/// Copies a directory in the place of another.
+fn copy(site: &Site, from: &str, to: &str) {
+    let script = "rm -rf \"$1\" && cp -a \"$0\" \"$1\"";
+    let copied = Command::new("sh").args(["-c", script, from, to]).current_dir(site.directory.path()).status();
+    assert!(copied.unwrap().success());
+}
+
+#[test]
+fn a_copy_of_the_ledger_from_before_a_run_that_archived_nothing_is_refused_as_well() {
+    let mut site = Site::new(To::Parquet);
+    site.night(40);
+    site.plain().exits(0);
+    let old = whole_ledger(&site);
+    site.plain().exits(0);
+    let new = whole_ledger(&site);
+    std::fs::write(site.path("state/nightly.sqlite"), old).unwrap();
+    assert!(error(&site.plain().exits(2)).contains("adopt"));
+    std::fs::write(site.path("state/nightly.sqlite"), new).unwrap();
     site.plain().exits(0);
     site.is_whole();
 }

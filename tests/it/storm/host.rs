@@ -18,7 +18,7 @@ fn slow() -> Site {
     site.fetch = "batch_size: 20, concurrency: 2, timeout: 60s".to_owned();
     site.configure();
     site.api.faults(|faults| {
-        faults.script.extend(std::iter::repeat_n(yunxin_archiver::simulator::Fault::Ok, 8));
+        faults.script.extend(std::iter::repeat_n(yunxin_archiver::simulator::Fault::Ok, 16));
         faults.rules.push(yunxin_archiver::simulator::Rule::chance("delay 2s".parse().unwrap(), 1.0));
     });
     site
@@ -65,7 +65,7 @@ fn a_signal_stops_sending_commits_and_is_exit_5() {
     for name in ["TERM", "INT", "HUP"] {
         let site = slow();
         let mut child = site.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        site.until("answers", |site| site.api.stats().answered > 6);
+        site.until("messages", |site| site.api.stats().messages > 0);
         signal(&child, name);
         assert_eq!(child.wait().unwrap().code(), Some(5), "{name}");
         let mut stdout = String::new();
@@ -194,8 +194,12 @@ fn what_is_written_is_for_its_owner_alone_whatever_the_umask() {
         // Files that SQLite keeps beside a ledger that is open are looked at as well.
         site.night(60);
         site.api.faults(|faults| faults.latency_ms = 50);
-        let mut child =
-            site.wrapped(&["sh", "-c", &script, "sh"], &arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = site
+            .wrapped(&["sh", "-c", &script, "sh"], &arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         site.until("a log", |site| site.path("state/nightly.sqlite-wal").exists());
         private(&site);
         child.wait().unwrap();

@@ -54,7 +54,8 @@ fn no_secret_is_in_any_output_of_any_night() {
         run(&site, &mut heard);
     }
     std::fs::write(site.path("jobs.yaml"), &text).unwrap();
-    for command in [&["status", "--json"][..], &["failures", "nightly"], &["check"], &["plan"], &["schema", "postgres"]] {
+    for command in [&["status", "--json"][..], &["failures", "nightly"], &["check"], &["plan"], &["schema", "postgres"]]
+    {
         let ran = ran(site.command(command).stdin(Stdio::null()));
         heard.push_str(&ran.stdout);
         heard.push_str(&ran.stderr);

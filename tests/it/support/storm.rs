@@ -135,7 +135,11 @@ impl Site {
                 message = message.quirk(Quirk::Edited);
             }
             messages.push(message);
-            if gone { self.missing.insert(id) } else { self.found.insert(id) };
+            if gone {
+                self.missing.insert(id)
+            } else {
+                self.found.insert(id)
+            };
             writeln!(self.references, "{conversation},{id},{time}").unwrap();
         }
         self.next += count;
@@ -182,11 +186,12 @@ impl Site {
         self.wrapped(&[], arguments)
     }
 
-    /// The binary under another program, such as `prlimit --nofile=256`.
+    /// The binary under another program, such as `prlimit --nofile=256`. `YUNXIN_ARCHIVER_BINARY` names another binary,
+    /// such as one that was built for release.
     pub(crate) fn wrapped(&self, wrapper: &[&str], arguments: &[&str]) -> Command {
-        let binary = env!("CARGO_BIN_EXE_yunxin-archiver");
+        let other = std::env::var("YUNXIN_ARCHIVER_BINARY").ok();
         let mut words = wrapper.to_vec();
-        words.push(binary);
+        words.push(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_yunxin-archiver")));
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("-c").arg(self.path("jobs.yaml")).args(["--progress", "none"]).args(arguments);
         command.current_dir(self.directory.path()).stdin(Stdio::null()).env_remove("YUNXIN_ARCHIVER_DIE_AT");
