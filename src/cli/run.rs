@@ -141,6 +141,13 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
             summary.error = Some(format!("{} could not be written: {error:#}", path.display()));
         }
     }
+    // Closed, the ledger is one file: who restores a backup of it meets no log of a later one.
+    drop(assembly.ledger);
+    if let Some(ledger) = Arc::into_inner(ledger)
+        && let Err(error) = ledger.close().await
+    {
+        tracing::debug!(%error, "the ledger was not closed");
+    }
     drop(assembly.lock);
     summary
 }
