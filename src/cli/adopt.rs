@@ -76,6 +76,7 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     failures::write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
     warn(job, &adopted);
     report(arguments, job, &identity.sink, run_id, &ledger, &adopted)?;
+    ledger.close().await.map_err(assemble::ledger_exit)?;
     drop(lock);
     Ok(0)
 }

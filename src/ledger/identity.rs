@@ -55,16 +55,18 @@ pub(super) async fn bind(conn: &mut SqliteConnection, identity: &Identity, now: 
         Some((id, bound)) if bound == *identity => return Ok(id),
         Some((_, bound)) if bound.job != identity.job => {
             return Err(Fault::Refused(format!(
-                "the ledger belongs to job {:?}, not to {:?}: a ledger cannot be copied or renamed",
-                bound.job, identity.job
+                "the ledger belongs to job {:?}, not to {:?}: a ledger cannot be copied or renamed. Move it away; or, \
+                 if the archive is to be this job's, take it over with `yunxin-archiver adopt {}`",
+                bound.job, identity.job, identity.job
             )));
         }
         Some((_, bound)) => {
             let changes = bound.changes(identity).join(", and ");
             if let Some(unfinished) = unfinished(&mut tx).await? {
                 return Err(Fault::Refused(format!(
-                    "job {:?} changed its {changes}, but {unfinished}: change it back and run the job to its end first",
-                    bound.job
+                    "job {:?} changed its {changes}, but {unfinished}: change it back and run the job to its end first; or, \
+                     if the archive itself was moved, take it over there with `yunxin-archiver adopt {}`",
+                    bound.job, bound.job
                 )));
             }
             tracing::info!(

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod adopt;
 mod api;
 mod architecture;
 mod cli;

@@ -4,6 +4,7 @@ pub(crate) mod caller;
 pub(crate) mod faulty_api;
 pub(crate) mod house;
 pub(crate) mod mariadb;
+pub(crate) mod nights;
 pub(crate) mod parquet;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

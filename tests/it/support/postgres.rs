@@ -45,6 +45,11 @@ impl PgUrl {
         &self.database
     }
 
+    /// The database of the same cluster from which others are made and dropped.
+    pub(crate) fn administration(&self) -> Self {
+        Self { port: self.port, database: "postgres".to_owned() }
+    }
+
     /// A connection.
     pub(crate) async fn connect(&self) -> PgConnection {
         self.url().parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
@@ -140,6 +145,11 @@ impl Cluster {
         }
         self.crash();
         false
+    }
+
+    /// The directory of its data, to be copied and replaced while it is stopped.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.home.path.join("data")
     }
 
     /// A fresh, empty database.
