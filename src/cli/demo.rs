@@ -33,7 +33,7 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     let config = directory.join("jobs.yaml");
     output::replace(&config, configuration(&service.url()).as_bytes()).map_err(cannot)?;
     output::say(&format!(
-        "demo: {} references in {}, and a simulated API at {} that allows 100 requests a second\n",
+        "demo: {} references in {}; a simulated API at {}, 100 requests a second\n",
         output::count(world.expected().read),
         directory.join("refs.csv").display(),
         service.url()
@@ -114,20 +114,21 @@ fn show(job: &crate::summary::JobSummary, directory: &Path, stats: &simulator::S
     }
     let config = directory.join("jobs.yaml");
     let config = config.display();
-    lines.extend([
-        String::new(),
-        "next:".to_owned(),
-        format!("  yunxin-archiver -c {config} failures demo      what could not be archived, and why"),
-        format!("  yunxin-archiver -c {config} report demo        this run as a page: report.html"),
-        format!("  yunxin-archiver -c {config} status             runs, cursor, pending"),
-        format!("  yunxin-archiver -c {config} files demo         what to load"),
-        format!("  yunxin-archiver demo {:<24}once more: nothing is sent twice", directory.display()),
-        format!(
-            "  duckdb -c \"select date, count(*) from '{}/archive/date=*/*.parquet' group by date order by date\"",
-            directory.display()
-        ),
-        "  yunxin-archiver init                           a jobs.yaml of your own".to_owned(),
-    ]);
+    lines.extend([String::new(), "next:".to_owned()]);
+    for (command, what) in [
+        (format!("-c {config} failures demo"), "what could not be archived, and why"),
+        (format!("-c {config} report demo"), "this run as a page, report.html"),
+        (format!("-c {config} status"), "runs, cursor, pending"),
+        (format!("-c {config} files demo"), "what to load"),
+        (format!("demo {}", directory.display()), "once more: nothing is sent twice"),
+        ("init".to_owned(), "a jobs.yaml of your own"),
+    ] {
+        lines.push(format!("  yunxin-archiver {command:<36}  {what}"));
+    }
+    lines.push(format!(
+        "  duckdb -c \"select date, count(*) from '{}/archive/date=*/*.parquet' group by date order by date\"",
+        directory.display()
+    ));
     for line in lines {
         output::line(&line)?;
     }
