@@ -19,6 +19,7 @@
 //! | [`sink`] | where messages go: Parquet, Postgres |
 //! | [`ledger`] | the job's durable memory |
 //! | [`run`] | the whole flow, by the traits of source and sink |
+//! | [`course`], [`report`](mod@report) | how a run went over time, and the page that shows it |
 //! | [`cli`] | commands; the only room that prints |
 //! | [`simulator`] | the API as documented, with faults; shares no code with [`yunxin`] |
 //!

@@ -41,7 +41,7 @@ use crate::summary::{FileSummary, JobSummary, Outcome, Rates, SumsDisagree};
 use crate::yunxin::Client;
 
 /// How often the course of a run is kept, so that a run that dies leaves it as well.
-const KEEP_COURSE_EVERY: Duration = Duration::from_secs(5);
+const KEEP_COURSE_EVERY: Duration = Duration::from_secs(2);
 
 /// How a job is run.
 #[derive(Debug, Clone)]

@@ -33,7 +33,7 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     let config = directory.join("jobs.yaml");
     output::replace(&config, configuration(&service.url()).as_bytes()).map_err(cannot)?;
     output::say(&format!(
-        "demo: {} references in {}, and a simulated API at {} that allows 100 requests a second\n",
+        "demo: {} references in {}; a simulated API at {}, 100 requests a second\n",
         output::count(world.expected().read),
         directory.join("refs.csv").display(),
         service.url()

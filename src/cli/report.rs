@@ -8,6 +8,7 @@ use super::arguments::Report as Arguments;
 use super::{Context, Exit, assemble, output};
 use crate::config::{Config, Job, Sink};
 use crate::course::Course;
+use crate::failure::Class;
 use crate::ledger::{FailureRow, FailureState, JobLock, Ledger, RunRow};
 use crate::report::{Ending, FailureKind, FailureLine, LISTED, Report, Since, page};
 use crate::summary::{FileSummary, JobSummary, Outcome, References};
@@ -71,6 +72,10 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
     let failures = ledger.failures_met(run.run_id, LISTED).await?;
     let files = ledger.files_of(run.run_id).await?;
     let noted = course.clone().unwrap_or_default();
+    let of_invalid = |(count, rows): &(u64, Vec<FailureRow>)| {
+        if rows.first().is_some_and(|row| row.class == Class::Invalid) { *count } else { 0 }
+    };
+    let invalid = failures.iter().map(of_invalid).sum();
     Ok(Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: Timestamp::now(),
@@ -85,7 +90,7 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
         known_until: run.finished_at.unwrap_or_else(|| until(run.started_at, noted.noted_at)),
         archive: ledger.identity().sink.clone(),
         app_key: ledger.identity().app_key.clone(),
-        references: summary.as_ref().map_or_else(|| so_far(&run, &noted), |summary| summary.references),
+        references: summary.as_ref().map_or_else(|| so_far(&run, &noted, invalid), |summary| summary.references),
         thread_extras: summary.as_ref().map(|summary| summary.thread_extras).unwrap_or_default(),
         requests: summary.as_ref().map_or(noted.requests, |summary| summary.requests),
         bytes: summary.as_ref().map_or(noted.bytes, |summary| summary.bytes),
@@ -109,14 +114,15 @@ fn until(started_at: Timestamp, millis: u64) -> Timestamp {
 
 /// The references of a run without a summary: what its transactions recorded, which is exact, and the rest as it was
 /// noted last.
-fn so_far(run: &RunRow, noted: &Course) -> References {
+fn so_far(run: &RunRow, noted: &Course, invalid: u64) -> References {
     let noted = &noted.references;
     let counts = &run.counts;
+    let invalid = invalid.max(noted.invalid);
     let taken_up = counts.planned + noted.resumed + counts.retried;
     References {
-        read: noted.skipped + noted.invalid + noted.duplicate + counts.planned,
+        read: noted.skipped + invalid + noted.duplicate + counts.planned,
         skipped: noted.skipped,
-        invalid: noted.invalid,
+        invalid,
         duplicate: noted.duplicate,
         accepted: counts.planned,
         resumed: noted.resumed,

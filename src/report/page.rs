@@ -86,10 +86,20 @@ fn tiles(report: &Report) -> String {
         (
             "failed",
             count(r.failed),
-            format!("and {} · {} new", counted(r.invalid, "invalid row", "invalid rows"), count(new)),
+            match report.ending {
+                Ending::Died | Ending::Running => format!("and {}", counted(r.invalid, "invalid row", "invalid rows")),
+                _ => format!("and {} · {} new", counted(r.invalid, "invalid row", "invalid rows"), count(new)),
+            },
         ),
         ("pending", count(r.pending), "left for the next run".to_owned()),
-        ("requests", count(report.requests.sent), format!("{} is the least possible", count(report.requests.minimum))),
+        (
+            "requests",
+            count(report.requests.sent),
+            match report.requests.minimum {
+                0 => "none is needed".to_owned(),
+                minimum => format!("{} is the least possible", count(minimum)),
+            },
+        ),
         (
             "requests/s",
             rate(per_second),

@@ -51,6 +51,8 @@ fn a_planted_breach_is_found() {
         ("config/job.rs", "use crate::run::Settings;", "config knows only pure rooms"),
         ("run.rs", "use crate::sink::parquet::ParquetSink;", "run knows sources and sinks by their traits"),
         ("run/write.rs", "use crate::sink::{Sink, ParquetSink};", "crate::sink::ParquetSink, but run knows"),
+        ("report/page.rs", "use crate::ledger::RunRow;", "a report is made of values"),
+        ("report.rs", "use std::fs;", "a report is made of values"),
         ("config.rs", "use clap::Parser;", "only cli and main know clap"),
         ("run.rs", "fn f() { println!(\"x\"); }", "prints with println!"),
         ("sink/parquet.rs", "fn f() { std::eprintln!(\"x\"); }", "prints with eprintln!"),

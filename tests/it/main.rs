@@ -14,6 +14,7 @@ mod job;
 mod ledger;
 mod parquet;
 mod postgres;
+mod report;
 mod simulator;
 mod source;
 mod storm;

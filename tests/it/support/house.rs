@@ -84,6 +84,14 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
             if room == "config" && other.is_some_and(|other| other != "config" && !PURE.contains(&other)) {
                 breach(format!("names {path}, but config knows only pure rooms"));
             }
+            if room == "report" {
+                if let Some(impure) = IMPURE.iter().find(|impure| names(impure)) {
+                    breach(format!("names {impure}, but a report is made of values"));
+                }
+                if other.is_some_and(|other| !["report", "course", "summary", "failure"].contains(&other)) {
+                    breach(format!("names {path}, but a report is made of values"));
+                }
+            }
             if room == "run" {
                 for kind in ["source", "sink"] {
                     let item = path.strip_prefix(&format!("crate::{kind}::")).and_then(|rest| rest.split("::").next());
