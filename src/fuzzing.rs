@@ -82,11 +82,13 @@ mod tests {
         inputs.sort();
         let inputs: Vec<Vec<u8>> = inputs.iter().map(|path| std::fs::read(path).unwrap()).collect();
         assert!(inputs.len() >= 3, "the corpus of {target} is missing");
-        inputs.iter().for_each(|input| entry(input));
-        let change = (any::<prop::sample::Index>(), any::<u8>(), 0_u8..5, any::<prop::sample::Index>());
-        let changes = prop::collection::vec(change, 1..8);
-        let changed = (prop::sample::select(inputs), changes).prop_map(|(mut input, changes)| {
-            for (at, byte, kind, to) in changes {
+        for input in &inputs {
+            entry(input);
+        }
+        let edit = (any::<prop::sample::Index>(), any::<u8>(), 0_u8..5, any::<prop::sample::Index>());
+        let edits = prop::collection::vec(edit, 1..8);
+        let changed = (prop::sample::select(inputs), edits).prop_map(|(mut input, edits)| {
+            for (at, byte, kind, to) in edits {
                 if input.is_empty() {
                     break;
                 }

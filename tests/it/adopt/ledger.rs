@@ -26,6 +26,7 @@ fn batch(ids: &[i64]) -> Batch {
         key: conversation.key(),
         asked: conversation.owner.clone(),
         ask: Ask::First,
+        purpose: Purpose::Requested,
         owners: vec![conversation.owner],
         refs: ids.iter().map(|id| BatchRef { message_server_id: *id, create_time: 1_000 + id, owner: 0 }).collect(),
     }
@@ -63,7 +64,7 @@ async fn former(place: &std::path::Path) {
     plan(&ledger, run, &[5, 6, 7, 8]).await;
     let none = plan(&ledger, run, &[9, 10]).await;
     let finished =
-        |seq, archived, failures| FinishedBatch { seq, archived, failures, split: Vec::new(), second: Vec::new() };
+        |seq, archived, failures| FinishedBatch { seq, archived, failures, ..FinishedBatch::default() };
     let commit = |seq, rows, finished| Commit {
         seq,
         run_id: run,

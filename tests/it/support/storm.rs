@@ -276,8 +276,8 @@ impl Site {
         let twice: Vec<i64> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
         assert_eq!(twice, Vec::<i64>::new(), "archived twice");
         let ids: BTreeSet<i64> = ids.into_iter().collect();
-        let lost: Vec<i64> = self.found.difference(&ids).copied().collect();
-        assert_eq!(lost, Vec::<i64>::new(), "lost");
+        let missing: Vec<i64> = self.found.difference(&ids).copied().collect();
+        assert_eq!(missing, Vec::<i64>::new(), "lost");
         assert_eq!(ids, self.found, "archived and never asked for");
         let left: Vec<PathBuf> = files_below(self.directory.path())
             .into_iter()
