@@ -29,7 +29,9 @@ cleanup() {
 trap cleanup EXIT
 
 cargo build --release --bin yunxin-archiver
-cargo build --release --example world --example floor
+cargo build --release --example world
+cargo build --release --manifest-path benches/floor/Cargo.toml --target-dir "$TARGET/../floor"
+FLOOR=$TARGET/../floor/release/floor
 WORLD=$DIR/world-$COUNT-$DAYS
 [ -e "$WORLD/made" ] || { "$TARGET/examples/world" make "$WORLD" "$COUNT" "$DAYS" | tee "$WORLD.made"; mv "$WORLD.made" "$WORLD/made"; }
 if [ ! -e "$DIR/peers/ready" ]; then
@@ -89,7 +91,7 @@ for run in $(seq "$RUNS"); do
   echo "run $run of $RUNS" >&2
   written=(folder_bytes)
   job parquet; measure 'product to Parquet' "${product[@]}"
-  rm -rf "$DIR/out"; mkdir "$DIR/out"; measure 'floor to Parquet' "$TARGET/examples/floor" "$URL" "$WORLD" "$DIR/out/floor.parquet"
+  rm -rf "$DIR/out"; mkdir "$DIR/out"; measure 'floor to Parquet' "$FLOOR" "$URL" "$WORLD" "$DIR/out/floor.parquet"
   rm -rf "$DIR/out"; mkdir "$DIR/out"; measure 'Python to Parquet' "$DIR/peers/bin/python" benches/compare/peer.py parquet "$URL" "$WORLD" "$DIR/out/peer.parquet"
   if [ "$run" -le "$DLT_RUNS" ]; then
     rm -rf "$DIR/out"; mkdir "$DIR/out"; measure 'dlt to Parquet' "$DIR/dlt/bin/python" benches/compare/dlt_peer.py parquet "$URL" "$WORLD" "$DIR/out"

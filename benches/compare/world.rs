@@ -2,6 +2,7 @@
 //!
 //! - `world make DIR COUNT [DAYS] [CONVERSATIONS]` writes `refs.csv`, `items.bin` (every message as the simulator
 //!   answers it) and `requests.tsv` (ready request bodies, for clients that do not plan).
+//! - `world references FILE COUNT [DAYS] [CONVERSATIONS]` writes nothing but references.
 //! - `world serve DIR [stall]` holds the answers in memory and serves them on loopback without latency, quota or
 //!   checks, from one thread. It prints its URL. With `stall` it never answers.
 
@@ -31,7 +32,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, default: u64| arguments.get(at).map_or(Ok(default), |text| text.parse());
     match arguments.first().map(String::as_str) {
-        Some("make") if arguments.len() > 2 => {
+        Some(what @ ("make" | "references")) if arguments.len() > 2 => {
             let count = number(2, 0)?;
             let shape = ReferenceShape {
                 count,
@@ -39,7 +40,11 @@ fn main() -> Result<()> {
                 conversations: number(4, (count / 200).max(1))? as u32,
                 ..ReferenceShape::default()
             };
-            make(Path::new(&arguments[1]), &shape)
+            let path = Path::new(&arguments[1]);
+            if what == "references" {
+                return Ok(write_references(BufWriter::new(File::create(path)?), &shape)?);
+            }
+            make(path, &shape)
         }
         Some("serve") if arguments.len() > 1 => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -48,7 +53,10 @@ fn main() -> Result<()> {
                 if stall { Store::default() } else { Store::read(&Path::new(&arguments[1]).join("items.bin"))? };
             tokio::task::LocalSet::new().block_on(&runtime, serve(Rc::new(store), stall))
         }
-        _ => Err("world make DIR COUNT [DAYS] [CONVERSATIONS], or world serve DIR [stall]".into()),
+        _ => Err(
+            "world make DIR COUNT [DAYS] [CONVERSATIONS], world references FILE COUNT …, or world serve DIR [stall]"
+                .into(),
+        ),
     }
 }
 
