@@ -56,6 +56,14 @@ impl Span {
     /// No value.
     pub const NULL: Self = Self { start: u32::MAX, len: 0 };
 
+    /// So many bytes from `start` on; nothing past 4 GiB.
+    pub fn new(start: usize, len: usize) -> Self {
+        match (u32::try_from(start), u32::try_from(start + len)) {
+            (Ok(start), Ok(_)) => Self { start, len: len as u32 },
+            _ => Self::NULL,
+        }
+    }
+
     /// Whether there is no value.
     pub fn is_null(self) -> bool {
         self.start == u32::MAX
@@ -140,6 +148,16 @@ pub struct MessageRows {
 }
 
 impl MessageRows {
+    /// Messages whose spans are of this text.
+    pub fn from_parts(text: String, rows: Vec<Row>) -> Self {
+        Self { text, rows }
+    }
+
+    /// The text and the messages.
+    pub fn into_parts(self) -> (String, Vec<Row>) {
+        (self.text, self.rows)
+    }
+
     /// Room for `rows` messages and `text` bytes of their text.
     pub fn with_capacity(rows: usize, text: usize) -> Self {
         Self { text: String::with_capacity(text), rows: Vec::with_capacity(rows) }
@@ -182,7 +200,7 @@ impl MessageRows {
 
     /// Appends text to the buffer. Past 4 GiB the span is null: callers bound their buffers far below.
     pub fn intern(&mut self, text: &str) -> Span {
-        let span = Self::span_from(self.text.len(), text.len());
+        let span = Span::new(self.text.len(), text.len());
         if !span.is_null() {
             self.text.push_str(text);
         }
@@ -194,14 +212,7 @@ impl MessageRows {
         let start = self.text.len();
         let result = write(&mut self.text);
         let start = start.min(self.text.len());
-        (Self::span_from(start, self.text.len() - start), result)
-    }
-
-    fn span_from(start: usize, len: usize) -> Span {
-        match (u32::try_from(start), u32::try_from(start + len)) {
-            (Ok(start), Ok(_)) => Span { start, len: len as u32 },
-            _ => Span::NULL,
-        }
+        (Span::new(start, self.text.len() - start), result)
     }
 
     /// Where the buffer stands, to go back to by [`Self::rewind`].

@@ -5,6 +5,8 @@
 //! asked for at the app's pace, and gives back an [`Outcome`], or a reason to [`Stop`] the run.
 
 mod app;
+#[doc(hidden)]
+pub mod bench;
 mod client;
 mod code;
 mod concurrency;

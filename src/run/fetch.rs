@@ -128,7 +128,11 @@ impl Dispatcher {
                 continue;
             };
             let (room, permit) = tokio::select! {
-                both = async { (Arc::clone(&room).acquire_owned().await, self.client.permit().await) } => both,
+                both = async {
+                    // Where answers wait for the writer, more of them would only take memory.
+                    drop(self.events.reserve().await);
+                    (Arc::clone(&room).acquire_owned().await, self.client.permit().await)
+                } => both,
                 () = self.stop.told() => return Ok(()),
             };
             if self.client.is_probing() && !tasks.is_empty() {

@@ -3,6 +3,7 @@
 //! The sink always commits first; the ledger then records in one transaction which batches are done, which
 //! references failed and which are asked again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop, Verdict};
 
 /// Batches without rows (splits, failures) that wait for a commit, at most, before they are recorded on their own.
 const RECORD_AT: usize = 1_000;
+/// Bytes of answers that may come while a commit is under way.
+const BACKLOG: usize = 32 << 20;
 
 /// Messages that make a commit due whatever the sink says: until it, their IDs are in memory.
 const COMMIT_AT: usize = 4_000_000;
@@ -68,6 +71,34 @@ pub(super) struct Work {
     new_batches: u64,
 }
 
+/// What came while a commit was under way.
+#[derive(Default)]
+struct Backlog {
+    events: VecDeque<Event>,
+    bytes: usize,
+}
+
+impl Backlog {
+    fn put(&mut self, event: Event) {
+        self.bytes += size(&event);
+        self.events.push_back(event);
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        self.bytes -= size(&event);
+        Some(event)
+    }
+}
+
+/// The memory that an event holds, about.
+fn size(event: &Event) -> usize {
+    match event {
+        Event::Ended(_, Outcome::Answered(answer)) => size_of::<Event>() + answer.rows.size(),
+        Event::Ended(..) | Event::Drained(_) => size_of::<Event>(),
+    }
+}
+
 impl Work {
     /// Nothing accepted yet, after this commit.
     pub(super) fn after(last_commit: u64) -> Self {
@@ -83,13 +114,19 @@ impl Writer {
     }
 
     async fn drive(&mut self, mut events: mpsc::Receiver<Event>) -> Result<(), RunError> {
+        let mut backlog = Backlog::default();
         loop {
             let due = self.work.since.map(|since| since + self.commit_interval);
-            let event = tokio::select! {
-                event = events.recv() => event,
-                () = sleep_until(due) => {
-                    self.commit().await?;
-                    continue;
+            let waiting = backlog.take();
+            let event = if waiting.is_some() {
+                waiting
+            } else {
+                tokio::select! {
+                    event = events.recv() => event,
+                    () = sleep_until(due) => {
+                        self.commit_beside(&mut events, &mut backlog).await?;
+                        continue;
+                    }
                 }
             };
             match event {
@@ -104,7 +141,7 @@ impl Writer {
                 None => break,
             }
             if self.sink.is_due() || self.work.rows >= COMMIT_AT {
-                self.commit().await?;
+                self.commit_beside(&mut events, &mut backlog).await?;
             }
         }
         let doubt = if self.work.doubtful.is_empty() { None } else { self.client.credentials_in_doubt() };
@@ -119,6 +156,26 @@ impl Writer {
                 Err(RunError::Api(ApiStop::Credentials { code, message }))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Commits, and takes delivery of what comes meanwhile: while a database works, the API answers.
+    async fn commit_beside(
+        &mut self,
+        events: &mut mpsc::Receiver<Event>,
+        backlog: &mut Backlog,
+    ) -> Result<(), RunError> {
+        let commit = self.commit();
+        tokio::pin!(commit);
+        let mut open = true;
+        loop {
+            tokio::select! {
+                done = &mut commit => return done,
+                event = events.recv(), if open && backlog.bytes < BACKLOG => match event {
+                    Some(event) => backlog.put(event),
+                    None => open = false,
+                },
+            }
         }
     }
 

@@ -7,6 +7,8 @@
 //! A commit finishes every open file under `_tmp/<ledger id>/`, and publishing renames them into place.
 
 mod archive;
+#[doc(hidden)]
+pub mod bench;
 mod coding;
 mod disk;
 mod encode;

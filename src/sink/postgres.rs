@@ -14,6 +14,8 @@
 //! same version changes nothing, and an earlier one is ignored. Beside these stand `<table>_archive`,
 //! `<table>_commits` and `<table>_migrations`.
 
+#[doc(hidden)]
+pub mod bench;
 mod commit;
 mod connect;
 mod copy;

@@ -9,6 +9,12 @@ use super::settings::Concurrency;
 
 /// The most that [`Concurrency::Auto`] reaches.
 const MOST: usize = 1024;
+/// With fewer requests than this, how many answers come in a second says little.
+const TELLING: f64 = 8.0;
+/// Twice as many requests must bring more answers a second by this factor, or they only wait somewhere else.
+const GAIN: f64 = 1.25;
+/// For so long no more requests are tried after they brought nothing.
+const REST: Duration = Duration::from_secs(2);
 
 /// The pure core: how many requests there should be.
 #[derive(Debug)]
@@ -21,6 +27,19 @@ pub(super) struct Gauge {
     /// Doubling until the first sign of too much.
     doubling: bool,
     shrunk: Option<Instant>,
+    climb: Option<Climb>,
+    resting: Option<Instant>,
+}
+
+/// The number of requests on its way to twice as many.
+#[derive(Debug)]
+struct Climb {
+    from: f64,
+    since: Instant,
+    /// Answers since.
+    answers: f64,
+    /// Answers a second on the way from half as many.
+    before: Option<f64>,
 }
 
 impl Gauge {
@@ -30,7 +49,16 @@ impl Gauge {
             Concurrency::Auto => (true, MOST),
             Concurrency::Fixed(number) => (false, usize::from(number.max(1))),
         };
-        let mut gauge = Self { auto, most: most as f64, target: 1.0, open: false, doubling: true, shrunk: None };
+        let mut gauge = Self {
+            auto,
+            most: most as f64,
+            target: 1.0,
+            open: false,
+            doubling: true,
+            shrunk: None,
+            climb: None,
+            resting: None,
+        };
         if let Some(start) = start {
             gauge.open();
             gauge.target = if auto { (start.max(1) as f64).min(gauge.most) } else { gauge.most };
@@ -52,16 +80,44 @@ impl Gauge {
 
     /// A request succeeded. `bound` says that all slots were taken, `waited` how long it waited for the pace, `took`
     /// how long its answer took.
-    pub(super) fn succeeded(&mut self, bound: bool, waited: Duration, took: Duration) {
+    pub(super) fn succeeded(&mut self, bound: bool, waited: Duration, took: Duration, now: Instant) {
         if !self.open {
             self.open();
+        }
+        if let Some(climb) = &mut self.climb {
+            climb.answers += 1.0;
         }
         // Where requests wait for the pace rather than for a slot, more slots would only make them wait more.
         let pace_is_the_limit = waited > took / 2 + Duration::from_millis(2);
         if !self.auto || !bound || pace_is_the_limit {
             return;
         }
-        self.target = (self.target + if self.doubling { 1.0 } else { 1.0 / self.target }).min(self.most);
+        if !self.doubling {
+            self.target = (self.target + 1.0 / self.target).min(self.most);
+            return;
+        }
+        if self.resting.is_some_and(|until| now < until) {
+            return;
+        }
+        self.target = (self.target + 1.0).min(self.most);
+        self.climbed(now);
+    }
+
+    /// Goes back to half as many if twice as many brought nothing: the service, or this machine, does no more.
+    fn climbed(&mut self, now: Instant) {
+        let from = self.target - 1.0;
+        let climb = self.climb.get_or_insert(Climb { from, since: now, answers: 0.0, before: None });
+        if self.target < climb.from * 2.0 {
+            return;
+        }
+        let rate = climb.answers / now.saturating_duration_since(climb.since).as_secs_f64().max(1e-6);
+        if climb.from >= TELLING && climb.before.is_some_and(|before| rate < before * GAIN) {
+            self.target = climb.from;
+            self.resting = Some(now + REST);
+            self.climb = None;
+        } else {
+            self.climb = Some(Climb { from: self.target, since: now, answers: 0.0, before: Some(rate) });
+        }
     }
 
     /// A request that was sent at `sent` met a service that had too much to do.
@@ -72,6 +128,7 @@ impl Gauge {
         }
         self.shrunk = Some(now);
         self.doubling = false;
+        self.climb = None;
         self.target = (self.target * 0.7).max(1.0);
     }
 }
@@ -132,7 +189,7 @@ impl Limiter {
 
     /// See [`Gauge::succeeded`].
     pub(super) fn succeeded(&self, waited: Duration, took: Duration) {
-        self.adjust(|gauge, bound| gauge.succeeded(bound, waited, took));
+        self.adjust(|gauge, bound| gauge.succeeded(bound, waited, took, Instant::now()));
     }
 
     /// See [`Gauge::overloaded`].
@@ -167,21 +224,42 @@ mod tests {
     #[test]
     fn one_request_until_the_first_success_then_twice_as_many_each_round() {
         let mut gauge = Gauge::new(Concurrency::Auto, None);
-        let mut rounds = Vec::new();
+        let (mut now, mut rounds) = (Instant::now(), Vec::new());
         for _ in 0..8 {
             rounds.push(gauge.target());
-            for _ in 0..gauge.target() {
-                gauge.succeeded(true, Duration::ZERO, LATENCY);
+            let answers = gauge.target();
+            for _ in 0..answers {
+                now += LATENCY / answers as u32;
+                gauge.succeeded(true, Duration::ZERO, LATENCY, now);
             }
         }
         assert_eq!(rounds, [1, 2, 4, 8, 16, 32, 64, 128]);
     }
 
     #[test]
+    fn more_requests_that_bring_no_more_answers_are_taken_back_and_tried_again_later() {
+        let mut gauge = Gauge::new(Concurrency::Auto, None);
+        // A service that does a thousand a second, whatever it is asked at once.
+        let (start, mut most) = (Instant::now(), 0);
+        for millis in 1..=10_000 {
+            gauge.succeeded(true, Duration::ZERO, LATENCY, start + Duration::from_millis(millis));
+            most = most.max(gauge.target());
+        }
+        assert!(most <= 32, "{most}");
+        // It can do more now: as many answers in a second as it is asked at once.
+        let mut now = start + Duration::from_secs(10);
+        for _ in 0..5_000 {
+            now += Duration::from_secs(1) / gauge.target() as u32;
+            gauge.succeeded(true, Duration::ZERO, LATENCY, now);
+        }
+        assert!(gauge.target() >= 512, "{}", gauge.target());
+    }
+
+    #[test]
     fn where_the_pace_holds_back_more_slots_would_not_help() {
         let mut gauge = Gauge::new(Concurrency::Auto, Some(50));
-        gauge.succeeded(true, LATENCY, LATENCY);
-        gauge.succeeded(false, Duration::ZERO, LATENCY);
+        gauge.succeeded(true, LATENCY, LATENCY, Instant::now());
+        gauge.succeeded(false, Duration::ZERO, LATENCY, Instant::now());
         assert_eq!(gauge.target(), 50);
     }
 
@@ -196,7 +274,7 @@ mod tests {
         gauge.overloaded(start + LATENCY * 2, start + LATENCY * 3);
         assert_eq!(gauge.target(), 49);
         for _ in 0..49 {
-            gauge.succeeded(true, Duration::ZERO, LATENCY);
+            gauge.succeeded(true, Duration::ZERO, LATENCY, Instant::now());
         }
         assert!(gauge.target() <= 50, "growth is slow from here");
     }
@@ -205,7 +283,7 @@ mod tests {
     fn a_fixed_number_is_kept() {
         let mut gauge = Gauge::new(Concurrency::Fixed(8), None);
         assert_eq!(gauge.target(), 1);
-        gauge.succeeded(true, Duration::ZERO, LATENCY);
+        gauge.succeeded(true, Duration::ZERO, LATENCY, Instant::now());
         assert_eq!(gauge.target(), 8);
         gauge.overloaded(Instant::now(), Instant::now());
         assert_eq!(gauge.target(), 8);

@@ -111,7 +111,7 @@ pub(super) fn decode(body: &[u8], question: &Question<'_>) -> Result<Reply, Brok
 
 /// The body as text, and where in it invalid UTF-8 was replaced.
 fn readable(body: &[u8]) -> Result<(Cow<'_, str>, Vec<usize>), Broken> {
-    if let Ok(text) = std::str::from_utf8(body) {
+    if let Ok(text) = simdutf8::basic::from_utf8(body) {
         return Ok((Cow::Borrowed(text), Vec::new()));
     }
     let mut text = String::with_capacity(body.len() + 64);

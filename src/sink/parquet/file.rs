@@ -11,10 +11,9 @@ use sha2::{Digest, Sha256};
 
 use super::coding::Layout;
 use super::disk;
-use super::encode::{BATCH_BYTES, BATCH_ROWS, Encoder};
-use super::pack;
+use super::encode::Encoder;
+use super::pack::Block;
 use crate::failpoint::reach;
-use crate::message::MessageRows;
 use crate::sink::SinkError;
 
 /// A file being written. Between row groups it holds no descriptor.
@@ -54,28 +53,36 @@ impl PartFile {
         self.last_group
     }
 
-    /// Appends packed rows as one row group.
-    pub(super) fn append<'a>(
+    /// Appends blocks as one row group.
+    pub(super) fn append(
         &mut self,
         encoder: &Encoder,
-        pieces: impl IntoIterator<Item = io::Result<std::borrow::Cow<'a, [u8]>>>,
+        blocks: impl IntoIterator<Item = io::Result<Block>>,
     ) -> Result<(), SinkError> {
         let before = self.bytes();
-        let result = self.append_group(encoder, pieces);
+        let result = self.append_group(encoder, blocks);
         self.last_group = self.bytes() - before;
         result.map_err(|error| failure(&self.writer.inner().path, error))
     }
 
-    fn append_group<'a>(
+    fn append_group(
         &mut self,
         encoder: &Encoder,
-        pieces: impl IntoIterator<Item = io::Result<std::borrow::Cow<'a, [u8]>>>,
+        blocks: impl IntoIterator<Item = io::Result<Block>>,
     ) -> Result<(), ParquetError> {
         let factory = ArrowRowGroupWriterFactory::new(&self.writer, encoder.schema().clone());
         let mut columns = factory.create_column_writers(self.writer.flushed_row_groups().len())?;
-        let mut rows = MessageRows::with_capacity(BATCH_ROWS, 1 << 20);
-        let mut write = |rows: &mut MessageRows| -> Result<(), ParquetError> {
-            let batch = encoder.encode(rows)?;
+        let mut blocks = blocks.into_iter();
+        let mut lent = Vec::new();
+        while let Some(block) = blocks.next() {
+            let mut block = block?;
+            // What waited in the scratch file comes back in small pieces.
+            while !block.is_full() {
+                let Some(next) = blocks.next() else { break };
+                block.append(&next?);
+            }
+            let rows = block.unpack(lent).map_err(|error| ParquetError::External(Box::new(error)))?;
+            let batch = encoder.encode(&rows)?;
             let mut columns = columns.iter_mut();
             for (field, array) in encoder.schema().fields().iter().zip(batch.columns()) {
                 for (leaf, column) in compute_leaves(field, array)?.iter().zip(&mut columns) {
@@ -83,21 +90,7 @@ impl PartFile {
                 }
             }
             self.rows += rows.len() as u64;
-            rows.clear();
-            Ok(())
-        };
-        for piece in pieces {
-            let piece = piece?;
-            let mut input = &*piece;
-            while !input.is_empty() {
-                pack::unpack(&mut input, &mut rows).map_err(|error| ParquetError::External(Box::new(error)))?;
-                if rows.len() >= BATCH_ROWS || rows.size() >= BATCH_BYTES {
-                    write(&mut rows)?;
-                }
-            }
-        }
-        if !rows.is_empty() {
-            write(&mut rows)?;
+            lent = rows.into_parts().1;
         }
         let mut group = self.writer.next_row_group()?;
         for column in columns {

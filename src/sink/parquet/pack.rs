@@ -1,7 +1,10 @@
-//! Messages as a plain run of bytes: what partitions buffer, and what goes to the scratch file as it is.
+//! Messages in compact form: what partitions buffer, and what goes to the scratch file.
 //!
-//! A row costs about 85 bytes and its text. The form is private to one process and may change at any time.
+//! A row costs about 85 bytes and its text. Blocks are of the size of a record batch, so that a block's text becomes
+//! that of its batch as it is, neither copied nor checked again. The form is private to one process and may change at
+//! any time.
 
+use super::encode::{BATCH_BYTES, BATCH_ROWS};
 use crate::message::{MessageRows, Row, Span, TEXT_COLUMNS, TextColumn};
 
 const TEXTS: [TextColumn; TEXT_COLUMNS] = [
@@ -55,48 +58,166 @@ fn shorts(row: &Row) -> [Option<i32>; 3] {
     [row.message_type, row.sub_type, row.sender_client_type]
 }
 
-/// Appends one message.
-pub(super) fn pack(out: &mut Vec<u8>, rows: &MessageRows, row: &Row) {
-    let mut mask = 0_u64;
-    let mut set = |condition: bool, bit: u64| mask |= if condition { bit } else { 0 };
-    set(row.substituted, SUBSTITUTED);
-    set(row.requested, REQUESTED);
-    set(row.inclusive.is_some(), INCLUSIVE);
-    set(row.inclusive == Some(true), INCLUSIVE_TRUE);
-    set(row.new_member_visible.is_some(), NEW_MEMBER);
-    set(row.new_member_visible == Some(true), NEW_MEMBER_TRUE);
-    let (longs, shorts) = (longs(row), shorts(row));
-    for (index, value) in longs.iter().enumerate() {
-        set(value.is_some(), 1 << (LONG + index as u32));
+/// Messages of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    blocks: Vec<Block>,
+    len: usize,
+    rows: usize,
+}
+
+/// Messages of one record batch: texts apart from everything else.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    fixed: Vec<u8>,
+    text: String,
+    rows: usize,
+}
+
+impl Packed {
+    /// Bytes of all messages.
+    pub(super) fn len(&self) -> usize {
+        self.len
     }
-    for (index, value) in shorts.iter().enumerate() {
-        set(value.is_some(), 1 << (SHORT + index as u32));
+
+    /// The number of messages.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
     }
-    for (index, span) in row.text.iter().enumerate() {
-        set(!span.is_null(), 1 << index);
+
+    /// Whether there is no message.
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
     }
-    out.extend_from_slice(&mask.to_le_bytes());
-    out.extend_from_slice(&row.message_server_id.to_le_bytes());
-    out.extend_from_slice(&row.create_time.to_le_bytes());
-    out.extend_from_slice(&row.fetched_at.to_le_bytes());
-    out.extend_from_slice(&row.revision.to_le_bytes());
-    out.extend_from_slice(&row.conversation_type.to_le_bytes());
-    for value in longs.into_iter().flatten() {
-        out.extend_from_slice(&value.to_le_bytes());
+
+    /// Appends one message; returns the bytes that it takes.
+    pub(super) fn push(&mut self, rows: &MessageRows, row: &Row) -> usize {
+        let (fixed, text) = match self.blocks.last() {
+            Some(last) if !last.is_full() => (0, 0),
+            // The next block is most likely about as large.
+            Some(last) => (last.fixed.len() + last.fixed.len() / 16, last.text.len() + last.text.len() / 16),
+            None => (1, 1),
+        };
+        if fixed > 0 {
+            self.blocks.push(Block {
+                fixed: Vec::with_capacity(fixed),
+                text: String::with_capacity(text.min(BATCH_BYTES)),
+                rows: 0,
+            });
+        }
+        let Some(block) = self.blocks.last_mut() else { return 0 };
+        let before = block.len();
+        block.push(rows, row);
+        let added = block.len() - before;
+        self.len += added;
+        self.rows += 1;
+        added
     }
-    for value in shorts.into_iter().flatten() {
-        out.extend_from_slice(&value.to_le_bytes());
+
+    /// The blocks, in order.
+    pub(super) fn into_blocks(self) -> impl Iterator<Item = Block> {
+        self.blocks.into_iter()
     }
-    for text in TEXTS.iter().filter_map(|column| rows.get(row, *column)) {
-        out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-    }
-    for text in TEXTS.iter().filter_map(|column| rows.get(row, *column)) {
-        out.extend_from_slice(text.as_bytes());
+
+    /// Everything as bytes, which [`read`] takes.
+    pub(super) fn write_into(&self, out: &mut Vec<u8>) {
+        out.clear();
+        for block in &self.blocks {
+            for length in [block.rows, block.fixed.len(), block.text.len()] {
+                out.extend_from_slice(&(length as u32).to_le_bytes());
+            }
+            out.extend_from_slice(&block.fixed);
+            out.extend_from_slice(block.text.as_bytes());
+        }
     }
 }
 
-/// Takes the first message off `input` and appends it to `rows`.
-pub(super) fn unpack(input: &mut &[u8], rows: &mut MessageRows) -> Result<(), Damaged> {
+/// Takes the first block off `input`.
+pub(super) fn read(input: &mut &[u8]) -> Result<Block, Damaged> {
+    let [rows, fixed, text] =
+        [take::<4>(input)?, take::<4>(input)?, take::<4>(input)?].map(|length| u32::from_le_bytes(length) as usize);
+    let (fixed, rest) = input.split_at_checked(fixed).ok_or(Damaged)?;
+    let (text, rest) = rest.split_at_checked(text).ok_or(Damaged)?;
+    *input = rest;
+    let text = std::str::from_utf8(text).map_err(|_| Damaged)?;
+    // Every row takes more than a byte, so that no damage asks for more memory than the file has.
+    if rows > fixed.len() {
+        return Err(Damaged);
+    }
+    Ok(Block { fixed: fixed.to_vec(), text: text.to_owned(), rows })
+}
+
+impl Block {
+    fn len(&self) -> usize {
+        self.fixed.len() + self.text.len()
+    }
+
+    /// Whether a record batch should hold no more than this.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS || self.len() >= BATCH_BYTES
+    }
+
+    /// Appends the messages of another block.
+    pub(super) fn append(&mut self, other: &Self) {
+        self.fixed.extend_from_slice(&other.fixed);
+        self.text.push_str(&other.text);
+        self.rows += other.rows;
+    }
+
+    /// Appends one message.
+    fn push(&mut self, rows: &MessageRows, row: &Row) {
+        let mut mask = 0_u64;
+        let mut set = |condition: bool, bit: u64| mask |= if condition { bit } else { 0 };
+        set(row.substituted, SUBSTITUTED);
+        set(row.requested, REQUESTED);
+        set(row.inclusive.is_some(), INCLUSIVE);
+        set(row.inclusive == Some(true), INCLUSIVE_TRUE);
+        set(row.new_member_visible.is_some(), NEW_MEMBER);
+        set(row.new_member_visible == Some(true), NEW_MEMBER_TRUE);
+        let (longs, shorts) = (longs(row), shorts(row));
+        for (index, value) in longs.iter().enumerate() {
+            set(value.is_some(), 1 << (LONG + index as u32));
+        }
+        for (index, value) in shorts.iter().enumerate() {
+            set(value.is_some(), 1 << (SHORT + index as u32));
+        }
+        for (index, span) in row.text.iter().enumerate() {
+            set(!span.is_null(), 1 << index);
+        }
+        let out = &mut self.fixed;
+        out.extend_from_slice(&mask.to_le_bytes());
+        out.extend_from_slice(&row.message_server_id.to_le_bytes());
+        out.extend_from_slice(&row.create_time.to_le_bytes());
+        out.extend_from_slice(&row.fetched_at.to_le_bytes());
+        out.extend_from_slice(&row.revision.to_le_bytes());
+        out.extend_from_slice(&row.conversation_type.to_le_bytes());
+        for value in longs.into_iter().flatten() {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        for value in shorts.into_iter().flatten() {
+            out.extend_from_slice(&value.to_le_bytes());
+        }
+        for text in TEXTS.iter().filter_map(|column| rows.get(row, *column)) {
+            out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+            self.text.push_str(text);
+        }
+        self.rows += 1;
+    }
+
+    /// The messages, over this block's own text. `rows` lends its memory.
+    pub(super) fn unpack(self, mut rows: Vec<Row>) -> Result<MessageRows, Damaged> {
+        rows.clear();
+        rows.reserve(self.rows);
+        let (mut input, mut end) = (self.fixed.as_slice(), 0);
+        for _ in 0..self.rows {
+            rows.push(unpack(&mut input, &self.text, &mut end)?);
+        }
+        Ok(MessageRows::from_parts(self.text, rows))
+    }
+}
+
+/// Takes the first message off `input`; its text begins at `end` of `text`, which moves behind it.
+fn unpack(input: &mut &[u8], text: &str, end: &mut usize) -> Result<Row, Damaged> {
     let mask = u64::from_le_bytes(take(input)?);
     let has = |bit: u64| mask & bit != 0;
     let mut row = Row::new(long(input)?, long(input)?, 0, long(input)?);
@@ -128,28 +249,17 @@ pub(super) fn unpack(input: &mut &[u8], rows: &mut MessageRows) -> Result<(), Da
             *field = Some(short(input)?);
         }
     }
-    let mut lengths = [0_usize; TEXT_COLUMNS];
-    let mut total = 0;
-    for (index, length) in lengths.iter_mut().enumerate() {
+    for (index, span) in row.text.iter_mut().enumerate() {
         if has(1 << index) {
-            *length = u32::from_le_bytes(take(input)?) as usize;
-            total += *length;
+            let length = u32::from_le_bytes(take(input)?) as usize;
+            *span = Span::new(*end, length);
+            *end += length;
+            if !text.is_char_boundary(*end) {
+                return Err(Damaged);
+            }
         }
     }
-    let (text, rest) = input.split_at_checked(total).ok_or(Damaged)?;
-    *input = rest;
-    let mut text = std::str::from_utf8(text).map_err(|_| Damaged)?;
-    for (index, length) in lengths.into_iter().enumerate() {
-        if has(1 << index) {
-            let (own, behind) = text.split_at_checked(length).ok_or(Damaged)?;
-            row.text[index] = rows.intern(own);
-            text = behind;
-        } else {
-            row.text[index] = Span::NULL;
-        }
-    }
-    rows.push(row);
-    Ok(())
+    Ok(row)
 }
 
 fn take<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], Damaged> {
@@ -197,36 +307,58 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_packed_is_unpacked(messages in vec(message(), 0..8)) {
+        fn what_was_packed_is_unpacked(messages in vec(message(), 0..8), on_disk in any::<bool>()) {
             let mut rows = MessageRows::default();
-            let mut packed = Vec::new();
+            let mut packed = Packed::default();
+            let mut bytes = 0;
             for (mut row, text) in messages.clone() {
                 for (span, text) in row.text.iter_mut().zip(&text) {
                     *span = text.as_deref().map_or(Span::NULL, |text| rows.intern(text));
                 }
                 rows.push(row);
-                pack(&mut packed, &rows, &row);
+                bytes += packed.push(&rows, &row);
             }
-            let mut input = packed.as_slice();
-            let mut back = MessageRows::default();
-            while !input.is_empty() {
-                unpack(&mut input, &mut back).unwrap();
+            prop_assert_eq!((packed.rows(), packed.len()), (rows.len(), bytes));
+            let mut written = Vec::new();
+            packed.write_into(&mut written);
+            let blocks: Vec<Block> = if on_disk {
+                let mut input = written.as_slice();
+                std::iter::from_fn(|| (!input.is_empty()).then(|| read(&mut input).unwrap())).collect()
+            } else {
+                packed.into_blocks().collect()
+            };
+            let mut after = blocks.into_iter().flat_map(|block| {
+                let back = block.unpack(Vec::new()).unwrap();
+                let messages: Vec<_> = back.rows().iter().map(|row| {
+                    let text: Vec<_> = TEXTS.iter().map(|column| back.get(row, *column).map(ToOwned::to_owned)).collect();
+                    (*row, text)
+                });
+                messages.collect::<Vec<_>>()
+            });
+            for (before, (_, text)) in rows.rows().iter().zip(&messages) {
+                let (mut row, back) = after.next().unwrap();
+                prop_assert_eq!(&back, text);
+                row.text = before.text;
+                prop_assert_eq!(format!("{before:?}"), format!("{row:?}"));
             }
-            prop_assert_eq!(back.len(), rows.len());
-            for ((before, after), (_, text)) in rows.rows().iter().zip(back.rows()).zip(&messages) {
-                for (column, text) in TEXTS.into_iter().zip(text) {
-                    prop_assert_eq!(back.get(after, column), text.as_deref());
-                }
-                let mut after = *after;
-                after.text = before.text;
-                prop_assert_eq!(format!("{before:?}"), format!("{after:?}"));
-            }
+            prop_assert!(after.next().is_none());
         }
 
         #[test]
-        fn damaged_bytes_are_refused_or_read_but_never_panic(bytes in vec(any::<u8>(), 0..200)) {
+        fn damaged_bytes_are_refused_or_read_but_never_panic(bytes in vec(any::<u8>(), 0..200), fixed in 0_u8..100) {
+            let mut bytes = bytes;
+            // A plausible head, so that more than the head is looked at.
+            if let Some(head) = bytes.first_chunk_mut::<12>() {
+                *head = [1, 0, 0, 0, fixed, 0, 0, 0, head[8] & 15, 0, 0, 0];
+            }
             let mut input = bytes.as_slice();
-            while unpack(&mut input, &mut MessageRows::default()).is_ok() {}
+            while let Ok(block) = read(&mut input) {
+                if let Ok(rows) = block.unpack(Vec::new()) {
+                    for row in rows.rows() {
+                        TEXTS.iter().for_each(|column| drop(rows.get(row, *column)));
+                    }
+                }
+            }
         }
     }
 }

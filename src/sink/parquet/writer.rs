@@ -1,7 +1,7 @@
 //! Buffers per partition, and when they go to disk.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,9 +10,10 @@ use tokio::task::JoinSet;
 use super::coding::Layout;
 use super::encode::Encoder;
 use super::file::PartFile;
+use super::pack::{self, Packed};
 use super::partition::{Key, Partitioner};
 use super::scratch::{Scratch, Segment};
-use super::{Settings, blocking, disk, joined, pack};
+use super::{Settings, blocking, disk, joined};
 use crate::message::MessageRows;
 use crate::sink::{RunStamp, SinkError, SinkFile};
 
@@ -21,8 +22,6 @@ const GROUP_ROWS: usize = 122_880;
 const GROUP_BYTES: usize = 32 << 20;
 /// Bytes in the scratch file from which on a commit is due.
 const SCRATCH_BYTES: u64 = 1 << 30;
-/// The size from which on a buffer grows by a quarter.
-const GROWN: usize = 1 << 20;
 /// Row groups encoded at a time.
 const WORKERS: usize = 4;
 
@@ -70,8 +69,8 @@ struct Shop {
 #[derive(Debug)]
 struct Partition {
     directory: String,
-    packed: Vec<u8>,
-    rows: usize,
+    packed: Packed,
+    scratched_rows: usize,
     segments: Vec<Segment>,
     scratched: usize,
     part: Part,
@@ -102,7 +101,7 @@ struct Work {
     part: Option<Box<Open>>,
     /// The number of the file to begin if there is none.
     number: u32,
-    packed: Vec<u8>,
+    packed: Packed,
     segments: Vec<Segment>,
     scratch: Option<Arc<Scratch>>,
     finish: bool,
@@ -162,14 +161,7 @@ impl Writer {
             };
             last = Some((key, place));
             let partition = &mut self.partitions[place];
-            let before = partition.packed.len();
-            if before >= GROWN && partition.packed.capacity() - before < GROWN / 16 {
-                // Doubling would leave half of the largest buffers empty.
-                partition.packed.reserve_exact(before / 4);
-            }
-            pack::pack(&mut partition.packed, rows, row);
-            partition.rows += 1;
-            self.buffered += partition.packed.len() - before;
+            self.buffered += partition.packed.push(rows, row);
             if partition.is_complete(self.bounds.group) {
                 self.encode(place, false).await?;
             } else if self.buffered > self.bounds.buffer {
@@ -206,8 +198,8 @@ impl Writer {
         *self.places.entry(key).or_insert_with(|| {
             self.partitions.push(Partition {
                 directory: self.partitioner.directory(key),
-                packed: Vec::new(),
-                rows: 0,
+                packed: Packed::default(),
+                scratched_rows: 0,
                 segments: Vec::new(),
                 scratched: 0,
                 part: Part::None,
@@ -243,17 +235,20 @@ impl Writer {
                 None => Arc::new(Scratch::new(&shop.temporary).map_err(failed)?),
             };
             let mut segments = Vec::with_capacity(moved.len());
+            let mut bytes = Vec::new();
             for (place, packed) in moved {
-                segments.push((place, scratch.write(start, &packed).map_err(failed)?));
-                start += packed.len() as u64;
+                packed.write_into(&mut bytes);
+                segments.push((place, packed.rows(), scratch.write(start, &bytes).map_err(failed)?));
+                start += bytes.len() as u64;
             }
             Ok((scratch, segments))
         })
         .await?;
         self.scratch = Some(scratch);
-        for (place, segment) in segments {
+        for (place, rows, segment) in segments {
             let partition = &mut self.partitions[place];
             partition.segments.push(segment);
+            partition.scratched_rows += rows;
             partition.scratched += segment.len;
             self.scratched += segment.len as u64;
         }
@@ -295,7 +290,7 @@ impl Writer {
             finish,
         };
         self.buffered -= work.packed.len();
-        partition.rows = 0;
+        partition.scratched_rows = 0;
         partition.scratched = 0;
         self.encoding_bytes += bytes;
         let shop = Arc::clone(&self.shop);
@@ -326,7 +321,7 @@ impl Writer {
 
 impl Partition {
     fn is_complete(&self, group_bytes: usize) -> bool {
-        self.rows >= GROUP_ROWS || self.packed.len() + self.scratched >= group_bytes
+        self.packed.rows() + self.scratched_rows >= GROUP_ROWS || self.packed.len() + self.scratched >= group_bytes
     }
 }
 
@@ -343,12 +338,8 @@ impl Shop {
         let scratched: usize = work.segments.iter().map(|segment| segment.len).sum();
         let packed_bytes = work.packed.len() + scratched;
         if packed_bytes > 0 {
-            let segments = work.segments.iter().map(|segment| match &work.scratch {
-                Some(scratch) => scratch.read(*segment).map(Cow::Owned),
-                None => Err(std::io::Error::other("the scratch file is gone")),
-            });
-            let rest = std::iter::once(Ok(Cow::Borrowed(work.packed.as_slice())));
-            part.file.append(&self.encoder, segments.chain(rest))?;
+            let segments = work.segments.iter().flat_map(|segment| blocks(work.scratch.as_deref(), *segment));
+            part.file.append(&self.encoder, segments.chain(work.packed.into_blocks().map(Ok)))?;
         }
         let part = if work.finish {
             finished.push(self.finish(&work.directory, *part)?);
@@ -383,4 +374,28 @@ impl Shop {
     fn name(&self, number: u32) -> String {
         format!("part-{}-{number:05}", self.run)
     }
+}
+
+/// The blocks of a piece of the scratch file.
+fn blocks(scratch: Option<&Scratch>, segment: Segment) -> Vec<io::Result<pack::Block>> {
+    let bytes = match scratch {
+        Some(scratch) => scratch.read(segment),
+        None => Err(io::Error::other("the scratch file is gone")),
+    };
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(error) => return vec![Err(error)],
+    };
+    let mut input = bytes.as_slice();
+    let mut blocks = Vec::new();
+    while !input.is_empty() {
+        match pack::read(&mut input) {
+            Ok(block) => blocks.push(Ok(block)),
+            Err(damaged) => {
+                blocks.push(Err(io::Error::other(damaged)));
+                break;
+            }
+        }
+    }
+    blocks
 }

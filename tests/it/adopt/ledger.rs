@@ -8,7 +8,7 @@ use yunxin_archiver::ledger::{
     Adoption, Commit, Cursor, FailedRef, FailureFilter, FailureState, FinishedBatch, Former, Held, Identity, Ledger,
     Planned,
 };
-use yunxin_archiver::plan::{Ask, Batch, BatchRef};
+use yunxin_archiver::plan::{Ask, Batch, BatchRef, Purpose};
 use yunxin_archiver::reference::ConversationId;
 
 fn identity() -> Identity {
@@ -26,7 +26,7 @@ fn batch(ids: &[i64]) -> Batch {
         key: conversation.key(),
         asked: conversation.owner.clone(),
         ask: Ask::First,
-        purpose: Purpose::Requested,
+        purpose: Purpose::Reference,
         owners: vec![conversation.owner],
         refs: ids.iter().map(|id| BatchRef { message_server_id: *id, create_time: 1_000 + id, owner: 0 }).collect(),
     }
