@@ -82,10 +82,12 @@ mod tests {
         inputs.sort();
         let inputs: Vec<Vec<u8>> = inputs.iter().map(|path| std::fs::read(path).unwrap()).collect();
         assert!(inputs.len() >= 3, "the corpus of {target} is missing");
-        inputs.iter().for_each(|input| entry(input));
+        for input in &inputs {
+            entry(input);
+        }
         let change = (any::<prop::sample::Index>(), any::<u8>(), 0_u8..5, any::<prop::sample::Index>());
         let changes = prop::collection::vec(change, 1..8);
-        let changed = (prop::sample::select(inputs), changes).prop_map(|(mut input, changes)| {
+        let input = (prop::sample::select(inputs), changes).prop_map(|(mut input, changes)| {
             for (at, byte, kind, to) in changes {
                 if input.is_empty() {
                     break;
@@ -107,7 +109,7 @@ mod tests {
         let config = Running { cases: 1_000, failure_persistence: None, ..Running::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         runner
-            .run(&changed, |input| {
+            .run(&input, |input| {
                 entry(&input);
                 Ok(())
             })

@@ -119,9 +119,8 @@ impl Site {
             let (id, time) = (FIRST_ID + number, FIRST_TIME + number * HOUR);
             let gone = number % 23 == 22;
             let conversation = match number % 6 {
-                4 => "lead|2|77".to_owned(),
                 5 if number % 12 == 5 => "guest|2|77".to_owned(),
-                5 => "lead|2|77".to_owned(),
+                4 | 5 => "lead|2|77".to_owned(),
                 dialogue => format!("user{dialogue}|1|用户{dialogue}"),
             };
             let mut message = Message::text(&conversation, id, time, &format!("消息 {number}"));
@@ -276,8 +275,8 @@ impl Site {
         let twice: Vec<i64> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
         assert_eq!(twice, Vec::<i64>::new(), "archived twice");
         let ids: BTreeSet<i64> = ids.into_iter().collect();
-        let lost: Vec<i64> = self.found.difference(&ids).copied().collect();
-        assert_eq!(lost, Vec::<i64>::new(), "lost");
+        let absent: Vec<i64> = self.found.difference(&ids).copied().collect();
+        assert_eq!(absent, Vec::<i64>::new(), "lost");
         assert_eq!(ids, self.found, "archived and never asked for");
         let left: Vec<PathBuf> = files_below(self.directory.path())
             .into_iter()
