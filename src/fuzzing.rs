@@ -87,7 +87,7 @@ mod tests {
         }
         let edit = (any::<prop::sample::Index>(), any::<u8>(), 0_u8..5, any::<prop::sample::Index>());
         let edits = prop::collection::vec(edit, 1..8);
-        let changed = (prop::sample::select(inputs), edits).prop_map(|(mut input, edits)| {
+        let input = (prop::sample::select(inputs), edits).prop_map(|(mut input, edits)| {
             for (at, byte, kind, to) in edits {
                 if input.is_empty() {
                     break;
@@ -109,7 +109,7 @@ mod tests {
         let config = Running { cases: 1_000, failure_persistence: None, ..Running::default() };
         let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
         runner
-            .run(&changed, |input| {
+            .run(&input, |input| {
                 entry(&input);
                 Ok(())
             })

@@ -14,6 +14,7 @@ mod record;
 mod recover;
 mod stop;
 mod threads;
+mod verdict;
 mod write;
 
 use std::collections::BTreeMap;

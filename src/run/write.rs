@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::fetch::{Assignment, Event, Part};
 use super::record::{Recorder, Tally};
+use super::verdict::{failed, other_owner_may_help, reason};
 use super::{Meter, RunError, threads};
 use crate::failpoint::reach;
 use crate::failure::{Class, Reason};
@@ -426,43 +427,6 @@ impl Writer {
 /// How much of a batch the ledger must know before it is told that it is done.
 fn unrecorded(finished: &FinishedBatch) -> usize {
     finished.second.len() + usize::from(!finished.links.is_empty())
-}
-
-fn other_owner_may_help(verdict: &Verdict) -> bool {
-    match verdict {
-        Verdict::Unavailable { other_owner_may_help, .. } => *other_owner_may_help,
-        Verdict::Unanswered => true,
-        Verdict::Undecodable { .. } => false,
-    }
-}
-
-/// Why a reference did not become a message, as the answer has it.
-fn reason(verdict: &Verdict) -> Reason {
-    match verdict {
-        Verdict::Unavailable { code, message, retryable, .. } => {
-            Reason { class: Class::Unavailable, code: *code, message: message.clone(), retryable: *retryable }
-        }
-        Verdict::Unanswered => Reason {
-            class: Class::Unanswered,
-            code: None,
-            message: "the answer names the message in neither of its lists".to_owned(),
-            retryable: true,
-        },
-        Verdict::Undecodable { message, text } => {
-            Reason { class: Class::Undecodable, code: None, message: format!("{message}: {text}"), retryable: true }
-        }
-    }
-}
-
-fn failed(batch: &Batch, index: usize, reason: Reason, attempts: u32) -> Option<FailedRef> {
-    let reference = batch.refs.get(index)?;
-    Some(FailedRef {
-        message_server_id: reference.message_server_id,
-        create_time: reference.create_time,
-        conversation_id: batch.key.seen_by(batch.owner_of(reference)).to_string(),
-        reason,
-        attempts,
-    })
 }
 
 fn file_row(file: &SinkFile) -> FileRow {

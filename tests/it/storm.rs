@@ -1,6 +1,8 @@
 //! Nights in which things go wrong, against the real binary: whatever dies and whenever, nothing is lost and nothing is
 //! written twice.
 
+#![allow(clippy::print_stdout, clippy::assigning_clones)]
+
 mod database;
 mod disk;
 mod host;

@@ -1,6 +1,7 @@
 //! Death at every named step, and power loss at those where something is not yet durable.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::support::storm::{Site, To, block_on, database, files_below};
@@ -78,14 +79,12 @@ fn site(to: To) -> Site {
     site.night(96);
     if let To::Postgres(url) = &site.to {
         // Another writer has put earlier versions of some of the coming messages there: copying alone is not enough.
-        let ids = site.edited(3);
-        block_on(url.execute(&format!(
-            "create temp table t as select * from messages limit 1; update t set modify_time = null;
-             {}",
-            ids.iter()
-                .map(|id| format!("update t set message_server_id = {id}; insert into messages select * from t;"))
-                .collect::<String>()
-        )));
+        let mut sql =
+            "create temp table t as select * from messages limit 1; update t set modify_time = null;".to_owned();
+        for id in site.edited(3) {
+            write!(sql, "update t set message_server_id = {id}; insert into messages select * from t;").unwrap();
+        }
+        block_on(url.execute(&sql));
     }
     site
 }

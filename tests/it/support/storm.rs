@@ -119,9 +119,8 @@ impl Site {
             let (id, time) = (FIRST_ID + number, FIRST_TIME + number * HOUR);
             let gone = number % 23 == 22;
             let conversation = match number % 6 {
-                4 => "lead|2|77".to_owned(),
                 5 if number % 12 == 5 => "guest|2|77".to_owned(),
-                5 => "lead|2|77".to_owned(),
+                4 | 5 => "lead|2|77".to_owned(),
                 dialogue => format!("user{dialogue}|1|用户{dialogue}"),
             };
             let mut message = Message::text(&conversation, id, time, &format!("消息 {number}"));
