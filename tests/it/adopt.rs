@@ -139,7 +139,7 @@ async fn keep(nights: &Nights) {
     match &nights.place {
         Place::Parquet => copy(&nights.path("archive"), &nights.path("archive.kept")),
         Place::Postgres(database) => {
-            replace(database, &format!("{}_kept", database.database()), database.database()).await
+            replace(database, &format!("{}_kept", database.database()), database.database()).await;
         }
     }
 }
@@ -148,7 +148,7 @@ async fn put_back(nights: &Nights) {
     match &nights.place {
         Place::Parquet => copy(&nights.path("archive.kept"), &nights.path("archive")),
         Place::Postgres(database) => {
-            replace(database, database.database(), &format!("{}_kept", database.database())).await
+            replace(database, database.database(), &format!("{}_kept", database.database())).await;
         }
     }
 }
@@ -261,14 +261,11 @@ async fn adopt_refuses_without_changes_where_there_is_nothing_and_while_the_job_
             }
             Place::Postgres(database) => {
                 let mut connection = database.connect().await;
-                let held = "select count(pg_advisory_lock(('x' || substr(encode(sha256(convert_to(\
-                    'yunxin-archiver' || chr(1) || 'public' || chr(1) || 'messages' || chr(1), 'UTF8')), 'hex'), 1, 16))::bit(64)::bigint))";
-                // The key is of these names, each followed by a zero byte, which no text in Postgres can hold.
-                let key = held.replace(
-                    "convert_to('yunxin-archiver' || chr(1) || 'public' || chr(1) || 'messages' || chr(1), 'UTF8')",
-                    "'\\x79756e78696e2d6172636869766572007075626c6963006d6573736167657300'::bytea",
-                );
-                sqlx::query(sqlx::AssertSqlSafe(key)).execute(&mut connection).await.unwrap();
+                // The key is a hash of these names, each followed by a zero byte.
+                let names = hex::encode("yunxin-archiver\0public\0messages\0");
+                let hash = format!("substr(encode(sha256(decode('{names}', 'hex')), 'hex'), 1, 16)");
+                let sql = format!("select count(pg_advisory_lock(('x' || {hash})::bit(64)::bigint))");
+                sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
                 assert_eq!(nights.go(&["adopt", "nightly"]).status.code(), Some(75));
             }
         }
