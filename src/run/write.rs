@@ -21,7 +21,7 @@ use crate::failure::{Class, Reason};
 use crate::ledger::{Aside, Commit, FailedRef, FileRow, FinishedBatch, Ledger, PendingBatch};
 use crate::plan::{Batch, TeamOwner, second_asks};
 use crate::sink::{Sink, SinkFile};
-use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop, Verdict};
+use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop};
 
 /// Batches without rows (splits, failures) that wait for a commit, at most, before they are recorded on their own.
 const RECORD_AT: usize = 1_000;
@@ -95,7 +95,7 @@ impl Backlog {
 /// The memory that an event holds, about.
 fn size(event: &Event) -> usize {
     match event {
-        Event::Ended(_, Outcome::Answered(answer)) => size_of::<Event>() + answer.rows.size(),
+        Event::Ended(_, Outcome::Answered(answer), _) => size_of::<Event>() + answer.rows.size(),
         Event::Ended(..) | Event::Drained(_) => size_of::<Event>(),
     }
 }

@@ -329,7 +329,7 @@ mod tests {
             };
             let mut after = blocks.into_iter().flat_map(|block| {
                 let back = block.unpack(Vec::new()).unwrap();
-                let messages: Vec<_> = back.rows().iter().map(|row| {
+                let messages = back.rows().iter().map(|row| {
                     let text: Vec<_> = TEXTS.iter().map(|column| back.get(row, *column).map(ToOwned::to_owned)).collect();
                     (*row, text)
                 });
@@ -355,7 +355,9 @@ mod tests {
             while let Ok(block) = read(&mut input) {
                 if let Ok(rows) = block.unpack(Vec::new()) {
                     for row in rows.rows() {
-                        TEXTS.iter().for_each(|column| drop(rows.get(row, *column)));
+                        for column in TEXTS {
+                            let _ = rows.get(row, column);
+                        }
                     }
                 }
             }

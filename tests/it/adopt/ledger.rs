@@ -63,8 +63,7 @@ async fn former(place: &std::path::Path) {
     let archived = plan(&ledger, run, &[1, 2, 3, 4]).await;
     plan(&ledger, run, &[5, 6, 7, 8]).await;
     let none = plan(&ledger, run, &[9, 10]).await;
-    let finished =
-        |seq, archived, failures| FinishedBatch { seq, archived, failures, ..FinishedBatch::default() };
+    let finished = |seq, archived, failures| FinishedBatch { seq, archived, failures, ..FinishedBatch::default() };
     let commit = |seq, rows, finished| Commit {
         seq,
         run_id: run,
