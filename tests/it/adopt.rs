@@ -120,17 +120,21 @@ async fn of_two_copies_of_a_ledger_the_one_that_is_behind_is_refused() {
 }
 
 #[tokio::test]
-async fn copies_that_committed_nothing_since_take_turns_until_one_commits() {
+async fn of_two_copies_the_one_behind_by_a_run_is_refused_though_that_run_archived_nothing() {
     for nights in both(1).await {
         nights.configure("copy.yaml", "copy", "nightly");
         copy(&nights.path("state"), &nights.path("copy"));
-        for config in ["jobs.yaml", "copy.yaml", "jobs.yaml"] {
-            nights.well(&["run", "-c", config]);
+        nights.well(&["run"]);
+        // A Parquet archive has a manifest of every run; Postgres tells copies apart by commits.
+        if matches!(nights.place, Place::Parquet) {
+            nights.refused(&["run", "-c", "copy.yaml"]).await;
+        } else {
+            nights.well(&["run", "-c", "copy.yaml"]);
+            nights.fall(1);
+            nights.well(&["run", "-c", "copy.yaml"]);
+            nights.refused(&["run"]).await;
+            nights.holds(0..2).await;
         }
-        nights.fall(1);
-        nights.well(&["run", "-c", "copy.yaml"]);
-        nights.refused(&["run"]).await;
-        nights.holds(0..2).await;
     }
 }
 

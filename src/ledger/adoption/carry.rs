@@ -128,7 +128,8 @@ fn key(table: &str) -> &'static str {
 async fn page(adoption: &Adoption, table: &str, after: i64) -> Result<Option<(i64, Vec<(i64, Batch)>)>, Fault> {
     let key = key(table);
     let ask = if table == "carried" { "2" } else { "ask" };
-    let sql = format!("select {key}, {ask}, key, asked, body from {table} where {key} > ? order by {key} limit ?");
+    let sql =
+        format!("select {key}, {ask}, key, asked, body, depth from {table} where {key} > ? order by {key} limit ?");
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(after)
         .bind(BATCHES)

@@ -163,7 +163,7 @@ fn a_terminal_shows_bars_and_colours_unless_it_shall_not() {
     site.api.faults(|faults| faults.latency_ms = 40);
     let (code, seen) = on_a_terminal(&site, "run", false);
     assert_eq!(code, Some(0), "{seen}");
-    for shown in ["nightly", "references", "requests", "/2000 per s", "in flight", "━", "complete"] {
+    for shown in ["nightly", "references", "requests", "of 2000 a second", "in flight", "━", "complete"] {
         assert!(seen.contains(shown), "{shown:?} is not in {seen}");
     }
     assert!(is_coloured(&seen) && !seen.contains('█'), "{seen}");

@@ -155,8 +155,6 @@ fn what_a_later_version_brings_is_refused_with_a_clear_word() {
     let site = Site::nightly(dialogue("alice|1|bob", 0..3));
     for arguments in [
         &["verify", "archive", "--against", "nightly"][..],
-        &["adopt", "nightly"],
-        &["report", "nightly", "-o", "report.html"],
         &["export", "nightly", "--all", "--format", "html", "-o", "out"],
         &["run", "--refetch", "7d"],
     ] {
@@ -166,9 +164,6 @@ fn what_a_later_version_brings_is_refused_with_a_clear_word() {
         );
         assert!(ended.stderr.contains("nothing was read or written"), "{}", ended.stderr);
     }
-    site.jobs(&NIGHTLY.replace(" sink", " fetch: { threads: complete }, sink"));
-    let ended = site.night().exits(2);
-    assert!(ended.job()["error"].as_str().unwrap().contains("threads: complete"), "{ended:?}");
     assert_eq!(site.files("state").len() + site.files("archive").len(), 0);
 }
 

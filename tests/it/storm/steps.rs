@@ -195,7 +195,12 @@ fn drop_last_manifest(root: &Path) {
 fn old_deed(root: &Path) {
     let path = root.join("_archive.json");
     let text = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, text.replace("\"commit\": 2", "\"commit\": 1")).unwrap();
+    let mut deed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let manifests = files_below(&root.join("_manifests"));
+    let first = manifests.first().unwrap().file_stem().unwrap().to_str().unwrap();
+    deed["commit"] = 1.into();
+    deed["run_id"] = first.split_once('-').unwrap().1.into();
+    std::fs::write(&path, serde_json::to_string_pretty(&deed).unwrap()).unwrap();
 }
 
 #[test]
