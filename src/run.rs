@@ -1,6 +1,6 @@
 //! The whole flow of a job.
 //!
-//! Three tasks, one way: the [intake](intake) drains the source into the ledger at full speed, the
+//! Three tasks, one way: the [intake] drains the source into the ledger at full speed, the
 //! [dispatcher](fetch) turns pending batches into requests, and one [writer](write) owns the sink and the ledger's
 //! progress. The ledger is what lies between them: a batch is sent only once it is durable there, and called done
 //! only once the sink has it durably.
