@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use yunxin_archiver::manifest::{Manifest, ManifestFile};
 use yunxin_archiver::message::{MessageRows, Row, TextColumn};
 use yunxin_archiver::sink::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, schema};
-use yunxin_archiver::sink::{Sink, SinkError, SinkFile};
+use yunxin_archiver::sink::{Claim, Sink, SinkError, SinkFile};
 
 use crate::support::parquet::{Archive, push_message, texts};
 
@@ -828,18 +828,53 @@ async fn the_archive_says_whose_it_is() {
     let archive = Archive::new();
     let mut rows = MessageRows::default();
     push_message(&mut rows, 1, 0, "");
-    archive.commit(1, rows).await;
+    let files = archive.commit(1, rows).await;
     let deed: Value = serde_json::from_slice(&std::fs::read(archive.root.join("_archive.json")).unwrap()).unwrap();
-    let run_id = deed["run_id"].as_str().unwrap();
-    assert!(uuid::Uuid::try_parse(run_id).is_ok(), "{run_id}");
-    let expected = json!({
-        "version": 1,
-        "ledger_id": archive.ledger_id.to_string(),
-        "job": "nightly",
-        "commit": 1,
-        "run_id": run_id,
-    });
-    assert_eq!(deed, expected);
+    let run = deed["run_id"].as_str().unwrap();
+    assert!(files[0].path.contains(run), "the run that made the last commit");
+    let ledger = archive.ledger_id.to_string();
+    assert_eq!(deed, json!({"version": 1, "ledger_id": ledger, "job": "nightly", "commit": 1, "run_id": run}));
+}
+
+#[tokio::test]
+async fn two_processes_never_write_one_archive_at_once() {
+    let archive = Archive::new();
+    let sink = archive.open(0).await;
+    let error = archive.sink().open(&archive.claim(0, &[])).await.unwrap_err();
+    assert!(matches!(&error, SinkError::Busy(text) if text.contains("another process")), "{error:?}");
+    drop(sink);
+    archive.open(0).await;
+}
+
+#[tokio::test]
+async fn an_archive_that_changes_hands_under_way_gets_no_further_commit() {
+    let archive = Archive::new();
+    let (sink, _) = prepared(&archive, 0).await;
+    drop(sink);
+    let mut sink = archive.open(0).await;
+    let mut rows = MessageRows::default();
+    push_message(&mut rows, 1, 0, "");
+    sink.write(Arc::new(rows)).await.unwrap();
+    // As by a process of another host, which knows nothing of this one's lock.
+    let deed = archive.root.join("_archive.json");
+    let text = std::fs::read_to_string(&deed).unwrap().replace("\"commit\": 0", "\"commit\": 1");
+    std::fs::write(&deed, text).unwrap();
+    let error = sink.prepare(1).await.unwrap_err();
+    assert!(matches!(&error, SinkError::NotOurs(text) if text.contains("changed hands")), "{error:?}");
+    assert_eq!(published(&archive), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn copies_of_a_ledger_that_went_on_apart_are_told_apart() {
+    let archive = Archive::new();
+    let mut rows = MessageRows::default();
+    push_message(&mut rows, 1, 0, "");
+    archive.commit(1, rows).await;
+    let before = archive.tree();
+    let claim = Claim { runs: vec![(1, uuid::Uuid::now_v7())], ..archive.claim(1, &[]) };
+    let error = archive.sink().open(&claim).await.unwrap_err();
+    assert!(matches!(&error, SinkError::NotOurs(text) if text.contains("adopt nightly")), "{error:?}");
+    assert_eq!(archive.tree(), before);
 }
 
 #[test]
@@ -869,6 +904,6 @@ fn descriptors(root: &Path) -> usize {
     std::fs::read_dir("/proc/self/fd")
         .unwrap()
         .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
-        .filter(|target| target.starts_with(root))
+        .filter(|target| target.starts_with(root) && target != root)
         .count()
 }
