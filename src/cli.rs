@@ -7,6 +7,7 @@ mod assemble;
 mod check;
 mod completions;
 mod demo;
+mod export;
 mod failures;
 mod files;
 mod init;
@@ -109,7 +110,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Simulate(simulate) => simulate::simulate(simulate).await,
         Command::Demo(demo) => demo::demo(context, demo).await,
         Command::Completions(completions) => completions::completions(&completions),
-        Command::Verify(_) | Command::Adopt(_) | Command::Report(_) | Command::Export(_) => Err(Exit::words(format!(
+        Command::Export(export) => export::export(context, export).await,
+        Command::Verify(_) | Command::Adopt(_) | Command::Report(_) => Err(Exit::words(format!(
             "`{}` is not part of version {} yet; nothing was read or written",
             command.name(),
             env!("CARGO_PKG_VERSION")

@@ -19,6 +19,7 @@
 //! | [`sink`] | where messages go: Parquet, Postgres |
 //! | [`ledger`] | the job's durable memory |
 //! | [`run`] | the whole flow, by the traits of source and sink |
+//! | [`export`] | conversations out of an archive, as pages, RSMF, CSV, JSON lines, Parquet |
 //! | [`cli`] | commands; the only room that prints |
 //! | [`simulator`] | the API as documented, with faults; shares no code with [`yunxin`] |
 //!
@@ -31,6 +32,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod export;
 pub mod failure;
 pub mod ledger;
 pub mod manifest;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::export::Export;
 use crate::config::{SinkKind, SourceKind};
 use crate::failure::Class;
 use crate::progress::Style;
@@ -117,8 +118,8 @@ pub enum Command {
     Adopt(Later),
     /// Write a report page of a run.
     Report(Later),
-    /// Export conversations or accounts.
-    Export(Later),
+    /// Export conversations or accounts: as pages, RSMF, CSV, JSON lines or Parquet.
+    Export(Export),
     /// Check the configuration, then what it names.
     Check(Check),
     /// Write a commented jobs.yaml.
@@ -139,7 +140,6 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::Adopt(_) => "adopt",
             Self::Report(_) => "report",
-            Self::Export(_) => "export",
             _ => "this command",
         }
     }

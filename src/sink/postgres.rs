@@ -20,6 +20,7 @@ mod copy;
 mod json;
 mod open;
 mod probe;
+mod reader;
 mod schema;
 mod versions;
 
@@ -41,6 +42,7 @@ use crate::manifest::Manifest;
 use crate::message::MessageRows;
 
 pub use self::probe::probe;
+pub use self::reader::Reader;
 pub use self::schema::script;
 
 /// Messages that make a commit due: more would make a transaction long.

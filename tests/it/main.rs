@@ -8,6 +8,7 @@ mod cli;
 mod commit;
 mod configuration;
 mod demo;
+mod export;
 mod job;
 mod ledger;
 mod parquet;
