@@ -156,13 +156,13 @@ impl Conversation {
         let link = |there: bool, file: &str, text: &str| {
             if there { format!("<a href=\"{file}\">{text}</a>") } else { format!("<span class=\"off\">{text}</span>") }
         };
-        let nav = format!(
-            "<nav aria-label=\"Pages\"><a href=\"{}\">All conversations</a>{}{}{}</nav>\n",
-            self.index_file(),
-            link(self.page > 1, &page_file(self.number, 1), "First page"),
-            link(self.page > 1, &page_file(self.number, self.page.saturating_sub(1).max(1)), "Previous page"),
-            link(another, &page_file(self.number, self.page + 1), "Next page"),
-        );
+        let mut nav = format!("<nav aria-label=\"Pages\"><a href=\"{}\">All conversations</a>", self.index_file());
+        if self.page > 1 || another {
+            nav.push_str(&link(self.page > 1, &page_file(self.number, 1), "First page"));
+            nav.push_str(&link(self.page > 1, &page_file(self.number, self.page.max(2) - 1), "Previous page"));
+            nav.push_str(&link(another, &page_file(self.number, self.page + 1), "Next page"));
+        }
+        nav.push_str("</nav>\n");
         let part = if self.page > 1 || another { format!("page {}, ", self.page) } else { String::new() };
         let range = format!("{} – {}", clock.second(self.first), clock.second(self.last));
         let noun = if self.messages == 1 { "message" } else { "messages" };
