@@ -301,10 +301,10 @@ async fn hostile_texts_stay_texts() {
     assert_eq!(page[2]["parts"]["text"], SCRIPT.replace('\u{202e}', "[U+202E]"));
     assert!(page[5]["parts"]["json"].as_str().unwrap().contains("</pre><script>"));
 
-    let cell = |row: usize| stage.export(&["--all", "--format", "csv"]).1["messages.csv"][row]["text"].clone();
-    assert_eq!(cell(5), "'=HYPERLINK(\"http://evil.example\";\"x\")\n'+1;'@SUM(A1)");
-    for (_, row) in stage.export(&["--all", "--format", "csv"]).1["messages.csv"].as_array().unwrap().iter().enumerate()
-    {
+    let tables = stage.export(&["--all", "--format", "csv"]).1;
+    let expected = "'=HYPERLINK(\"http://evil.example\";\"x\")\n'+1;'@SUM(A1)";
+    assert_eq!(tables["messages.csv"][5]["text"], expected);
+    for row in tables["messages.csv"].as_array().unwrap() {
         for (name, cell) in row.as_object().unwrap() {
             assert!(!cell.as_str().unwrap().starts_with(['=', '+', '-', '@', '\t', '\r']), "{name}: {cell}");
         }
@@ -329,12 +329,15 @@ fn content(directory: &Path, seen: &Value) -> String {
     content.to_lowercase()
 }
 
+/// Redaction comes before every format and after either archive.
+const FORMATS: [&[&str]; 2] = [&["html", "rsmf", "csv", "jsonl", "parquet"], &["jsonl"]];
+
 #[tokio::test]
 async fn what_is_redacted_is_nowhere_in_any_format() {
     let texts = ["alert(1)", "收到", "第二行", "first words", "second words", "hyperlink", "who comes", "between us"];
     let rest = ["files.example.com", "合同", "topic", "knows"];
-    for stage in both().await {
-        for format in ["html", "rsmf", "csv", "jsonl", "parquet"] {
+    for (stage, formats) in both().await.iter().zip(FORMATS) {
+        for format in formats {
             let arguments = ["--account", "robert", "--account", "daniel", "--threads", "--format", format];
             let (directory, seen) =
                 stage.export(&[&arguments[..], &["--redact", "text,attachment,extension"]].concat());
@@ -351,8 +354,8 @@ async fn what_is_redacted_is_nowhere_in_any_format() {
 
 #[tokio::test]
 async fn pseudonyms_are_stable_and_leave_no_account_anywhere() {
-    for stage in both().await {
-        for format in ["html", "rsmf", "csv", "jsonl", "parquet"] {
+    for (stage, formats) in both().await.iter().zip(FORMATS) {
+        for &format in formats {
             let key = stage.path(&format!("{format}.key"));
             let (directory, seen) = stage.export(&[
                 "--account",
@@ -449,7 +452,7 @@ async fn an_export_is_written_to_a_new_directory_and_says_what_is_wrong() {
     assert_eq!(std::fs::read(into.join("x")).unwrap(), b"x");
     let new = stage.path("new");
     refused(&new, &["--all", "--format", "csv", "--from", "yesterday"], "2026-11-22T18:00:00+08:00");
-    refused(&new, &["--conversation", "alice", "--format", "csv"], "alice|1|robert");
+    refused(&new, &["--conversation", "alice", "--format", "csv"], "alice|1|bob");
     refused(&new, &["--all", "--format", "csv", "--timezone", "Nowhere"], "Asia/Shanghai");
     refused(&new, &["--all", "--format", "csv", "--from", "2026-11-22", "--to", "2026-11-20"], "not before");
     let inside = new.join("key");

@@ -154,23 +154,30 @@ impl Stage {
         command.args(arguments).arg("-o").arg(into).output().unwrap()
     }
 
-    /// Exports, and returns the directory and what independent readers see in it.
-    pub(crate) fn export(&self, arguments: &[&str]) -> (PathBuf, Value) {
+    /// Exports, and returns the directory.
+    pub(crate) fn write(&self, arguments: &[&str]) -> PathBuf {
         let number = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let into = self.path(&format!("export-{number}"));
         let output = self.try_export(&into, arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        into
+    }
+
+    /// Exports, and returns the directory and what independent readers see in it.
+    pub(crate) fn export(&self, arguments: &[&str]) -> (PathBuf, Value) {
+        let into = self.write(arguments);
         let seen = read(&into);
         (into, seen)
     }
 
     /// The IDs of the exported messages, thread context marked by a sign.
     pub(crate) fn ids(&self, arguments: &[&str]) -> Vec<i64> {
-        let (_, seen) = self.export(&[arguments, &["--format", "jsonl"]].concat());
-        let lines = seen["messages.jsonl"].as_array().unwrap();
+        let into = self.write(&[arguments, &["--format", "jsonl"]].concat());
+        let lines = std::fs::read_to_string(into.join("messages.jsonl")).unwrap();
         lines
-            .iter()
+            .lines()
             .map(|line| {
+                let line: Value = serde_json::from_str(line).unwrap();
                 let id = line["message_server_id"].as_i64().unwrap();
                 if line["context"] == true { -id } else { id }
             })
