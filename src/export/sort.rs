@@ -228,9 +228,9 @@ mod tests {
         }
         assert!(sorter.runs.len() > 1 && sorter.runs.iter().all(|runs| runs.len() < FAN), "{:?}", sorter.runs);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-        let sorted: Vec<Entry> = sorter.finish().unwrap().map(Result::unwrap).collect();
-        assert_eq!(sorted.len() as i64, total);
-        assert!(sorted.windows(2).all(|pair| pair[0].place() < pair[1].place()));
-        assert!(sorted.iter().all(|entry| entry.record.text(Column::Text).unwrap().ends_with("\n\"中文\"")));
+        let all: Vec<Entry> = sorter.finish().unwrap().map(Result::unwrap).collect();
+        assert_eq!(all.len() as i64, total);
+        assert!(all.windows(2).all(|pair| pair[0].place() < pair[1].place()));
+        assert!(all.iter().all(|entry| entry.record.text(Column::Text).unwrap().ends_with("\n\"中文\"")));
     }
 }

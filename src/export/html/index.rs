@@ -93,7 +93,8 @@ impl Listed {
         let (start, end) = self.range.unwrap_or_default();
         format!(
             "<tr><td class=\"k\"><a href=\"{first}\">{}</a><small>{}</small>{pages}</td>\
-             <td class=\"n\" data-of=\"messages\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
+             <td class=\"n\" data-of=\"messages\">{}</td><td class=\"n\" data-of=\"first\">{}</td>\
+             <td class=\"n\" data-of=\"last\">{}</td></tr>\n",
             escaped(&self.title),
             escaped(&notes.join(" · ")),
             self.messages + self.context,
