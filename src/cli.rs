@@ -9,6 +9,7 @@ mod check;
 mod completions;
 mod demo;
 mod ending;
+mod export;
 mod failures;
 mod files;
 mod init;
@@ -122,7 +123,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Demo(demo) => demo::demo(context, demo).await,
         Command::Completions(completions) => completions::completions(&completions),
         Command::Report(arguments) => report::report(context, &arguments).await,
-        Command::Verify(_) | Command::Export(_) => Err(Exit::words(format!(
+        Command::Export(export) => export::export(context, export).await,
+        Command::Verify(_) => Err(Exit::words(format!(
             "`{}` is not part of version {} yet; nothing was read or written",
             command.name(),
             env!("CARGO_PKG_VERSION")

@@ -20,6 +20,7 @@
 //! | [`ledger`] | the job's durable memory |
 //! | [`run`] | the whole flow, by the traits of source and sink |
 //! | [`course`], [`report`](mod@report) | how a run went over time, and the page that shows it |
+//! | [`export`] | conversations out of an archive, as pages, RSMF, CSV, JSON lines, Parquet |
 //! | [`cli`] | commands; the only room that prints |
 //! | [`simulator`] | the API as documented, with faults; shares no code with [`yunxin`] |
 //!
@@ -33,6 +34,7 @@
 pub mod cli;
 pub mod config;
 pub mod course;
+pub mod export;
 mod failpoint;
 pub mod failure;
 #[cfg(any(test, fuzzing))]
@@ -44,7 +46,6 @@ pub mod plan;
 pub mod progress;
 pub mod reference;
 pub mod report;
-
 pub mod run;
 pub mod simulator;
 pub mod sink;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::export::Export;
 use crate::config::{SinkKind, SourceKind};
 use crate::failure::Class;
 use crate::progress::Style;
@@ -117,8 +118,8 @@ pub enum Command {
     Adopt(Adopt),
     /// Write a report page of a run.
     Report(Report),
-    /// Export conversations or accounts.
-    Export(Later),
+    /// Export conversations or accounts: as pages, RSMF, CSV, JSON lines or Parquet.
+    Export(Export),
     /// Check the configuration, then what it names.
     Check(Check),
     /// Write a commented jobs.yaml.
@@ -137,7 +138,6 @@ impl Command {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Verify(_) => "verify",
-            Self::Export(_) => "export",
             _ => "this command",
         }
     }

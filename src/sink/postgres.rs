@@ -22,6 +22,7 @@ mod copy;
 mod json;
 mod open;
 mod probe;
+mod reader;
 mod schema;
 mod takeover;
 mod versions;
@@ -44,6 +45,7 @@ use crate::manifest::Manifest;
 use crate::message::MessageRows;
 
 pub use self::probe::probe;
+pub use self::reader::Reader;
 pub use self::schema::script;
 pub use self::takeover::PostgresTakeover;
 

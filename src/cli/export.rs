@@ -1,0 +1,317 @@
+//! `export`: conversations out of an archive.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgGroup, Args, ValueEnum};
+use jiff::tz::TimeZone;
+
+use super::{Context, Exit, assemble, output, signals};
+use crate::config::{Config, Sink};
+use crate::export::redact::{Field, Pseudonyms, Redaction};
+use crate::export::selection::{End, Scope, Selection, conversation_key, moment};
+use crate::export::{self, Archive, ExportError, ExportManifest, Order, ParquetArchive, PostgresArchive};
+use crate::run::{RunError, Stop};
+
+/// The bytes that sorting holds in memory.
+const SORT_MEMORY: usize = 128 << 20;
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools)]
+#[command(group = ArgGroup::new("from-where").required(true).args(["job", "archive"]))]
+#[command(group = ArgGroup::new("scope").required(true).multiple(false).args(["conversation", "account", "all"]))]
+pub struct Export {
+    /// The job whose archive is read.
+    #[arg(value_name = "JOB")]
+    pub job: Option<String>,
+
+    /// A Parquet archive, instead of a job.
+    #[arg(long, value_name = "PATH")]
+    pub archive: Option<PathBuf>,
+
+    /// A conversation, by its ID in either spelling (alice|1|bob) or its key; may be given several times.
+    #[arg(long, value_name = "ID")]
+    pub conversation: Vec<String>,
+
+    /// What this account sent or was addressed in, or all accounts in a file, one a line; may be given several times.
+    #[arg(long, value_name = "ID|@FILE")]
+    pub account: Vec<String>,
+
+    /// Everything.
+    #[arg(long)]
+    pub all: bool,
+
+    /// Created at this time or later: a date, or a time as in RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+
+    /// Created before this time; of a date, that day still belongs to it.
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+
+    /// Take along what selected messages answer and what started their threads, marked as context.
+    #[arg(long)]
+    pub threads: bool,
+
+    /// The time zone of dates and times; that of the job's archive, or UTC, when not given.
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+
+    /// What it looks like.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: ExportFormat,
+
+    /// Take out these fields: text, attachment, extension, extra, raw.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "FIELDS")]
+    pub redact: Vec<RedactField>,
+
+    /// Put pseudonyms in place of accounts.
+    #[arg(long)]
+    pub pseudonymise: bool,
+
+    /// Where the key of the pseudonyms is written; DIR.key when not given.
+    #[arg(long, value_name = "FILE", requires = "pseudonymise")]
+    pub key_out: Option<PathBuf>,
+
+    /// The directory to write: new, or empty.
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+
+    /// Print what was exported as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What an export looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Pages that read like a chat.
+    Html,
+    /// What e-discovery reviewers load: Relativity Short Message Format 2.0.
+    Rsmf,
+    /// A table for spreadsheets.
+    Csv,
+    /// A JSON object a line.
+    Jsonl,
+    /// The archive's own schema.
+    Parquet,
+}
+
+/// What can be taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RedactField {
+    /// The text.
+    Text,
+    /// The attachment.
+    Attachment,
+    /// The sender's own free text.
+    Extension,
+    /// Fields that are not known; goes with any other.
+    Extra,
+    /// The message's own JSON text; goes with any other.
+    Raw,
+}
+
+/// The exit that an error of an export asks for.
+fn exit(error: ExportError) -> Exit {
+    match error {
+        ExportError::Unusable(_) => Exit::usage(error),
+        ExportError::Archive(error) => {
+            let error = RunError::Sink(error);
+            Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
+        }
+        ExportError::Stopped => Exit { code: 5, error: error.into() },
+        ExportError::Failed { .. } => Exit::failed(error),
+    }
+}
+
+pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, Exit> {
+    let (mut archive, own_zone) = open(context, &arguments).await?;
+    let timezone = match &arguments.timezone {
+        Some(name) => TimeZone::get(name)
+            .map_err(|_| Exit::words(format!("--timezone {name:?} is no time zone; write one like Asia/Shanghai")))?,
+        None => own_zone,
+    };
+    let selection = selection(&arguments, &timezone)?;
+    let key = if arguments.pseudonymise { Some(Key::create(&arguments)?) } else { None };
+    let stop = Stop::default();
+    signals::watch(&stop).map_err(Exit::failed)?;
+    let order = Order {
+        selection,
+        threads: arguments.threads,
+        format: arguments.format.into(),
+        directory: arguments.output.clone(),
+        timezone,
+        redaction: Redaction::new(
+            arguments.redact.iter().copied().map(Field::from),
+            key.as_ref().map(|key| Pseudonyms::new(key.bytes)),
+        ),
+        sort_memory: SORT_MEMORY,
+    };
+    let told = || stop.is_told();
+    let key_sha256 = key.as_ref().map(|key| export::key_sha256(&key.bytes));
+    let manifest = match export::export(archive.as_mut(), order, key_sha256, &told).await {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            if let Some(key) = &key {
+                std::fs::remove_file(&key.path).ok();
+            }
+            return Err(exit(error));
+        }
+    };
+    if arguments.json {
+        output::json(&manifest)?;
+    } else {
+        show(&manifest, &arguments.output, key.as_ref())?;
+    }
+    Ok(0)
+}
+
+async fn open(context: &Context, arguments: &Export) -> Result<(Box<dyn Archive>, TimeZone), Exit> {
+    if let Some(path) = &arguments.archive {
+        return Ok((Box::new(ParquetArchive::open(path).map_err(exit)?), TimeZone::UTC));
+    }
+    let config = Config::load(&context.config).map_err(Exit::usage)?;
+    let job = assemble::one(&config, arguments.job.as_deref().unwrap_or_default())?;
+    Ok(match &job.sink {
+        Sink::Parquet(parquet) => {
+            (Box::new(ParquetArchive::open(&parquet.path).map_err(exit)?), parquet.timezone.clone())
+        }
+        Sink::Postgres(postgres) => {
+            let settings = assemble::postgres_settings(&config, postgres)?;
+            (Box::new(PostgresArchive::open(&settings).await.map_err(exit)?), TimeZone::UTC)
+        }
+    })
+}
+
+fn selection(arguments: &Export, zone: &TimeZone) -> Result<Selection, Exit> {
+    let scope = if arguments.all {
+        Scope::All
+    } else if arguments.conversation.is_empty() {
+        Scope::Accounts(accounts(&arguments.account)?)
+    } else {
+        let keys = arguments.conversation.iter().map(|text| conversation_key(text));
+        Scope::Conversations(
+            keys.collect::<Result<_, _>>().map_err(|error| Exit::words(format!("--conversation: {error}")))?,
+        )
+    };
+    let time = |option: &str, text: Option<&String>, end| {
+        text.map(|text| moment(text, zone, end)).transpose().map_err(|error| Exit::words(format!("{option}: {error}")))
+    };
+    let from = time("--from", arguments.from.as_ref(), End::From)?;
+    let to = time("--to", arguments.to.as_ref(), End::To)?;
+    if let (Some(from), Some(to)) = (from, to)
+        && from >= to
+    {
+        return Err(Exit::words("--from is not before --to: no message can be selected"));
+    }
+    Ok(Selection { scope, from, to })
+}
+
+fn accounts(named: &[String]) -> Result<BTreeSet<String>, Exit> {
+    let mut accounts = BTreeSet::new();
+    for name in named {
+        match name.strip_prefix('@') {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| Exit::words(format!("--account @{path}: the file cannot be read: {error}")))?;
+                let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+                accounts.extend(lines.filter(|line| !line.is_empty()).map(str::to_lowercase));
+            }
+            None => {
+                accounts.insert(name.trim().to_lowercase());
+            }
+        }
+    }
+    accounts.remove("");
+    if accounts.is_empty() {
+        return Err(Exit::words("--account names no account: give one, or @FILE with one a line"));
+    }
+    Ok(accounts)
+}
+
+/// The key of an export's pseudonyms, and its file.
+struct Key {
+    bytes: [u8; 32],
+    path: PathBuf,
+}
+
+impl Key {
+    /// Makes a key, and a file for it that only its owner may read and that replaces nothing.
+    fn create(arguments: &Export) -> Result<Self, Exit> {
+        let path = arguments.key_out.clone().unwrap_or_else(|| beside(&arguments.output));
+        if path.starts_with(&arguments.output) {
+            return Err(Exit::words(format!(
+                "--key-out {} lies in the export itself: whoever gets the export must not get the key",
+                path.display()
+            )));
+        }
+        let bytes: [u8; 32] = rand::random();
+        let written =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).and_then(|mut file| {
+                file.write_all(export::key_text(&bytes).as_bytes()).and_then(|()| file.sync_all())
+            });
+        written.map_err(|error| Exit::words(format!("the key cannot be written to {}: {error}", path.display())))?;
+        Ok(Self { bytes, path })
+    }
+}
+
+/// `DIR.key`.
+fn beside(directory: &Path) -> PathBuf {
+    let mut name = directory.file_name().unwrap_or_default().to_owned();
+    name.push(".key");
+    directory.with_file_name(name)
+}
+
+fn show(manifest: &ExportManifest, directory: &Path, key: Option<&Key>) -> Result<(), Exit> {
+    let counts = &manifest.counts;
+    let context = match counts.context {
+        0 => String::new(),
+        context => format!(", and {} of their threads", output::count(context)),
+    };
+    output::line(&format!(
+        "{} messages of {} conversations{context}: {} edited, {} vanished",
+        output::count(counts.messages),
+        output::count(counts.conversations),
+        output::count(counts.edited),
+        output::count(counts.vanished)
+    ))?;
+    if let (Some(first), Some(last)) = (&counts.first, &counts.last) {
+        output::line(&format!("from {first} to {last}"))?;
+    }
+    let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+    let files = output::count(manifest.files.len() as u64);
+    output::line(&format!("{files} files, {}, and export.json in {}", output::bytes(bytes), directory.display()))?;
+    if let Some(key) = key {
+        output::line(&format!("the key of the pseudonyms is in {}: keep it apart", key.path.display()))?;
+    }
+    Ok(())
+}
+
+impl From<ExportFormat> for export::Format {
+    fn from(format: ExportFormat) -> Self {
+        match format {
+            ExportFormat::Html => Self::Html,
+            ExportFormat::Rsmf => Self::Rsmf,
+            ExportFormat::Csv => Self::Csv,
+            ExportFormat::Jsonl => Self::Jsonl,
+            ExportFormat::Parquet => Self::Parquet,
+        }
+    }
+}
+
+impl From<RedactField> for Field {
+    fn from(field: RedactField) -> Self {
+        match field {
+            RedactField::Text => Self::Text,
+            RedactField::Attachment => Self::Attachment,
+            RedactField::Extension => Self::Extension,
+            RedactField::Extra => Self::Extra,
+            RedactField::Raw => Self::Raw,
+        }
+    }
+}

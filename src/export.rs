@@ -1,0 +1,479 @@
+//! Conversations out of an archive, for people and for other programs: as pages, RSMF, CSV, JSON lines or Parquet.
+//!
+//! ```text
+//! archive ─versions→ sort ─items→ redaction → format → directory
+//! parquet            on disk      once, before  html rsmf csv   new, named
+//! postgres           as needed    any format    jsonl parquet   at the end
+//! ```
+//!
+//! An export streams. It holds in memory what [`Order::sort_memory`] allows for sorting, one page or slice, and a few
+//! bytes for every answered message, vanished message and conversation.
+
+pub mod archive;
+mod base64;
+mod clock;
+mod content;
+mod csv;
+mod html;
+mod jsonl;
+mod output;
+mod parquet;
+pub mod record;
+pub mod redact;
+mod rsmf;
+pub mod selection;
+mod sort;
+
+use std::collections::{BTreeSet, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+pub use self::archive::{Archive, ParquetArchive, PostgresArchive};
+use self::archive::{Origin, VanishedMessages, Wanted};
+use self::clock::Clock;
+pub use self::output::ExportFile;
+use self::output::Output;
+use self::record::{Column, Item, Record, Value};
+use self::redact::{Field, Redaction};
+use self::selection::{Scope, Selection};
+use self::sort::{Entry, Merge, Sorter};
+use crate::sink::SinkError;
+
+/// Why there is no export. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// There is no such archive, or no such place to write to. Exit 2.
+    #[error("{0}")]
+    Unusable(String),
+    /// The archive's database refuses or fails.
+    #[error(transparent)]
+    Archive(#[from] SinkError),
+    /// It was told to stop. Exit 5.
+    #[error("stopped; nothing was exported")]
+    Stopped,
+    /// Reading or writing failed. Exit 1.
+    #[error("{context}")]
+    Failed {
+        /// What was being done, and to what.
+        context: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl ExportError {
+    pub(crate) fn failed(context: impl Into<String>, error: std::io::Error) -> Self {
+        Self::Failed { context: context.into(), source: Box::new(error) }
+    }
+}
+
+/// What an export looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Pages to be read in a browser.
+    Html,
+    /// Relativity Short Message Format 2.0.
+    Rsmf,
+    /// A table for spreadsheets.
+    Csv,
+    /// A JSON object a line.
+    Jsonl,
+    /// The archive's own schema.
+    Parquet,
+}
+
+/// What is to be exported, and how.
+#[derive(Debug)]
+pub struct Order {
+    /// Which messages.
+    pub selection: Selection,
+    /// Whether messages come along that selected ones answer, and those that started their threads.
+    pub threads: bool,
+    /// What it looks like.
+    pub format: Format,
+    /// Where it is written: nothing yet, or an empty directory.
+    pub directory: PathBuf,
+    /// The zone of dates and times.
+    pub timezone: TimeZone,
+    /// What is taken out.
+    pub redaction: Redaction,
+    /// The bytes that sorting may hold in memory; what is more goes to nameless files beside the export.
+    pub sort_memory: usize,
+}
+
+/// What was exported: `export.json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExportManifest {
+    /// The version of this document's form: 1.
+    pub version: u32,
+    /// The program's version.
+    pub tool_version: &'static str,
+    /// When the export began.
+    pub created_at: Timestamp,
+    /// What it looks like.
+    pub format: Format,
+    /// The zone of dates and times.
+    pub timezone: String,
+    /// Where messages come from.
+    pub archive: Origin,
+    /// Which messages.
+    pub selection: Selected,
+    /// What was taken out.
+    pub redaction: Redacted,
+    /// How much was exported.
+    pub counts: Counts,
+    /// Every other file of the export.
+    pub files: Vec<ExportFile>,
+}
+
+/// Which messages were selected; with pseudonyms, accounts are told by these.
+#[derive(Debug, Clone, Serialize)]
+pub struct Selected {
+    /// Whether everything is.
+    pub all: bool,
+    /// Dialogues, by their keys.
+    pub conversations: Vec<String>,
+    /// Accounts.
+    pub accounts: Vec<String>,
+    /// Created at this time or later.
+    pub from: Option<String>,
+    /// Created before this time.
+    pub to: Option<String>,
+    /// Whether thread context came along.
+    pub threads: bool,
+}
+
+/// What was taken out.
+#[derive(Debug, Clone, Serialize)]
+pub struct Redacted {
+    /// Fields.
+    pub fields: BTreeSet<Field>,
+    /// Whether accounts are pseudonyms.
+    pub pseudonymised: bool,
+    /// The SHA-256 of the key file's content, which tells which key belongs to this export.
+    pub key_sha256: Option<String>,
+}
+
+/// How much was exported.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Conversations with at least one message.
+    pub conversations: u64,
+    /// Messages that were selected.
+    pub messages: u64,
+    /// Messages that came along as thread context.
+    pub context: u64,
+    /// Earlier versions of both.
+    pub earlier_versions: u64,
+    /// Of both, those that were edited.
+    pub edited: u64,
+    /// Of both, those that vanished from the service since.
+    pub vanished: u64,
+    /// When the first message was created.
+    pub first: Option<String>,
+    /// When the last message was created.
+    pub last: Option<String>,
+}
+
+/// A form that messages are written in. They come by conversation, in order of time.
+trait Transcript: Send {
+    /// Writes a message.
+    fn write(&mut self, item: &Item, output: &mut Output) -> Result<(), ExportError>;
+
+    /// Writes what stands at the end.
+    fn finish(&mut self, output: &mut Output) -> Result<(), ExportError>;
+}
+
+/// The text of a key file.
+pub fn key_text(key: &[u8; 32]) -> String {
+    format!("{}\n", hex::encode(key))
+}
+
+/// Writes an export. `stop` is asked again and again whether to give up.
+///
+/// # Errors
+///
+/// The archive cannot be read, or the directory not be written. Nothing is left behind then.
+pub async fn export(
+    archive: &mut dyn Archive,
+    mut order: Order,
+    key_sha256: Option<String>,
+    stop: &(dyn Fn() -> bool + Send + Sync),
+) -> Result<ExportManifest, ExportError> {
+    let created_at = Timestamp::now();
+    let mut output = Output::create(&order.directory)?;
+    if let Scope::Accounts(accounts) = &order.selection.scope {
+        for account in accounts.clone() {
+            order.redaction.learn_account(&account);
+        }
+    }
+    let mut gathered = gather(archive, &mut order, &output, stop).await?;
+    let vanished = archive.vanished(&order.selection).await?;
+    let clock = Clock::new(order.timezone.clone());
+    let mut transcript = transcript(&mut order, &clock, &mut gathered, &mut output)?;
+    let mut counts = Counter::default();
+    let mut items = Items { merge: gathered.merge.peekable(), vanished };
+    while let Some(mut item) = items.next().transpose()? {
+        if stop() {
+            return Err(ExportError::Stopped);
+        }
+        counts.count(&item);
+        order.redaction.apply(&mut item.latest);
+        for earlier in &mut item.earlier {
+            order.redaction.apply(earlier);
+        }
+        transcript.write(&item, &mut output)?;
+    }
+    transcript.finish(&mut output)?;
+    let manifest = ExportManifest {
+        version: 1,
+        tool_version: env!("CARGO_PKG_VERSION"),
+        created_at,
+        format: order.format,
+        timezone: clock.name(),
+        archive: archive.origin(),
+        redaction: Redacted {
+            fields: order.redaction.fields().clone(),
+            pseudonymised: order.redaction.pseudonyms().is_some(),
+            key_sha256,
+        },
+        selection: selected(&mut order, &clock),
+        counts: counts.finish(&clock),
+        files: output.files().to_vec(),
+    };
+    let mut text = serde_json::to_vec_pretty(&manifest)
+        .map_err(|error| ExportError::failed("writing export.json", error.into()))?;
+    text.push(b'\n');
+    output.write("export.json", &text, 0)?;
+    output.finish()?;
+    Ok(manifest)
+}
+
+/// What the first pass over an archive brought.
+struct Gathered {
+    merge: Merge,
+    /// The messages that others answer.
+    answered: HashSet<i64>,
+    /// Whether any message has its own JSON text.
+    raw: bool,
+}
+
+/// Reads what is selected, then what belongs to its threads, and puts all of it in order.
+async fn gather(
+    archive: &mut dyn Archive,
+    order: &mut Order,
+    output: &Output,
+    stop: &(dyn Fn() -> bool + Send + Sync),
+) -> Result<Gathered, ExportError> {
+    let sorting = |error| ExportError::failed("sorting messages in a temporary file beside the export", error);
+    let mut sorter = Sorter::new(output.directory().to_path_buf(), order.sort_memory);
+    let (mut answered, mut raw) = (HashSet::new(), false);
+    let mut links = Links::default();
+    let selection = order.selection.clone();
+    let unlimited = selection == Selection { scope: Scope::All, from: None, to: None };
+    let (threads, quotes) = (order.threads && !unlimited, order.format == Format::Html);
+    let redaction = &mut order.redaction;
+    let mut take = |record: Record, context: bool, links: &mut Links| {
+        if stop() {
+            return Err(ExportError::Stopped);
+        }
+        redaction.learn(&record);
+        raw |= *record.get(Column::Raw) != Value::Null;
+        if threads && !context {
+            links.note(&record);
+        }
+        if quotes {
+            answered.extend(record.integer(Column::ThreadReplyMessageServerId));
+        }
+        sorter.push(Entry { context, record }).map_err(sorting)
+    };
+    archive.read(Wanted::Selected(&selection), &mut |record| take(record, false, &mut links)).await?;
+    if !links.ids.is_empty() {
+        let (first, last) = (links.first, links.last);
+        let ids = Arc::new(std::mem::take(&mut links.ids));
+        let take = &mut |record: Record| {
+            if selection.holds(&record) { Ok(()) } else { take(record, true, &mut Links::default()) }
+        };
+        archive.read(Wanted::Ids(&ids, first, last), take).await?;
+    }
+    Ok(Gathered { merge: sorter.finish().map_err(sorting)?, answered, raw })
+}
+
+/// The messages that selected ones belong to the threads of.
+struct Links {
+    ids: BTreeSet<i64>,
+    first: i64,
+    last: i64,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { ids: BTreeSet::new(), first: i64::MAX, last: i64::MIN }
+    }
+}
+
+impl Links {
+    fn note(&mut self, record: &Record) {
+        for (id, time) in [
+            (Column::ThreadRootMessageServerId, Column::ThreadRootCreateTime),
+            (Column::ThreadReplyMessageServerId, Column::ThreadReplyCreateTime),
+        ] {
+            if let Some(id) = record.integer(id) {
+                self.ids.insert(id);
+                let time = record.integer(time);
+                self.first = self.first.min(time.unwrap_or(i64::MIN));
+                self.last = self.last.max(time.unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
+
+/// Versions that stand together become one message.
+struct Items {
+    merge: std::iter::Peekable<Merge>,
+    vanished: VanishedMessages,
+}
+
+impl Iterator for Items {
+    type Item = Result<Item, ExportError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let failed = |error| Some(Err(ExportError::failed("reading back a temporary file", error)));
+        let first = match self.merge.next()? {
+            Ok(entry) => entry,
+            Err(error) => return failed(error),
+        };
+        let (mut latest, mut context, mut earlier) = (first.record, first.context, Vec::new());
+        loop {
+            let same = |next: &Record| {
+                next.id() == latest.id()
+                    && next.create_time() == latest.create_time()
+                    && next.conversation_key() == latest.conversation_key()
+                    && next.app_key() == latest.app_key()
+            };
+            match self.merge.next_if(|next| next.as_ref().map_or(true, |next| same(&next.record))) {
+                None => break,
+                Some(Err(error)) => return failed(error),
+                Some(Ok(next)) => {
+                    context &= next.context;
+                    // The same version twice is one.
+                    if next.record.get(Column::Revision) != latest.get(Column::Revision) {
+                        earlier.push(std::mem::replace(&mut latest, next.record));
+                    }
+                }
+            }
+        }
+        let vanished = self.vanished.remove(&(latest.app_key().to_owned(), latest.id()));
+        Some(Ok(Item { latest, earlier, context, vanished }))
+    }
+}
+
+fn transcript(
+    order: &mut Order,
+    clock: &Clock,
+    gathered: &mut Gathered,
+    output: &mut Output,
+) -> Result<Box<dyn Transcript>, ExportError> {
+    let redacted = !order.redaction.fields().is_empty();
+    let mut viewers = BTreeSet::new();
+    if let Scope::Accounts(accounts) = &order.selection.scope {
+        for account in accounts.clone() {
+            viewers.insert(order.redaction.account(&account));
+        }
+    }
+    Ok(match order.format {
+        Format::Html => {
+            let note = redaction_note(&order.redaction);
+            Box::new(html::Pages::new(clock.clone(), viewers, std::mem::take(&mut gathered.answered), note))
+        }
+        Format::Rsmf => Box::new(rsmf::Slices::new(clock.clone(), viewers)),
+        Format::Csv => Box::new(csv::Tables::new(clock.clone(), output)?),
+        Format::Jsonl => Box::new(jsonl::Lines::new(clock.clone(), output)?),
+        Format::Parquet => Box::new(parquet::Files::new(gathered.raw && !redacted, output)?),
+    })
+}
+
+fn redaction_note(redaction: &Redaction) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for field in redaction.fields() {
+        parts.push(match field {
+            Field::Text => "texts",
+            Field::Attachment => "attachments",
+            Field::Extension => "extensions",
+            Field::Extra => "unknown fields",
+            Field::Raw => "raw messages",
+        });
+    }
+    let mut note = if parts.is_empty() { String::new() } else { format!("Redacted: {}.", parts.join(", ")) };
+    if redaction.pseudonyms().is_some() {
+        note.push_str(" Accounts are pseudonyms.");
+    }
+    note
+}
+
+fn selected(order: &mut Order, clock: &Clock) -> Selected {
+    let mut selected = Selected {
+        all: order.selection.scope == Scope::All,
+        conversations: Vec::new(),
+        accounts: Vec::new(),
+        from: order.selection.from.map(|time| clock.exact(time)),
+        to: order.selection.to.map(|time| clock.exact(time)),
+        threads: order.threads,
+    };
+    match &order.selection.scope {
+        Scope::All => {}
+        Scope::Conversations(keys) => {
+            selected.conversations = keys.iter().map(|key| order.redaction.conversation(key)).collect();
+        }
+        Scope::Accounts(accounts) => {
+            selected.accounts = accounts.iter().map(|account| order.redaction.account(account)).collect();
+        }
+    }
+    selected
+}
+
+#[derive(Default)]
+struct Counter {
+    counts: Counts,
+    range: Option<(i64, i64)>,
+    conversation: Option<(String, String)>,
+}
+
+impl Counter {
+    fn count(&mut self, item: &Item) {
+        let record = &item.latest;
+        let same = self
+            .conversation
+            .as_ref()
+            .is_some_and(|(app, key)| app == record.app_key() && key == record.conversation_key());
+        if !same {
+            self.counts.conversations += 1;
+            self.conversation = Some((record.app_key().to_owned(), record.conversation_key().to_owned()));
+        }
+        *if item.context { &mut self.counts.context } else { &mut self.counts.messages } += 1;
+        self.counts.earlier_versions += item.earlier.len() as u64;
+        self.counts.edited += u64::from(item.is_edited());
+        self.counts.vanished += u64::from(item.vanished.is_some());
+        let time = record.create_time();
+        let (first, last) = self.range.unwrap_or((time, time));
+        self.range = Some((first.min(time), last.max(time)));
+    }
+
+    fn finish(mut self, clock: &Clock) -> Counts {
+        self.counts.first = self.range.map(|(first, _)| clock.exact(first));
+        self.counts.last = self.range.map(|(_, last)| clock.exact(last));
+        self.counts
+    }
+}
+
+/// The SHA-256 of a key file's content.
+pub fn key_sha256(key: &[u8; 32]) -> String {
+    hex::encode(Sha256::digest(key_text(key)))
+}

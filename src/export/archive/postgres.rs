@@ -1,0 +1,200 @@
+//! An archive in Postgres, read in one transaction.
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::{Archive, Origin, Taker, VanishedMessages, Wanted};
+use crate::export::ExportError;
+use crate::export::record::{Column, Kind, Record, Value, Vanished};
+use crate::export::selection::{Scope, Selection};
+use crate::sink::postgres::{Reader, Settings};
+
+/// IDs that are asked for at once.
+const IDS: usize = 20_000;
+
+/// An archive in Postgres as it was when it was opened.
+#[derive(Debug)]
+pub struct PostgresArchive {
+    reader: Reader,
+    raw: bool,
+    origin: Origin,
+}
+
+impl PostgresArchive {
+    /// Connects, and begins the transaction that everything is read in.
+    ///
+    /// # Errors
+    ///
+    /// The server cannot be reached or refuses, or there is no archive.
+    pub async fn open(settings: &Settings) -> Result<Self, ExportError> {
+        let mut reader = Reader::open(settings).await?;
+        let raw = "select count(*) = 2 from pg_attribute where attname = 'raw' and not attisdropped \
+                   and attrelid in (to_regclass($1), to_regclass($2))";
+        let raw: bool = sqlx::query_scalar(raw)
+            .bind(&reader.messages)
+            .bind(&reader.revisions)
+            .fetch_one(&mut reader.connection)
+            .await
+            .map_err(|error| reader.report("cannot look at the archive", error))?;
+        let owner = format!("select ledger_id, sequence from {}", reader.archive);
+        let owner: Option<(String, i64)> = sqlx::query_as(AssertSqlSafe(owner))
+            .fetch_optional(&mut reader.connection)
+            .await
+            .map_err(|error| reader.report("cannot read whose the archive is", error))?;
+        let origin = Origin::Postgres {
+            place: reader.place().to_owned(),
+            table: reader.messages.clone(),
+            ledger_id: owner.as_ref().map(|(ledger_id, _)| ledger_id.clone()),
+            commit: owner.map(|(_, commit)| commit),
+        };
+        Ok(Self { reader, raw, origin })
+    }
+
+    /// Both tables, with values in few types.
+    fn rows(&self, condition: &str) -> String {
+        let select: Vec<String> = Column::ALL
+            .iter()
+            .map(|column| {
+                let name = column.name();
+                match column.kind() {
+                    Kind::Text if *column == Column::Raw && !self.raw => format!("null::text as {name}"),
+                    Kind::Text | Kind::Flag | Kind::List => format!("\"{name}\""),
+                    Kind::Json => format!("\"{name}\"::text as \"{name}\""),
+                    Kind::Integer => format!("\"{name}\"::bigint as \"{name}\""),
+                    Kind::Time => milliseconds(name),
+                }
+            })
+            .collect();
+        let select = select.join(", ");
+        format!(
+            "select {select} from {} where {condition} union all select {select} from {} where {condition}",
+            self.reader.messages, self.reader.revisions
+        )
+    }
+}
+
+/// A time that is none, such as `infinity`, is null.
+fn milliseconds(name: &str) -> String {
+    format!("case when isfinite({name}) then floor(extract(epoch from {name}) * 1000)::bigint end as {name}")
+}
+
+/// What is wanted as a condition that may let more pass, never less.
+const SELECTED: &str = "($1::bigint is null or create_time >= to_timestamp($1 / 1000.0)) \
+    and ($2::bigint is null or create_time < to_timestamp($2 / 1000.0) + interval '1 millisecond') \
+    and ($3::text[] is null or conversation_key = any ($3)) \
+    and ($4::text[] is null \
+        or conversation_type = 1 and (split_part(conversation_key, '|', 2) = any ($4) \
+            or split_part(conversation_key, '|', 3) = any ($4)) \
+        or conversation_type <> 1 and (lower(sender_id) = any ($4) or exists \
+            (select from unnest(receiver_account_ids) as receiver where lower(receiver) = any ($4))))";
+/// Times beyond those of any message, which `to_timestamp` may not know.
+const TIMES: std::ops::RangeInclusive<i64> = -62_000_000_000_000..=253_000_000_000_000;
+
+#[async_trait]
+impl Archive for PostgresArchive {
+    async fn read(&mut self, wanted: Wanted<'_>, take: &mut Taker<'_>) -> Result<(), ExportError> {
+        let mut failed = None;
+        match wanted {
+            Wanted::Selected(selection) => {
+                let sql = AssertSqlSafe(self.rows(SELECTED));
+                let time = |time: Option<i64>| time.filter(|time| TIMES.contains(time));
+                let texts = |texts: &std::collections::BTreeSet<String>| texts.iter().cloned().collect::<Vec<_>>();
+                let (keys, accounts) = match &selection.scope {
+                    Scope::All => (None, None),
+                    Scope::Conversations(keys) => (Some(texts(keys)), None),
+                    Scope::Accounts(accounts) => (None, Some(texts(accounts))),
+                };
+                let mut rows = sqlx::query(sql)
+                    .bind(time(selection.from))
+                    .bind(time(selection.to))
+                    .bind(keys)
+                    .bind(accounts)
+                    .fetch(&mut self.reader.connection);
+                loop {
+                    match rows.try_next().await.and_then(|row| row.as_ref().map(record).transpose()) {
+                        Ok(Some(record)) if wanted.holds(&record) => take(record)?,
+                        Ok(Some(_)) => {}
+                        Ok(None) => break,
+                        Err(error) => {
+                            failed = Some(error);
+                            break;
+                        }
+                    }
+                }
+            }
+            Wanted::Ids(ids, ..) => {
+                let sql = self.rows("message_server_id = any ($1)");
+                let ids: Vec<i64> = ids.iter().copied().collect();
+                'chunks: for ids in ids.chunks(IDS) {
+                    let mut rows = sqlx::query(AssertSqlSafe(sql.clone())).bind(ids).fetch(&mut self.reader.connection);
+                    loop {
+                        match rows.try_next().await.and_then(|row| row.as_ref().map(record).transpose()) {
+                            Ok(Some(record)) => take(record)?,
+                            Ok(None) => break,
+                            Err(error) => {
+                                failed = Some(error);
+                                break 'chunks;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        match failed {
+            Some(error) => Err(self.reader.report("cannot read the archive", error).into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn vanished(&mut self, selection: &Selection) -> Result<VanishedMessages, ExportError> {
+        let there: Result<bool, _> = sqlx::query_scalar("select to_regclass($1) is not null")
+            .bind(&self.reader.vanished)
+            .fetch_one(&mut self.reader.connection)
+            .await;
+        let mut found = VanishedMessages::new();
+        if !there.map_err(|error| self.reader.report("cannot look for what vanished", error))? {
+            return Ok(found);
+        }
+        let keys = match &selection.scope {
+            Scope::Conversations(keys) => Some(keys.iter().cloned().collect::<Vec<_>>()),
+            _ => None,
+        };
+        let sql = format!(
+            "select app_key, message_server_id::bigint, {}, code::bigint from {} \
+             where $1::text[] is null or conversation_key = any ($1)",
+            milliseconds("noticed_at"),
+            self.reader.vanished
+        );
+        let rows: Result<Vec<(String, i64, Option<i64>, Option<i64>)>, _> =
+            sqlx::query_as(AssertSqlSafe(sql)).bind(keys).fetch_all(&mut self.reader.connection).await;
+        for (app_key, id, noticed_at, code) in
+            rows.map_err(|error| self.reader.report("cannot read what vanished", error))?
+        {
+            found.insert((app_key, id), Vanished { noticed_at, code });
+        }
+        Ok(found)
+    }
+
+    fn origin(&self) -> Origin {
+        self.origin.clone()
+    }
+}
+
+fn record(row: &PgRow) -> Result<Record, sqlx::Error> {
+    let mut record = Record::new();
+    for &column in Column::ALL {
+        let place = column as usize;
+        let value = match column.kind() {
+            Kind::Text | Kind::Json => row.try_get::<Option<String>, _>(place)?.map(Value::Text),
+            Kind::Integer | Kind::Time => row.try_get::<Option<i64>, _>(place)?.map(Value::Integer),
+            Kind::Flag => row.try_get::<Option<bool>, _>(place)?.map(Value::Flag),
+            Kind::List => row
+                .try_get::<Option<Vec<Option<String>>>, _>(place)?
+                .map(|list| Value::List(list.into_iter().map(Option::unwrap_or_default).collect())),
+        };
+        record.set(column, value.unwrap_or_default());
+    }
+    Ok(record)
+}

@@ -1,0 +1,216 @@
+//! What a person sees of a message, whatever its type.
+
+use serde_json::Value;
+
+use super::record::{Column, Record};
+
+/// A file that a message names. Only its description is in the archive.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Attached {
+    /// Its name, with the extension where one is told.
+    pub(super) name: String,
+    /// Where it was; only when that is a link of http or https.
+    pub(super) link: Option<String>,
+    /// Size, dimensions and duration, for people.
+    pub(super) facts: Vec<String>,
+}
+
+/// What a message shows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Content {
+    /// What kind of message it is.
+    pub(super) kind: String,
+    /// Its text.
+    pub(super) text: Option<String>,
+    /// The file that it names.
+    pub(super) attached: Option<Attached>,
+    /// A place.
+    pub(super) place: Option<String>,
+    /// An attachment that has no simpler form: JSON, indented.
+    pub(super) json: Option<String>,
+}
+
+/// The kind of a message.
+pub(super) fn kind(record: &Record) -> String {
+    let known = match record.integer(Column::MessageType) {
+        Some(0) => "text",
+        Some(1) => "image",
+        Some(2) => "audio",
+        Some(3) => "video",
+        Some(4) => "location",
+        Some(5) => "notification",
+        Some(6) => "file",
+        Some(7) => "call",
+        Some(10) => "tip",
+        Some(11) => "robot",
+        Some(12) => "call record",
+        Some(100) => match record.integer(Column::SubType) {
+            Some(sub_type) if sub_type != 0 => return format!("custom {sub_type}"),
+            _ => "custom",
+        },
+        Some(other) => return format!("type {other}"),
+        None => "message",
+    };
+    known.to_owned()
+}
+
+impl Content {
+    /// What this version of a message shows.
+    pub(super) fn of(record: &Record) -> Self {
+        let mut content = Self { kind: kind(record), ..Self::default() };
+        content.text = record.text(Column::Text).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+        let Some(written) = record.text(Column::Attachment) else { return content };
+        let Ok(attachment) = serde_json::from_str::<Value>(written) else {
+            content.json = Some(written.to_owned());
+            return content;
+        };
+        if attachment.get("redacted") == Some(&Value::Bool(true)) {
+            content.json = Some("[attachment redacted]".to_owned());
+            return content;
+        }
+        match record.integer(Column::MessageType) {
+            Some(1 | 2 | 3 | 6) if attachment.get("url").is_some() || attachment.get("name").is_some() => {
+                content.attached = Some(attached(&attachment, &content.kind));
+            }
+            Some(4) if attachment.get("lat").is_some() && attachment.get("lng").is_some() => {
+                let coordinates = format!("{}, {}", attachment["lat"], attachment["lng"]);
+                content.place = Some(match attachment.get("title").and_then(Value::as_str) {
+                    Some(title) if !title.is_empty() => format!("{title} ({coordinates})"),
+                    _ => coordinates,
+                });
+            }
+            _ => content.json = serde_json::to_string_pretty(&attachment).ok(),
+        }
+        content
+    }
+
+    /// All of it as plain text.
+    pub(super) fn plain(&self) -> String {
+        let mut parts = Vec::new();
+        if self.kind != "text" {
+            parts.push(format!("[{}]", self.kind));
+        }
+        parts.extend(self.text.clone());
+        if let Some(attached) = &self.attached {
+            parts.push(attached.plain());
+        }
+        parts.extend(self.place.clone());
+        parts.extend(self.json.clone());
+        parts.join(" ")
+    }
+
+    /// The beginning of it in one line, for a quote.
+    pub(super) fn line(&self, longest: usize) -> String {
+        let plain = match (&self.text, &self.attached, &self.place) {
+            (Some(text), ..) => text.clone(),
+            (None, Some(attached), _) => format!("[{}] {}", self.kind, attached.name),
+            (None, None, Some(place)) => format!("[{}] {place}", self.kind),
+            (None, None, None) => format!("[{}]", self.kind),
+        };
+        let mut words = String::new();
+        for word in plain.split_whitespace() {
+            if !words.is_empty() {
+                words.push(' ');
+            }
+            words.push_str(word);
+            if words.len() > longest * 4 {
+                break;
+            }
+        }
+        if words.chars().count() > longest {
+            words = words.chars().take(longest).collect();
+            words.push('…');
+        }
+        words
+    }
+}
+
+impl Attached {
+    /// Name, facts and link in one line.
+    pub(super) fn plain(&self) -> String {
+        let mut text = self.name.clone();
+        if !self.facts.is_empty() {
+            text.push_str(&format!(" ({})", self.facts.join(", ")));
+        }
+        if let Some(link) = &self.link {
+            text.push(' ');
+            text.push_str(link);
+        }
+        text
+    }
+}
+
+fn attached(attachment: &Value, kind: &str) -> Attached {
+    let text = |name: &str| attachment.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let number = |name: &str| attachment.get(name).and_then(Value::as_u64);
+    let mut name = text("name").map_or_else(|| kind.to_owned(), ToOwned::to_owned);
+    if let Some(extension) = text("ext").map(|ext| ext.trim_start_matches('.'))
+        && !name.to_lowercase().ends_with(&format!(".{}", extension.to_lowercase()))
+    {
+        name.push('.');
+        name.push_str(extension);
+    }
+    let mut facts = Vec::new();
+    facts.extend(number("size").map(size));
+    if let (Some(width), Some(height)) = (number("w"), number("h")) {
+        facts.push(format!("{width} × {height}"));
+    }
+    if let Some(duration) = number("dur") {
+        let seconds = duration.div_ceil(1000);
+        facts.push(format!("{}:{:02}", seconds / 60, seconds % 60));
+    }
+    let link = text("url").and_then(|url| url::Url::parse(url).ok());
+    let link = link.filter(|url| matches!(url.scheme(), "http" | "https")).map(|url| url.to_string());
+    Attached { name, link, facts }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::record::Value as Cell;
+
+    fn content(kind: i64, text: Option<&str>, attachment: Option<&str>) -> Content {
+        let mut record = Record::new();
+        record.set(Column::MessageType, Cell::Integer(kind));
+        for (column, value) in [(Column::Text, text), (Column::Attachment, attachment)] {
+            if let Some(value) = value {
+                record.set(column, Cell::Text(value.to_owned()));
+            }
+        }
+        Content::of(&record)
+    }
+
+    #[test]
+    fn a_file_is_its_name_size_and_link() {
+        let image = r#"{"name":"a","ext":"jpg","url":"https://x.example/y","size":120000,"w":3,"h":4}"#;
+        let image = content(1, None, Some(image));
+        assert_eq!(image.plain(), "[image] a.jpg (120.0 kB, 3 × 4) https://x.example/y");
+        let script = content(6, None, Some(r#"{"name":"a.txt","ext":"txt","url":"javascript:alert(1)"}"#));
+        assert_eq!(script.attached.unwrap_or_default().link, None);
+    }
+
+    #[test]
+    fn what_has_no_simpler_form_is_json() {
+        assert_eq!(content(100, None, Some(r#"{"a":[1]}"#)).json.as_deref(), Some("{\n  \"a\": [\n    1\n  ]\n}"));
+        assert_eq!(content(1, None, Some("{")).json.as_deref(), Some("{"));
+    }
+
+    #[test]
+    fn a_quote_is_one_short_line() {
+        assert_eq!(content(0, Some("a\n\n b  c"), None).line(10), "a b c");
+        assert_eq!(content(0, Some("中文中文中文"), None).line(4), "中文中文…");
+        assert_eq!(
+            content(4, None, Some(r#"{"lat":1.5,"lng":2,"title":"西湖"}"#)).line(40),
+            "[location] 西湖 (1.5, 2)"
+        );
+    }
+}
