@@ -13,6 +13,7 @@ pub mod archive;
 mod base64;
 mod clock;
 mod content;
+mod count;
 mod csv;
 mod html;
 mod jsonl;
@@ -36,6 +37,7 @@ use sha2::{Digest, Sha256};
 pub use self::archive::{Archive, ParquetArchive, PostgresArchive};
 use self::archive::{Origin, VanishedMessages, Wanted};
 use self::clock::Clock;
+use self::count::Counter;
 pub use self::output::ExportFile;
 use self::output::Output;
 use self::record::{Column, Item, Record, Value};
@@ -437,40 +439,6 @@ fn selected(order: &mut Order, clock: &Clock) -> Selected {
         }
     }
     selected
-}
-
-#[derive(Default)]
-struct Counter {
-    counts: Counts,
-    range: Option<(i64, i64)>,
-    conversation: Option<(String, String)>,
-}
-
-impl Counter {
-    fn count(&mut self, item: &Item) {
-        let record = &item.latest;
-        let same = self
-            .conversation
-            .as_ref()
-            .is_some_and(|(app, key)| app == record.app_key() && key == record.conversation_key());
-        if !same {
-            self.counts.conversations += 1;
-            self.conversation = Some((record.app_key().to_owned(), record.conversation_key().to_owned()));
-        }
-        *if item.context { &mut self.counts.context } else { &mut self.counts.messages } += 1;
-        self.counts.earlier_versions += item.earlier.len() as u64;
-        self.counts.edited += u64::from(item.is_edited());
-        self.counts.vanished += u64::from(item.vanished.is_some());
-        let time = record.create_time();
-        let (first, last) = self.range.unwrap_or((time, time));
-        self.range = Some((first.min(time), last.max(time)));
-    }
-
-    fn finish(mut self, clock: &Clock) -> Counts {
-        self.counts.first = self.range.map(|(first, _)| clock.exact(first));
-        self.counts.last = self.range.map(|(_, last)| clock.exact(last));
-        self.counts
-    }
 }
 
 /// The SHA-256 of a key file's content.

@@ -32,7 +32,7 @@ pub(super) struct Gauge {
 }
 
 /// The number of requests on its way to twice as many.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Climb {
     from: f64,
     since: Instant,
@@ -40,6 +40,13 @@ struct Climb {
     answers: f64,
     /// Answers a second on the way from half as many.
     before: Option<f64>,
+}
+
+impl Climb {
+    /// Answers a second since it began.
+    fn rate(&self, now: Instant) -> f64 {
+        self.answers / now.saturating_duration_since(self.since).as_secs_f64().max(1e-6)
+    }
 }
 
 impl Gauge {
@@ -96,8 +103,16 @@ impl Gauge {
             self.target = (self.target + 1.0 / self.target).min(self.most);
             return;
         }
-        if self.resting.is_some_and(|until| now < until) {
-            return;
+        if let Some(until) = self.resting {
+            if now < until {
+                return;
+            }
+            // What came while it rested is what more requests are measured by.
+            self.resting = None;
+            if let Some(climb) = &mut self.climb {
+                let before = Some(climb.rate(now));
+                *climb = Climb { since: now, answers: 0.0, before, ..*climb };
+            }
         }
         self.target = (self.target + 1.0).min(self.most);
         self.climbed(now);
@@ -110,11 +125,11 @@ impl Gauge {
         if self.target < climb.from * 2.0 {
             return;
         }
-        let rate = climb.answers / now.saturating_duration_since(climb.since).as_secs_f64().max(1e-6);
+        let rate = climb.rate(now);
         if climb.from >= TELLING && climb.before.is_some_and(|before| rate < before * GAIN) {
             self.target = climb.from;
             self.resting = Some(now + REST);
-            self.climb = None;
+            self.climb = Some(Climb { from: self.target, since: now, answers: 0.0, before: None });
         } else {
             self.climb = Some(Climb { from: self.target, since: now, answers: 0.0, before: Some(rate) });
         }

@@ -399,7 +399,7 @@ async fn many_partitions_make_a_file_each_within_memory_and_descriptors() {
     assert!(most <= 2, "{most} descriptors are open between writes: more than the lock and the scratch file");
     assert!(!sink.is_due());
     let prepared = sink.prepare(1).await.unwrap();
-    assert_eq!(descriptors(&archive.root), 1, "the lock");
+    assert!(descriptors(&archive.root) <= 1, "at most the lock");
     assert_eq!(prepared.files.len() as i64, DATES);
     assert_eq!(prepared.rows as i64, DATES * ROUNDS);
     assert!(prepared.files.is_sorted_by(|a, b| a.path < b.path));

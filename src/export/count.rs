@@ -1,0 +1,40 @@
+//! What an export holds, counted.
+
+use super::Counts;
+use super::clock::Clock;
+use super::record::Item;
+
+/// Counts what is exported while it passes.
+#[derive(Default)]
+pub(super) struct Counter {
+    counts: Counts,
+    range: Option<(i64, i64)>,
+    conversation: Option<(String, String)>,
+}
+
+impl Counter {
+    pub(super) fn count(&mut self, item: &Item) {
+        let record = &item.latest;
+        let same = self
+            .conversation
+            .as_ref()
+            .is_some_and(|(app, key)| app == record.app_key() && key == record.conversation_key());
+        if !same {
+            self.counts.conversations += 1;
+            self.conversation = Some((record.app_key().to_owned(), record.conversation_key().to_owned()));
+        }
+        *if item.context { &mut self.counts.context } else { &mut self.counts.messages } += 1;
+        self.counts.earlier_versions += item.earlier.len() as u64;
+        self.counts.edited += u64::from(item.is_edited());
+        self.counts.vanished += u64::from(item.vanished.is_some());
+        let time = record.create_time();
+        let (first, last) = self.range.unwrap_or((time, time));
+        self.range = Some((first.min(time), last.max(time)));
+    }
+
+    pub(super) fn finish(mut self, clock: &Clock) -> Counts {
+        self.counts.first = self.range.map(|(first, _)| clock.exact(first));
+        self.counts.last = self.range.map(|(_, last)| clock.exact(last));
+        self.counts
+    }
+}
