@@ -21,6 +21,7 @@ mod schema;
 mod signals;
 mod simulate;
 mod status;
+mod vouch;
 
 use clap::Parser;
 

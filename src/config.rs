@@ -8,6 +8,7 @@
 
 mod app;
 mod database;
+mod digest;
 mod document;
 mod field;
 mod job;
@@ -140,6 +141,24 @@ impl Config {
             place: job.sink.place(&self.environment).map_err(|mistake| self.fail(mistake))?,
             partitioning: job.sink.partitioning(),
         })
+    }
+
+    /// SHA-256 of what a job means, without secrets. Looks up the AppKey and, without their credentials, URLs.
+    pub fn digest(&self, job: &Job) -> Result<String, ConfigError> {
+        let app = self.app_of(job);
+        let app_key = self.app_key(app)?;
+        digest::digest(app, &app_key, job, &self.environment).map_err(|mistake| self.fail(mistake))
+    }
+
+    /// Looks up the private key that a job's manifests are signed with, as text.
+    pub fn signing_key(&self, job: &Job) -> Result<Option<SecretString>, ConfigError> {
+        let key = job.sign.as_ref().map(|sign| sign.resolve(&self.environment));
+        key.transpose().map_err(|mistake| self.fail(mistake))
+    }
+
+    /// Says what is wrong with a job's private key.
+    pub fn no_signing_key(&self, job: &Job, why: &str) -> Option<ConfigError> {
+        job.sign.as_ref().map(|sign| self.fail(sign.mistake(why)))
     }
 
     fn fail(&self, mistake: Mistake) -> ConfigError {

@@ -31,6 +31,7 @@ pub mod ids;
 mod known;
 mod linked;
 mod lock;
+mod manifests;
 mod open;
 mod payload;
 mod record;
@@ -46,17 +47,18 @@ use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::{Mutex, MutexGuard, RwLock};
 use uuid::Uuid;
 
-pub use adoption::{Adoption, Archived, Carried, Cursor, Former, Held};
+pub use adoption::{Adoption, Archived, Carried, Cursor, Former, Held, HeldManifest};
 pub use batches::{PendingBatch, PlanReceipt, Planned, StoredCheckpoint, Sums, Totals};
 pub use bits::Damaged;
 pub use carried::Aside;
 pub use commits::{Commit, FailedRef, FinishedBatch};
 pub use error::LedgerError;
 pub use failures::{FailureFilter, FailureRow, FailureState, OpenFailure, RetryFilter, RetryRef};
-pub use files::{CommittedFile, FileRow, ManifestDue};
+pub use files::{CommittedFile, FileRow};
 pub use identity::Identity;
 pub use linked::{ExtrasPlanned, Link};
 pub use lock::{AppLock, JobLock};
+pub use manifests::{Head, ManifestDue, RunNote};
 pub use record::Recorded;
 pub use runs::{RunCounts, RunRow};
 

@@ -12,6 +12,7 @@ mod intake;
 mod meter;
 mod record;
 mod recover;
+mod seal;
 mod stop;
 mod threads;
 mod verdict;
@@ -33,12 +34,13 @@ pub use stop::Stop;
 use record::Recorder;
 
 use crate::failure::Class;
-use crate::ledger::{Ledger, LedgerError, RetryFilter};
+use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote};
+use crate::manifest::Signer;
 use crate::plan::TeamOwner;
 use crate::progress::Progress;
 use crate::sink::{Sink, SinkError};
 use crate::source::{Source, SourceError};
-use crate::summary::{FileSummary, JobSummary, Outcome, Rates, SumsDisagree};
+use crate::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates, SumsDisagree};
 use crate::yunxin::Client;
 
 /// How often the course of a run is kept, so that a run that dies leaves it as well.
@@ -77,6 +79,10 @@ pub struct Settings {
     pub source: String,
     /// Whose days messages are counted by, for the report.
     pub timezone: jiff::tz::TimeZone,
+    /// Who runs what, for the manifest.
+    pub note: RunNote,
+    /// What manifests are signed with.
+    pub signer: Option<Arc<Signer>>,
 }
 
 /// Failures that do not make exit 3.
@@ -175,14 +181,15 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let elapsed = recorder.elapsed();
     let mut references = meter.references(0);
     let mut thread_extras = meter.thread_extras(0);
-    let (mut files, mut waiting_links) = (Vec::new(), 0);
+    let (mut files, mut waiting_links, mut head) = (Vec::new(), 0, None);
     let left = async {
         let sums = ledger.sums().await?;
         let files = ledger.files_of(run_id).await?;
-        Ok::<_, LedgerError>((sums, files))
+        Ok::<_, LedgerError>((sums, files, ledger.head().await?))
     };
     match left.await {
-        Ok((sums, committed)) => {
+        Ok((sums, committed, last)) => {
+            head = last;
             references.pending = sums.pending();
             files = committed;
             thread_extras.pending = sums.pending_extras;
@@ -231,6 +238,9 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
             .into_iter()
             .map(|file| FileSummary { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
             .collect(),
+        manifest: head.and_then(|head| {
+            Some(ManifestHead { sequence: head.sequence, run_id: head.run_id.to_string(), sha256: head.sha256? })
+        }),
         rates: Rates {
             requests_per_second: per_second,
             messages_per_second: (references.archived + thread_extras.archived) as f64 / seconds,
@@ -285,9 +295,12 @@ async fn flow(
     let Parts { source, mut sink, ledger, client, run_id, progress, stop } = parts;
     ledger.begin_run(run_id, &settings.command, Timestamp::now()).await?;
     recover::open(&ledger, sink.as_mut()).await?;
-    recover::seal(&ledger, sink.as_mut(), Some(run_id)).await?;
+    let signer = settings.signer.as_deref();
+    seal::seal(&ledger, sink.as_mut(), signer, Some(run_id)).await?;
     let totals = ledger.totals().await?;
-    meter.add_resumed(totals.pending_refs + totals.carried_refs, totals.pending_batches);
+    let resumed = totals.pending_refs + totals.carried_refs;
+    ledger.note_run(run_id, &settings.note, resumed, totals.pending_extras).await?;
+    meter.add_resumed(resumed, totals.pending_batches);
     meter.add_extras_resumed(totals.pending_extras);
 
     let stop = stop.child();
@@ -349,7 +362,10 @@ async fn flow(
     let mut sink = sink;
     // What was committed is sealed whatever else went wrong; a sink that failed is left for the next start.
     if wrote.is_ok() {
-        recover::seal(&ledger, sink.as_mut(), None).await?;
+        let left = ledger.sums().await?;
+        let (references, extras) = (meter.references(left.pending()), meter.thread_extras(left.pending_extras));
+        ledger.end_run(run_id, Timestamp::now(), &references, &extras).await?;
+        seal::seal(&ledger, sink.as_mut(), signer, None).await?;
     }
     wrote.and(fetched).and(read)?;
     ledger.expire(settings.history, Timestamp::now()).await?;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use crate::manifest::Manifest;
+use crate::manifest::{FileRange, Sealed};
 use crate::message::MessageRows;
 
 /// What a sink writes beside every message.
@@ -44,6 +44,9 @@ pub struct SinkFile {
     pub bytes: u64,
     /// Its SHA-256, lower-case hex.
     pub sha256: String,
+    /// The range of its times and IDs, as far as it is known.
+    #[serde(default)]
+    pub range: Option<FileRange>,
 }
 
 /// What a commit holds.
@@ -155,8 +158,12 @@ pub trait Sink: Send {
     /// Makes a recorded commit visible.
     async fn publish(&mut self, commit: u64, files: &[SinkFile]) -> Result<(), SinkError>;
 
-    /// Writes the manifest of a run, last and atomically. Writing the same one again does nothing.
-    async fn seal(&mut self, manifest: &Manifest) -> Result<(), SinkError>;
+    /// The manifest of this number as it stands in the archive, without its signature.
+    async fn manifest(&mut self, sequence: u64) -> Result<Option<Sealed>, SinkError>;
+
+    /// Writes the manifest of a run, last and atomically. Writing the same one again completes what may lie beside it,
+    /// and does nothing else.
+    async fn seal(&mut self, sealed: &Sealed) -> Result<(), SinkError>;
 }
 
 /// What an archive holds, as found without changing anything.
@@ -187,6 +194,8 @@ pub struct HeldManifest {
     pub sequence: u64,
     /// The run.
     pub run_id: Uuid,
+    /// SHA-256 of its exact bytes, lower-case hex.
+    pub sha256: String,
     /// Its files that are there, in its order. Their `temporary` is empty.
     pub files: Vec<SinkFile>,
 }

@@ -71,8 +71,22 @@ pub struct JobSummary {
     pub bytes: Bytes,
     /// Files committed, in order.
     pub files: Vec<FileSummary>,
+    /// The archive's last manifest. Its hash, kept outside of this system, tells whether anything before was changed.
+    #[serde(default)]
+    pub manifest: Option<ManifestHead>,
     /// Rates over the whole time of the run.
     pub rates: Rates,
+}
+
+/// The archive's last manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestHead {
+    /// Its number.
+    pub sequence: u64,
+    /// The run that it is of.
+    pub run_id: String,
+    /// SHA-256 of its exact bytes, lower-case hex.
+    pub sha256: String,
 }
 
 /// `read = skipped + invalid + duplicate + accepted`; `accepted + resumed + retried = archived + failed + pending`.

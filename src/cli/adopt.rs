@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::arguments::Adopt;
+use super::vouch::{self, Said};
 use super::{Context, Exit, assemble, failures, output};
 use crate::config::{self, Config, Job};
 use crate::ledger::{Adoption, Cursor, Former, JobLock, Ledger};
@@ -63,6 +64,7 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     let (run_id, now) = (Uuid::now_v7(), Timestamp::now());
     let stamp =
         RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: Uuid::now_v7() };
+    let (note, signer) = (vouch::note(&config, job, &Said::default())?, vouch::signer(&config, job)?);
     let mut archive = takeover(&config, job, stamp.clone())?;
     let holding = archive.look().await.map_err(exit)?;
     let path = assemble::ledger_path(&config, job);
@@ -72,7 +74,8 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     drop(archive);
     let ledger = Ledger::open(&path, &identity).await.map_err(assemble::ledger_exit)?;
     let mut sink = assemble::make_sink(&config, job, stamp)?;
-    run::settle(&ledger, sink.as_mut()).await.map_err(exit)?;
+    ledger.note_run(run_id, &note, 0, 0).await.map_err(assemble::ledger_exit)?;
+    run::settle(&ledger, sink.as_mut(), signer.as_ref()).await.map_err(exit)?;
     failures::write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
     warn(job, &adopted);
     report(arguments, job, &identity.sink, run_id, &ledger, &adopted)?;
@@ -164,7 +167,7 @@ fn report(
     if arguments.json {
         return Ok(output::json(&result)?);
     }
-    print(&result, holding.manifests.is_some())
+    print(&result, matches!(job.sink, config::Sink::Parquet(_)))
 }
 
 fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {

@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::export::Export;
+use super::vouch::Said;
 use crate::config::{SinkKind, SourceKind};
 use crate::failure::Class;
 use crate::progress::Style;
@@ -186,6 +187,10 @@ pub struct Run {
     #[arg(long, value_name = "TIME", hide = true)]
     pub refetch: Option<String>,
 
+    /// What the manifest says of the run.
+    #[command(flatten)]
+    pub said: Said,
+
     /// Wait so long for a job or app that is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub wait: Option<Duration>,
@@ -216,6 +221,10 @@ pub struct Retry {
     /// Every open failure.
     #[arg(long, conflicts_with_all = ["class", "code"])]
     pub all: bool,
+
+    /// What the manifest says of the run.
+    #[command(flatten)]
+    pub said: Said,
 
     /// Wait so long for a job or app that is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Exit;
+use super::vouch::{Said, note, signer};
 use crate::config::{self, Config, Fetch, Job};
 use crate::ledger::{AppLock, Identity, JobLock, Ledger, LedgerError, RetryFilter};
 use crate::plan::TeamOwner;
@@ -226,7 +227,7 @@ impl Assembly {
         config: &Config,
         job: &Job,
         run_id: Uuid,
-        command: &str,
+        (command, said): (&str, &Said),
         wait: Duration,
         apps: &mut Apps,
     ) -> Result<Self, Exit> {
@@ -241,14 +242,14 @@ impl Assembly {
             sink: make_sink(config, job, stamp)?,
             client: Arc::new(client),
             ledger: Arc::new(ledger),
-            settings: run_settings(config, job, command),
+            settings: run_settings(config, job, command, said)?,
         })
     }
 }
 
-fn run_settings(config: &Config, job: &Job, command: &str) -> Settings {
+fn run_settings(config: &Config, job: &Job, command: &str, said: &Said) -> Result<Settings, Exit> {
     let fetch = &job.fetch;
-    Settings {
+    Ok(Settings {
         job: job.name.clone(),
         command: command.to_owned(),
         batch_size: fetch.batch_size,
@@ -273,7 +274,9 @@ fn run_settings(config: &Config, job: &Job, command: &str) -> Settings {
             config::Sink::Parquet(parquet) => parquet.timezone.clone(),
             config::Sink::Postgres(_) => jiff::tz::TimeZone::UTC,
         },
-    }
+        note: note(config, job, said)?,
+        signer: signer(config, job)?.map(Arc::new),
+    })
 }
 
 /// Rows in Postgres cost nothing more for being committed often.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::output::{bytes, count};
+use super::vouch;
 use crate::summary::{JobSummary, Outcome};
 
 /// The run in a few lines: every reference, the requests, and what to do next.
@@ -55,6 +56,10 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
             row("", "extras", extras.planned, &note);
         }
         row("", "requests", summary.requests.sent, &requests(summary));
+    }
+    if let Some(head) = &summary.manifest {
+        lines.push(format!("  manifest     {:>12}  SHA-256 {}", head.sequence, head.sha256));
+        lines.push(format!("  {:<25}  {}", "", paint("2", vouch::ADVICE)));
     }
     lines.push(String::new());
     for command in next(summary) {

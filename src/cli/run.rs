@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::arguments::{Retry, Run};
 use super::assemble::{self, Apps, Assembly};
-use super::{Context, Exit, ending, failures, output, signals};
+use super::vouch::Said;
+use super::{Context, Exit, ending, failures, output, signals, vouch};
 use crate::config::{Config, Job};
 use crate::ledger::RetryFilter;
 use crate::progress;
@@ -20,6 +21,7 @@ use crate::summary::{Bytes, JobSummary, Outcome, Rates, References, Requests, Su
 /// What `run` and `retry` have in common.
 struct Order {
     command: &'static str,
+    said: Said,
     limit: Option<u64>,
     from: Option<String>,
     wait: Duration,
@@ -42,6 +44,7 @@ pub(super) async fn run(context: &Context, arguments: Run) -> Result<u8, Exit> {
     }
     let order = Order {
         command: "run",
+        said: arguments.said,
         limit: arguments.limit,
         from: arguments.from,
         wait: arguments.wait.unwrap_or_default(),
@@ -63,6 +66,7 @@ pub(super) async fn retry(context: &Context, arguments: Retry) -> Result<u8, Exi
     signals::watch(&stop)?;
     let order = Order {
         command: "retry",
+        said: arguments.said,
         limit: None,
         from: None,
         wait: arguments.wait.unwrap_or_default(),
@@ -168,7 +172,7 @@ async fn prepare(
     run_id: Uuid,
     apps: &mut Apps,
 ) -> Result<(Assembly, Option<Box<dyn Source>>), Exit> {
-    let assembly = Assembly::new(config, job, run_id, order.command, order.wait, apps).await?;
+    let assembly = Assembly::new(config, job, run_id, (order.command, &order.said), order.wait, apps).await?;
     if !order.read {
         return Ok((assembly, None));
     }
@@ -195,6 +199,7 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
         requests: Requests::default(),
         bytes: Bytes::default(),
         files: Vec::new(),
+        manifest: None,
         rates: Rates::default(),
     }
 }
@@ -203,6 +208,9 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
 fn report(summary: &JobSummary) {
     let references = &summary.references;
     let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
+    if let Some(head) = &summary.manifest {
+        tracing::info!(job = summary.job, manifest = head.sequence, sha256 = head.sha256, "{}", vouch::ADVICE);
+    }
     match summary.outcome {
         Outcome::Failed => tracing::error!(
             job = summary.job,

@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::arguments::Jobs;
-use super::{Context, Exit, assemble, output};
+use super::{Context, Exit, assemble, output, vouch};
 use crate::config::{Config, Job};
 use crate::ledger::JobLock;
-use crate::summary::JobSummary;
+use crate::summary::{JobSummary, ManifestHead};
 
 const RUNS: u32 = 10;
 
@@ -21,6 +21,8 @@ struct Status {
     pending_extras: u64,
     open_failures: std::collections::BTreeMap<String, u64>,
     last_commit: u64,
+    /// The archive's last manifest.
+    manifest: Option<ManifestHead>,
     runs: Vec<RunLine>,
 }
 
@@ -66,6 +68,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         pending_extras: 0,
         open_failures: std::collections::BTreeMap::new(),
         last_commit: 0,
+        manifest: None,
         runs: Vec::new(),
     };
     let Some(ledger) = assemble::ledger_to_read(config, job).await? else { return Ok(status) };
@@ -78,6 +81,9 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
     status.open_failures =
         totals.open_failures.iter().map(|(class, count)| (class.as_str().to_owned(), *count)).collect();
     status.last_commit = ledger.last_commit().await?;
+    status.manifest = ledger.head().await?.and_then(|head| {
+        Some(ManifestHead { sequence: head.sequence, run_id: head.run_id.to_string(), sha256: head.sha256? })
+    });
     for (index, run) in ledger.runs(RUNS).await?.into_iter().enumerate() {
         let summary: Option<JobSummary> = run.summary_json.as_deref().and_then(|text| serde_json::from_str(text).ok());
         status.runs.push(RunLine {
@@ -125,6 +131,10 @@ fn print(status: &Status) -> Result<(), Exit> {
             .join(", ")
     };
     output::line(&format!("failures  {failures}"))?;
+    if let Some(head) = &status.manifest {
+        output::line(&format!("manifest  {}, SHA-256 {}", head.sequence, head.sha256))?;
+        output::line(&format!("          {}", vouch::ADVICE))?;
+    }
     let rows: Vec<Vec<String>> = status
         .runs
         .iter()

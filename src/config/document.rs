@@ -83,6 +83,15 @@ pub(super) struct JobDocument {
     /// How long runs and closed failures stay in the ledger.
     #[schemars(with = "Option<String>", extend("default" = "400d"))]
     pub(super) history: Leaf,
+    /// Who runs the job, for the manifests. `run --operator` says it for one run.
+    #[schemars(with = "Option<String>", extend("default" = null))]
+    pub(super) operator: Leaf,
+    /// What the job is for, for the manifests. `run --purpose` says it for one run.
+    #[schemars(with = "Option<String>", extend("default" = null))]
+    pub(super) purpose: Leaf,
+    /// The Ed25519 private key (PKCS#8, PEM) that manifests are signed with: `file:PATH` or `env:NAME`.
+    #[schemars(with = "Option<String>", extend("default" = null, "pattern" = INDIRECT))]
+    pub(super) sign: Leaf,
 }
 
 /// Where references are read.

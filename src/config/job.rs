@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::document::{FetchDocument, JobDocument};
 use super::mistake::nearest;
 use super::reading::Reading;
+use super::secret::Reference;
 use super::sink::Sink;
 use super::source::Source;
-use super::written::Written;
+use super::written::{Position, Written};
 use crate::failure::Class;
 
 /// One job.
@@ -29,6 +30,12 @@ pub struct Job {
     pub plan_window: usize,
     /// How long runs and closed failures stay in the ledger.
     pub history: Duration,
+    /// Who runs it, for manifests.
+    pub operator: Option<String>,
+    /// What for, for manifests.
+    pub purpose: Option<String>,
+    /// The private key that manifests are signed with; see [`Config::signing_key`](super::Config::signing_key).
+    pub sign: Option<Reference>,
 }
 
 /// How messages are fetched.
@@ -136,6 +143,9 @@ impl Job {
         let plan_window =
             reading.number(&job.plan_window, &format!("{key}.plan_window"), 1_000_000, 1..=100_000_000) as usize;
         let history = reading.duration(&job.history, &format!("{key}.history"), days(400));
+        let operator = reading.optional(&job.operator, &format!("{key}.operator"), said);
+        let purpose = reading.optional(&job.purpose, &format!("{key}.purpose"), said);
+        let sign = job.sign.as_ref().and_then(|_| read_sign(reading, job, name.at, &format!("{key}.sign")));
         Some(Self {
             name: name.value.clone(),
             app: app?,
@@ -145,7 +155,25 @@ impl Job {
             tolerate,
             plan_window,
             history,
+            operator,
+            purpose,
+            sign,
         })
+    }
+}
+
+fn read_sign(reading: &mut Reading<'_>, job: &JobDocument, at: Position, key: &str) -> Option<Reference> {
+    reading.reference(&job.sign, at, key, "env:NAME or file:PATH of a private key", |_| {
+        Err("a private key never stands in this file: write file:PATH or env:NAME".to_owned())
+    })
+}
+
+/// Words for a manifest.
+fn said(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("is empty: write some words, or leave it out".to_owned()),
+        text if text.chars().any(char::is_control) => Err("holds control characters: write one line".to_owned()),
+        text => Ok(text.to_owned()),
     }
 }
 

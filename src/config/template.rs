@@ -144,4 +144,7 @@ const TAIL: &str = "
     # tolerate: []                # codes and classes that do not make exit 3, such as [107404, unanswered]
     # plan_window: 1000000        # references that may wait for others of their conversation
     # history: 400d               # how long runs and closed failures stay in the ledger
+    # operator: null              # who runs it, for the manifests
+    # purpose: null               # what for, for the manifests
+    # sign: file:manifest-key.pem # the Ed25519 private key that manifests are signed with; none by default
 ";

@@ -20,6 +20,7 @@ pub use carry::{Carried, Cursor};
 pub use former::Former;
 
 use super::error::{Fault, from_io};
+use super::files::insert_file;
 use super::known::Directory;
 use super::open::{self, Reader, beside};
 use super::statement::runs;
@@ -57,10 +58,23 @@ pub struct Archived {
 pub struct Held {
     /// The last commit.
     pub commit: u64,
-    /// Manifests in order: number, run, files. `None` where the archive keeps none, so that the former ledger's count.
-    pub manifests: Option<Vec<(u64, Uuid, Vec<FileRow>)>>,
+    /// Manifests in order. `None` where the archive keeps none, so that the former ledger's count.
+    pub manifests: Option<Vec<HeldManifest>>,
     /// Files that no manifest names yet: they will be in that of the adoption.
     pub unnamed: Vec<FileRow>,
+}
+
+/// A manifest in an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldManifest {
+    /// Its number.
+    pub sequence: u64,
+    /// The run.
+    pub run_id: Uuid,
+    /// SHA-256 of its exact bytes.
+    pub sha256: String,
+    /// Its files that are there.
+    pub files: Vec<FileRow>,
 }
 
 impl Adoption {
@@ -211,27 +225,30 @@ impl Adoption {
         let mut tx = writer.begin().await?;
         if let Some(manifests) = &held.manifests {
             sqlx::query("delete from manifests").execute(&mut *tx).await?;
-            for (sequence, run, files) in manifests {
-                let stored = sqlx::query("insert or ignore into manifests (sequence, run_id) values (?, ?)")
+            for HeldManifest { sequence, run_id, sha256, files } in manifests {
+                let stored = sqlx::query("insert or ignore into manifests (sequence, run_id, sha256) values (?, ?, ?)")
                     .bind(*sequence as i64)
-                    .bind(run.to_string())
+                    .bind(run_id.to_string())
+                    .bind(sha256)
                     .execute(&mut *tx)
                     .await?;
                 if stored.rows_affected() == 0 {
-                    return Err(Fault::Refused(format!("run {run} has two manifests: move the wrong one away")));
+                    return Err(Fault::Refused(format!("run {run_id} has two manifests: move the wrong one away")));
                 }
-                store_files(&mut tx, *run, files).await?;
+                store_files(&mut tx, *run_id, files).await?;
             }
         }
         store_files(&mut tx, run, &held.unnamed).await?;
         sqlx::query("update runs set outcome = 'died' where outcome is null").execute(&mut *tx).await?;
         sqlx::query(
-            "insert into runs (run_id, ledger_id, command, started_at, finished_at, outcome, exit_code)
-             values (?1, ?2, 'adopt', ?3, ?3, 'complete', 0)",
+            "insert into runs (run_id, ledger_id, command, started_at, finished_at, ended_at, outcome, exit_code, rows, bytes)
+             values (?1, ?2, 'adopt', ?3, ?3, ?3, 'complete', 0, ?4, ?5)",
         )
         .bind(run.to_string())
         .bind(self.ledger.id.to_string())
         .bind(millis(now))
+        .bind(held.unnamed.iter().map(|file| file.rows).sum::<u64>() as i64)
+        .bind(held.unnamed.iter().map(|file| file.bytes).sum::<u64>() as i64)
         .execute(&mut *tx)
         .await?;
         sqlx::query("update ledger set last_commit = ?").bind(held.commit as i64).execute(&mut *tx).await?;
@@ -245,18 +262,7 @@ impl Adoption {
 /// Stores published files. They are of no commit that the ledger could take back.
 async fn store_files(conn: &mut sqlx::SqliteConnection, run: Uuid, files: &[FileRow]) -> Result<(), Fault> {
     for file in files {
-        sqlx::query(
-            "insert into files (commit_seq, run_id, path, temporary, rows, bytes, sha256, published)
-             values (0, ?, ?, ?, ?, ?, ?, 1)",
-        )
-        .bind(run.to_string())
-        .bind(file.path.as_str())
-        .bind(file.temporary.as_str())
-        .bind(file.rows as i64)
-        .bind(file.bytes as i64)
-        .bind(file.sha256.as_str())
-        .execute(&mut *conn)
-        .await?;
+        insert_file(conn, 0, run, file, true).await?;
     }
     Ok(())
 }

@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::statement::{runs, values};
-use super::{Ledger, LedgerError, blob, count, failures, known, millis};
+use super::{Ledger, LedgerError, blob, count, failures, known, manifests, millis};
 use crate::failure::Class;
 use crate::plan::{Ask, Batch, Purpose};
 use crate::reference::{ConversationKey, Invalid};
+use crate::summary::References;
 
 /// Batches are numbered upwards from here.
 pub(super) const FIRST_SEQ: i64 = 1 << 32;
@@ -32,6 +33,8 @@ pub struct Planned<'a> {
     pub corrected: &'a [i64],
     /// Rows that are no reference.
     pub invalid: &'a [Invalid],
+    /// What was read of the source so far.
+    pub read: Option<&'a References>,
 }
 
 /// What planning changed.
@@ -124,6 +127,13 @@ impl Ledger {
                 .bind(run_id.to_string())
                 .execute(&mut *tx)
                 .await?;
+            manifests::hash_planned(&mut tx, run_id, planned.batches).await?;
+            if new_invalid > 0 {
+                manifests::count_failures(&mut tx, run_id, &[(Class::Invalid, None, new_invalid)]).await?;
+            }
+            if let Some(read) = planned.read {
+                manifests::read_so_far(&mut tx, run_id, read).await?;
+            }
             // Held over the commit: whoever loads the directory meanwhile would count the blocks twice.
             let mut directory = self.directory.write().await;
             tx.commit().await?;

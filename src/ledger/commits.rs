@@ -198,6 +198,18 @@ impl Ledger {
             .execute(&mut *tx)
             .await?;
             for sql in [
+                // What a manifest says of its run stays said.
+                "update runs set (archived, pending, extras_archived, extras_pending, rows, bytes, commits) = (
+                     select archived - refs, pending + refs, extras_archived - extras, extras_pending + extras,
+                            rows - lost_rows, bytes - lost_bytes, commits - lost
+                     from (select count(*) as lost, sum(rows) as lost_rows, sum(bytes) as lost_bytes
+                           from commits where run_id = runs.run_id and seq > ?1)
+                     join (select coalesce(sum(refs) filter (where depth = 0), 0) as refs,
+                                  coalesce(sum(refs) filter (where depth > 0), 0) as extras
+                           from done join commits on commits.seq = commit_seq
+                           where commits.run_id = runs.run_id and commit_seq > ?1))
+                 where run_id in (select run_id from commits where seq > ?1)
+                     and run_id not in (select run_id from manifests)",
                 "delete from done where commit_seq > ?",
                 "delete from files where commit_seq > ?",
                 "delete from announced where seq > ?",

@@ -188,7 +188,8 @@ impl Ledger {
                 for row in &rows {
                     let key: &str = row.try_get(1)?;
                     if gathered.waiting.len() >= LOOK_UP && key != after.0 {
-                        self.plan_linked(std::mem::take(&mut gathered), batch_size, team_owner, &mut cut).await?;
+                        self.plan_linked(run_id, std::mem::take(&mut gathered), batch_size, team_owner, &mut cut)
+                            .await?;
                     }
                     gathered.add(key, row.try_get::<i64, _>(2)? as u16, row.try_get(3)?, row.try_get(4)?)?;
                     let id = row.try_get(0)?;
@@ -199,7 +200,7 @@ impl Ledger {
                     break;
                 }
             }
-            self.plan_linked(gathered, batch_size, team_owner, &mut cut).await?;
+            self.plan_linked(run_id, gathered, batch_size, team_owner, &mut cut).await?;
             if cut.batches > 0 {
                 tracing::debug!(%run_id, batches = cut.batches, messages = cut.new, "threads are followed upward");
             }
@@ -210,6 +211,7 @@ impl Ledger {
 
     async fn plan_linked(
         &self,
+        run_id: Uuid,
         mut gathered: Gathered,
         batch_size: usize,
         team_owner: &TeamOwner,
@@ -229,6 +231,7 @@ impl Ledger {
         let mut tx = writer.begin().await?;
         append(&mut tx, &batches).await?;
         let blocks = known::insert(&mut tx, &new).await?;
+        count_extras(&mut tx, run_id, new.len()).await?;
         for rows in gathered.rows.chunks(IDS) {
             sqlx::query("delete from linked where id in (select value from json_each(?))")
                 .bind(json(rows))
@@ -248,7 +251,7 @@ impl Ledger {
     }
 
     /// Takes up failures of what only threads asked for, to be cut into batches with the next links.
-    pub async fn retry_linked(&self, failed: &[RetryRef]) -> Result<(), LedgerError> {
+    pub async fn retry_linked(&self, run_id: Uuid, failed: &[RetryRef]) -> Result<(), LedgerError> {
         let stored = async {
             let mut writer = self.writer().await?;
             let mut tx = writer.begin().await?;
@@ -275,8 +278,19 @@ impl Ledger {
                     .await?;
             }
             failures::retrying(&mut tx, &ids).await?;
+            count_extras(&mut tx, run_id, failed.len()).await?;
             Ok(tx.commit().await?)
         };
         stored.await.map_err(self.explain("taking up failures of threads"))
     }
+}
+
+/// Counts messages that a run has to fetch for threads.
+async fn count_extras(conn: &mut SqliteConnection, run_id: Uuid, messages: usize) -> Result<(), Fault> {
+    sqlx::query("update runs set extras_planned = extras_planned + ? where run_id = ?")
+        .bind(messages as i64)
+        .bind(run_id.to_string())
+        .execute(conn)
+        .await?;
+    Ok(())
 }

@@ -69,6 +69,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Commit, Damaged> {
             rows: take_varint(from)?,
             bytes: take_varint(from)?,
             sha256: take_text(from)?.to_owned(),
+            // Only databases announce, and they have no files.
+            range: None,
         })
     })?;
     if !from.is_empty() {
@@ -203,6 +205,7 @@ mod tests {
                 rows: 3,
                 bytes,
                 sha256: "00".repeat(32),
+                range: None,
             };
             let commit = Commit {
                 seq: 9,

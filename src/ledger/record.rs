@@ -10,7 +10,7 @@ use super::error::Fault;
 use super::linked::{self, BatchName, FromBatch};
 use super::statement::json;
 use super::suspects::Suspects;
-use super::{Ledger, LedgerError, Writer, carried, count, failures, files, millis};
+use super::{Ledger, LedgerError, Writer, carried, count, failures, files, manifests, millis};
 use crate::failure::Class;
 use crate::plan::Batch;
 
@@ -104,15 +104,20 @@ async fn record(conn: &mut SqliteConnection, suspects: &mut Suspects, commit: &C
         recorded.split = (first..).zip(split).map(|(seq, batch)| PendingBatch { seq, batch }).collect();
     }
     files::insert(conn, commit).await?;
+    let new: Vec<_> = recorded.new_failures.iter().map(|((class, code), n)| (*class, *code, *n)).collect();
+    manifests::count_failures(conn, commit.run_id, &new).await?;
     sqlx::query(
         "update runs set archived = archived + ?, failed = failed + ?, rows = rows + ?, bytes = bytes + ?,
-                         commits = commits + ? where run_id = ?",
+                         commits = commits + ?, extras_archived = extras_archived + ?,
+                         extras_failed = extras_failed + ? where run_id = ?",
     )
     .bind(archived().count() as i64 - recorded.extras_archived as i64)
     .bind(failed - recorded.extras_failed as i64)
     .bind(commit.rows as i64)
     .bind(commit.bytes as i64)
     .bind(commit.seq != 0)
+    .bind(recorded.extras_archived as i64)
+    .bind(recorded.extras_failed as i64)
     .bind(commit.run_id.to_string())
     .execute(conn)
     .await?;

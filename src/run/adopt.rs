@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{RunError, recover};
-use crate::ledger::{Adoption, Archived, Carried, FileRow, Former, Held, Ledger, LedgerError};
+use super::{RunError, recover, seal};
+use crate::ledger::{Adoption, Archived, Carried, FileRow, Former, Held, HeldManifest, Ledger, LedgerError};
+use crate::manifest::Signer;
 use crate::sink::{Holding, Sink, SinkFile, Takeover};
 
 /// What was taken over.
@@ -89,8 +90,13 @@ async fn fill(
     let held = Held {
         commit: if holding.owner.is_some() { holding.commit } else { recorded },
         manifests: holding.manifests.as_ref().map(|manifests| {
-            let files = |files: &[SinkFile]| files.iter().map(file_row).collect();
-            manifests.iter().map(|manifest| (manifest.sequence, manifest.run_id, files(&manifest.files))).collect()
+            let held = manifests.iter().map(|manifest| HeldManifest {
+                sequence: manifest.sequence,
+                run_id: manifest.run_id,
+                sha256: manifest.sha256.clone(),
+                files: manifest.files.iter().map(file_row).collect(),
+            });
+            held.collect()
         }),
         unnamed: holding.unnamed.iter().map(file_row).collect(),
     };
@@ -99,12 +105,12 @@ async fn fill(
 }
 
 fn file_row(file: &SinkFile) -> FileRow {
-    let SinkFile { path, temporary, rows, bytes, sha256 } = file.clone();
-    FileRow { path, temporary, rows, bytes, sha256 }
+    let SinkFile { path, temporary, rows, bytes, sha256, range } = file.clone();
+    FileRow { path, temporary, rows, bytes, sha256, range }
 }
 
 /// Opens the archive as a run does, and writes the manifests that are missing; nothing is fetched.
-pub async fn settle(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), RunError> {
+pub async fn settle(ledger: &Ledger, sink: &mut dyn Sink, signer: Option<&Signer>) -> Result<(), RunError> {
     recover::open(ledger, sink).await?;
-    recover::seal(ledger, sink, None).await
+    seal::seal(ledger, sink, signer, None).await
 }

@@ -187,7 +187,7 @@ impl Intake {
             let (extras, page): (Vec<_>, Vec<_>) = page.into_iter().partition(|failure| failure.depth > 0);
             let extras: Vec<_> =
                 extras.into_iter().filter(|extra| !desk.window.carries(extra.message_server_id)).collect();
-            self.ledger.retry_linked(&extras).await?;
+            self.ledger.retry_linked(self.run_id, &extras).await?;
             self.meter.add_extras_resumed(extras.len() as u64);
             for failure in &page {
                 let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
@@ -224,8 +224,9 @@ impl Intake {
             }
         }
         new_ids.sort_unstable();
+        let read = Some(&self.meter.references(0));
         let planned =
-            Planned { batches: &batches, new_ids: &new_ids, retried: &retried, corrected: &corrected, invalid };
+            Planned { batches: &batches, new_ids: &new_ids, retried: &retried, corrected: &corrected, invalid, read };
         reach("plan.before");
         let receipt = self.ledger.plan(self.run_id, Timestamp::now(), &planned).await?;
         reach("plan.after");

@@ -1,11 +1,8 @@
 //! What a run does before anything else: the ledger and the archive are brought to agree.
 
-use uuid::Uuid;
-
 use super::RunError;
 use crate::failpoint::reach;
-use crate::ledger::{Ledger, ManifestDue};
-use crate::manifest::{Manifest, ManifestFile};
+use crate::ledger::Ledger;
 use crate::sink::{Claim, Sink, SinkFile};
 
 /// Takes possession of the archive and finishes what a dead run left.
@@ -58,39 +55,6 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
     Ok(())
 }
 
-/// Writes the manifests that are missing, of runs that died and, unless it is `running`, of this one.
-pub(super) async fn seal(ledger: &Ledger, sink: &mut dyn Sink, running: Option<Uuid>) -> Result<(), RunError> {
-    for due in ledger.manifest_due(running).await? {
-        let (run_id, sequence) = (due.run_id, due.sequence);
-        sink.seal(&manifest(ledger, due)).await?;
-        reach("seal.after");
-        ledger.set_manifest(run_id, sequence).await?;
-        reach("manifest.noted");
-    }
-    Ok(())
-}
-
-fn manifest(ledger: &Ledger, due: ManifestDue) -> Manifest {
-    let files: Vec<ManifestFile> = due
-        .files
-        .into_iter()
-        .map(|file| ManifestFile { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
-        .collect();
-    Manifest {
-        version: 1,
-        sequence: due.sequence,
-        job: ledger.identity().job.clone(),
-        run_id: due.run_id.to_string(),
-        ledger_id: ledger.id().to_string(),
-        app_key: ledger.identity().app_key.clone(),
-        started_at: due.started_at,
-        finished_at: due.finished_at,
-        rows: files.iter().map(|file| file.rows).sum(),
-        bytes: files.iter().map(|file| file.bytes).sum(),
-        files,
-    }
-}
-
 fn sink_file(file: &crate::ledger::FileRow) -> SinkFile {
     SinkFile {
         path: file.path.clone(),
@@ -98,5 +62,6 @@ fn sink_file(file: &crate::ledger::FileRow) -> SinkFile {
         rows: file.rows,
         bytes: file.bytes,
         sha256: file.sha256.clone(),
+        range: file.range,
     }
 }

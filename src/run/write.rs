@@ -436,6 +436,7 @@ fn file_row(file: &SinkFile) -> FileRow {
         rows: file.rows,
         bytes: file.bytes,
         sha256: file.sha256.clone(),
+        range: file.range,
     }
 }
 

@@ -18,6 +18,7 @@ mod partition;
 mod probe;
 pub mod schema;
 mod scratch;
+mod seal;
 mod takeover;
 mod writer;
 
@@ -32,7 +33,7 @@ pub use self::takeover::ParquetTakeover;
 use self::archive::Archive;
 use self::writer::Writer;
 use super::{Claim, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
-use crate::manifest::Manifest;
+use crate::manifest::Sealed;
 use crate::message::MessageRows;
 
 /// How and where an archive is written.
@@ -184,9 +185,14 @@ impl Sink for ParquetSink {
         blocking(move || archive.publish(commit, &files)).await
     }
 
-    async fn seal(&mut self, manifest: &Manifest) -> Result<(), SinkError> {
-        let (archive, manifest) = (Arc::clone(&self.archive), manifest.clone());
-        blocking(move || archive.seal(&manifest)).await
+    async fn manifest(&mut self, sequence: u64) -> Result<Option<Sealed>, SinkError> {
+        let archive = Arc::clone(&self.archive);
+        blocking(move || archive.manifest(sequence)).await
+    }
+
+    async fn seal(&mut self, sealed: &Sealed) -> Result<(), SinkError> {
+        let (archive, sealed) = (Arc::clone(&self.archive), sealed.clone());
+        blocking(move || archive.seal(&sealed)).await
     }
 }
 

@@ -12,7 +12,8 @@
 //! latest revision. Earlier ones are in `message_revisions`, by (`app_key`, `message_server_id`, `revision`); for any
 //! other table the name is `<table>_revisions`. A version with a later time of edit replaces the one that is there, the
 //! same version changes nothing, and an earlier one is ignored. Beside these stand `<table>_archive`,
-//! `<table>_commits` and `<table>_migrations`.
+//! `<table>_commits`, `<table>_manifests` and
+//! `<table>_migrations`.
 
 #[doc(hidden)]
 pub mod bench;
@@ -24,6 +25,7 @@ mod open;
 mod probe;
 mod reader;
 mod schema;
+mod seal;
 mod takeover;
 mod versions;
 
@@ -41,7 +43,7 @@ use self::connect::{Backend, Refusal, Server, Session, Trouble, delays, trouble}
 use self::copy::Encoder;
 use self::schema::{LockPurpose, Names};
 use super::{Claim, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
-use crate::manifest::Manifest;
+use crate::manifest::Sealed;
 use crate::message::MessageRows;
 
 pub use self::probe::probe;
@@ -351,8 +353,11 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
-    /// The table of commits says what a manifest would.
-    async fn seal(&mut self, _manifest: &Manifest) -> Result<(), SinkError> {
-        Ok(())
+    async fn manifest(&mut self, sequence: u64) -> Result<Option<Sealed>, SinkError> {
+        self.target.manifest(self.writing.as_mut(), sequence).await
+    }
+
+    async fn seal(&mut self, sealed: &Sealed) -> Result<(), SinkError> {
+        self.target.seal(self.writing.as_mut(), sealed).await
     }
 }

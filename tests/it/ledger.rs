@@ -132,6 +132,7 @@ fn file(path: &str, rows: u64) -> FileRow {
         rows,
         bytes: 1_000,
         sha256: "ab".repeat(32),
+        range: None,
     }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use yunxin_archiver::manifest::{Manifest, ManifestFile};
+use yunxin_archiver::manifest::{Manifest, ManifestFile, Sealed};
 use yunxin_archiver::message::{MessageRows, Row, TextColumn};
 use yunxin_archiver::sink::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, schema};
 use yunxin_archiver::sink::{Claim, Sink, SinkError, SinkFile};
@@ -722,6 +722,7 @@ async fn a_damaged_deed_is_unusable_and_a_recorded_path_never_leaves_the_archive
         rows: 1,
         bytes: 1,
         sha256: String::new(),
+        range: None,
     };
     for _ in 0..2 {
         let error = archive.sink().open(&archive.claim(1, std::slice::from_ref(&file))).await.unwrap_err();
@@ -786,6 +787,7 @@ fn manifest(archive: &Archive, files: &[SinkFile]) -> Manifest {
             rows: file.rows,
             bytes: file.bytes,
             sha256: file.sha256.clone(),
+            range: file.range,
         })
         .collect();
     Manifest {
@@ -800,6 +802,7 @@ fn manifest(archive: &Archive, files: &[SinkFile]) -> Manifest {
         rows: files.iter().map(|file| file.rows).sum(),
         bytes: files.iter().map(|file| file.bytes).sum(),
         files,
+        ..Manifest::default()
     }
 }
 
@@ -810,13 +813,13 @@ async fn a_manifest_is_written_once_and_never_changes() {
     sink.publish(1, &files).await.unwrap();
     let mut manifest = manifest(&archive, &files);
     for _ in 0..2 {
-        sink.seal(&manifest).await.unwrap();
+        sink.seal(&Sealed::new(manifest.clone(), None)).await.unwrap();
     }
     let path = archive.root.join("_manifests/00000001-0192f1d2-0000-7000-8000-000000000000.json");
     let written: Manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(written, manifest);
     manifest.rows += 1;
-    let error = sink.seal(&manifest).await.unwrap_err();
+    let error = sink.seal(&Sealed::new(manifest, None)).await.unwrap_err();
     assert!(matches!(error, SinkError::Failed { .. }), "{error:?}");
     let kept: Manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(kept, written);

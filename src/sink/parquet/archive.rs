@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::disk::{self, failure};
 use crate::failpoint::reach;
-use crate::manifest::Manifest;
 use crate::sink::{Claim, Opened, SinkError, SinkFile};
 
 pub(super) const DEED: &str = "_archive.json";
@@ -161,51 +160,6 @@ impl Archive {
         self.sync_targets(files)?;
         reach("deed.before");
         self.write_deed(commit, Some(self.run_id))
-    }
-
-    /// Writes a manifest unless it is there already.
-    pub(super) fn seal(&self, manifest: &Manifest) -> Result<(), SinkError> {
-        let directory = self.root.join(MANIFESTS);
-        let path = directory.join(manifest.file_name());
-        let failed = |error| failure("writing", &path, error);
-        let mut content = serde_json::to_vec_pretty(manifest).map_err(|error| failed(error.into()))?;
-        content.push(b'\n');
-        disk::create_directories(&directory).map_err(failed)?;
-        self.is_next(manifest, &directory)?;
-        let temporary = self.temporary().0.join("manifest.inprogress");
-        disk::write_temporary(&temporary, &content).map_err(failed)?;
-        reach("manifest.rename");
-        match disk::rename_new(&temporary, &path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                std::fs::remove_file(&temporary).map_err(failed)?;
-                if std::fs::read(&path).map_err(failed)? != content {
-                    return Err(failed(io::Error::other("a different manifest is there; manifests never change")));
-                }
-            }
-            Err(error) => return Err(failed(error)),
-        }
-        reach("manifest.fsync");
-        disk::sync_directory(&directory).map_err(failed)
-    }
-
-    /// Refuses a manifest whose number another run's has: the ledger is a copy from before that run.
-    fn is_next(&self, manifest: &Manifest, directory: &Path) -> Result<(), SinkError> {
-        let (own, number) = (manifest.file_name(), format!("{:08}-", manifest.sequence));
-        let entries = std::fs::read_dir(directory).map_err(|error| failure("reading", directory, error))?;
-        for entry in entries {
-            let name = entry.map_err(|error| failure("reading", directory, error))?.file_name();
-            if name.to_str().is_some_and(|name| name.starts_with(&number) && name != own) {
-                return Err(SinkError::NotOurs(format!(
-                    "the archive at {} has a manifest {} of a run that this ledger does not know. The ledger is an \
-                     old copy: `yunxin-archiver adopt {}` takes the archive over",
-                    self.root.display(),
-                    name.display(),
-                    self.job
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Whether this ledger may have the archive; writes nothing.

@@ -14,12 +14,14 @@ use super::disk;
 use super::encode::Encoder;
 use super::pack::Block;
 use crate::failpoint::reach;
+use crate::manifest::FileRange;
 use crate::sink::SinkError;
 
 /// A file being written. Between row groups it holds no descriptor.
 pub(super) struct PartFile {
     writer: SerializedFileWriter<Outlet>,
     rows: u64,
+    range: Option<FileRange>,
     last_group: u64,
 }
 
@@ -32,6 +34,8 @@ pub(super) struct Finished {
     pub(super) bytes: u64,
     /// Its SHA-256, lower-case hex.
     pub(super) sha256: String,
+    /// The range of its times and IDs.
+    pub(super) range: Option<FileRange>,
 }
 
 impl PartFile {
@@ -40,7 +44,7 @@ impl PartFile {
         let outlet = Outlet { path: path.to_path_buf(), open: None, created: false, hash: Sha256::new(), bytes: 0 };
         let writer = SerializedFileWriter::new(outlet, layout.schema.clone(), layout.properties.clone())
             .map_err(|error| failure(path, error))?;
-        Ok(Self { writer, rows: 0, last_group: 0 })
+        Ok(Self { writer, rows: 0, range: None, last_group: 0 })
     }
 
     /// Bytes written so far.
@@ -90,6 +94,8 @@ impl PartFile {
                 }
             }
             self.rows += rows.len() as u64;
+            let ranges = rows.rows().iter().map(|row| FileRange::of(row.create_time, row.message_server_id));
+            self.range = self.range.into_iter().chain(ranges).reduce(FileRange::with);
             lent = rows.into_parts().1;
         }
         let mut group = self.writer.next_row_group()?;
@@ -112,7 +118,7 @@ impl PartFile {
         outlet.file().and_then(|file| file.sync_all()).map_err(|error| disk::failure("writing", &path, error))?;
         reach("file.fsynced");
         let hash = std::mem::take(&mut outlet.hash).finalize();
-        Ok(Finished { rows: self.rows, bytes: outlet.bytes, sha256: hex::encode(hash) })
+        Ok(Finished { rows: self.rows, bytes: outlet.bytes, sha256: hex::encode(hash), range: self.range })
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use ::parquet::file::metadata::RowGroupMetaData;
+use ::parquet::file::statistics::Statistics;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use async_trait::async_trait;
@@ -15,9 +17,9 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::archive::{Archive, DEED, MANIFESTS, TEMPORARY};
-use super::blocking;
 use super::disk::{self, failure};
-use crate::manifest::{Manifest, ManifestFile};
+use super::{blocking, seal};
+use crate::manifest::{Bounds, FileRange, Manifest, ManifestFile};
 use crate::sink::{HeldIds, HeldManifest, Holding, RunStamp, SinkError, SinkFile, Takeover};
 
 /// Rows read at once.
@@ -25,6 +27,7 @@ const ROWS: usize = 65_536;
 const ID: &str = "message_server_id";
 const REVISION: &str = "revision";
 const APP: &str = "app_key";
+const TIME: &str = "create_time";
 
 /// An archive of Parquet files that gets another ledger.
 #[derive(Debug)]
@@ -107,9 +110,11 @@ fn look(archive: &Archive) -> Result<Holding, SinkError> {
     let mut named = HashSet::new();
     let mut manifests = Vec::with_capacity(found.manifests.len());
     for path in &found.manifests {
-        let manifest = read_manifest(path)?;
+        let sealed = seal::read(path)?;
+        let sha256 = sealed.sha256();
+        let manifest = sealed.manifest;
         let mut held =
-            HeldManifest { sequence: manifest.sequence, run_id: run_of(path, &manifest)?, files: Vec::new() };
+            HeldManifest { sequence: manifest.sequence, run_id: run_of(path, &manifest)?, sha256, files: Vec::new() };
         for file in manifest.files {
             let place = archive.inside(&file.path)?;
             if !named.insert(place.clone()) {
@@ -158,15 +163,8 @@ fn name(path: &str) -> &str {
 }
 
 fn sink_file(file: ManifestFile) -> SinkFile {
-    let ManifestFile { path, rows, bytes, sha256 } = file;
-    SinkFile { path, temporary: String::new(), rows, bytes, sha256 }
-}
-
-fn read_manifest(path: &Path) -> Result<Manifest, SinkError> {
-    let content = std::fs::read(path).map_err(|error| failure("reading", path, error))?;
-    serde_json::from_slice(&content).map_err(|error| {
-        SinkError::Unusable(format!("{} cannot be read ({error}): restore it from a backup first", path.display()))
-    })
+    let ManifestFile { path, rows, bytes, sha256, range } = file;
+    SinkFile { path, temporary: String::new(), rows, bytes, sha256, range }
 }
 
 fn run_of(path: &Path, manifest: &Manifest) -> Result<Uuid, SinkError> {
@@ -208,7 +206,7 @@ impl Found {
                 } else if path.starts_with(&temporary) {
                     let bytes = entry.metadata().map_err(failed)?.len();
                     found.temporary.insert(path, bytes);
-                } else if directory == manifests && extension == "json" && is_manifest(&path) {
+                } else if directory == manifests && seal::is_manifest(&path) {
                     found.manifests.push(path);
                 } else if extension == "parquet" {
                     found.data.push(path);
@@ -221,16 +219,9 @@ impl Found {
     }
 }
 
-/// Whether the name is that of a manifest, which begins with its number.
-fn is_manifest(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.split_once('-').is_some_and(|(number, _)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
-}
-
 /// A file that a run wrote and published, and that died before it wrote its manifest.
 fn unnamed(root: &Path, path: &Path) -> Result<SinkFile, SinkError> {
-    let ours = Reading::open(path.to_path_buf())?;
-    let rows = ours.rows;
+    let Reading { rows, range, .. } = Reading::open(path.to_path_buf())?;
     let mut file = File::open(path).map_err(|error| failure("reading", path, error))?;
     let mut hash = Hash { sha256: Sha256::new(), bytes: 0 };
     std::io::copy(&mut file, &mut hash).map_err(|error| failure("reading", path, error))?;
@@ -242,6 +233,7 @@ fn unnamed(root: &Path, path: &Path) -> Result<SinkFile, SinkError> {
         rows,
         bytes: hash.bytes,
         sha256: hex::encode(hash.sha256.finalize()),
+        range,
     })
 }
 
@@ -274,6 +266,7 @@ struct Reading {
     path: PathBuf,
     batches: ParquetRecordBatchReader,
     rows: u64,
+    range: Option<FileRange>,
 }
 
 impl std::fmt::Debug for Reading {
@@ -289,6 +282,7 @@ impl Reading {
             |error: &dyn std::fmt::Display| foreign(&path, &format!("it cannot be read as Parquet ({error})"));
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| unreadable(&error))?;
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
+        let range = range(builder.metadata().row_groups());
         let mut wanted = Vec::new();
         for column in [APP, ID, REVISION] {
             let place = builder.schema().fields().iter().position(|field| field.name() == column);
@@ -297,7 +291,7 @@ impl Reading {
         let projection = ProjectionMask::roots(builder.parquet_schema(), wanted);
         let batches = builder.with_projection(projection).with_batch_size(ROWS).build();
         let batches = batches.map_err(|error| unreadable(&error))?;
-        Ok(Self { path, batches, rows })
+        Ok(Self { path, batches, rows, range })
     }
 
     /// The IDs of the next rows; none after the last.
@@ -307,6 +301,19 @@ impl Reading {
         let ids = held(&batch, app_key).ok_or_else(|| foreign(&self.path, "its columns are of other types"))?;
         Ok((self, Some(ids)))
     }
+}
+
+/// The range of a file as its statistics tell it; `None` where they do not.
+fn range(groups: &[RowGroupMetaData]) -> Option<FileRange> {
+    let bounds = |group: &RowGroupMetaData, name: &str| {
+        let column = group.columns().iter().find(|column| column.column_path().string() == name)?;
+        match column.statistics()? {
+            Statistics::Int64(range) => Some(Bounds { min: *range.min_opt()?, max: *range.max_opt()? }),
+            _ => None,
+        }
+    };
+    let of = |group| Some(FileRange { create_time: bounds(group, TIME)?, message_server_id: bounds(group, ID)? });
+    groups.iter().map(of).reduce(|all, one| Some(all?.with(one?))).flatten()
 }
 
 fn held(batch: &RecordBatch, app_key: &str) -> Option<HeldIds> {

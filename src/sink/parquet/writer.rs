@@ -368,6 +368,7 @@ impl Shop {
             rows: done.rows,
             bytes: done.bytes,
             sha256: done.sha256,
+            range: done.range,
         })
     }
 

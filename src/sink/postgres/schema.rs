@@ -92,6 +92,7 @@ pub(super) struct Names {
     pub(super) revisions: String,
     pub(super) archive: String,
     pub(super) commits: String,
+    pub(super) manifests: String,
     pub(super) migrations: String,
     conversation_index: String,
 }
@@ -119,6 +120,7 @@ impl Names {
             revisions,
             archive: format!("{table}_archive"),
             commits: format!("{table}_commits"),
+            manifests: format!("{table}_manifests"),
             migrations: format!("{table}_migrations"),
             conversation_index: format!("{table}{LONGEST_SUFFIX}"),
         })
@@ -151,6 +153,7 @@ impl Names {
             "revisions" => self.qualified(&self.revisions),
             "archive" => self.qualified(&self.archive),
             "commits" => self.qualified(&self.commits),
+            "manifests" => self.qualified(&self.manifests),
             "migrations" => self.qualified(&self.migrations),
             "conversation_index" => quoted(&self.conversation_index),
             _ => return None,
@@ -180,8 +183,10 @@ pub(super) enum LockPurpose {
     SetUp,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "archive", include_str!("../../../migrations/postgres/0001_archive.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "archive", include_str!("../../../migrations/postgres/0001_archive.sql")),
+    (2, "manifests", include_str!("../../../migrations/postgres/0002_manifests.sql")),
+];
 
 /// The migrations for these names. Their checksums are those of the templates: they tell a changed migration, not
 /// another name.

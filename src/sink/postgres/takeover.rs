@@ -2,11 +2,14 @@
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
 
 use super::connect::{Refusal, Server, Session};
 use super::schema::{LockPurpose, Names};
 use super::{Settings, open};
-use crate::sink::{Claim, HeldIds, Holding, RunStamp, SinkError, Takeover};
+use crate::manifest::sha256;
+use crate::sink::{Claim, HeldIds, HeldManifest, Holding, RunStamp, SinkError, Takeover};
 
 /// Rows read by one statement.
 const ROWS: i64 = 50_000;
@@ -132,9 +135,31 @@ async fn look(session: &mut Session, names: &Names) -> Result<(Holding, bool), s
             holding.is_empty = false;
         }
     }
+    holding.manifests = manifests(connection, names).await?;
+    holding.is_empty &= holding.manifests.as_ref().is_none_or(Vec::is_empty);
     if has_messages && holding.is_empty {
         let sql = format!("select exists (select from {messages})");
         holding.is_empty = !sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql)).fetch_one(connection).await?;
     }
     Ok((holding, has_messages))
+}
+
+/// The manifests, whose rows name no files; `None` in an archive of an earlier version, which has no table of them.
+async fn manifests(connection: &mut PgConnection, names: &Names) -> Result<Option<Vec<HeldManifest>>, sqlx::Error> {
+    let table = names.qualified(&names.manifests);
+    let there: bool =
+        sqlx::query_scalar("select to_regclass($1) is not null").bind(&table).fetch_one(&mut *connection).await?;
+    if !there {
+        return Ok(None);
+    }
+    let sql = format!("select sequence, run_id, body from {table} order by sequence");
+    let rows: Vec<(i64, String, String)> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    let held = rows.into_iter().map(|(sequence, run_id, body)| HeldManifest {
+        sequence: sequence.max(0) as u64,
+        run_id: Uuid::try_parse(&run_id).unwrap_or_default(),
+        // Of what is there: the column beside it may say something else.
+        sha256: sha256(body.as_bytes()),
+        files: Vec::new(),
+    });
+    Ok(Some(held.collect()))
 }

@@ -120,10 +120,10 @@ async fn manifests_count_without_a_gap_and_files_come_in_their_order_once() {
     assert_eq!(due.iter().map(|due| (due.run_id, due.sequence)).collect::<Vec<_>>(), [(runs[0], 1), (runs[1], 2)]);
     assert_eq!(due[1].files, [file("part-2", 1)]);
     assert!(fixture.ledger.files(None).await.unwrap().is_empty(), "a file that no manifest names is not yet data");
-    assert!(fixture.ledger.set_manifest(runs[0], 2).await.is_err());
+    assert!(fixture.ledger.set_manifest(runs[0], 2, "00", None).await.is_err());
     for due in &due {
-        fixture.ledger.set_manifest(due.run_id, due.sequence).await.unwrap();
-        fixture.ledger.set_manifest(due.run_id, due.sequence).await.unwrap();
+        fixture.ledger.set_manifest(due.run_id, due.sequence, "00", None).await.unwrap();
+        fixture.ledger.set_manifest(due.run_id, due.sequence, "00", None).await.unwrap();
     }
     assert_eq!(fixture.ledger.manifest_due(None).await.unwrap()[0].sequence, 3);
     let paths = |files: Vec<yunxin_archiver::ledger::CommittedFile>| {

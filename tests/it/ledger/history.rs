@@ -35,7 +35,7 @@ async fn history_is_forgotten_and_what_is_open_is_not() {
     fixture.ledger.expire(history, fixture.now).await.unwrap();
     assert_eq!(fixture.ledger.runs(10).await.unwrap().len(), 1, "its manifest is due");
     let due = fixture.ledger.manifest_due(None).await.unwrap();
-    fixture.ledger.set_manifest(due[0].run_id, due[0].sequence).await.unwrap();
+    fixture.ledger.set_manifest(due[0].run_id, due[0].sequence, "00", None).await.unwrap();
     fixture.ledger.expire(history, fixture.now).await.unwrap();
     assert!(fixture.ledger.runs(10).await.unwrap().is_empty());
     let rows = fixture.ledger.failures(&FailureFilter::default(), 0, 10).await.unwrap();

@@ -29,7 +29,7 @@ const COMMON: [&str; 20] = [
     "recover.opened",
     "recover.published",
 ];
-const PARQUET: [&str; 12] = [
+const PARQUET: [&str; 16] = [
     "file.close",
     "file.fsync",
     "file.fsynced",
@@ -40,19 +40,25 @@ const PARQUET: [&str; 12] = [
     "deed.before",
     "deed.rename",
     "deed.fsync",
+    "signature.rename",
+    "signature.fsync",
     "manifest.rename",
     "manifest.fsync",
+    "sums.rename",
+    "sums.fsync",
 ];
-const POSTGRES: [&str; 6] = [
+const POSTGRES: [&str; 8] = [
     "announce.after",
     "postgres.fenced",
     "postgres.copied",
     "postgres.merged",
     "postgres.commit",
     "postgres.committed",
+    "manifest.insert",
+    "manifest.inserted",
 ];
 /// A death, and a second one while the next run mends it.
-const TWICE_PARQUET: [(&str, &str); 10] = [
+const TWICE_PARQUET: [(&str, &str); 12] = [
     ("record.after", "rename.before"),
     ("record.after", "rename.after"),
     ("record.after", "deed.rename"),
@@ -63,6 +69,8 @@ const TWICE_PARQUET: [(&str, &str); 10] = [
     ("published.after", "manifest.fsync"),
     ("publish.after", "seal.after"),
     ("manifest.fsync", "manifest.noted"),
+    ("manifest.fsync", "sums.rename"),
+    ("signature.fsync", "signature.rename"),
 ];
 const TWICE_POSTGRES: [(&str, &str); 4] = [
     ("postgres.committed", "recover.opened"),
@@ -188,7 +196,7 @@ fn halve_temporary(root: &Path) {
 }
 
 fn drop_last_manifest(root: &Path) {
-    let manifests = files_below(&root.join("_manifests"));
+    let manifests = below(&root.join("_manifests"), |path| ends(path, ".json"));
     std::fs::remove_file(manifests.last().unwrap()).unwrap();
 }
 

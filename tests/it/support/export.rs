@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
-use yunxin_archiver::manifest::{Manifest, ManifestFile};
+use yunxin_archiver::manifest::{Manifest, ManifestFile, Sealed};
 use yunxin_archiver::message::{MessageRows, Row, TextColumn};
 use yunxin_archiver::sink::parquet::{ParquetSink, Settings};
 use yunxin_archiver::sink::postgres::{self, PostgresSink};
@@ -207,7 +207,7 @@ async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: Message
     sink.write(Arc::new(rows)).await.unwrap();
     let prepared = sink.prepare(sequence).await.unwrap();
     sink.publish(sequence, &prepared.files).await.unwrap();
-    sink.seal(&manifest(&stamp, sequence, &prepared.files)).await.unwrap();
+    sink.seal(&Sealed::new(manifest(&stamp, sequence, &prepared.files), None)).await.unwrap();
 }
 
 fn manifest(stamp: &RunStamp, sequence: u64, files: &[SinkFile]) -> Manifest {
@@ -215,7 +215,8 @@ fn manifest(stamp: &RunStamp, sequence: u64, files: &[SinkFile]) -> Manifest {
         .iter()
         .map(|file| {
             let file = file.clone();
-            let file = ManifestFile { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 };
+            let SinkFile { path, rows, bytes, sha256, range, .. } = file;
+            let file = ManifestFile { path, rows, bytes, sha256, range };
             serde_json::to_value(file).unwrap()
         })
         .collect();

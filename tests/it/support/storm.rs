@@ -21,6 +21,9 @@ use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fate, Handle, Message, Qui
 
 use super::postgres::PgUrl;
 
+/// A private key as openssl writes it, of RFC 8410.
+pub(crate) const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
 pub(crate) const SIGKILL: i32 = 9;
 const FIRST_ID: i64 = 9_007_199_254_740_993;
 const FIRST_TIME: i64 = 1_792_800_000_000;
@@ -98,6 +101,7 @@ impl Site {
             next: 0,
         };
         site.write_secret("secret", APP_SECRET);
+        site.write_secret("sign.pem", SIGNING_KEY);
         site.night(0);
         site
     }
@@ -175,7 +179,7 @@ impl Site {
             "version: 1\napps:\n  main:\n    app_key: {APP_KEY}\n    app_secret: file:secret\n    \
              endpoints: {endpoints}\n    {app}\njobs:\n  nightly:\n    app: main\n    \
              source: {{ csv: {{ path: refs.csv, cursor: files }} }}\n    fetch: {{ {fetch} }}\n    sink:\n      {sink}\n    \
-             tolerate: [107404]\n"
+             tolerate: [107404]\n    sign: file:sign.pem\n"
         );
         std::fs::write(self.path("jobs.yaml"), text).unwrap();
     }
@@ -327,8 +331,9 @@ fn parquet_ids(root: &Path, last_commit: u64, in_ledger: &BTreeSet<String>) -> V
     assert_eq!(deed["commit"], last_commit, "_archive.json and the ledger disagree");
     let mut named: BTreeMap<String, Value> = BTreeMap::new();
     let mut sequences = Vec::new();
-    for path in files_below(&root.join("_manifests")) {
-        let manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let manifests = files_below(&root.join("_manifests"));
+    for path in manifests.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
+        let manifest: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         sequences.push(manifest["sequence"].as_u64().unwrap());
         for file in manifest["files"].as_array().unwrap() {
             let name = file["path"].as_str().unwrap().to_owned();

@@ -1,0 +1,56 @@
+//! What a manifest says of who ran a job, and what it is signed with.
+
+use clap::Args;
+use secrecy::ExposeSecret as _;
+
+use super::Exit;
+use crate::config::{Config, Job};
+use crate::ledger::RunNote;
+use crate::manifest::Signer;
+
+/// What to do with the hash of the last manifest.
+pub(super) const ADVICE: &str =
+    "keep this hash outside of this system: `verify --head` then tells what was changed or cut off";
+
+/// What was said of a run, instead of what the job says.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Said {
+    /// Who runs it, for the manifest.
+    #[arg(long, value_name = "WHO", value_parser = words)]
+    pub operator: Option<String>,
+
+    /// What for, for the manifest.
+    #[arg(long, value_name = "WHAT", value_parser = words)]
+    pub purpose: Option<String>,
+}
+
+fn words(text: &str) -> Result<String, &'static str> {
+    match text.trim() {
+        "" => Err("it is empty"),
+        text if text.chars().any(char::is_control) => Err("it holds control characters"),
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// What the manifest says of who runs what with which settings.
+pub(super) fn note(config: &Config, job: &Job, said: &Said) -> Result<RunNote, Exit> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(RunNote {
+        tool: Some(concat!("yunxin-archiver ", env!("CARGO_PKG_VERSION")).to_owned()),
+        host: Some(host).filter(|host| !host.is_empty()),
+        operator: said.operator.clone().or_else(|| job.operator.clone()),
+        purpose: said.purpose.clone().or_else(|| job.purpose.clone()),
+        configuration_sha256: Some(config.digest(job).map_err(Exit::usage)?),
+    })
+}
+
+/// What a job's manifests are signed with.
+pub(super) fn signer(config: &Config, job: &Job) -> Result<Option<Signer>, Exit> {
+    let Some(key) = config.signing_key(job).map_err(Exit::usage)? else { return Ok(None) };
+    Signer::from_pem(key.expose_secret()).map(Some).map_err(|error| {
+        match config.no_signing_key(job, &error.to_string()) {
+            Some(error) => Exit::usage(error),
+            None => Exit::usage(error),
+        }
+    })
+}

@@ -1,0 +1,115 @@
+//! Manifests: of this run when it ends, and of runs that died when the next begins.
+
+use uuid::Uuid;
+
+use super::RunError;
+use crate::failpoint::reach;
+use crate::ledger::{Ledger, ManifestDue};
+use crate::manifest::{self, Manifest, ManifestFile, Sealed, Signer};
+use crate::sink::Sink;
+
+/// Writes the manifests that are missing, of runs that died and, unless it is `running`, of this one.
+pub(super) async fn seal(
+    ledger: &Ledger,
+    sink: &mut dyn Sink,
+    signer: Option<&Signer>,
+    running: Option<Uuid>,
+) -> Result<(), RunError> {
+    let mut previous = previous(ledger, sink).await?;
+    for due in ledger.manifest_due(running).await? {
+        let (run_id, sequence) = (due.run_id, due.sequence);
+        // One that is there was written by a process that died before the ledger knew. Another run's the sink refuses.
+        let found = sink.manifest(sequence).await?.filter(|found| found.manifest.run_id == run_id.to_string());
+        let sealed = match found {
+            Some(found) => found,
+            None => Sealed::new(manifest(ledger, due, previous.take()), signer),
+        };
+        sink.seal(&sealed).await?;
+        reach("seal.after");
+        let sha256 = sealed.sha256();
+        // Where the sink's own commit is final, a failover may take it back, and a manifest with it.
+        ledger.set_manifest(run_id, sequence, &sha256, sink.announces().then_some(&sealed)).await?;
+        reach("manifest.noted");
+        previous = Some(sha256);
+    }
+    Ok(())
+}
+
+/// The hash of the last manifest. What was written counts, and not what is there now: a change must not enter the chain.
+async fn previous(ledger: &Ledger, sink: &mut dyn Sink) -> Result<Option<String>, RunError> {
+    let Some(head) = ledger.head().await? else { return Ok(None) };
+    let mut found = sink.manifest(head.sequence).await?;
+    if found.is_none() && bring_back(ledger, sink, head.sequence).await? {
+        found = sink.manifest(head.sequence).await?;
+    }
+    let found = found.map(|found| found.sha256());
+    if head.sha256.is_some() && found != head.sha256 {
+        tracing::warn!(
+            manifest = head.sequence,
+            run = %head.run_id,
+            "the archive's last manifest was {} since it was written: `yunxin-archiver verify` looks at all of them",
+            if found.is_some() { "changed" } else { "removed" }
+        );
+    }
+    Ok(head.sha256.or(found))
+}
+
+/// Writes again what a failover took back. Returns whether that was the last manifest.
+async fn bring_back(ledger: &Ledger, sink: &mut dyn Sink, last: u64) -> Result<bool, RunError> {
+    let mut missing = Vec::new();
+    let mut sequence = last;
+    while let Some(kept) = ledger.kept_manifest(sequence).await? {
+        if sink.manifest(sequence).await?.is_some() {
+            break;
+        }
+        missing.push(kept);
+        sequence -= 1;
+    }
+    for kept in missing.iter().rev() {
+        tracing::warn!(manifest = kept.manifest.sequence, "the archive has lost a manifest: it is written again");
+        sink.seal(kept).await?;
+    }
+    Ok(!missing.is_empty())
+}
+
+fn manifest(ledger: &Ledger, due: ManifestDue, previous: Option<String>) -> Manifest {
+    let files: Vec<ManifestFile> = due
+        .files
+        .into_iter()
+        .map(|file| ManifestFile {
+            path: file.path,
+            rows: file.rows,
+            bytes: file.bytes,
+            sha256: file.sha256,
+            range: file.range,
+        })
+        .collect();
+    let total =
+        |sum: u64, of: fn(&ManifestFile) -> u64| if files.is_empty() { sum } else { files.iter().map(of).sum() };
+    Manifest {
+        version: manifest::VERSION,
+        sequence: due.sequence,
+        previous,
+        job: ledger.identity().job.clone(),
+        run_id: due.run_id.to_string(),
+        ledger_id: ledger.id().to_string(),
+        app_key: ledger.identity().app_key.clone(),
+        command: Some(due.command),
+        tool: due.note.tool,
+        host: due.note.host,
+        operator: due.note.operator,
+        purpose: due.note.purpose,
+        configuration_sha256: due.note.configuration_sha256,
+        started_at: due.started_at,
+        finished_at: due.finished_at,
+        died: due.died,
+        references_sha256: due.references_sha256,
+        references: Some(due.references),
+        thread_extras: Some(due.thread_extras),
+        failures: due.failures,
+        rows: total(due.rows, |file| file.rows),
+        bytes: total(due.bytes, |file| file.bytes),
+        signature: None,
+        files,
+    }
+}

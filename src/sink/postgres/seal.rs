@@ -1,0 +1,123 @@
+//! Manifests in a table: one row for every run, with the exact text and its signature.
+
+use std::io;
+
+use sqlx::AssertSqlSafe;
+use tokio::time::{sleep, timeout};
+
+use super::connect::{Session, Trouble, delays, trouble};
+use super::{COMMIT, TRIES, Target, Writing};
+use crate::failpoint::reach;
+use crate::manifest::Sealed;
+use crate::sink::SinkError;
+
+/// What is asked of the table of manifests. It may be asked twice.
+enum Errand<'a> {
+    Read(u64),
+    Write(&'a Sealed),
+}
+
+impl Target {
+    /// The manifest of this number.
+    pub(super) async fn manifest(
+        &self,
+        writing: Option<&mut Writing>,
+        sequence: u64,
+    ) -> Result<Option<Sealed>, SinkError> {
+        let unreadable = |error| {
+            let table = self.names.qualified(&self.names.manifests);
+            SinkError::Unusable(format!(
+                "manifest {sequence} in {table} at {} cannot be read ({error}): restore it from a backup first",
+                self.server.place()
+            ))
+        };
+        let body = self.run_errand(writing, &Errand::Read(sequence)).await?;
+        body.map(|body| Sealed::read(body).map_err(unreadable)).transpose()
+    }
+
+    /// Writes a manifest unless it is there already.
+    pub(super) async fn seal(&self, writing: Option<&mut Writing>, sealed: &Sealed) -> Result<(), SinkError> {
+        reach("manifest.insert");
+        let there = self.run_errand(writing, &Errand::Write(sealed)).await?;
+        reach("manifest.inserted");
+        if there.as_deref() == Some(sealed.text.as_str()) {
+            return Ok(());
+        }
+        let manifest = &sealed.manifest;
+        Err(SinkError::NotOurs(format!(
+            "the archive {} at {} does not wait for manifest {} of ledger {}: it holds one of a run that this ledger \
+             does not know, or another ledger took it over. If this ledger is an old copy, \
+             `yunxin-archiver adopt {}` takes the archive over",
+            self.table(),
+            self.server.place(),
+            manifest.sequence,
+            manifest.ledger_id,
+            manifest.job
+        )))
+    }
+
+    /// Over as many connections as it takes.
+    async fn run_errand(
+        &self,
+        writing: Option<&mut Writing>,
+        errand: &Errand<'_>,
+    ) -> Result<Option<String>, SinkError> {
+        let Some(writing) = writing else { return Err(self.failed("the sink is not open")) };
+        let mut delays = delays();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            // Taken while it is used: what is interrupted must not be gone on with.
+            let mut session = match writing.session.take() {
+                Some(session) => session,
+                None => self.server.session(self.lock_key(), Some(&writing.backend)).await?,
+            };
+            writing.backend = session.backend.clone();
+            let error = match timeout(COMMIT, self.errand(&mut session, errand)).await {
+                Ok(Ok(done)) => {
+                    writing.session = Some(session);
+                    return Ok(done);
+                }
+                Ok(Err(error)) => error,
+                Err(_) => io::Error::new(io::ErrorKind::TimedOut, "it took too long").into(),
+            };
+            if trouble(&error) != Trouble::Transient || tries == TRIES {
+                let table = self.names.qualified(&self.names.manifests);
+                return Err(self.server.report(&format!("cannot write {table}"), error));
+            }
+            tracing::debug!(%error, "the manifest is tried again over a new connection");
+            sleep(delays.next().unwrap_or_default()).await;
+        }
+    }
+
+    /// Over one connection. Returns the text that is there afterwards.
+    async fn errand(&self, session: &mut Session, errand: &Errand<'_>) -> Result<Option<String>, sqlx::Error> {
+        let manifests = self.names.qualified(&self.names.manifests);
+        let sequence = match errand {
+            Errand::Read(sequence) => *sequence,
+            Errand::Write(sealed) => {
+                // Only the ledger that owns the archive adds to it.
+                let sql = format!(
+                    "insert into {manifests} (sequence, run_id, ledger_id, sha256, body, signature) \
+                     select $1, $2, ledger_id, $4, $5, $6 from {} where ledger_id = $3 on conflict do nothing",
+                    self.names.qualified(&self.names.archive)
+                );
+                let manifest = &sealed.manifest;
+                sqlx::query(AssertSqlSafe(sql))
+                    .bind(manifest.sequence as i64)
+                    .bind(&manifest.run_id)
+                    .bind(&manifest.ledger_id)
+                    .bind(sealed.sha256())
+                    .bind(&sealed.text)
+                    .bind(sealed.signature.as_ref().map(|signature| signature.0.as_slice()))
+                    .execute(&mut session.connection)
+                    .await?;
+                manifest.sequence
+            }
+        };
+        sqlx::query_scalar(AssertSqlSafe(format!("select body from {manifests} where sequence = $1")))
+            .bind(sequence as i64)
+            .fetch_optional(&mut session.connection)
+            .await
+    }
+}
