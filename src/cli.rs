@@ -21,6 +21,7 @@ mod schema;
 mod signals;
 mod simulate;
 mod status;
+mod verify;
 mod vouch;
 
 use clap::Parser;
@@ -125,10 +126,6 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Completions(completions) => completions::completions(&completions),
         Command::Report(arguments) => report::report(context, &arguments).await,
         Command::Export(export) => export::export(context, export).await,
-        Command::Verify(_) => Err(Exit::words(format!(
-            "`{}` is not part of version {} yet; nothing was read or written",
-            command.name(),
-            env!("CARGO_PKG_VERSION")
-        ))),
+        Command::Verify(verify) => verify::verify(context, &verify).await,
     }
 }

@@ -20,6 +20,7 @@
 //! | [`ledger`] | the job's durable memory |
 //! | [`run`] | the whole flow, by the traits of source and sink |
 //! | [`course`], [`report`](mod@report) | how a run went over time, and the page that shows it |
+//! | [`manifest`], [`verify`](mod@verify) | how the runs of an archive vouch for each other, and whether they do |
 //! | [`export`] | conversations out of an archive, as pages, RSMF, CSV, JSON lines, Parquet |
 //! | [`cli`] | commands; the only room that prints |
 //! | [`simulator`] | the API as documented, with faults; shares no code with [`yunxin`] |
@@ -52,4 +53,5 @@ pub mod sink;
 pub mod source;
 pub mod summary;
 pub mod telemetry;
+pub mod verify;
 pub mod yunxin;

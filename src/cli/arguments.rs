@@ -114,7 +114,7 @@ pub enum Command {
     /// List every committed file of a job, in order, once: what to load.
     Files(Files),
     /// Check the archive against its manifests.
-    Verify(Later),
+    Verify(Verify),
     /// Take over an archive whose ledger is lost or old.
     Adopt(Adopt),
     /// Write a report page of a run.
@@ -135,21 +135,29 @@ pub enum Command {
     Completions(Completions),
 }
 
-impl Command {
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Verify(_) => "verify",
-            _ => "this command",
-        }
-    }
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// A job, or the directory of an archive of Parquet files.
+    #[arg(value_name = "PATH | JOB")]
+    pub archive: String,
+
+    /// The public key (PEM) of who signs; may be given several times. A job with `sign` needs none.
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Vec<PathBuf>,
+
+    /// The SHA-256 of a manifest that was kept outside of the system: it must be in the chain.
+    #[arg(long, value_name = "SHA256", value_parser = parse_sha256)]
+    pub head: Option<String>,
+
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
-/// Arguments of a command that this version does not have.
-#[derive(Debug, Args)]
-pub struct Later {
-    /// Not yet.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub arguments: Vec<String>,
+fn parse_sha256(text: &str) -> Result<String, &'static str> {
+    let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hash { Ok(text.to_owned()) } else { Err("no SHA-256: 64 hexadecimal digits") }
 }
 
 /// Jobs by name.

@@ -146,5 +146,5 @@ const TAIL: &str = "
     # history: 400d               # how long runs and closed failures stay in the ledger
     # operator: null              # who runs it, for the manifests
     # purpose: null               # what for, for the manifests
-    # sign: file:manifest-key.pem # the Ed25519 private key that manifests are signed with; none by default
+    # sign: null                  # file:PATH of the Ed25519 private key that manifests are signed with
 ";

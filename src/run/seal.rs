@@ -6,7 +6,7 @@ use super::RunError;
 use crate::failpoint::reach;
 use crate::ledger::{Ledger, ManifestDue};
 use crate::manifest::{self, Manifest, ManifestFile, Sealed, Signer};
-use crate::sink::Sink;
+use crate::sink::{Sink, SinkError};
 
 /// Writes the manifests that are missing, of runs that died and, unless it is `running`, of this one.
 pub(super) async fn seal(
@@ -38,7 +38,14 @@ pub(super) async fn seal(
 /// The hash of the last manifest. What was written counts, and not what is there now: a change must not enter the chain.
 async fn previous(ledger: &Ledger, sink: &mut dyn Sink) -> Result<Option<String>, RunError> {
     let Some(head) = ledger.head().await? else { return Ok(None) };
-    let mut found = sink.manifest(head.sequence).await?;
+    let mut found = match sink.manifest(head.sequence).await {
+        // What cannot be read was changed, and stops nothing that is known to be right.
+        Err(SinkError::Unusable(what)) if head.sha256.is_some() => {
+            tracing::warn!("{what}");
+            return Ok(head.sha256);
+        }
+        found => found?,
+    };
     if found.is_none() && bring_back(ledger, sink, head.sequence).await? {
         found = sink.manifest(head.sequence).await?;
     }

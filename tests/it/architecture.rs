@@ -48,6 +48,7 @@ fn a_planted_breach_is_found() {
         ("ledger.rs", "fn f(x: crate::source::Checkpoint) {}", "do not know each other"),
         ("yunxin/client.rs", "use crate::simulator;", "share nothing"),
         ("export/html.rs", "use crate::ledger::Ledger;", "but export knows archives alone"),
+        ("verify/files.rs", "use crate::ledger::Ledger;", "but verify knows archives alone"),
         ("simulator.rs", "use crate::reference::ConversationId;", "shares nothing"),
         ("config/job.rs", "use crate::run::Settings;", "config knows only pure rooms"),
         ("run.rs", "use crate::sink::parquet::ParquetSink;", "run knows sources and sinks by their traits"),

@@ -21,3 +21,4 @@ mod source;
 mod storm;
 mod support;
 mod threads;
+mod verify;

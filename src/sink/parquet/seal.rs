@@ -84,11 +84,9 @@ impl Archive {
         if last.as_deref() == Some(own.as_str()) {
             return Ok(());
         }
-        // Its name alone: had somebody changed it since, what is listed stays the witness.
+        // By its name alone: had somebody changed it since, what is listed stays the witness.
         let before = match sealed.manifest.sequence.checked_sub(1).filter(|number| *number > 0) {
-            Some(number) => {
-                self.manifest(number)?.map(|before| format!("  {MANIFESTS}/{}\n", before.manifest.file_name()))
-            }
+            Some(number) => numbered(directory, number)?.first().map(|name| format!("  {MANIFESTS}/{name}\n")),
             None => None,
         };
         let temporary = self.temporary().0.join("sums.inprogress");

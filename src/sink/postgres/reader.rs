@@ -20,6 +20,10 @@ pub struct Reader {
     pub vanished: String,
     /// The table that says whose the archive is.
     pub archive: String,
+    /// The table of commits.
+    pub commits: String,
+    /// The table of manifests; an archive of an earlier version has none.
+    pub manifests: String,
     server: Server,
 }
 
@@ -58,6 +62,8 @@ impl Reader {
             revisions: names.qualified(&names.revisions),
             vanished: names.qualified(&format!("{}_vanished", names.messages)),
             archive: names.qualified(&names.archive),
+            commits: names.qualified(&names.commits),
+            manifests: names.qualified(&names.manifests),
             server,
         })
     }

@@ -103,6 +103,9 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
             if room == "export" && other.is_some_and(|other| matches!(other, "source" | "yunxin" | "ledger" | "run")) {
                 breach(format!("names {path}, but export knows archives alone"));
             }
+            if room == "verify" && other.is_some_and(|other| matches!(other, "source" | "yunxin" | "ledger" | "run")) {
+                breach(format!("names {path}, but verify knows archives alone"));
+            }
             if room == "simulator" && other.is_some_and(|other| other != "simulator") {
                 breach(format!("names {path}, but the simulator shares nothing"));
             }

@@ -1,0 +1,154 @@
+//! `verify PATH | JOB`: whether an archive is what its manifests say.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::ExposeSecret as _;
+
+use super::arguments::Verify;
+use super::{Context, Exit, assemble, output};
+use crate::config::{self, Config, Job};
+use crate::manifest::{PublicKey, Signer};
+use crate::run;
+use crate::verify::{self, Kept, Settings, Verification, VerifyError};
+
+/// Where the archive is.
+enum Place {
+    Parquet(PathBuf),
+    Postgres(crate::sink::postgres::Settings),
+}
+
+pub(super) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, Exit> {
+    let mut settings = Settings::new();
+    for path in &arguments.public_key {
+        settings.keys.push(public_key(path)?);
+    }
+    settings.kept.extend(arguments.head.iter().map(|head| Kept {
+        sha256: head.to_lowercase(),
+        by: "--head".to_owned(),
+        last: false,
+    }));
+    let (place, notes) = place(context, &arguments.archive, &mut settings).await?;
+    let verified = match place {
+        Place::Parquet(root) => tokio::task::spawn_blocking(move || verify::parquet(&root, &settings)).await?,
+        Place::Postgres(place) => verify::postgres(&place, &settings).await,
+    };
+    let mut verified = verified.map_err(exit)?;
+    verified.notes.extend(notes);
+    if arguments.json {
+        output::json(&verified)?;
+    } else {
+        print(&verified)?;
+    }
+    Ok(u8::from(!verified.ok))
+}
+
+fn public_key(path: &Path) -> Result<PublicKey, Exit> {
+    let unusable = |why: String| Exit::words(format!("--public-key {}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(error.to_string()))?;
+    PublicKey::from_pem(&text).map_err(|error| unusable(format!("it {error}")))
+}
+
+fn exit(error: VerifyError) -> Exit {
+    let code = match &error {
+        VerifyError::Unusable(_) => 2,
+        VerifyError::Failed { .. } => 1,
+        VerifyError::Sink(_) => {
+            let VerifyError::Sink(error) = error else { unreachable!("it was looked at") };
+            let error = run::RunError::Sink(error);
+            return Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", run::describe(&error)) };
+        }
+    };
+    Exit { code, error: anyhow::anyhow!("{}", run::describe(&error)) }
+}
+
+/// The job of this name, or else the directory. A job brings what it knows of its archive.
+async fn place(context: &Context, name: &str, settings: &mut Settings) -> Result<(Place, Vec<String>), Exit> {
+    let path = Path::new(name);
+    let config = match Config::load(&context.config) {
+        Ok(config) => config,
+        Err(_) if path.is_dir() => return Ok((Place::Parquet(path.to_path_buf()), Vec::new())),
+        Err(error) => {
+            return Err(Exit::words(format!(
+                "{name} is no directory, and as a job it needs the configuration: {error}"
+            )));
+        }
+    };
+    let Some(job) = config.job(name) else {
+        if path.is_dir() {
+            return Ok((Place::Parquet(path.to_path_buf()), Vec::new()));
+        }
+        let known: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
+        let file = config.file.display();
+        return Err(Exit::words(format!(
+            "{name:?} is neither a directory nor a job of {file}, which has {}",
+            known.join(", ")
+        )));
+    };
+    let mut notes = Vec::new();
+    if settings.keys.is_empty() {
+        match own_key(&config, job) {
+            Ok(key) => settings.keys.extend(key),
+            Err(why) => notes.push(format!("the job's own key is not known here: {why}")),
+        }
+    }
+    settings.kept.extend(ledger_head(&config, job).await);
+    let place = match &job.sink {
+        config::Sink::Parquet(parquet) => Place::Parquet(parquet.path.clone()),
+        config::Sink::Postgres(postgres) => Place::Postgres(assemble::postgres_settings(&config, postgres)?),
+    };
+    Ok((place, notes))
+}
+
+/// The public key of the job's private one.
+fn own_key(config: &Config, job: &Job) -> Result<Option<PublicKey>, String> {
+    let Some(key) = config.signing_key(job).map_err(|error| error.to_string())? else { return Ok(None) };
+    let signer = Signer::from_pem(key.expose_secret()).map_err(|error| format!("it {error}"))?;
+    Ok(Some(*signer.public()))
+}
+
+/// The last manifest that the job's ledger knows of, if there is a ledger and it is this archive's.
+async fn ledger_head(config: &Config, job: &Job) -> Option<Kept> {
+    let ledger = assemble::ledger_to_read(config, job).await.ok()??;
+    let is_its = |identity: config::Identity| identity.place == ledger.identity().sink;
+    // Without what the identity needs, such as an AppKey that is not set, nobody knows.
+    let place_is_same = config.identity(job).map_or(job.sink.kind() == config::SinkKind::Parquet, is_its);
+    let head = ledger.head().await.ok()??.sha256.filter(|_| place_is_same)?;
+    Some(Kept { sha256: head, by: format!("the ledger of {}", job.name), last: true })
+}
+
+fn print(verified: &Verification) -> Result<(), Exit> {
+    let count = output::count;
+    output::line(&format!("archive     {}", verified.archive))?;
+    output::line(&format!("manifests   {}", count(verified.manifests)))?;
+    if let Some(head) = &verified.head {
+        output::line(&format!("            the last is {}, SHA-256 {}", head.sequence, head.sha256))?;
+    }
+    let signatures = &verified.signatures;
+    let signed = match (signatures.right, signatures.unsigned) {
+        (0, _) => "none".to_owned(),
+        (right, unsigned) => {
+            let known = if signatures.known.is_empty() { "no known key" } else { "known keys" };
+            let rest = if unsigned > 0 { format!(", {} manifests not signed", count(unsigned)) } else { String::new() };
+            format!("{} right, checked against {known}{rest}", count(right))
+        }
+    };
+    output::line(&format!("signatures  {signed}"))?;
+    if verified.kind == "parquet" {
+        output::line(&format!("files       {}, {}", count(verified.files), output::bytes(verified.bytes)))?;
+    }
+    let twice = if verified.twice == 0 { "none twice".to_owned() } else { format!("{} twice", count(verified.twice)) };
+    output::line(&format!("messages    {}, {twice}", count(verified.rows)))?;
+    for note in &verified.notes {
+        output::line(&format!("note        {note}"))?;
+    }
+    output::line("")?;
+    for problem in &verified.problems {
+        output::line(&format!("{:<10}  {}: {}", problem.kind.as_str(), problem.subject, problem.message))?;
+    }
+    match verified.problems.len() {
+        0 => output::line("the archive is what its manifests say")?,
+        1 => output::line("1 problem: the archive is not what its manifests say")?,
+        problems => output::line(&format!("{problems} problems: the archive is not what its manifests say"))?,
+    }
+    Ok(())
+}
