@@ -276,11 +276,11 @@ fn a_chain_that_was_forged_whole_is_found_by_what_was_kept_elsewhere() {
     let last = manifests(&site).pop().unwrap();
     fs::remove_file(format!("{}.sig", last.display())).unwrap();
     fs::remove_file(&last).unwrap();
-    let list = site.read("archive/_manifests/SHA256SUMS");
+    let sums = site.read("archive/_manifests/SHA256SUMS");
     let second = fs::read(&manifests(&site)[1]).unwrap();
-    let end = list.find(&hash(&second)).unwrap();
-    let end = end + list[end..].find('\n').unwrap() + 1;
-    site.write("archive/_manifests/SHA256SUMS", &list[..end]);
+    let end = sums.find(&hash(&second)).unwrap();
+    let end = end + sums[end..].find('\n').unwrap() + 1;
+    site.write("archive/_manifests/SHA256SUMS", &sums[..end]);
     let ended = site.run(&["verify", "archive", "--json", "--public-key", "public.pem"]).exits(0);
     assert_eq!(ended.summary["manifests"], 2);
     // The hash of a time before is still in the chain, and what was kept of the last night is not.
