@@ -206,7 +206,11 @@ fn kept(links: &[Link], settings: &Settings, out: &mut Verification) {
         match (after, links.last()) {
             (Some(0), _) => {}
             (Some(after), Some(last)) if kept.last => {
-                let message = format!("{after} manifests follow the one that {} knows as the last", kept.by);
+                let message = format!(
+                    "{after} manifests follow the one that {} knows as the last: of a run that died before it noted \
+                     that, which the next one does, or made by somebody else",
+                    kept.by
+                );
                 out.wrong(Wrong::Head, &last.name, message);
             }
             (Some(after), _) => out.note(format!("{after} manifests follow the one of {}", kept.by)),

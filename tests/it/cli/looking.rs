@@ -23,6 +23,7 @@ macro_rules! snapshot {
         insta::with_settings!({ filters => vec![
             (r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", "RUN"),
             (r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+Z)?", "TIME"),
+            (r"\b[0-9a-f]{64}\b", "HASH"),
         ]}, { insta::assert_snapshot!($text, @$expected) })
     };
 }
@@ -110,6 +111,8 @@ fn status_shows_runs_what_is_pending_and_what_failed() {
     cursor    none
     pending   0 references
     failures  1 unavailable
+    manifest  2, SHA-256 HASH
+              keep this hash outside of this system: `verify --head` then tells what was changed or cut off
 
     run (UTC)            outcome   exit  archived  failed  requests  id                                    why
     TIME  complete     0         0       0         0  RUN
