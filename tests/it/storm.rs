@@ -8,6 +8,7 @@ mod disk;
 mod host;
 mod kills;
 mod network;
+mod power;
 mod quota;
 mod secrets;
 mod steps;
