@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::assigning_clones)]
 
+mod answers;
 mod database;
 mod disk;
 mod host;

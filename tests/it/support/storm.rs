@@ -180,6 +180,17 @@ impl Site {
         self.configure();
     }
 
+    /// Adds references to these messages: conversation, ID, time, and what is found there.
+    pub(crate) fn hold(&mut self, messages: impl IntoIterator<Item = (String, i64, i64, Message)>) {
+        for (conversation, id, time, message) in messages {
+            self.found.insert(id);
+            writeln!(self.references, "{conversation},{id},{time}").unwrap();
+            self.api.world(|world| world.insert(message));
+        }
+        std::fs::write(self.path("refs.csv"), &self.references).unwrap();
+        self.configure();
+    }
+
     /// Writes the configuration as it is now.
     pub(crate) fn configure(&self) {
         let sink = match &self.to {
