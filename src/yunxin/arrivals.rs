@@ -1,11 +1,15 @@
 //! The last sends, and when each of them arrived at the latest: the server counts arrivals.
 //!
-//! A request can be late on its way: this machine or the server had something else to do, a packet was lost. Late
-//! requests arrive bunched with those behind them, and a second later the bunch counts where the sends say it should
-//! not. An answer tells how late it can have been: by no more than what it took longer than the fastest answers do.
-//! Who was sent before an answered request did not arrive after it, so one slow answer alone says nothing.
+//! A request can be late on its way: this machine or the server had something else to do, a connection was new, a packet
+//! was lost. Late requests arrive bunched with those behind them, and a second later the bunch counts where the sends
+//! say it should not. An answer tells how late its request can have been: by no more than it took longer than the
+//! fastest answers do. So a send counts for that much longer.
+//!
+//! A service whose answers take now long and now short looks as if requests were late. Lateness therefore has a budget;
+//! beyond it, some is taken to be usual. What is left is what later sends tell, that were answered in time: who was sent
+//! before them hardly arrived after them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 /// The fastest answers are those of so long, and of as long before.
@@ -14,21 +18,26 @@ const STRETCH: Duration = Duration::from_secs(5);
 const TELLING: Duration = Duration::from_millis(900);
 /// No request is taken to have been later than this.
 const LATEST: Duration = Duration::from_secs(1);
-/// How much of every second lateness may cost in the long run. Where it would cost more, as with a service whose answers
-/// take now long and now short, some of it is taken to be usual.
+/// How much of every second lateness may cost in the long run.
 const BUDGET: f64 = 0.007;
 /// What of the budget was not spent is kept for worse times, up to so many seconds a send.
 const SAVED: f64 = 0.04;
+/// What is usual counts so much less against what later sends tell.
+const TRUST: f64 = 0.125;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Arrivals {
-    /// Oldest first; the bounds never go back either.
+    /// Oldest first.
     sends: VecDeque<Send>,
     keep: usize,
+    /// Sends without an answer.
+    open: BTreeSet<Instant>,
+    since: Option<Instant>,
     /// The shortest time from a send to its answer, in this stretch and in the one before.
     fastest: (Option<Duration>, Option<Duration>),
-    since: Option<Instant>,
+    /// The greatest lateness, in this stretch and in the one before.
+    worst: (Duration, Duration),
     /// Lateness in seconds that is usual and does not count; below zero, what is saved.
     usual: f64,
 }
@@ -36,22 +45,35 @@ pub(super) struct Arrivals {
 #[derive(Debug, Clone, Copy)]
 struct Send {
     at: Instant,
-    /// It arrived like one that was sent at this moment and lost no time, or earlier; none while nothing is known.
-    bound: Option<Instant>,
+    /// By its own answer: it arrived like one that was sent at this moment and lost no time, or earlier.
+    own: Option<Instant>,
+    /// The same by the answers to it and to all that were sent later; never goes back from send to send.
+    next: Option<Instant>,
 }
 
 impl Arrivals {
     /// Keeps the last `keep` sends.
     pub(super) fn new(keep: usize) -> Self {
-        Self { sends: VecDeque::new(), keep: keep.max(1), fastest: (None, None), since: None, usual: -SAVED }
+        Self {
+            sends: VecDeque::new(),
+            keep: keep.max(1),
+            open: BTreeSet::new(),
+            since: None,
+            fastest: (None, None),
+            worst: (Duration::ZERO, Duration::ZERO),
+            usual: -SAVED,
+        }
     }
 
     /// A request is sent.
     pub(super) fn sent(&mut self, now: Instant) {
-        if self.sends.len() >= self.keep {
-            self.sends.pop_front();
+        if self.sends.len() >= self.keep
+            && let Some(old) = self.sends.pop_front()
+        {
+            self.open.remove(&old.at);
         }
-        self.sends.push_back(Send { at: now, bound: None });
+        self.sends.push_back(Send { at: now, own: None, next: None });
+        self.open.insert(now);
     }
 
     /// The request noted at `at` was not sent then.
@@ -59,24 +81,33 @@ impl Arrivals {
         let index = self.sends.partition_point(|send| send.at < at);
         if self.sends.get(index).is_some_and(|send| send.at == at) {
             self.sends.remove(index);
+            self.open.remove(&at);
         }
     }
 
-    /// The request sent at `at` is answered.
-    pub(super) fn answered(&mut self, at: Instant, now: Instant) {
-        let took = now.saturating_duration_since(at);
+    /// The request sent at `at` is answered, or, if not `whole`, came to another end: it is not under way any more.
+    pub(super) fn ended(&mut self, at: Instant, whole: bool, now: Instant) {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= STRETCH) {
             self.fastest = (None, self.fastest.0);
+            self.worst = (Duration::ZERO, self.worst.0);
             self.since = Some(now);
         }
-        self.fastest.0 = Some(self.fastest.0.map_or(took, |fastest| fastest.min(took)));
-        let bound = now.checked_sub(self.fastest().unwrap_or(took)).unwrap_or(at);
-        let before = self.sends.partition_point(|send| send.at < at);
-        for send in self.sends.range_mut(..self.sends.len().min(before + 1)).rev() {
-            if send.bound.is_some_and(|known| known <= bound) {
+        let mut bound = now;
+        if whole {
+            let took = now.saturating_duration_since(at);
+            self.fastest.0 = Some(self.fastest.0.map_or(took, |fastest| fastest.min(took)));
+            bound = now.checked_sub(self.fastest().unwrap_or(took)).unwrap_or(at);
+        }
+        self.open.remove(&at);
+        self.worst.0 = self.worst.0.max(bound.saturating_duration_since(at)).min(LATEST);
+        let index = self.sends.partition_point(|send| send.at < at);
+        let Some(send) = self.sends.get_mut(index).filter(|send| send.at == at) else { return };
+        send.own = Some(bound);
+        for send in self.sends.range_mut(..=index).rev() {
+            if send.next.is_some_and(|known| known <= bound) {
                 break;
             }
-            send.bound = Some(bound);
+            send.next = Some(bound);
         }
     }
 
@@ -85,10 +116,22 @@ impl Arrivals {
         now.into_iter().chain(before).min()
     }
 
-    /// When the last `allowed` sends but one all arrived more than `span` ago, as far as is known `now`; none with fewer.
-    pub(super) fn free(&self, allowed: usize, span: Duration, now: Instant) -> Option<Instant> {
-        let send = self.sends.get(self.sends.len().checked_sub(allowed)?)?;
-        Some(send.at + span + self.lateness(send, now))
+    /// When to look again, if `allowed` sends may still arrive, or have arrived, within `span` before `now`.
+    pub(super) fn full(&self, allowed: usize, span: Duration, now: Instant) -> Option<Instant> {
+        let from = self.sends.partition_point(|send| send.at + span <= now);
+        let mut within = self.sends.len() - from;
+        let mut next = self.sends.get(from).map(|send| send.at + span);
+        let tells = self.fastest().is_some_and(|fastest| fastest < TELLING);
+        let open = self.open.first().is_some_and(|first| *first + span <= now);
+        let worst = if open && tells { LATEST } else { self.worst.0.max(self.worst.1) };
+        for send in self.sends.range(..from).rev().take_while(|send| send.at + span + worst > now) {
+            let free = send.at + span + self.lateness(send, now);
+            if free > now {
+                within += 1;
+                next = Some(next.map_or(free, |next| next.min(free)));
+            }
+        }
+        next.filter(|_| within >= allowed)
     }
 
     /// A request is sent that had to wait for the one `allowed` before it.
@@ -103,26 +146,31 @@ impl Arrivals {
 
     /// How late a request may have been, beyond what is usual.
     fn lateness(&self, send: &Send, now: Instant) -> Duration {
-        let late = match (send.bound, self.fastest()) {
-            (Some(bound), _) => bound.saturating_duration_since(send.at),
-            // Neither it nor any later one is answered: it is late by what is over already.
+        let own = match (send.own, self.fastest()) {
+            (Some(own), _) => own.saturating_duration_since(send.at),
+            // Not answered: it is late by what is over already.
             (None, Some(fastest)) if fastest < TELLING => now.saturating_duration_since(send.at + fastest),
             (None, _) => Duration::ZERO,
         };
-        late.min(LATEST).saturating_sub(Duration::from_secs_f64(self.usual.max(0.0)))
+        let next = send.next.map_or(own, |next| next.saturating_duration_since(send.at));
+        let usual = self.usual.max(0.0);
+        let own = own.min(LATEST).saturating_sub(Duration::from_secs_f64(usual));
+        own.max(next.min(LATEST).saturating_sub(Duration::from_secs_f64(usual * TRUST)))
     }
 
     /// How many were sent after `from`, and before `to`.
     pub(super) fn between(&self, from: Instant, to: Instant) -> usize {
-        self.sends
-            .partition_point(|send| send.at < to)
-            .saturating_sub(self.sends.partition_point(|send| send.at <= from))
+        let (to, from) =
+            (self.sends.partition_point(|send| send.at < to), self.sends.partition_point(|send| send.at <= from));
+        to.saturating_sub(from)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
@@ -132,18 +180,19 @@ mod tests {
     fn what_was_late_counts_for_longer() {
         let mut arrivals = Arrivals::new(10);
         let start = Instant::now();
-        for n in 0..4 {
+        for n in 0..3 {
             arrivals.sent(start + ms(n * 10));
         }
-        arrivals.answered(start, start + ms(50));
-        assert_eq!(arrivals.free(4, ms(1000), start + ms(900)), Some(start + ms(1000)));
-        // 60 ms later than the first was.
-        arrivals.answered(start + ms(10), start + ms(120));
-        assert_eq!(arrivals.free(3, ms(1000), start + ms(900)), Some(start + ms(1070)));
-        // The third was not: so the second, sent before it, was not so late either.
-        arrivals.answered(start + ms(20), start + ms(75));
-        assert_eq!(arrivals.free(3, ms(1000), start + ms(900)), Some(start + ms(1025)));
-        assert_eq!(arrivals.free(2, ms(1000), start + ms(900)), Some(start + ms(1025)));
+        arrivals.ended(start, true, start + ms(50));
+        // 60 ms later than the first was; and the third in time, though sent after it.
+        arrivals.ended(start + ms(10), true, start + ms(120));
+        arrivals.ended(start + ms(20), true, start + ms(70));
+        assert_eq!(arrivals.full(3, SECOND, start + ms(999)), Some(start + ms(1000)));
+        assert_eq!(arrivals.full(3, SECOND, start + ms(1000)), None);
+        assert_eq!(arrivals.full(2, SECOND, start + ms(1015)), Some(start + ms(1020)));
+        assert_eq!(arrivals.full(2, SECOND, start + ms(1020)), None);
+        assert_eq!(arrivals.full(1, SECOND, start + ms(1069)), Some(start + ms(1070)));
+        assert_eq!(arrivals.full(1, SECOND, start + ms(1070)), None);
     }
 
     #[test]
@@ -151,12 +200,14 @@ mod tests {
         let mut arrivals = Arrivals::new(10);
         let start = Instant::now();
         arrivals.sent(start);
-        arrivals.answered(start, start + ms(50));
+        arrivals.ended(start, true, start + ms(50));
         arrivals.sent(start + ms(100));
-        let soon = start + ms(1100);
-        assert!(arrivals.free(1, ms(1000), soon).is_some_and(|free| free > soon));
-        let never = start + ms(5000);
-        assert!(arrivals.free(1, ms(1000), never).is_some_and(|free| free <= never));
+        assert!(arrivals.full(1, SECOND, start + ms(1300)).is_some());
+        assert_eq!(arrivals.full(1, SECOND, start + ms(5000)), None);
+        // One that failed is not under way any more.
+        arrivals.ended(start + ms(100), false, start + ms(400));
+        assert!(arrivals.full(1, SECOND, start + ms(1399)).is_some());
+        assert_eq!(arrivals.full(1, SECOND, start + ms(1400)), None);
     }
 
     #[test]
@@ -167,7 +218,7 @@ mod tests {
         arrivals.sent(start + ms(1));
         arrivals.forget(start);
         arrivals.forget(start + ms(2));
-        assert_eq!(arrivals.free(2, ms(1000), start), None);
+        assert_eq!(arrivals.full(2, SECOND, start + ms(1)), None);
         assert_eq!(arrivals.between(start, start + ms(2)), 1);
     }
 }

@@ -65,8 +65,11 @@ async fn send_and_read(
     sending: &Sending,
     most: usize,
 ) -> Result<Received, Failed> {
-    let response = http.execute(request).await.map_err(|error| failed(&error))?;
-    sending.answered();
+    let response = http.execute(request).await.map_err(|error| {
+        sending.ended(false);
+        failed(&error)
+    })?;
+    sending.ended(true);
     let date = header(&response, "date").and_then(http_date);
     let status = response.status();
     if status.as_u16() == 200 {

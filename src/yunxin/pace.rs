@@ -53,9 +53,9 @@ impl Pacer {
         self.with(|window, now| window.delayed(taken, now).then_some(now))
     }
 
-    /// See [`Window::answered`].
-    pub(super) fn answered(&self, sent: Instant) {
-        self.with(|window, now| window.answered(sent, now));
+    /// See [`Window::ended`].
+    pub(super) fn ended(&self, sent: Instant, whole: bool) {
+        self.with(|window, now| window.ended(sent, whole, now));
     }
 
     /// See [`Window::refuse`]; returns how long nothing will be sent.

@@ -44,10 +44,10 @@ impl Sending {
         moment.is_some()
     }
 
-    /// Its answer begins.
-    pub(super) fn answered(&self) {
+    /// Its answer begins, or, if not `whole`, it came to another end.
+    pub(super) fn ended(&self, whole: bool) {
         if let Some(sent) = self.moment() {
-            self.pacer.answered(sent);
+            self.pacer.ended(sent, whole);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::arrivals::Arrivals;
 use super::settings::Patience;
 
 /// How much longer than a second the limit's window is taken to be: what answers do not tell of the way to the server.
-const GUARD: Duration = Duration::from_millis(6);
+const GUARD: Duration = Duration::from_millis(9);
 /// How far sends may run behind their schedule and still catch up: timers are late, and what arrived late is waited for.
 const TOLERANCE: Duration = Duration::from_millis(50);
 /// How often is looked again for whether something arrived.
@@ -82,8 +82,8 @@ impl Window {
         }
         self.recover(now);
         let allowed = (self.rate as usize).max(1);
-        if let Some(free) = self.arrivals.free(allowed, self.span, now).filter(|free| *free > now) {
-            return Err(free.min(now + LOOK));
+        if let Some(next) = self.arrivals.full(allowed, self.span, now) {
+            return Err(next.min(now + LOOK));
         }
         let due = self.due.unwrap_or(now);
         if due > now {
@@ -113,9 +113,9 @@ impl Window {
         true
     }
 
-    /// The request sent at `sent` is answered, whatever the answer says.
-    pub(super) fn answered(&mut self, sent: Instant, now: Instant) {
-        self.arrivals.answered(sent, now);
+    /// The request sent at `sent` is answered, whatever the answer says, or, if not `whole`, came to another end.
+    pub(super) fn ended(&mut self, sent: Instant, whole: bool, now: Instant) {
+        self.arrivals.ended(sent, whole, now);
     }
 
     /// The API refused, for its rate, the request sent at `sent`; `told` is how long to wait if it said so. Returns
