@@ -73,6 +73,22 @@ fn every_dependency_is_from_the_registry_and_under_a_licence_that_is_allowed() {
 }
 
 #[test]
+fn what_is_there_in_two_versions_was_looked_at() {
+    let skipped = list("skip");
+    let mut versions = std::collections::BTreeMap::<String, u32>::new();
+    for package in packages() {
+        *versions.entry(package["name"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert!(skipped.len() > 3);
+    for (name, count) in versions {
+        assert!(
+            count == 1 || skipped.contains(&name),
+            "{name} is there in {count} versions, which deny.toml does not know"
+        );
+    }
+}
+
+#[test]
 fn expressions_of_licences_are_understood() {
     let allow = BTreeSet::from(["MIT", "BSD-3-Clause", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned));
     for (expression, expected) in [
