@@ -36,8 +36,8 @@ pub(super) struct Arrivals {
     since: Option<Instant>,
     /// The shortest time from a send to its answer, in this stretch and in the one before.
     fastest: (Option<Duration>, Option<Duration>),
-    /// The greatest lateness, in this stretch and in the one before.
-    worst: (Duration, Duration),
+    /// The longest.
+    slowest: (Duration, Duration),
     /// Lateness in seconds that is usual and does not count; below zero, what is saved.
     usual: f64,
 }
@@ -45,9 +45,9 @@ pub(super) struct Arrivals {
 #[derive(Debug, Clone, Copy)]
 struct Send {
     at: Instant,
-    /// By its own answer: it arrived like one that was sent at this moment and lost no time, or earlier.
+    /// When it was answered.
     own: Option<Instant>,
-    /// The same by the answers to it and to all that were sent later; never goes back from send to send.
+    /// When it or one that was sent later was answered first; never goes back from send to send.
     next: Option<Instant>,
 }
 
@@ -60,7 +60,7 @@ impl Arrivals {
             open: BTreeSet::new(),
             since: None,
             fastest: (None, None),
-            worst: (Duration::ZERO, Duration::ZERO),
+            slowest: (Duration::ZERO, Duration::ZERO),
             usual: -SAVED,
         }
     }
@@ -89,25 +89,27 @@ impl Arrivals {
     pub(super) fn ended(&mut self, at: Instant, whole: bool, now: Instant) {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= STRETCH) {
             self.fastest = (None, self.fastest.0);
-            self.worst = (Duration::ZERO, self.worst.0);
+            self.slowest = (Duration::ZERO, self.slowest.0);
             self.since = Some(now);
         }
-        let mut bound = now;
+        let took = now.saturating_duration_since(at);
+        let mut end = now;
         if whole {
-            let took = now.saturating_duration_since(at);
             self.fastest.0 = Some(self.fastest.0.map_or(took, |fastest| fastest.min(took)));
-            bound = now.checked_sub(self.fastest().unwrap_or(took)).unwrap_or(at);
+        } else {
+            // It may have arrived at the last moment.
+            end += self.fastest().unwrap_or_default();
         }
         self.open.remove(&at);
-        self.worst.0 = self.worst.0.max(bound.saturating_duration_since(at)).min(LATEST);
+        self.slowest.0 = self.slowest.0.max(end.saturating_duration_since(at));
         let index = self.sends.partition_point(|send| send.at < at);
         let Some(send) = self.sends.get_mut(index).filter(|send| send.at == at) else { return };
-        send.own = Some(bound);
+        send.own = Some(end);
         for send in self.sends.range_mut(..=index).rev() {
-            if send.next.is_some_and(|known| known <= bound) {
+            if send.next.is_some_and(|known| known <= end) {
                 break;
             }
-            send.next = Some(bound);
+            send.next = Some(end);
         }
     }
 
@@ -121,9 +123,10 @@ impl Arrivals {
         let from = self.sends.partition_point(|send| send.at + span <= now);
         let mut within = self.sends.len() - from;
         let mut next = self.sends.get(from).map(|send| send.at + span);
-        let tells = self.fastest().is_some_and(|fastest| fastest < TELLING);
+        let fastest = self.fastest().unwrap_or(LATEST);
         let open = self.open.first().is_some_and(|first| *first + span <= now);
-        let worst = if open && tells { LATEST } else { self.worst.0.max(self.worst.1) };
+        let slowest = self.slowest.0.max(self.slowest.1);
+        let worst = if open && fastest < TELLING { LATEST } else { slowest.saturating_sub(fastest).min(LATEST) };
         for send in self.sends.range(..from).rev().take_while(|send| send.at + span + worst > now) {
             let free = send.at + span + self.lateness(send, now);
             if free > now {
@@ -146,13 +149,15 @@ impl Arrivals {
 
     /// How late a request may have been, beyond what is usual.
     fn lateness(&self, send: &Send, now: Instant) -> Duration {
-        let own = match (send.own, self.fastest()) {
-            (Some(own), _) => own.saturating_duration_since(send.at),
+        let Some(fastest) = self.fastest() else { return Duration::ZERO };
+        let late = |end: Instant| end.saturating_duration_since(send.at + fastest);
+        let own = match send.own {
+            Some(own) => late(own),
             // Not answered: it is late by what is over already.
-            (None, Some(fastest)) if fastest < TELLING => now.saturating_duration_since(send.at + fastest),
-            (None, _) => Duration::ZERO,
+            None if fastest < TELLING => late(now),
+            None => Duration::ZERO,
         };
-        let next = send.next.map_or(own, |next| next.saturating_duration_since(send.at));
+        let next = send.next.map_or(own, late);
         let usual = self.usual.max(0.0);
         let own = own.min(LATEST).saturating_sub(Duration::from_secs_f64(usual));
         own.max(next.min(LATEST).saturating_sub(Duration::from_secs_f64(usual * TRUST)))
