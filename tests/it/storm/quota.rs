@@ -33,8 +33,9 @@ fn a_strict_sliding_second_never_sees_a_request_too_many() {
             stats.quota_used * 100.0,
             ran.summary()["rates"]
         );
-        assert_eq!((stats.throttled, stats.requests), (0, requests), "{latency} ms: {stats:?}");
-        assert!(stats.busiest_second <= 100, "{latency} ms: {stats:?}");
+        // A machine that stands still for a while may cost retries, but no 416.
+        assert_eq!(stats.throttled, 0, "{latency} ms: {stats:?}");
+        assert!(stats.busiest_second <= 100 && stats.requests >= requests, "{latency} ms: {stats:?}");
         site.is_whole();
     }
 }
