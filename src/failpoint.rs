@@ -1,8 +1,8 @@
 //! Steps at which a test lets the process die, as `kill -9` would.
 //!
 //! Only debug builds have them: in a release build [`reach`] is empty. `YUNXIN_ARCHIVER_DIE_AT=file.fsync` kills the
-//! process when it first reaches that step, `…=file.fsync#3` when it does so for the third time. The names of all steps
-//! are in the calls; a test reads them from the sources and insists that each has been died at.
+//! process when it first reaches that step, `…=file.fsync#3` when it does so for the third time; `…=file.fsync!` panics
+//! there instead. The names of all steps are in the calls; a test reads them from the sources and insists that each has been died at.
 
 /// Says that a step is reached.
 #[cfg(debug_assertions)]
@@ -10,14 +10,16 @@ pub(crate) fn reach(step: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    static DEATH: OnceLock<Option<(String, AtomicU32)>> = OnceLock::new();
+    static DEATH: OnceLock<Option<(String, AtomicU32, bool)>> = OnceLock::new();
     let death = DEATH.get_or_init(|| {
         let wanted = std::env::var("YUNXIN_ARCHIVER_DIE_AT").ok()?;
-        let (step, times) = wanted.split_once('#').unwrap_or((&wanted, "1"));
-        Some((step.to_owned(), AtomicU32::new(times.parse().ok()?)))
+        let (wanted, panics) = wanted.strip_suffix('!').map_or((&*wanted, false), |wanted| (wanted, true));
+        let (step, times) = wanted.split_once('#').unwrap_or((wanted, "1"));
+        Some((step.to_owned(), AtomicU32::new(times.parse().ok()?), panics))
     });
-    let Some((wanted, left)) = death else { return };
+    let Some((wanted, left, panics)) = death else { return };
     if wanted == step && left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        assert!(!panics, "told to panic at {step}");
         use rustix::process::{Signal, getpid, kill_process};
         kill_process(getpid(), Signal::KILL).ok();
         loop {

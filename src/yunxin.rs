@@ -5,12 +5,12 @@
 //! asked for at the app's pace, and gives back an [`Outcome`], or a reason to [`Stop`] the run.
 
 mod app;
+mod arrivals;
 #[doc(hidden)]
 pub mod bench;
 mod client;
 mod code;
 mod concurrency;
-mod connect;
 mod endpoints;
 mod escape;
 mod exchange;
@@ -21,6 +21,7 @@ mod outcome;
 mod pace;
 mod request;
 mod response;
+mod sending;
 mod settings;
 mod sign;
 mod standing;

@@ -4,12 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, Request, redirect};
 use url::Url;
 
-use super::connect::Connecting;
 use super::endpoints::Endpoints;
 use super::pace::Pacer;
 use super::request;
@@ -113,8 +111,8 @@ impl App {
         request::url(&self.settings.endpoints[endpoint], self.settings.api_version, conversation)
     }
 
-    /// A request that is signed now, by a clock that is `clock_offset` seconds ahead of ours.
-    pub(super) fn request(&self, url: Url, body: Bytes, clock_offset: i64) -> Request {
+    /// A request, without its body, that is signed now, by a clock that is `clock_offset` seconds ahead of ours.
+    pub(super) fn request(&self, url: Url, clock_offset: i64) -> Request {
         let signature = Signature::new(&self.settings.app_secret, local_clock() + clock_offset, rand::random());
         let mut request = Request::new(Method::POST, url);
         let headers = request.headers_mut();
@@ -124,7 +122,6 @@ impl App {
         insert(headers, "curtime", signature.curtime);
         insert(headers, "checksum", signature.checksum);
         insert(headers, "x-custom-traceid", signature.trace_id);
-        *request.body_mut() = Some(body.into());
         request
     }
 }
@@ -148,7 +145,7 @@ fn http_client(settings: &AppSettings) -> Result<reqwest::Client, ClientError> {
         .tcp_nodelay(true)
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(1024)
-        .connector_layer(Connecting { timeout: settings.connect_timeout });
+        .connect_timeout(settings.connect_timeout);
     if let Some(bundle) = &settings.ca_bundle {
         let certificates = Certificate::from_pem_bundle(bundle).map_err(|error| ClientError::CaBundle(Some(error)))?;
         if certificates.is_empty() {

@@ -143,11 +143,12 @@ impl Client {
         let endpoint = app.pick_endpoint();
         let url = course.urls[endpoint].get_or_insert_with(|| app.url(endpoint, &course.ask.conversation)).clone();
         course.clock_offset = app.standing.clock_offset();
-        let request = app.request(url, course.body.clone(), course.clock_offset);
+        let request = app.request(url, course.clock_offset);
         count(&app.counters.sent);
         let (sent, result) = {
             let _in_flight = InFlight::enter(&app.counters);
-            exchange(&app.http, request, slot, &app.pacer, self.settings.timeout, app.settings.max_response).await
+            let (timeout, most) = (self.settings.timeout, app.settings.max_response);
+            exchange(&app.http, request, course.body.clone(), slot, &app.pacer, timeout, most).await
         };
         let Some(sent) = sent else {
             app.counters.sent.fetch_sub(1, Ordering::Relaxed);

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::fmt::rfc2822::DateTimeParser;
-use reqwest::{Request, Response};
+use reqwest::{Body, Request, Response};
 
 use super::code::Fault;
-use super::connect::{SENDING, Sending};
 use super::pace::Pacer;
+use super::sending::{Leaving, Sending};
 
 /// The most of a gateway's page that is read, in bytes, so that the connection can be used again.
 const GATEWAY_PAGE: usize = 64 << 10;
@@ -40,26 +40,36 @@ impl Failed {
     }
 }
 
-/// Sends `request`, which took the moment `taken`, and reads its answer, of at most `most` bytes, within `timeout`.
-/// Returns also the moment at which it was really sent: none when it had to connect first, and a pause began meanwhile.
+/// Sends `request` with `body`, which took the moment `taken`, and reads its answer, of at most `most` bytes, within
+/// `timeout`. Returns also the moment at which it was really sent: none when a pause began before it was.
 pub(super) async fn exchange(
     http: &reqwest::Client,
-    request: Request,
+    mut request: Request,
+    body: Bytes,
     taken: Instant,
     pacer: &Arc<Pacer>,
     timeout: Duration,
     most: usize,
 ) -> (Option<Instant>, Result<Received, Failed>) {
     let sending = Sending::new(Arc::clone(pacer), taken);
-    let work = SENDING.scope(Arc::clone(&sending), send_and_read(http, request, most));
-    let result = tokio::time::timeout(timeout, work)
+    *request.body_mut() = Some(Body::wrap(Leaving::new(body, Arc::clone(&sending))));
+    let result = tokio::time::timeout(timeout, send_and_read(http, request, &sending, most))
         .await
         .unwrap_or_else(|_| Err(Failed::new(Fault::Timeout, format!("no complete answer within {timeout:?}"))));
     (sending.moment(), result)
 }
 
-async fn send_and_read(http: &reqwest::Client, request: Request, most: usize) -> Result<Received, Failed> {
-    let response = http.execute(request).await.map_err(|error| failed(&error))?;
+async fn send_and_read(
+    http: &reqwest::Client,
+    request: Request,
+    sending: &Sending,
+    most: usize,
+) -> Result<Received, Failed> {
+    let response = http.execute(request).await.map_err(|error| {
+        sending.ended(false);
+        failed(&error)
+    })?;
+    sending.ended(true);
     let date = header(&response, "date").and_then(http_date);
     let status = response.status();
     if status.as_u16() == 200 {

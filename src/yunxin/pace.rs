@@ -53,6 +53,11 @@ impl Pacer {
         self.with(|window, now| window.delayed(taken, now).then_some(now))
     }
 
+    /// See [`Window::ended`].
+    pub(super) fn ended(&self, sent: Instant, whole: bool) {
+        self.with(|window, now| window.ended(sent, whole, now));
+    }
+
     /// See [`Window::refuse`]; returns how long nothing will be sent.
     pub(super) fn refuse(&self, sent: Instant, told: Option<Duration>) -> Duration {
         let pause = self.with(|window, now| window.refuse(sent, now, told).saturating_duration_since(now));

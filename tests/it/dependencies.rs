@@ -73,6 +73,22 @@ fn every_dependency_is_from_the_registry_and_under_a_licence_that_is_allowed() {
 }
 
 #[test]
+fn what_is_there_in_two_versions_was_looked_at() {
+    let skipped = list("skip");
+    // Unlike the metadata, the tree knows which features are on.
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--duplicates", "--depth", "0", "--prefix", "none"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success() && skipped.len() > 3, "{}", String::from_utf8_lossy(&output.stderr));
+    for line in String::from_utf8(output.stdout).unwrap().lines().filter(|line| !line.is_empty()) {
+        let name = line.split(' ').next().unwrap();
+        assert!(skipped.contains(name), "{line} is one of several versions, which deny.toml does not know");
+    }
+}
+
+#[test]
 fn expressions_of_licences_are_understood() {
     let allow = BTreeSet::from(["MIT", "BSD-3-Clause", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned));
     for (expression, expected) in [

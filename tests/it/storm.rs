@@ -3,11 +3,13 @@
 
 #![allow(clippy::print_stdout, clippy::assigning_clones)]
 
+mod answers;
 mod database;
 mod disk;
 mod host;
 mod kills;
 mod network;
+mod power;
 mod quota;
 mod secrets;
 mod steps;

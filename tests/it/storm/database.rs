@@ -155,6 +155,37 @@ fn messages_that_another_writer_is_just_inserting_are_written_once() {
     site.is_whole();
 }
 
+#[test]
+fn a_deadlock_with_another_writer_costs_no_message() {
+    let (mut site, url) = site(60);
+    site.plain().exits(0);
+    site.night(60);
+    let coming: Vec<i64> = site.found().iter().copied().rev().take(5).collect();
+    // Whoever looks first is the victim: the run.
+    execute(&url, &format!("alter database {} set deadlock_timeout = '2s'", url.database()));
+    let mut writer = block_on_shared(&url);
+    writer.execute("set deadlock_timeout = '10min'".to_owned());
+    writer.insert(&coming);
+    let mut child = site.command(&["run", "-v"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    writer.until_somebody_waits();
+    // The run waits for these rows, and holds the archive's own.
+    let deadlocks = || {
+        block_on(async {
+            let mut connection = url.connect().await;
+            let sql = "select deadlocks from pg_stat_database where datname = current_database()";
+            sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connection).await.unwrap()
+        })
+    };
+    writer.execute("update messages_archive set sequence = sequence".to_owned());
+    writer.commit();
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(status.success(), "{said}");
+    site.until("the deadlock is counted", |_| deadlocks() == 1);
+    site.is_whole();
+}
+
 /// Another writer, in a transaction of its own.
 struct Writer {
     runtime: tokio::runtime::Runtime,

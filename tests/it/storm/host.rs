@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 
+use crate::support::host::Clock;
 use crate::support::storm::{Site, To, files_below, ran};
 
 fn site(references: i64) -> Site {
@@ -233,5 +234,33 @@ fn of_two_runs_at_once_one_waits_or_is_told_who_runs() {
     // It waits for as long as the first one takes to end.
     site.run(&["run", "--json", "--wait", "1m"]).exits(0);
     first.wait().unwrap();
+    site.is_whole();
+}
+
+#[test]
+fn a_host_whose_clock_is_wrong_or_jumps_both_ways_loses_nothing() {
+    let mut site = site(60);
+    let clock = Clock::new(site.directory.path());
+    // A night of tomorrow, one of yesterday, one of today: what came last is not what the clock calls the latest.
+    for day in [86_400, -86_400, 0] {
+        clock.set(day);
+        ran(clock.under(&mut site.command(&["run", "--json"]))).exits(0);
+        site.is_whole();
+        site.night(40);
+    }
+    let runs = site.run(&["files", "nightly", "--json"]).exits(0).stdout;
+    assert_eq!(runs.matches("part-").count(), runs.matches(".parquet").count());
+    // It jumps while requests are under way: ahead, back behind where it was, and home.
+    site.api.faults(|faults| faults.latency_ms = 30);
+    site.night(200);
+    let mut child =
+        clock.under(&mut site.command(&["run"])).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    for seconds in [1_200, -1_200, 86_400 * 400, 0] {
+        let before = site.api.stats().requests;
+        clock.set(seconds);
+        site.until("more requests", |site| site.api.stats().requests > before + 2 || site.api.stats().in_flight == 0);
+    }
+    assert!(child.wait().unwrap().success());
+    site.plain().exits(0);
     site.is_whole();
 }

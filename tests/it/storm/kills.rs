@@ -2,12 +2,14 @@
 //!
 //! `YUNXIN_ARCHIVER_STORM=300` makes the storm last so many seconds and prints its figures (`--nocapture`).
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use yunxin_archiver::simulator::Rule;
 
+use crate::support::host::{Disk, Loss};
 use crate::support::storm::{Site, To, database};
 
 /// How a storm goes on.
@@ -33,9 +35,11 @@ struct Figures {
     nights: u32,
     runs: u32,
     kills: u32,
+    power_losses: u32,
     requests: u64,
     faults: u64,
     references: u64,
+    extras: u64,
     commits: u64,
 }
 
@@ -51,7 +55,8 @@ fn until(kills: u32) -> Until {
 fn storm(to: To, seed: u64, until: Until) {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut site = Site::new(to);
-    site.fetch = "batch_size: 20, attempts: 100".to_owned();
+    site.fetch = "batch_size: 20, attempts: 100, threads: complete".to_owned();
+    site.threads = true;
     site.parquet = ", commit_interval: 50ms".to_owned();
     site.api.faults(|faults| {
         faults.latency_ms = 2;
@@ -68,7 +73,11 @@ fn storm(to: To, seed: u64, until: Until) {
         site.night(chance.random_range(50..400));
         figures.nights += 1;
         for _ in 0..chance.random_range(2..8) {
-            let mut child = site.start();
+            // Every third death is that of the machine.
+            let disk = chance.random_bool(0.33).then(|| Disk::of(&[site.path("archive"), site.path("state")]));
+            let mut command = site.command(&["run"]);
+            let command = disk.iter().fold(&mut command, |command, disk| disk.under(command));
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             figures.runs += 1;
             let moment = whole.mul_f64(chance.random_range(0.02..1.0));
             let deadline = Instant::now() + moment;
@@ -78,8 +87,12 @@ fn storm(to: To, seed: u64, until: Until) {
             if child.try_wait().unwrap().is_none() {
                 child.kill().unwrap();
                 figures.kills += 1;
+                figures.power_losses += u32::from(disk.is_some());
             }
             child.wait().unwrap();
+            if let Some(disk) = disk {
+                disk.lose(if chance.random_bool(0.5) { Loss::All } else { Loss::Contents });
+            }
         }
         let started = Instant::now();
         let ran = site.plain().exits(0);
@@ -92,6 +105,7 @@ fn storm(to: To, seed: u64, until: Until) {
     figures.requests = stats.requests;
     figures.faults = stats.faults.values().sum();
     figures.references = site.found().len() as u64;
+    figures.extras = site.extras().len() as u64;
     figures.commits = site.commits();
     assert!(figures.kills > 0, "{figures:?}");
     println!("storm, seed {seed}, {:.0} s, none lost, none twice: {figures:?}", begun.elapsed().as_secs_f64());

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use yunxin_archiver::simulator::{APP_SECRET, Fate, Fault, Message, Rule, Settings, World, start_with};
+use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, App, Fate, Fault, Message, Rule, Settings, World, start_with};
 
 use crate::support::storm::{Site, To, database, files_below, ran};
 
@@ -42,6 +42,31 @@ fn no_secret_is_in_any_output_of_any_night() {
     for archive in [wrong, nowhere, broken] {
         site.write_secret("archive-url", &archive);
         run(&site, &mut heard);
+    }
+    // A run that panics in the middle, and what looks at the archive and the ledger afterwards.
+    site.configure();
+    site.api.faults(|faults| faults.rules.clear());
+    let mut panicking = site.command(&["-vv", "run", "--json"]);
+    panicking.env("YUNXIN_ARCHIVER_DIE_AT", "prepare.after!").env("RUST_BACKTRACE", "full").env("RUST_LOG", "trace");
+    let panicked = ran(&mut panicking);
+    assert!(panicked.stderr.contains("panicked at") && panicked.code() != 0, "{panicked:?}");
+    heard.push_str(&panicked.stdout);
+    heard.push_str(&panicked.stderr);
+    run(&site, &mut heard);
+    for command in [
+        &["report", "nightly", "-o", "report.html"][..],
+        &["export", "nightly", "--all", "--format", "html", "-o", "out"],
+        &["export", "nightly", "--all", "--format", "jsonl", "-o", "lines"],
+        &["adopt", "nightly"],
+        &["files", "nightly"],
+        &["check", "--connect"],
+        &["-vv", "retry", "nightly", "--all"],
+        &["failures", "nightly", "--format", "jsonl"],
+    ] {
+        let ran = ran(site.command(command).env("RUST_LOG", "trace"));
+        assert!(ran.code() == 0 || command[0] == "files", "{command:?}: {ran:?}");
+        heard.push_str(&ran.stdout);
+        heard.push_str(&ran.stderr);
     }
     // A secret that is written out where it must not be.
     let text = std::fs::read_to_string(site.path("jobs.yaml")).unwrap();
@@ -106,7 +131,9 @@ fn http_is_spoken_to_loopback_alone() {
 
 #[test]
 fn no_value_of_a_reference_or_an_answer_leaves_its_place() {
-    let mut site = Site::new(To::Parquet);
+    let apps = [APP_KEY, "../../simulated"].map(|key| App { key: key.to_owned(), secret: APP_SECRET.to_owned() });
+    let settings = Settings { rate_limit: 0, batch_limit: 12, apps: apps.to_vec(), ..Settings::default() };
+    let mut site = Site::with(To::Parquet, settings);
     site.night(20);
     let before = outside(&site);
     let mut lines = std::fs::read_to_string(site.path("refs.csv")).unwrap();
@@ -139,8 +166,17 @@ fn no_value_of_a_reference_or_an_answer_leaves_its_place() {
         }
     }
     // An app key that would climb out of the archive.
-    std::fs::write(site.path("jobs.yaml"), keyed).unwrap();
-    site.plain();
+    std::fs::write(site.path("jobs.yaml"), keyed.replace("path: archive,", "path: archive-of-keys,")).unwrap();
+    std::fs::remove_dir_all(site.path("state")).unwrap();
+    let ran = site.plain();
+    assert!([0, 3].contains(&ran.code()), "{ran:?}");
+    let keys: Vec<String> = std::fs::read_dir(site.path("archive-of-keys"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("app_key="))
+        .collect();
+    assert_eq!(keys, ["app_key=..%2F..%2Fsimulated"]);
+    std::fs::remove_dir_all(site.path("archive-of-keys")).unwrap();
     assert_eq!(outside(&site), before, "something was written elsewhere");
 }
 

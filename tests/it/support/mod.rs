@@ -3,6 +3,7 @@
 pub(crate) mod caller;
 pub(crate) mod export;
 pub(crate) mod faulty_api;
+pub(crate) mod host;
 pub(crate) mod house;
 pub(crate) mod mariadb;
 pub(crate) mod nights;

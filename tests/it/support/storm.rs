@@ -28,6 +28,8 @@ pub(crate) const SIGKILL: i32 = 9;
 const FIRST_ID: i64 = 9_007_199_254_740_993;
 const FIRST_TIME: i64 = 1_792_800_000_000;
 const HOUR: i64 = 3_600_000;
+/// How far the IDs of messages that no reference names are from those that link to them.
+const EXTRA: i64 = 1_000_000_000;
 
 /// Where a site's messages go.
 #[derive(Debug, Clone)]
@@ -47,8 +49,11 @@ pub(crate) struct Site {
     pub(crate) parquet: String,
     pub(crate) endpoints: Option<String>,
     references: String,
+    /// Whether messages link to others, that no reference names. The job must then have `threads: complete`.
+    pub(crate) threads: bool,
     found: BTreeSet<i64>,
     missing: BTreeSet<i64>,
+    extras: BTreeSet<i64>,
     next: i64,
 }
 
@@ -96,8 +101,10 @@ impl Site {
             parquet: String::new(),
             endpoints: None,
             references: "conversation_id,message_server_id,create_time\n".to_owned(),
+            threads: false,
             found: BTreeSet::new(),
             missing: BTreeSet::new(),
+            extras: BTreeSet::new(),
             next: 0,
         };
         site.write_secret("secret", APP_SECRET);
@@ -137,6 +144,19 @@ impl Site {
             if number % 7 == 3 {
                 message = message.quirk(Quirk::Edited);
             }
+            if self.threads && !gone && number % 5 == 1 {
+                // A root that answers another message; every second time also a message that a reference names.
+                let (root, first) = (id + EXTRA, id + 2 * EXTRA);
+                let named = if number % 10 == 1 { id } else { first };
+                let link = |name: &str, id: i64| {
+                    format!("\"{name}\":{{\"message_server_id\":\"{id}\",\"create_time\":{}}}", time - 1)
+                };
+                message = message.field("thread_config", &format!("{{{}}}", link("thread_root", root)));
+                let links = format!("{{{},{}}}", link("thread_root", first), link("thread_reply", named));
+                let extra = |id: i64| Message::text(&conversation, id, time - 1, "before");
+                messages.extend([extra(root).field("thread_config", &links), extra(first)]);
+                self.extras.extend([root, first]);
+            }
             messages.push(message);
             if gone {
                 self.missing.insert(id)
@@ -160,6 +180,17 @@ impl Site {
             writeln!(self.references, "{conversation},{id},{time}").unwrap();
         }
         self.api.world(|world| world.extend(messages));
+        std::fs::write(self.path("refs.csv"), &self.references).unwrap();
+        self.configure();
+    }
+
+    /// Adds references to these messages: conversation, ID, time, and what is found there.
+    pub(crate) fn hold(&mut self, messages: impl IntoIterator<Item = (String, i64, i64, Message)>) {
+        for (conversation, id, time, message) in messages {
+            self.found.insert(id);
+            writeln!(self.references, "{conversation},{id},{time}").unwrap();
+            self.api.world(|world| world.insert(message));
+        }
         std::fs::write(self.path("refs.csv"), &self.references).unwrap();
         self.configure();
     }
@@ -227,6 +258,11 @@ impl Site {
         &self.found
     }
 
+    /// Messages that only others link to.
+    pub(crate) fn extras(&self) -> &BTreeSet<i64> {
+        &self.extras
+    }
+
     /// The last messages that are found, of those that were edited.
     pub(crate) fn edited(&self, count: usize) -> Vec<i64> {
         self.found.iter().rev().copied().filter(|id| (id - FIRST_ID) % 7 == 3).take(count).collect()
@@ -279,9 +315,10 @@ impl Site {
         let twice: Vec<i64> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
         assert_eq!(twice, Vec::<i64>::new(), "archived twice");
         let ids: BTreeSet<i64> = ids.into_iter().collect();
-        let missing: Vec<i64> = self.found.difference(&ids).copied().collect();
+        let wanted: BTreeSet<i64> = self.found.union(&self.extras).copied().collect();
+        let missing: Vec<i64> = wanted.difference(&ids).copied().collect();
         assert_eq!(missing, Vec::<i64>::new(), "lost");
-        assert_eq!(ids, self.found, "archived and never asked for");
+        assert_eq!(ids, wanted, "archived and never asked for");
         let left: Vec<PathBuf> = files_below(self.directory.path())
             .into_iter()
             .filter(|path| {

@@ -1,0 +1,90 @@
+//! A request on its way out, and what that means for the pace.
+//!
+//! A request takes its moment before it knows whether a connection is free, and other work may come between that moment
+//! and the first byte. So its body, which is asked for when the connection is about to write, tells the pace when it is
+//! really sent; and it is held back, unsent, if a pause began meanwhile.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::pace::Pacer;
+
+/// A request that took a moment of the pace.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pacer: Arc<Pacer>,
+    /// When it is sent; none when it was held back.
+    moment: Mutex<Option<Instant>>,
+}
+
+impl Sending {
+    /// A request that took the moment `taken`.
+    pub(super) fn new(pacer: Arc<Pacer>, taken: Instant) -> Arc<Self> {
+        Arc::new(Self { pacer, moment: Mutex::new(Some(taken)) })
+    }
+
+    /// When it was sent; none when it was held back.
+    pub(super) fn moment(&self) -> Option<Instant> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.moment.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is now to be written. Returns whether it may be.
+    fn leaves(&self) -> bool {
+        let mut moment = self.lock();
+        *moment = moment.and_then(|taken| self.pacer.delayed(taken));
+        moment.is_some()
+    }
+
+    /// Its answer begins, or, if not `whole`, it came to another end.
+    pub(super) fn ended(&self, whole: bool) {
+        if let Some(sent) = self.moment() {
+            self.pacer.ended(sent, whole);
+        }
+    }
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    bytes: Option<Bytes>,
+    sending: Arc<Sending>,
+}
+
+impl Leaving {
+    pub(super) fn new(bytes: Bytes, sending: Arc<Sending>) -> Self {
+        Self { bytes: Some(bytes), sending }
+    }
+}
+
+/// Why a body is not written: nothing of its request is.
+#[derive(Debug, thiserror::Error)]
+#[error("all requests pause")]
+pub(super) struct HeldBack;
+
+impl Body for Leaving {
+    type Data = Bytes;
+    type Error = HeldBack;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HeldBack>>> {
+        let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
+        let frame = if self.sending.leaves() { Ok(Frame::data(bytes)) } else { Err(HeldBack) };
+        Poll::Ready(Some(frame))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
