@@ -49,6 +49,7 @@ pub mod report;
 pub mod run;
 pub mod simulator;
 pub mod sink;
+mod sort;
 pub mod source;
 pub mod summary;
 pub mod telemetry;
