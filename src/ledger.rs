@@ -36,6 +36,7 @@ mod payload;
 mod record;
 mod runs;
 mod schema;
+mod standing;
 mod statement;
 mod suspects;
 
@@ -59,6 +60,7 @@ pub use linked::{ExtrasPlanned, Link};
 pub use lock::{AppLock, JobLock};
 pub use record::Recorded;
 pub use runs::{RunCounts, RunRow};
+pub use standing::Standing;
 
 use error::Fault;
 use known::Directory;

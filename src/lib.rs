@@ -20,6 +20,7 @@
 //! | [`ledger`] | the job's durable memory |
 //! | [`run`] | the whole flow, by the traits of source and sink |
 //! | [`course`], [`report`](mod@report) | how a run went over time, and the page that shows it |
+//! | [`completeness`] | whether everything referenced is archived, and the certificate that says so |
 //! | [`export`] | conversations out of an archive, as pages, RSMF, CSV, JSON lines, Parquet |
 //! | [`cli`] | commands; the only room that prints |
 //! | [`simulator`] | the API as documented, with faults; shares no code with [`yunxin`] |
@@ -32,6 +33,7 @@
 //! - Nothing outside `cli` and `main` prints or exits.
 
 pub mod cli;
+pub mod completeness;
 pub mod config;
 pub mod course;
 pub mod export;

@@ -183,7 +183,7 @@ impl Ledger {
     }
 }
 
-fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
+pub(super) fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
     Ok(FileRow {
         path: row.try_get(0)?,
         temporary: row.try_get(1)?,
