@@ -6,6 +6,7 @@ mod adopt;
 mod arguments;
 mod assemble;
 mod check;
+mod completeness;
 mod completions;
 mod demo;
 mod ending;
@@ -124,10 +125,6 @@ async fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Completions(completions) => completions::completions(&completions),
         Command::Report(arguments) => report::report(context, &arguments).await,
         Command::Export(export) => export::export(context, export).await,
-        Command::Verify(_) => Err(Exit::words(format!(
-            "`{}` is not part of version {} yet; nothing was read or written",
-            command.name(),
-            env!("CARGO_PKG_VERSION")
-        ))),
+        Command::Verify(verify) => completeness::verify(context, &verify).await,
     }
 }

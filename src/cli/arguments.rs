@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::completeness::Completeness;
 use super::export::Export;
 use crate::config::{SinkKind, SourceKind};
 use crate::failure::Class;
@@ -112,8 +113,8 @@ pub enum Command {
     Failures(Failures),
     /// List every committed file of a job, in order, once: what to load.
     Files(Files),
-    /// Check the archive against its manifests.
-    Verify(Later),
+    /// Examine an archive: whether it holds everything that is referenced.
+    Verify(Verify),
     /// Take over an archive whose ledger is lost or old.
     Adopt(Adopt),
     /// Write a report page of a run.
@@ -134,21 +135,20 @@ pub enum Command {
     Completions(Completions),
 }
 
-impl Command {
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Verify(_) => "verify",
-            _ => "this command",
-        }
-    }
-}
-
-/// Arguments of a command that this version does not have.
+/// Arguments of `verify`.
 #[derive(Debug, Args)]
-pub struct Later {
-    /// Not yet.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub arguments: Vec<String>,
+pub struct Verify {
+    /// The archive: a job's name, or the directory of a Parquet archive.
+    #[arg(value_name = "PATH|JOB")]
+    pub target: String,
+
+    /// Whether everything is there.
+    #[command(flatten)]
+    pub completeness: Completeness,
+
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Jobs by name.
