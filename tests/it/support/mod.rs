@@ -6,6 +6,7 @@ pub(crate) mod faulty_api;
 pub(crate) mod house;
 pub(crate) mod mariadb;
 pub(crate) mod nights;
+pub(crate) mod page;
 pub(crate) mod parquet;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
