@@ -496,7 +496,7 @@ fn the_certificate_is_self_contained_and_no_name_is_markup() {
     assert!(text.contains(&sha256), "the last manifest's hash");
     let tiles = read.list("tiles");
     for (tile, number) in
-        tiles.iter().zip(["referenced 21", "archived 17", "failed 3", "pending 0", "absent 1", "invalid rows 1"])
+        tiles.iter().zip(["referenced21", "archived17", "failed3", "pending0", "absent1", "invalid rows1"])
     {
         assert!(tile.starts_with(number), "{tile}");
     }

@@ -94,7 +94,7 @@ pub(super) fn days(examined: &Examined, findings: &Findings) -> String {
     if findings.total.referenced == 0 {
         return "<p class=\"none\">No message is referenced.</p>".to_owned();
     }
-    let series = vec![
+    let series = [
         ("c-archived", "archived"),
         ("c-failed-recorded", "failed"),
         ("c-pending-still", "pending"),
@@ -103,20 +103,24 @@ pub(super) fn days(examined: &Examined, findings: &Findings) -> String {
     let dated = || findings.days.iter().filter_map(|(day, counts)| Some(((*day)?, counts)));
     let mut out = legend(&series);
     if let (Some((first, _)), Some((last, _))) = (dated().next(), dated().next_back()) {
-        let describe = format!(
-            "{} by day, from {first} to {last}: archived, failed, pending, and {}.",
-            counted(findings.total.referenced, "referenced message", "referenced messages"),
-            missing(examined)
-        );
-        let calendar = Calendar {
-            days: dated()
-                .map(|(day, counts)| (day, vec![counts.archived, counts.failed, counts.pending, counts.absent]))
-                .collect(),
-            series,
-            what: "messages",
-            timezone: zone(&examined.timezone),
-        };
-        out.push_str(&calendar.draw(&describe));
+        // What is not archived is mostly too little to be seen beside what is, so it is drawn once more by itself.
+        let whole = findings.total.archived == findings.total.referenced;
+        for from in 0..if whole { 1 } else { 2 } {
+            let (n, what) = match from {
+                0 => (findings.total.referenced, "messages"),
+                _ => (findings.total.referenced - findings.total.archived, "messages not archived,"),
+            };
+            let names: Vec<&str> = series[from..].iter().map(|(_, name)| *name).collect();
+            let describe = format!("{} {what} by day, from {first} to {last}: {}.", count(n), names.join(", "));
+            let counts = |c: &Counts| [c.archived, c.failed, c.pending, c.absent][from..].to_vec();
+            let calendar = Calendar {
+                days: dated().map(|(day, of_day)| (day, counts(of_day))).collect(),
+                series: series[from..].to_vec(),
+                what,
+                timezone: zone(&examined.timezone),
+            };
+            out.push_str(&calendar.draw(&describe));
+        }
     }
     let rows: Vec<Vec<String>> = findings
         .days
