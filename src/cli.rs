@@ -6,6 +6,7 @@ mod adopt;
 mod arguments;
 mod assemble;
 mod check;
+mod completeness;
 mod completions;
 mod demo;
 mod ending;

@@ -43,8 +43,9 @@ use self::output::Output;
 use self::record::{Column, Item, Record, Value};
 use self::redact::{Field, Redaction};
 use self::selection::{Scope, Selection};
-use self::sort::{Entry, Merge, Sorter};
+use self::sort::Entry;
 use crate::sink::SinkError;
+use crate::sort::{Merge, Sorter};
 
 /// Why there is no export. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -260,7 +261,7 @@ pub async fn export(
 
 /// What the first pass over an archive brought.
 struct Gathered {
-    merge: Merge,
+    merge: Merge<Entry>,
     /// The messages that others answer.
     answered: HashSet<i64>,
     /// Whether any message has its own JSON text.
@@ -339,7 +340,7 @@ impl Links {
 
 /// Versions that stand together become one message.
 struct Items {
-    merge: std::iter::Peekable<Merge>,
+    merge: std::iter::Peekable<Merge<Entry>>,
     vanished: VanishedMessages,
 }
 

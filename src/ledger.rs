@@ -37,6 +37,7 @@ mod payload;
 mod record;
 mod runs;
 mod schema;
+mod standing;
 mod statement;
 mod suspects;
 
@@ -61,6 +62,7 @@ pub use lock::{AppLock, JobLock};
 pub use manifests::{Head, ManifestDue, RunNote};
 pub use record::Recorded;
 pub use runs::{RunCounts, RunRow};
+pub use standing::Standing;
 
 use error::Fault;
 use known::Directory;

@@ -21,6 +21,7 @@
 //! | [`run`] | the whole flow, by the traits of source and sink |
 //! | [`course`], [`report`](mod@report) | how a run went over time, and the page that shows it |
 //! | [`manifest`], [`verify`](mod@verify) | how the runs of an archive vouch for each other, and whether they do |
+//! | [`completeness`] | whether everything referenced is archived, and the certificate that says so |
 //! | [`export`] | conversations out of an archive, as pages, RSMF, CSV, JSON lines, Parquet |
 //! | [`cli`] | commands; the only room that prints |
 //! | [`simulator`] | the API as documented, with faults; shares no code with [`yunxin`] |
@@ -33,6 +34,7 @@
 //! - Nothing outside `cli` and `main` prints or exits.
 
 pub mod cli;
+pub mod completeness;
 pub mod config;
 pub mod course;
 pub mod export;
@@ -50,6 +52,7 @@ pub mod report;
 pub mod run;
 pub mod simulator;
 pub mod sink;
+mod sort;
 pub mod source;
 pub mod summary;
 pub mod telemetry;

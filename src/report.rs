@@ -4,12 +4,14 @@
 //! has no script, asks for nothing over any network, and reads as XML as well.
 
 mod advice;
+pub(crate) mod calendar;
 mod days;
+pub(crate) mod document;
 mod drawing;
-mod failures;
-mod figures;
+pub(crate) mod failures;
+pub(crate) mod figures;
 mod latency;
-mod markup;
+pub(crate) mod markup;
 mod pace;
 mod page;
 mod reconciliation;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::completeness::Completeness;
 use super::export::Export;
 use super::vouch::Said;
 use crate::config::{SinkKind, SourceKind};
@@ -113,7 +114,7 @@ pub enum Command {
     Failures(Failures),
     /// List every committed file of a job, in order, once: what to load.
     Files(Files),
-    /// Check the archive against its manifests.
+    /// Check the archive against its manifests, and whether it holds everything that is referenced.
     Verify(Verify),
     /// Take over an archive whose ledger is lost or old.
     Adopt(Adopt),
@@ -149,6 +150,10 @@ pub struct Verify {
     /// The SHA-256 of a manifest that was kept outside of the system: it must be in the chain.
     #[arg(long, value_name = "SHA256", value_parser = parse_sha256)]
     pub head: Option<String>,
+
+    /// Whether everything is there.
+    #[command(flatten)]
+    pub completeness: Completeness,
 
     /// Print what was found as JSON.
     #[arg(long)]

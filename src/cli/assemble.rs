@@ -118,7 +118,16 @@ pub(super) fn source_settings(config: &Config, job: &Job, from: Option<&str>) ->
             source::Input::Mysql { url: config.url(url).map_err(Exit::usage)?, query: query(q) }
         }
     };
-    Ok(source::Settings {
+    let from = from.map(|value| match value {
+        "start" => source::Begin::Start,
+        value => source::Begin::Value(value.to_owned()),
+    });
+    Ok(source::Settings { from, ..mapped(job, input) })
+}
+
+/// An input whose rows are to be understood as those of a job's source.
+pub(super) fn mapped(job: &Job, input: source::Input) -> source::Settings {
+    source::Settings {
         format: match job.source.format {
             config::Format::Reference => source::Format::Reference,
             config::Format::CopyEvent => source::Format::CopyEvent,
@@ -129,12 +138,8 @@ pub(super) fn source_settings(config: &Config, job: &Job, from: Option<&str>) ->
             config::TimeUnit::Seconds => source::TimeUnit::Seconds,
         },
         timezone: job.source.timezone.clone(),
-        from: from.map(|value| match value {
-            "start" => source::Begin::Start,
-            value => source::Begin::Value(value.to_owned()),
-        }),
         ..source::Settings::new(input)
-    })
+    }
 }
 
 /// Opens a job's source where it is to go on.
@@ -145,10 +150,21 @@ pub(super) async fn open_source(
     from: Option<&str>,
 ) -> Result<Box<dyn Source>, Exit> {
     let settings = source_settings(config, job, from)?;
-    source::open(settings, checkpoint).await.map_err(|error| {
-        let error = crate::run::RunError::Source(error);
-        Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
-    })
+    source::open(settings, checkpoint).await.map_err(source_exit)
+}
+
+/// The exit that an error of a source asks for.
+pub(super) fn source_exit(error: source::SourceError) -> Exit {
+    let error = crate::run::RunError::Source(error);
+    Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
+}
+
+/// The zone of a job's days: that of its archive.
+pub(super) fn timezone(job: &Job) -> jiff::tz::TimeZone {
+    match &job.sink {
+        config::Sink::Parquet(parquet) => parquet.timezone.clone(),
+        config::Sink::Postgres(_) => jiff::tz::TimeZone::UTC,
+    }
 }
 
 /// In whose name teams are asked.
@@ -270,10 +286,7 @@ fn run_settings(config: &Config, job: &Job, command: &str, said: &Said) -> Resul
         history: job.history,
         quota: config.app_of(job).rate_limit,
         source: source_identity(job),
-        timezone: match &job.sink {
-            config::Sink::Parquet(parquet) => parquet.timezone.clone(),
-            config::Sink::Postgres(_) => jiff::tz::TimeZone::UTC,
-        },
+        timezone: timezone(job),
         note: note(config, job, said)?,
         signer: signer(config, job)?.map(Arc::new),
     })

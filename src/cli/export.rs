@@ -117,7 +117,7 @@ pub enum RedactField {
 }
 
 /// The exit that an error of an export asks for.
-fn exit(error: ExportError) -> Exit {
+pub(super) fn exit(error: ExportError) -> Exit {
     match error {
         ExportError::Unusable(_) => Exit::usage(error),
         ExportError::Archive(error) => {

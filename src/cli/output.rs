@@ -1,9 +1,9 @@
 //! Printing: results to stdout, complaints to stderr.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Prints a line of a result.
 pub(super) fn line(text: &str) -> io::Result<()> {
@@ -120,18 +120,53 @@ pub(super) fn duration(seconds: f64) -> String {
 
 /// Replaces a file as a whole, or leaves it as it is. Only the owner may read it.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    sweep(path);
-    let written = write_private(&temporary, content).and_then(|()| {
-        crate::failpoint::reach("replace.rename");
-        std::fs::rename(&temporary, path)
-    });
-    if written.is_err() {
-        std::fs::remove_file(&temporary).ok();
+    let mut replacement = Replacement::create(path)?;
+    replacement.write_all(content)?;
+    replacement.finish()
+}
+
+/// What will replace a file once it is whole; dropped before, it leaves the file as it is.
+pub(super) struct Replacement {
+    out: io::BufWriter<File>,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Replacement {
+    /// Begins a file that only its owner may read.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        sweep(path);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        Ok(Self { out: io::BufWriter::new(file), temporary, path: path.to_owned() })
     }
-    written
+
+    /// Puts it into place, durably.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        self.out.flush()?;
+        self.out.get_ref().sync_all()?;
+        crate::failpoint::reach("replace.rename");
+        std::fs::rename(&self.temporary, &self.path)
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // Once it is in place there is nothing of this name.
+        std::fs::remove_file(&self.temporary).ok();
+    }
 }
 
 /// Removes what processes that died while they replaced this file left beside it.
@@ -146,12 +181,6 @@ fn sweep(path: &Path) {
             std::fs::remove_file(entry.path()).ok();
         }
     }
-}
-
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

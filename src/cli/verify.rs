@@ -1,11 +1,13 @@
-//! `verify PATH | JOB`: whether an archive is what its manifests say.
+//! `verify PATH | JOB`: whether an archive is what its manifests say, and, with `--against`, whether it holds everything
+//! that is referenced.
 
 use std::path::{Path, PathBuf};
 
 use secrecy::ExposeSecret as _;
 
 use super::arguments::Verify;
-use super::{Context, Exit, assemble, output};
+use super::{Context, Exit, assemble, completeness, output};
+use crate::completeness::certificate::Integrity;
 use crate::config::{self, Config, Job};
 use crate::manifest::{PublicKey, Signer};
 use crate::run;
@@ -18,6 +20,10 @@ enum Place {
 }
 
 pub(super) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, Exit> {
+    let wanted = &arguments.completeness;
+    if wanted.prints_page() && arguments.json {
+        return Err(Exit::words("`--output -` and `--json` both print: choose one, or write the page to a file"));
+    }
     let mut settings = Settings::new();
     for path in &arguments.public_key {
         settings.keys.push(public_key(path)?);
@@ -34,12 +40,30 @@ pub(super) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, 
     };
     let mut verified = verified.map_err(exit)?;
     verified.notes.extend(notes);
+    let complete = match &wanted.against {
+        Some(against) => {
+            let integrity = if verified.ok { Integrity::Sound } else { Integrity::Broken };
+            Some(completeness::examine(context, &arguments.archive, against, wanted, integrity).await?)
+        }
+        None => None,
+    };
     if arguments.json {
-        output::json(&verified)?;
-    } else {
+        let mut document = serde_json::to_value(&verified).map_err(anyhow::Error::from).map_err(Exit::failed)?;
+        if let Some(complete) = &complete {
+            document["completeness"] = complete.json();
+        }
+        output::json(&document)?;
+    } else if !wanted.prints_page() {
         print(&verified)?;
     }
-    Ok(u8::from(!verified.ok))
+    if let Some(complete) = &complete {
+        if !arguments.json && !wanted.prints_page() {
+            output::line("")?;
+            complete.print()?;
+        }
+        wanted.certify(complete)?;
+    }
+    Ok(u8::from(!verified.ok || complete.is_some_and(|complete| !complete.is_complete())))
 }
 
 fn public_key(path: &Path) -> Result<PublicKey, Exit> {

@@ -1,5 +1,6 @@
 //! What an archive is to an export: messages by selection, what vanished, and where all that came from.
 
+mod ids;
 mod parquet;
 mod postgres;
 
@@ -78,6 +79,32 @@ pub type VanishedMessages = HashMap<(String, i64), Vanished>;
 /// Takes versions of messages, in any order.
 pub type Taker<'a> = dyn FnMut(Record) -> Result<(), ExportError> + Send + 'a;
 
+/// Which IDs are asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedIds<'a> {
+    /// Those of this application.
+    pub app_key: &'a str,
+    /// From this one on.
+    pub first: i64,
+    /// Up to this one.
+    pub last: i64,
+    /// Files that are committed and that a manifest may not name yet: each where it will be, or else where it is until
+    /// then.
+    pub committed: &'a [(String, String)],
+}
+
+/// The ID of a message that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldId {
+    /// It is data.
+    Archived(i64),
+    /// It is in a file that no manifest names yet.
+    Unnamed(i64),
+}
+
+/// Takes IDs, in any order.
+pub type IdTaker<'a> = dyn FnMut(HeldId) -> Result<(), ExportError> + Send + 'a;
+
 /// An archive that is read as it was when it was opened.
 #[async_trait]
 pub trait Archive: Send {
@@ -86,6 +113,13 @@ pub trait Archive: Send {
 
     /// The messages that vanished from the service after they were archived; none where nothing is known of such.
     async fn vanished(&mut self, selection: &Selection) -> Result<VanishedMessages, ExportError>;
+
+    /// Hands over IDs, some perhaps more than once. Returns what is wrong with files that cannot be read: their IDs are
+    /// not among them.
+    async fn ids(&mut self, wanted: WantedIds<'_>, take: &mut IdTaker<'_>) -> Result<Vec<String>, ExportError>;
+
+    /// The applications that messages are of: all of them, or at least two if there are several.
+    async fn app_keys(&mut self) -> Result<Vec<String>, ExportError>;
 
     /// Where messages come from.
     fn origin(&self) -> Origin;

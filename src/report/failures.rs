@@ -10,7 +10,8 @@ use crate::failure::Class;
 /// Kinds with so few failures are open from the start.
 const FEW: usize = 12;
 
-fn meaning(class: Class) -> &'static str {
+/// A class in words.
+pub(crate) fn meaning(class: Class) -> &'static str {
     match class {
         Class::Unavailable => "the API says that the message, or its whole conversation, is not there",
         Class::Unanswered => "the API's answer names the message in neither of its lists",

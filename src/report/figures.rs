@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// A count with thousands separated.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -17,12 +17,12 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// A count with its noun.
-pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// A count for an axis, in few characters.
-pub(super) fn brief(number: u64) -> String {
+pub(crate) fn brief(number: u64) -> String {
     let scaled = |unit: f64, name: &str| {
         let text = format!("{:.1}", number as f64 / unit);
         format!("{}{name}", text.trim_end_matches(".0"))
@@ -36,7 +36,7 @@ pub(super) fn brief(number: u64) -> String {
 }
 
 /// A size in decimal units.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB"];
     let (mut value, mut unit) = (bytes as f64, 0);
     while value >= 1000.0 && unit + 1 < units.len() {
@@ -47,7 +47,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A rate: one decimal below 100.
-pub(super) fn rate(per_second: f64) -> String {
+pub(crate) fn rate(per_second: f64) -> String {
     if !per_second.is_finite() {
         "–".to_owned()
     } else if per_second < 99.95 {
@@ -58,7 +58,7 @@ pub(super) fn rate(per_second: f64) -> String {
 }
 
 /// A share, never rounded to all or nothing.
-pub(super) fn share(part: u64, whole: u64) -> String {
+pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".to_owned();
     }
@@ -75,7 +75,7 @@ pub(super) fn share(part: u64, whole: u64) -> String {
 }
 
 /// A duration in its two largest units.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.1} s");
     }
@@ -89,12 +89,12 @@ pub(super) fn duration(seconds: f64) -> String {
 }
 
 /// A time to the second, without its zone.
-pub(super) fn time(at: Timestamp, zone: &TimeZone) -> String {
+pub(crate) fn time(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
 /// A zone's name.
-pub(super) fn zone(zone: &TimeZone) -> &str {
+pub(crate) fn zone(zone: &TimeZone) -> &str {
     zone.iana_name().unwrap_or("UTC")
 }
 

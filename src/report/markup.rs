@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// Text of any origin, safe between tags and in quoted attributes. Characters that could hide or reorder what is
 /// written (controls, bidirectional marks) are shown by their numbers.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     for c in text.chars() {
         match c {
@@ -29,7 +29,7 @@ fn is_hidden(c: char) -> bool {
 }
 
 /// Escaped text of so many characters at most.
-pub(super) fn shortened(text: &str, most: usize) -> String {
+pub(crate) fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", escape(&text[..end])),
         None => escape(text),
@@ -37,7 +37,7 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
 }
 
 /// A table: header cells and rows of cells that are markup already; the columns marked are numbers.
-pub(super) fn table(caption: &str, header: &[(&str, bool)], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(caption: &str, header: &[(&str, bool)], rows: &[Vec<String>]) -> String {
     let mut out =
         format!("<div class=\"scroll\" tabindex=\"0\"><table><caption>{}</caption><thead><tr>", escape(caption));
     for (name, number) in header {
@@ -60,12 +60,12 @@ fn class(number: bool) -> &'static str {
 }
 
 /// What a section is opened to see.
-pub(super) fn details(summary: &str, open: bool, body: &str) -> String {
+pub(crate) fn details(summary: &str, open: bool, body: &str) -> String {
     format!("<details{}><summary>{summary}</summary>{body}</details>", if open { " open=\"open\"" } else { "" })
 }
 
 /// A legend of a chart: colour class and name.
-pub(super) fn legend(items: &[(&str, &str)]) -> String {
+pub(crate) fn legend(items: &[(&str, &str)]) -> String {
     let items = items
         .iter()
         .map(|(class, name)| {

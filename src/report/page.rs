@@ -1,13 +1,11 @@
 //! The page as a whole.
 
-use sha2::{Digest as _, Sha256};
-
 use super::advice::advice;
+use super::document::{self, closing, opening, section};
 use super::figures::{count, counted, duration, rate, share, size, time, zone};
 use super::markup::{details, escape, table};
 use super::{Ending, Report, days, failures, latency, pace, reconciliation};
 
-const STYLE: &str = include_str!("page.css");
 /// Files that are listed.
 const FILES: usize = 1_000;
 /// So many files need no folding away.
@@ -17,16 +15,7 @@ const FEW_FILES: usize = 12;
 pub fn page(report: &Report) -> String {
     let advice = advice(report);
     let title = format!("{}: run of {}", report.job, time(report.started_at, &report.timezone));
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\"><head><meta charset=\"utf-8\"/>\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'\"/>\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/><meta name=\"color-scheme\" content=\"light dark\"/>\
-         <meta name=\"robots\" content=\"noindex\"/><meta name=\"generator\" content=\"yunxin-archiver {}\"/>\
-         <title>{}</title><style>{STYLE}</style></head><body><main>",
-        base64(&Sha256::digest(STYLE.as_bytes())),
-        escape(&report.version),
-        escape(&title)
-    );
+    let mut out = opening(&title, &report.version, "");
     out.push_str(&format!(
         "<header><p class=\"over\">yunxin-archiver · report of a run</p><h1><bdi>{}</bdi> <span class=\"badge {}\">{}</span></h1>\
          <p class=\"when\"><time>{}</time> to <time>{}</time> {} · {}{}</p>",
@@ -56,19 +45,8 @@ pub fn page(report: &Report) -> String {
     section(&mut out, "failures", "Failures", &failures::section(report));
     section(&mut out, "files", "Files", &files(report));
     section(&mut out, "run", "The run", &facts(report));
-    out.push_str(&format!(
-        "</main><footer><p>Made by yunxin-archiver {} on {} {}. This page holds conversation and message IDs: handle it like the archive.</p></footer></body></html>\n",
-        escape(&report.version),
-        time(report.made_at, &report.timezone),
-        escape(zone(&report.timezone))
-    ));
+    out.push_str(&closing(&report.version, report.made_at, &report.timezone));
     out
-}
-
-fn section(out: &mut String, id: &str, title: &str, body: &str) {
-    out.push_str(&format!(
-        "<section id=\"{id}\" aria-labelledby=\"{id}-h\"><h2 id=\"{id}-h\">{title}</h2>{body}</section>"
-    ));
 }
 
 fn tiles(report: &Report) -> String {
@@ -110,14 +88,7 @@ fn tiles(report: &Report) -> String {
         ),
         ("messages/s", rate(r.archived as f64 / seconds), "mean of the whole run".to_owned()),
     ];
-    let tiles = tiles
-        .iter()
-        .map(|(name, number, beside)| {
-            format!("<div class=\"tile\"><dt>{name}</dt><dd><b>{number}</b><span>{}</span></dd></div>", escape(beside))
-        })
-        .collect::<Vec<_>>()
-        .concat();
-    format!("<dl class=\"tiles\">{tiles}</dl>")
+    document::tiles(&tiles)
 }
 
 fn commands(commands: &[(String, String)]) -> String {
@@ -195,46 +166,5 @@ fn facts(report: &Report) -> String {
         ),
         ("new failures", if new.is_empty() { "none".to_owned() } else { new.join(", ") }),
     ];
-    let facts = facts
-        .iter()
-        .map(|(name, value)| format!("<dt>{name}</dt><dd><bdi>{}</bdi></dd>", escape(value)))
-        .collect::<Vec<_>>()
-        .concat();
-    format!("<dl class=\"facts\">{facts}</dl>")
-}
-
-/// Base64, as a content security policy names hashes.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        for place in 0..4 {
-            if place > three.len() {
-                out.push('=');
-            } else {
-                out.push(char::from(DIGITS[(bits >> (18 - 6 * place)) as usize & 63]));
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_pads_as_it_must() {
-        assert_eq!(base64(b""), "");
-        assert_eq!(base64(b"f"), "Zg==");
-        assert_eq!(base64(b"fo"), "Zm8=");
-        assert_eq!(base64(b"foo"), "Zm9v");
-        assert_eq!(base64(b"foob"), "Zm9vYg==");
-    }
-
-    #[test]
-    fn the_style_sheet_asks_for_nothing_and_is_no_markup() {
-        assert!(!STYLE.contains("url(") && !STYLE.contains("@import") && !STYLE.contains(['<', '&']));
-    }
+    document::facts(&facts)
 }

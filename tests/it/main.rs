@@ -7,6 +7,7 @@ mod api;
 mod architecture;
 mod cli;
 mod commit;
+mod completeness;
 mod configuration;
 mod demo;
 mod dependencies;

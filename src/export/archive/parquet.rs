@@ -1,6 +1,6 @@
 //! A Parquet archive: the files that its manifests name, and of these only what may hold what is wanted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -19,7 +19,8 @@ use arrow::error::ArrowError;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::{Archive, Head, Origin, Taker, VanishedMessages, Wanted};
+use super::ids::{Unread, of_file};
+use super::{Archive, Head, HeldId, IdTaker, Origin, Taker, VanishedMessages, Wanted, WantedIds};
 use crate::export::ExportError;
 use crate::export::record::{Column, Record, Value, Vanished};
 use crate::export::selection::{Scope, Selection};
@@ -46,6 +47,7 @@ const DECIDING: [Column; 7] = [
 pub struct ParquetArchive {
     root: PathBuf,
     files: Vec<ManifestFile>,
+    app_keys: BTreeSet<String>,
     origin: Origin,
 }
 
@@ -68,7 +70,7 @@ impl ParquetArchive {
             }
             Err(error) => return Err(ExportError::failed(format!("reading {}", directory.display()), error)),
         };
-        let mut manifests = BTreeMap::new();
+        let (mut manifests, mut app_keys) = (BTreeMap::new(), BTreeSet::new());
         for entry in entries {
             let path = entry.map_err(|error| ExportError::failed(format!("reading {}", directory.display()), error))?;
             let path = path.path();
@@ -84,6 +86,7 @@ impl ParquetArchive {
                 file: format!("_manifests/{file}"),
                 sha256: hex::encode(Sha256::digest(&content)),
             };
+            app_keys.insert(manifest.app_key);
             manifests.insert(manifest.sequence, (head, manifest.files));
         }
         if let Some((&last, _)) = manifests.last_key_value()
@@ -111,7 +114,7 @@ impl ParquetArchive {
                 )));
             }
         }
-        Ok(Self { root: root.to_path_buf(), files, origin })
+        Ok(Self { root: root.to_path_buf(), files, app_keys, origin })
     }
 
     fn read_file(&self, file: &ManifestFile, wanted: Wanted<'_>, take: &mut Taker<'_>) -> Result<(), ExportError> {
@@ -172,7 +175,7 @@ impl ParquetArchive {
 /// What is wanted, to be kept by a filter that outlives the call.
 enum OwnedWanted {
     Selected(Selection),
-    Ids(Arc<std::collections::BTreeSet<i64>>, i64, i64),
+    Ids(Arc<BTreeSet<i64>>, i64, i64),
 }
 
 impl Wanted<'_> {
@@ -349,6 +352,38 @@ impl Archive for ParquetArchive {
             }
         }
         Ok(found)
+    }
+
+    async fn ids(&mut self, wanted: WantedIds<'_>, take: &mut IdTaker<'_>) -> Result<Vec<String>, ExportError> {
+        let mut unreadable = Vec::new();
+        let mut note = |path: &str, read: Result<(), Unread>| match read {
+            Ok(()) => Ok(()),
+            Err(Unread::File(error)) => {
+                unreadable.push(format!("{path} cannot be read: {error}"));
+                Ok(())
+            }
+            Err(Unread::Taker(error)) => Err(error),
+        };
+        let mut named = BTreeSet::new();
+        for file in &self.files {
+            let read = of_file(&self.root.join(&file.path), file.bytes, wanted, |id| take(HeldId::Archived(id)));
+            note(&file.path, read)?;
+            named.insert(file.path.as_str());
+        }
+        for (path, temporary) in wanted.committed.iter().filter(|(path, _)| !named.contains(path.as_str())) {
+            let places = [path, temporary].map(|place| self.root.join(place));
+            let there = places.iter().find_map(|place| Some((place, std::fs::metadata(place).ok()?.len())));
+            let Some((place, bytes)) = there else {
+                note(path, Err("it is committed, and not there".into()))?;
+                continue;
+            };
+            note(path, of_file(place, bytes, wanted, |id| take(HeldId::Unnamed(id))))?;
+        }
+        Ok(unreadable)
+    }
+
+    async fn app_keys(&mut self) -> Result<Vec<String>, ExportError> {
+        Ok(self.app_keys.iter().cloned().collect())
     }
 
     fn origin(&self) -> Origin {

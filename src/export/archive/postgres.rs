@@ -5,7 +5,7 @@ use futures_util::TryStreamExt;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Archive, Origin, Taker, VanishedMessages, Wanted};
+use super::{Archive, HeldId, IdTaker, Origin, Taker, VanishedMessages, Wanted, WantedIds};
 use crate::export::ExportError;
 use crate::export::record::{Column, Kind, Record, Value, Vanished};
 use crate::export::selection::{Scope, Selection};
@@ -175,6 +175,46 @@ impl Archive for PostgresArchive {
             found.insert((app_key, id), Vanished { noticed_at, code });
         }
         Ok(found)
+    }
+
+    async fn ids(&mut self, wanted: WantedIds<'_>, take: &mut IdTaker<'_>) -> Result<Vec<String>, ExportError> {
+        // Every message stands in the table of messages, with its latest revision.
+        let sql = format!(
+            "select message_server_id from {} where app_key = $1 and message_server_id between $2 and $3",
+            self.reader.messages
+        );
+        let mut failed = None;
+        {
+            let mut rows = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql))
+                .bind(wanted.app_key)
+                .bind(wanted.first)
+                .bind(wanted.last)
+                .fetch(&mut self.reader.connection);
+            loop {
+                match rows.try_next().await {
+                    Ok(Some(id)) => take(HeldId::Archived(id))?,
+                    Ok(None) => break,
+                    Err(error) => {
+                        failed = Some(error);
+                        break;
+                    }
+                }
+            }
+        }
+        match failed {
+            Some(error) => Err(self.reader.report("cannot read the archive's IDs", error).into()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn app_keys(&mut self) -> Result<Vec<String>, ExportError> {
+        let sql = format!("select min(app_key), max(app_key) from {}", self.reader.messages);
+        let ends: Result<(Option<String>, Option<String>), _> =
+            sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut self.reader.connection).await;
+        let (first, last) = ends.map_err(|error| self.reader.report("cannot read whose messages these are", error))?;
+        let mut keys: Vec<String> = [first, last].into_iter().flatten().collect();
+        keys.dedup();
+        Ok(keys)
     }
 
     fn origin(&self) -> Origin {

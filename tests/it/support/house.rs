@@ -106,6 +106,21 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
             if room == "verify" && other.is_some_and(|other| matches!(other, "source" | "yunxin" | "ledger" | "run")) {
                 breach(format!("names {path}, but verify knows archives alone"));
             }
+            if room == "completeness" {
+                if other.is_some_and(|other| matches!(other, "yunxin" | "sink" | "run" | "config")) {
+                    breach(format!("names {path}, but completeness knows references, ledger and archive"));
+                }
+                let item = path.strip_prefix("crate::source::").and_then(|rest| rest.split("::").next());
+                if item.is_some_and(|item| !declared(sources, "source").contains(item)) {
+                    breach(format!("names {path}, but completeness knows sources by their trait"));
+                }
+                if ["ParquetArchive", "PostgresArchive"].iter().any(|kind| path.ends_with(kind)) {
+                    breach(format!("names {path}, but completeness knows archives by their trait"));
+                }
+            }
+            if room == "sort" && other.is_some() {
+                breach(format!("names {path}, but sorting knows nobody"));
+            }
             if room == "simulator" && other.is_some_and(|other| other != "simulator") {
                 breach(format!("names {path}, but the simulator shares nothing"));
             }

@@ -7,6 +7,7 @@ pub(crate) mod host;
 pub(crate) mod house;
 pub(crate) mod mariadb;
 pub(crate) mod nights;
+pub(crate) mod page;
 pub(crate) mod parquet;
 pub(crate) mod postgres;
 pub(crate) mod proxy;

@@ -1,0 +1,231 @@
+//! What is compared with what: an archive by a job or a path, and references by a job or a file.
+
+use std::path::{Path, PathBuf};
+
+use super::super::{Exit, assemble, export};
+use crate::config::{Config, Job, Origin, Sink};
+use crate::export::{Archive, ParquetArchive, PostgresArchive};
+use crate::ledger::Ledger;
+use crate::source;
+
+/// Whether a text could be a job's name.
+fn may_be_job(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'))
+}
+
+/// The configuration; none where only paths are named and there is no usable one.
+pub(super) fn config(file: &Path, named: [&str; 2]) -> Result<Option<Config>, Exit> {
+    let needed = named.iter().any(|text| may_be_job(text) && !Path::new(text).exists());
+    match Config::load(file) {
+        Ok(config) => Ok(Some(config)),
+        Err(_) if !needed => Ok(None),
+        Err(error) => Err(Exit::usage(error)),
+    }
+}
+
+fn job<'a>(config: Option<&'a Config>, text: &str) -> Option<(&'a Config, &'a Job)> {
+    config.and_then(|config| Some((config, config.job(text)?)))
+}
+
+fn unknown(config: Option<&Config>, text: &str, otherwise: &str) -> Exit {
+    let jobs = config.map_or_else(String::new, |config| {
+        let names: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
+        format!("; {} has {}", config.file.display(), names.join(", "))
+    });
+    Exit::words(format!("{text:?} is neither a job nor {otherwise}{jobs}"))
+}
+
+/// The archive that is examined.
+pub(super) enum Target<'a> {
+    /// A job's.
+    Job(&'a Config, &'a Job),
+    /// A Parquet archive's directory.
+    Path(PathBuf),
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn find(config: Option<&'a Config>, text: &str) -> Result<Self, Exit> {
+        match job(config, text) {
+            Some((config, job)) => Ok(Self::Job(config, job)),
+            None if Path::new(text).is_dir() => Ok(Self::Path(PathBuf::from(text))),
+            None => Err(unknown(config, text, "the directory of a Parquet archive")),
+        }
+    }
+
+    pub(super) fn job(&self) -> Option<&str> {
+        match self {
+            Self::Job(_, job) => Some(&job.name),
+            Self::Path(_) => None,
+        }
+    }
+
+    /// The archive as it is at this moment.
+    pub(super) async fn open(&self) -> Result<Box<dyn Archive>, Exit> {
+        let parquet = |path: &Path| Ok(Box::new(ParquetArchive::open(path).map_err(export::exit)?) as _);
+        match self {
+            Self::Path(path) => parquet(path),
+            Self::Job(config, job) => match &job.sink {
+                Sink::Parquet(sink) => parquet(&sink.path),
+                Sink::Postgres(sink) => {
+                    let settings = assemble::postgres_settings(config, sink)?;
+                    Ok(Box::new(PostgresArchive::open(&settings).await.map_err(export::exit)?))
+                }
+            },
+        }
+    }
+
+    /// The job's ledger, of this archive.
+    pub(super) async fn ledger(&self) -> Result<Option<Ledger>, Exit> {
+        let Self::Job(config, job) = self else { return Ok(None) };
+        let Some(ledger) = assemble::ledger_to_read(config, job).await? else {
+            tracing::warn!(job = job.name, "the job has no ledger: what failed or is pending cannot be told");
+            return Ok(None);
+        };
+        // Where the configuration's own identity needs a secret that is not here, the ledger is believed.
+        if let Ok(now) = config.identity(job)
+            && (now.app_key != ledger.identity().app_key || now.place != ledger.identity().sink)
+        {
+            return Err(Exit::words(format!(
+                "job {} was changed since its last run: its ledger is of AppKey {} and of {}. Verify that archive by its \
+                 path, or run the job first",
+                job.name,
+                ledger.identity().app_key,
+                ledger.identity().sink
+            )));
+        }
+        Ok(Some(ledger))
+    }
+}
+
+/// The references that it is compared with.
+pub(super) enum Against<'a> {
+    /// Those of a job's source.
+    Job(&'a Config, &'a Job),
+    /// Those in a file, or in several by a glob.
+    File(String, Kind),
+}
+
+/// What a file holds, by its name.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Csv,
+    Jsonl,
+    Parquet,
+}
+
+impl<'a> Against<'a> {
+    pub(super) fn find(config: Option<&'a Config>, text: &str) -> Result<Self, Exit> {
+        if let Some((config, job)) = job(config, text) {
+            return Ok(Self::Job(config, job));
+        }
+        let lower = text.to_lowercase();
+        let plain = lower.strip_suffix(".gz").or_else(|| lower.strip_suffix(".zst")).unwrap_or(&lower);
+        let kind = match plain.rsplit_once('.').map(|(_, ending)| ending) {
+            Some("csv") => Kind::Csv,
+            Some("jsonl" | "ndjson") => Kind::Jsonl,
+            Some("parquet") => Kind::Parquet,
+            _ => {
+                let file = "a file that ends in .csv, .jsonl or .parquet, perhaps with .gz or .zst behind it";
+                return Err(unknown(config, text, file));
+            }
+        };
+        Ok(Self::File(text.to_owned(), kind))
+    }
+
+    /// How every reference of it is read, whatever was read before.
+    pub(super) fn settings(&self, target: &Target<'_>) -> Result<source::Settings, Exit> {
+        let files = |path: &str| source::Files { path: path.to_owned(), skip_consumed: false };
+        match self {
+            Self::Job(config, job) => {
+                let mut settings = assemble::source_settings(config, job, Some("start"))?;
+                if let source::Input::Csv { files, .. }
+                | source::Input::Jsonl { files }
+                | source::Input::Parquet { files } = &mut settings.input
+                {
+                    files.skip_consumed = false;
+                }
+                Ok(settings)
+            }
+            Self::File(path, kind) => {
+                let job = match target {
+                    Target::Job(_, job) => Some(*job),
+                    Target::Path(_) => None,
+                };
+                let delimiter = match job.map(|job| &job.source.origin) {
+                    Some(Origin::Csv { delimiter, .. }) => *delimiter,
+                    _ => b',',
+                };
+                let input = match kind {
+                    Kind::Csv => source::Input::Csv { files: files(path), delimiter },
+                    Kind::Jsonl => source::Input::Jsonl { files: files(path) },
+                    Kind::Parquet => source::Input::Parquet { files: files(path) },
+                };
+                Ok(match job {
+                    Some(job) => assemble::mapped(job, input),
+                    None => source::Settings::new(input),
+                })
+            }
+        }
+    }
+
+    /// The references in a line.
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::File(path, _) => path.clone(),
+            Self::Job(_, job) => {
+                let (name, kind) = (&job.name, job.source.origin.kind().as_str());
+                match &job.source.origin {
+                    Origin::Csv { files, .. } | Origin::Jsonl { files } | Origin::Parquet { files } => {
+                        format!("the source of job {name}: {}", files.input.pattern())
+                    }
+                    Origin::Sqlite { query, .. } | Origin::Postgres { query, .. } | Origin::Mysql { query, .. } => {
+                        let start = query.cursor.as_ref().and_then(|cursor| cursor.start.as_ref());
+                        let start = start.map_or_else(String::new, |start| format!(", from its start {start} on"));
+                        format!("the source of job {name}: its {kind} query{start}")
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The AppKey of the messages: as it is given, as the ledger has it, as the configuration has it, or as the archive
+/// has it.
+pub(super) async fn app_key(
+    given: Option<&str>,
+    target: &Target<'_>,
+    against: &Against<'_>,
+    ledger: Option<&Ledger>,
+    archive: &mut dyn Archive,
+) -> Result<String, Exit> {
+    let configured = |config: &Config, job: &Job| config.app_key(config.app_of(job)).ok();
+    let of_target = ledger.map(|ledger| ledger.identity().app_key.clone()).or_else(|| match target {
+        Target::Job(config, job) => configured(config, job),
+        Target::Path(_) => None,
+    });
+    let of_references = match against {
+        Against::Job(config, job) => configured(config, job),
+        Against::File(..) => None,
+    };
+    if let (Some(one), Some(other)) = (&of_target, &of_references)
+        && one != other
+    {
+        return Err(Exit::words(format!(
+            "the archive is of AppKey {one}, and the references are of AppKey {other}: they have nothing in common"
+        )));
+    }
+    let known = given.map(ToOwned::to_owned).or(of_target).or(of_references);
+    let held = archive.app_keys().await.map_err(export::exit)?;
+    match (known, held.as_slice()) {
+        (Some(key), [only]) if key != *only => Err(Exit::words(format!(
+            "the archive holds messages of AppKey {only}, and the references are of AppKey {key}"
+        ))),
+        (Some(key), _) => Ok(key),
+        (None, [only]) => Ok(only.clone()),
+        (None, []) => Ok(String::new()),
+        (None, several) => Err(Exit::words(format!(
+            "the archive holds messages of several AppKeys, such as {}: say --app-key KEY",
+            several.join(" and ")
+        ))),
+    }
+}

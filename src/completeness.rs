@@ -1,0 +1,285 @@
+//! Whether an archive is complete: every reference of a source is archived, failed, pending, or absent.
+//!
+//! ```text
+//! references ┐
+//! ledger     ├─facts→ sort ─by ID→ one state for each message → findings → certificate
+//! archive    ┘        on disk      the strongest fact decides
+//! ```
+//!
+//! They are read in this order, so that a run under way makes no reference look absent: what the ledger no longer calls
+//! pending is in the archive by the time that is read. Memory holds what sorting may take, and the tables by day and by
+//! account.
+
+pub mod certificate;
+mod fact;
+mod findings;
+mod verdict;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+use sha2::{Digest as _, Sha256};
+
+pub use self::findings::{AbsentReference, Counts, Findings, Read};
+pub use self::verdict::{Verdict, verdict};
+
+use self::fact::{Entry, Fact};
+use self::findings::{Days, State};
+use crate::export::ExportError;
+use crate::export::archive::{Archive, HeldId, WantedIds};
+use crate::failure::Class;
+use crate::ledger::{Ledger, LedgerError, Standing};
+use crate::reference::Invalid;
+use crate::sort::Sorter;
+use crate::source::{Source, SourceError};
+
+/// The absent references and invalid rows that [`Findings`] list.
+const LISTED: usize = 100;
+
+/// Why completeness could not be examined.
+#[derive(Debug, thiserror::Error)]
+pub enum CompletenessError {
+    /// The references cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ExportError),
+    /// What was given cannot be used. Exit 2.
+    #[error("{0}")]
+    Unusable(String),
+    /// Sorting or writing failed. Exit 1.
+    #[error("{context}")]
+    Failed {
+        /// What was being done.
+        context: &'static str,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The sums disagree: a defect of this program. Exit 1.
+    #[error("of {0} rows not every one is accounted for: a defect of this program; nothing is certified")]
+    Sums(u64),
+}
+
+fn sorting(source: io::Error) -> CompletenessError {
+    CompletenessError::Failed { context: "sorting in temporary files (TMPDIR names their directory)", source }
+}
+
+/// How it is examined.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where nameless temporary files go.
+    pub scratch: PathBuf,
+    /// The bytes that sorting may hold in memory.
+    pub memory: usize,
+    /// References from this time on, in milliseconds since the epoch.
+    pub from: Option<i64>,
+    /// References before this time.
+    pub to: Option<i64>,
+    /// The zone of days.
+    pub timezone: TimeZone,
+}
+
+/// An examination: facts are gathered, then joined.
+#[derive(Debug)]
+pub struct Examination {
+    settings: Settings,
+    sorter: Sorter<Entry>,
+    read: Read,
+    invalid: Vec<Invalid>,
+    /// The least and the greatest ID that is referenced.
+    range: Option<(i64, i64)>,
+    /// Files that are committed and that no manifest names yet: where they will be, and where they are until then.
+    committed: Vec<(String, String)>,
+    problems: Vec<String>,
+}
+
+impl Examination {
+    /// One without any fact.
+    pub fn new(settings: Settings) -> Self {
+        let sorter = Sorter::new(settings.scratch.clone(), settings.memory);
+        Self {
+            settings,
+            sorter,
+            read: Read::default(),
+            invalid: Vec::new(),
+            range: None,
+            committed: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// First: takes every reference of a source.
+    ///
+    /// # Errors
+    ///
+    /// The source cannot be read to its end.
+    pub async fn read_references(&mut self, source: &mut dyn Source) -> Result<(), CompletenessError> {
+        let Settings { from, to, .. } = self.settings;
+        while let Some(mut chunk) = source.next().await? {
+            self.read.rows += chunk.read();
+            self.read.skipped += chunk.skipped;
+            self.read.invalid += chunk.invalid.len() as u64;
+            for reference in chunk.iter() {
+                let (id, time) = (reference.message_server_id, reference.create_time);
+                if from.is_some_and(|from| time < from) || to.is_some_and(|to| time >= to) {
+                    self.read.outside += 1;
+                    continue;
+                }
+                let (first, last) = self.range.unwrap_or((id, id));
+                self.range = Some((first.min(id), last.max(id)));
+                let conversation_id = reference.conversation_id().to_string().into_boxed_str();
+                let fact = Fact::Referenced { create_time: time, conversation_id };
+                self.sorter.push(Entry { id, fact }).map_err(sorting)?;
+            }
+            let room = LISTED.saturating_sub(self.invalid.len());
+            chunk.invalid.truncate(room);
+            self.invalid.append(&mut chunk.invalid);
+        }
+        Ok(())
+    }
+
+    /// Second: takes what failed and what is pending, as it is in the ledger at this moment.
+    ///
+    /// # Errors
+    ///
+    /// The ledger cannot be read.
+    pub async fn read_ledger(&mut self, ledger: &Ledger) -> Result<(), CompletenessError> {
+        let (range, sorter) = (self.range, &mut self.sorter);
+        let read = ledger.standings(|id, standing| {
+            if !is_within(range, id) {
+                return ControlFlow::Continue(());
+            }
+            let fact = match standing {
+                Standing::Failed { class, code } => Fact::Failed { class, code },
+                Standing::Pending => Fact::Pending,
+            };
+            match sorter.push(Entry { id, fact }) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        });
+        match read.await? {
+            ControlFlow::Break(error) => Err(sorting(error)),
+            ControlFlow::Continue(files) => {
+                self.committed = files.into_iter().map(|file| (file.path, file.temporary)).collect();
+                Ok(())
+            }
+        }
+    }
+
+    /// Second, without a ledger: takes a failure.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be kept.
+    pub fn failed(&mut self, id: i64, class: Class, code: Option<i64>) -> Result<(), CompletenessError> {
+        if !is_within(self.range, id) {
+            return Ok(());
+        }
+        self.sorter.push(Entry { id, fact: Fact::Failed { class, code } }).map_err(sorting)
+    }
+
+    /// Second, without a ledger: takes the failures of a file that a run left, or that `failures --format jsonl`
+    /// printed. Returns how many there are.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or is no such file.
+    pub fn read_failures(&mut self, path: &Path) -> Result<u64, CompletenessError> {
+        let mut count = 0;
+        for failure in fact::failures(path)? {
+            let (id, class, code) = failure?;
+            self.failed(id, class, code)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Third: takes the IDs of an archive that was opened after all of the above was read.
+    ///
+    /// # Errors
+    ///
+    /// The archive cannot be read. A single file that cannot be read is a problem that the findings name.
+    pub async fn read_archive(&mut self, archive: &mut dyn Archive, app_key: &str) -> Result<(), CompletenessError> {
+        let Some((first, last)) = self.range else { return Ok(()) };
+        let committed = std::mem::take(&mut self.committed);
+        let sorter = &mut self.sorter;
+        let mut take = |held| {
+            let (id, fact) = match held {
+                HeldId::Archived(id) => (id, Fact::Archived),
+                HeldId::Unnamed(id) => (id, Fact::Pending),
+            };
+            let context = "sorting in temporary files (TMPDIR names their directory)";
+            sorter.push(Entry { id, fact }).map_err(|error| ExportError::failed(context, error))
+        };
+        let wanted = WantedIds { app_key, first, last, committed: &committed };
+        self.problems.extend(archive.ids(wanted, &mut take).await?);
+        Ok(())
+    }
+
+    /// Last: finds the state of every referenced message, and hands over the absent ones in order of ID.
+    ///
+    /// # Errors
+    ///
+    /// The facts cannot be read back, or an absent reference not be taken.
+    pub fn finish(
+        self,
+        mut absent: impl FnMut(&AbsentReference) -> io::Result<()>,
+    ) -> Result<Findings, CompletenessError> {
+        let mut findings = Findings::new(self.read, self.invalid, self.problems);
+        let mut days = Days::new(self.settings.timezone);
+        let mut digest = Sha256::new();
+        let mut merge = self.sorter.finish().map_err(sorting)?.peekable();
+        while let Some(entry) = merge.next() {
+            let Entry { id, fact } = entry.map_err(sorting)?;
+            let mut state = State::Absent;
+            let mut reference = None;
+            let mut next = Some(fact);
+            // Facts of one message come in the order of their weight, its references last.
+            while let Some(fact) = next {
+                match fact {
+                    Fact::Referenced { create_time, conversation_id } => match &reference {
+                        None => reference = Some((create_time, conversation_id)),
+                        Some(_) => findings.read.duplicates += 1,
+                    },
+                    fact if state == State::Absent => state = fact.state(),
+                    _ => {}
+                }
+                let same = |entry: &io::Result<Entry>| entry.as_ref().map_or(true, |entry| entry.id == id);
+                next = merge.next_if(same).transpose().map_err(sorting)?.map(|entry| entry.fact);
+            }
+            let Some((create_time, conversation_id)) = reference else { continue };
+            digest.update(format!("{id},{create_time},{conversation_id}\n"));
+            let account = conversation_id.split('|').next().unwrap_or_default().to_lowercase();
+            let day = days.of(create_time);
+            findings.count(state, day, &account);
+            if state == State::Absent {
+                let reference = AbsentReference {
+                    conversation_id: conversation_id.into_string(),
+                    message_server_id: id,
+                    create_time,
+                    day,
+                    account,
+                };
+                let context = "writing the absent references";
+                absent(&reference).map_err(|source| CompletenessError::Failed { context, source })?;
+                if findings.absent.len() < LISTED {
+                    findings.absent.push(reference);
+                }
+            }
+        }
+        findings.references_sha256 = hex::encode(digest.finalize());
+        if findings.adds_up() { Ok(findings) } else { Err(CompletenessError::Sums(findings.read.rows)) }
+    }
+}
+
+fn is_within(range: Option<(i64, i64)>, id: i64) -> bool {
+    range.is_some_and(|(first, last)| (first..=last).contains(&id))
+}

@@ -1,0 +1,215 @@
+//! What was found: counts that add up, by failure, day and account.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::failure::Class;
+use crate::reference::Invalid;
+
+/// The rows of the references.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Read {
+    /// Rows read.
+    pub rows: u64,
+    /// Rows that speak of something other than a conversation's message.
+    pub skipped: u64,
+    /// Rows that are no reference.
+    pub invalid: u64,
+    /// References of another time than was asked about.
+    pub outside: u64,
+    /// References to messages that an earlier one refers to.
+    pub duplicates: u64,
+}
+
+/// Referenced messages by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// All of them.
+    pub referenced: u64,
+    /// In the archive.
+    pub archived: u64,
+    /// Not there, and recorded as failed.
+    pub failed: u64,
+    /// Still to be fetched.
+    pub pending: u64,
+    /// None of these.
+    pub absent: u64,
+}
+
+/// A message's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Archived,
+    Failed { class: Class, code: Option<i64> },
+    Pending,
+    Absent,
+}
+
+impl Counts {
+    fn count(&mut self, state: State) {
+        self.referenced += 1;
+        *match state {
+            State::Archived => &mut self.archived,
+            State::Failed { .. } => &mut self.failed,
+            State::Pending => &mut self.pending,
+            State::Absent => &mut self.absent,
+        } += 1;
+    }
+
+    /// Adds others to these.
+    pub fn add(&mut self, other: &Self) {
+        self.referenced += other.referenced;
+        self.archived += other.archived;
+        self.failed += other.failed;
+        self.pending += other.pending;
+        self.absent += other.absent;
+    }
+}
+
+/// A reference whose message is not archived, failed or pending. As JSON it is a reference of the default form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AbsentReference {
+    /// The conversation as the reference spells it.
+    pub conversation_id: String,
+    /// The message's ID.
+    pub message_server_id: i64,
+    /// When the message was created, in milliseconds since the epoch.
+    pub create_time: i64,
+    /// The day of that; none for a time beyond all calendars.
+    #[serde(skip)]
+    pub day: Option<Date>,
+    /// The account that the reference names as the one that sees the message, lower-cased.
+    #[serde(skip)]
+    pub account: String,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    /// The rows of the references.
+    pub read: Read,
+    /// The messages that they name, each counted once.
+    pub total: Counts,
+    /// The failed ones by class and code.
+    pub failures: BTreeMap<(Class, Option<i64>), u64>,
+    /// By day; none for times beyond all calendars.
+    pub days: BTreeMap<Option<Date>, Counts>,
+    /// By account, lower-cased.
+    pub accounts: HashMap<String, Counts>,
+    /// The first absent references in order of ID, 100 at most.
+    pub absent: Vec<AbsentReference>,
+    /// The first invalid rows, 100 at most.
+    pub invalid: Vec<Invalid>,
+    /// What is wrong with files of the archive that could not be read.
+    pub problems: Vec<String>,
+    /// The SHA-256 of a line `ID,time,conversation ID` for every referenced message, in order of ID. Of several
+    /// references the one that comes first by time, then by conversation ID.
+    pub references_sha256: String,
+}
+
+impl Findings {
+    pub(super) fn new(read: Read, invalid: Vec<Invalid>, problems: Vec<String>) -> Self {
+        Self {
+            read,
+            total: Counts::default(),
+            failures: BTreeMap::new(),
+            days: BTreeMap::new(),
+            accounts: HashMap::new(),
+            absent: Vec::new(),
+            invalid,
+            problems,
+            references_sha256: String::new(),
+        }
+    }
+
+    pub(super) fn count(&mut self, state: State, day: Option<Date>, account: &str) {
+        self.total.count(state);
+        self.days.entry(day).or_default().count(state);
+        match self.accounts.get_mut(account) {
+            Some(counts) => counts.count(state),
+            None => self.accounts.entry(account.to_owned()).or_default().count(state),
+        }
+        if let State::Failed { class, code } = state {
+            *self.failures.entry((class, code)).or_default() += 1;
+        }
+    }
+
+    /// Whether every row is accounted for.
+    pub(super) fn adds_up(&self) -> bool {
+        let Read { rows, skipped, invalid, outside, duplicates } = self.read;
+        let Counts { referenced, archived, failed, pending, absent } = self.total;
+        rows == skipped + invalid + outside + duplicates + referenced
+            && referenced == archived + failed + pending + absent
+    }
+
+    /// Whether nothing is absent, and every file of the archive could be read.
+    pub fn is_complete(&self) -> bool {
+        self.total.absent == 0 && self.problems.is_empty()
+    }
+
+    /// Accounts, those with absent messages first, then those with the most.
+    pub fn accounts_by_weight(&self) -> Vec<(&str, &Counts)> {
+        let mut accounts: Vec<(&str, &Counts)> =
+            self.accounts.iter().map(|(name, counts)| (name.as_str(), counts)).collect();
+        accounts.sort_unstable_by(|(a, x), (b, y)| {
+            (y.absent, y.referenced).cmp(&(x.absent, x.referenced)).then_with(|| a.cmp(b))
+        });
+        accounts
+    }
+}
+
+/// Finds the day of a time; asks the zone once for every day.
+pub(super) struct Days {
+    zone: TimeZone,
+    /// By the first millisecond of a day: the first that is no longer of it, and its date.
+    known: BTreeMap<i64, (i64, Date)>,
+}
+
+impl Days {
+    pub(super) fn new(zone: TimeZone) -> Self {
+        Self { zone, known: BTreeMap::new() }
+    }
+
+    pub(super) fn of(&mut self, time: i64) -> Option<Date> {
+        if let Some((_, (end, date))) = self.known.range(..=time).next_back()
+            && time < *end
+        {
+            return Some(*date);
+        }
+        let zoned = Timestamp::from_millisecond(time).ok()?.to_zoned(self.zone.clone());
+        let ends = || {
+            let start = zoned.start_of_day().ok()?;
+            Some((start.timestamp().as_millisecond(), start.tomorrow().ok()?.start_of_day().ok()?))
+        };
+        if let Some((start, end)) = ends() {
+            self.known.insert(start, (end.timestamp().as_millisecond(), zoned.date()));
+        }
+        Some(zoned.date())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_that_of_the_zone_also_where_clocks_are_turned() {
+        let mut days = Days::new(TimeZone::get("Europe/Berlin").unwrap());
+        for (time, day) in [
+            ("2026-10-24T21:59:59.999Z", "2026-10-24"),
+            ("2026-10-24T22:00:00Z", "2026-10-25"),
+            ("2026-10-25T22:59:59.999Z", "2026-10-25"),
+            ("2026-10-25T23:00:00Z", "2026-10-26"),
+            ("2026-10-24T22:00:00.001Z", "2026-10-25"),
+        ] {
+            let time = time.parse::<Timestamp>().unwrap().as_millisecond();
+            assert_eq!(days.of(time).unwrap().to_string(), day);
+        }
+        assert_eq!(days.of(i64::MAX), None);
+    }
+}
