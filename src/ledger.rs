@@ -10,6 +10,7 @@
 //! | `carried` | references to be asked under another owner, until they are cut into batches |
 //! | `linked` | what archived messages link to, until it is cut into batches or found to be known |
 //! | `done` | what recent commits archived, in case a commit is lost |
+//! | `versions` | what the archive holds of messages that are asked for again |
 //! | `known` | every ID, in sorted blocks |
 //! | `failures` | what did not become a message, open and closed |
 //! | `runs`, `courses`, `commits`, `files`, `manifests` | history |
@@ -34,6 +35,7 @@ mod lock;
 mod open;
 mod payload;
 mod record;
+mod refetch;
 mod runs;
 mod schema;
 mod statement;
@@ -58,6 +60,7 @@ pub use identity::Identity;
 pub use linked::{ExtrasPlanned, Link};
 pub use lock::{AppLock, JobLock};
 pub use record::Recorded;
+pub use refetch::{Reviewed, ReviewedCounts};
 pub use runs::{RunCounts, RunRow};
 
 use error::Fault;

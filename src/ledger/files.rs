@@ -49,7 +49,7 @@ pub struct ManifestDue {
     /// When its last commit was recorded; when it began, for a run without one. Known before the run is over, and the
     /// same whenever it is asked.
     pub finished_at: Timestamp,
-    /// Its files, in the order of their commits.
+    /// Its files, in the order of their commits; also those that say what vanished.
     pub files: Vec<FileRow>,
 }
 
@@ -81,7 +81,8 @@ impl Ledger {
         read.await.map_err(self.explain("reading files"))
     }
 
-    /// Every file that a manifest names, in order, from the first after the manifest of `after`.
+    /// Every file of messages that a manifest names, in order, from the first after the manifest of `after`. Those that
+    /// say what vanished are not among them: they lie beside the archive.
     pub async fn files(&self, after: Option<Uuid>) -> Result<Vec<CommittedFile>, LedgerError> {
         let read = async {
             let mut reader = self.reader().await?;
@@ -95,7 +96,8 @@ impl Ledger {
             }
             let rows = sqlx::query(
                 "select path, temporary, rows, bytes, sha256, sequence, run_id
-                 from files join manifests using (run_id) where published = 1 and sequence > ?
+                 from files join manifests using (run_id)
+                 where published = 1 and sequence > ? and path not like 'vanished:%'
                  order by sequence, commit_seq, id",
             )
             .bind::<i64>(from)

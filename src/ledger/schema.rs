@@ -8,7 +8,10 @@ use sqlx::{SqlSafeStr as _, SqliteConnection};
 use super::error::Fault;
 
 /// Every change of the tables, in order.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "ledger", include_str!("../../migrations/sqlite/0001_ledger.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
+    (2, "refetch", include_str!("../../migrations/sqlite/0002_refetch.sql")),
+];
 /// The form of the tables that this version knows.
 pub(super) const FORM: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 /// What SQLite's header says of a ledger: "YXLG".

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::RunError;
 use crate::failpoint::reach;
 use crate::ledger::{Ledger, ManifestDue};
-use crate::manifest::{Manifest, ManifestFile};
+use crate::manifest::{BESIDE, Manifest, ManifestFile, is_vanished};
 use crate::sink::{Claim, Sink, SinkFile};
 
 /// Takes possession of the archive and finishes what a dead run left.
@@ -71,11 +71,13 @@ pub(super) async fn seal(ledger: &Ledger, sink: &mut dyn Sink, running: Option<U
 }
 
 fn manifest(ledger: &Ledger, due: ManifestDue) -> Manifest {
-    let files: Vec<ManifestFile> = due
+    let (vanished, files): (Vec<_>, Vec<_>) = due
         .files
         .into_iter()
         .map(|file| ManifestFile { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
-        .collect();
+        .partition(|file| is_vanished(&file.path));
+    let path = |file: &ManifestFile| file.path.trim_start_matches(BESIDE).to_owned();
+    let vanished = vanished.into_iter().map(|file| ManifestFile { path: path(&file), ..file }).collect();
     Manifest {
         version: 1,
         sequence: due.sequence,
@@ -88,6 +90,7 @@ fn manifest(ledger: &Ledger, due: ManifestDue) -> Manifest {
         rows: files.iter().map(|file| file.rows).sum(),
         bytes: files.iter().map(|file| file.bytes).sum(),
         files,
+        vanished,
     }
 }
 

@@ -10,6 +10,7 @@ mod commit;
 mod configuration;
 mod demo;
 mod dependencies;
+mod edits;
 mod export;
 mod job;
 mod ledger;

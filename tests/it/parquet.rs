@@ -800,6 +800,7 @@ fn manifest(archive: &Archive, files: &[SinkFile]) -> Manifest {
         rows: files.iter().map(|file| file.rows).sum(),
         bytes: files.iter().map(|file| file.bytes).sum(),
         files,
+        vanished: Vec::new(),
     }
 }
 

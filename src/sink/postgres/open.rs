@@ -133,7 +133,10 @@ impl SetUp<'_> {
              where n.nspname = $1 and c.relname = any($2)",
         )
         .bind(&names.schema)
-        .bind([&names.messages, &names.revisions, &names.archive, &names.commits, &names.migrations].map(String::clone))
+        .bind(
+            [&names.messages, &names.revisions, &names.vanished, &names.archive, &names.commits, &names.migrations]
+                .map(String::clone),
+        )
         .fetch_all(connection)
         .await?;
         if let Some((table, _)) = tables.iter().find(|(_, kind)| !matches!(kind.as_str(), "r" | "p")) {
@@ -333,6 +336,7 @@ impl SetUp<'_> {
         for (table, needed) in [
             (&names.messages, &["SELECT", "INSERT", "UPDATE"][..]),
             (&names.revisions, &["SELECT", "INSERT"][..]),
+            (&names.vanished, &["SELECT", "INSERT"][..]),
             (&names.archive, &["SELECT", "INSERT", "UPDATE"][..]),
             (&names.commits, &["SELECT", "INSERT"][..]),
         ] {

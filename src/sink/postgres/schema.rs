@@ -90,6 +90,7 @@ pub(super) struct Names {
     pub(super) schema: String,
     pub(super) messages: String,
     pub(super) revisions: String,
+    pub(super) vanished: String,
     pub(super) archive: String,
     pub(super) commits: String,
     pub(super) migrations: String,
@@ -117,6 +118,7 @@ impl Names {
             schema: schema.to_owned(),
             messages: table.to_owned(),
             revisions,
+            vanished: format!("{table}_vanished"),
             archive: format!("{table}_archive"),
             commits: format!("{table}_commits"),
             migrations: format!("{table}_migrations"),
@@ -149,6 +151,7 @@ impl Names {
             "schema" => quoted(&self.schema),
             "messages" => self.qualified(&self.messages),
             "revisions" => self.qualified(&self.revisions),
+            "vanished" => self.qualified(&self.vanished),
             "archive" => self.qualified(&self.archive),
             "commits" => self.qualified(&self.commits),
             "migrations" => self.qualified(&self.migrations),
@@ -180,8 +183,10 @@ pub(super) enum LockPurpose {
     SetUp,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "archive", include_str!("../../../migrations/postgres/0001_archive.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "archive", include_str!("../../../migrations/postgres/0001_archive.sql")),
+    (2, "vanished", include_str!("../../../migrations/postgres/0002_vanished.sql")),
+];
 
 /// The migrations for these names. Their checksums are those of the templates: they tell a changed migration, not
 /// another name.
