@@ -95,7 +95,9 @@ impl Writer {
             let revised = self.ledger.revised_since(desk.refetch.since, after, PAGE).await?;
             let Some(last) = revised.last() else { break };
             after = last.message_server_id;
-            revised.iter().for_each(|version| desk.add(version));
+            for version in &revised {
+                desk.add(version);
+            }
             self.store(&mut desk, STORE_AT).await?;
         }
         if desk.refetch.stop.is_told() {

@@ -14,7 +14,7 @@ use yunxin_archiver::course::{Course, Messages, Sample};
 use yunxin_archiver::failure::Class;
 use yunxin_archiver::report::{Ending, FailureKind, FailureLine, Report, Since, page};
 use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, DemoWorld, Fault, Faults, Handle, Rule, Settings, start_with};
-use yunxin_archiver::summary::{Bytes, FileSummary, References, Requests, ThreadExtras};
+use yunxin_archiver::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
 
 /// A simulated API, and a job that archives a part of the demo's references from it.
 struct House {
@@ -370,6 +370,7 @@ fn hostile() -> Report {
         app_key: HOSTILE.to_owned(),
         references: References { read: 1, archived: u64::from(u32::MAX), ..References::default() },
         thread_extras: ThreadExtras { planned: 1, ..ThreadExtras::default() },
+        refetched: Refetched::default(),
         requests: Requests::default(),
         bytes: Bytes { received: u64::MAX, written: u64::MAX },
         new_failures: vec![(HOSTILE.to_owned(), 1)],

@@ -93,11 +93,11 @@ impl Archive {
             self.withdraw(&claim.unpublished)?;
         }
         self.sync_targets(&claim.unpublished)?;
-        self.sweep(&temporary, &mut opened.warnings)?;
+        sweep(&temporary, &mut opened.warnings)?;
         if let Ok((beside, _)) = self.temporary_beside()
             && beside.is_dir()
         {
-            self.sweep(&beside, &mut opened.warnings)?;
+            sweep(&beside, &mut opened.warnings)?;
         }
         if opened.commit + 1 == claim.recorded && !claim.unpublished.is_empty() && opened.missing.is_empty() {
             self.write_deed(claim.recorded, claim.run_of(claim.recorded))?;
@@ -365,29 +365,6 @@ impl Archive {
         Ok(())
     }
 
-    /// Removes what this ledger began and never recorded.
-    fn sweep(&self, temporary: &Path, warnings: &mut Vec<String>) -> Result<(), SinkError> {
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |error| failure("clearing", &path, error)
-        };
-        for entry in std::fs::read_dir(temporary).map_err(failed(temporary))? {
-            let path = entry.map_err(failed(temporary))?.path();
-            tracing::debug!(path = %path.display(), "removing a temporary file that was never recorded");
-            std::fs::remove_file(&path).map_err(failed(&path))?;
-        }
-        let all = disk::parent(temporary);
-        for entry in std::fs::read_dir(&all).map_err(failed(&all))? {
-            let path = entry.map_err(failed(&all))?.path();
-            if path != temporary {
-                warnings
-                    .push(format!("{} holds temporary files of another ledger; they are left alone", path.display()));
-            }
-        }
-        warnings.sort_unstable();
-        Ok(())
-    }
-
     pub(super) fn read_deed(&self) -> Result<Option<Deed>, SinkError> {
         let path = self.root.join(DEED);
         let content = match std::fs::read(&path) {
@@ -434,4 +411,26 @@ impl Archive {
         self.remember(Some(deed));
         Ok(())
     }
+}
+
+/// Removes what this ledger began and never recorded.
+fn sweep(temporary: &Path, warnings: &mut Vec<String>) -> Result<(), SinkError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| failure("clearing", &path, error)
+    };
+    for entry in std::fs::read_dir(temporary).map_err(failed(temporary))? {
+        let path = entry.map_err(failed(temporary))?.path();
+        tracing::debug!(path = %path.display(), "removing a temporary file that was never recorded");
+        std::fs::remove_file(&path).map_err(failed(&path))?;
+    }
+    let all = disk::parent(temporary);
+    for entry in std::fs::read_dir(&all).map_err(failed(&all))? {
+        let path = entry.map_err(failed(&all))?.path();
+        if path != temporary {
+            warnings.push(format!("{} holds temporary files of another ledger; they are left alone", path.display()));
+        }
+    }
+    warnings.sort_unstable();
+    Ok(())
 }

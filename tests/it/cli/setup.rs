@@ -153,13 +153,9 @@ fn completions_and_help_name_every_command() {
 #[test]
 fn what_a_later_version_brings_is_refused_with_a_clear_word() {
     let site = Site::nightly(dialogue("alice|1|bob", 0..3));
-    for arguments in [&["verify", "archive", "--against", "nightly"]] {
-        let ended = site.run(arguments).exits(2);
-        assert!(
-            ended.stderr.contains("is not part of version") || ended.stderr.contains("is not part of this version")
-        );
-        assert!(ended.stderr.contains("nothing was read or written"), "{}", ended.stderr);
-    }
+    let ended = site.run(&["verify", "archive", "--against", "nightly"]).exits(2);
+    assert!(ended.stderr.contains("is not part of version"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("nothing was read or written"), "{}", ended.stderr);
     assert_eq!(site.files("state").len() + site.files("archive").len(), 0);
 }
 

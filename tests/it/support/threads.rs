@@ -131,6 +131,12 @@ impl Night {
         killed
     }
 
+    /// Runs the job with these arguments until it dies at a step, as by `kill -9`; `false` when it came to its end.
+    pub(crate) fn dies_at(&self, step: &str, arguments: &[&str]) -> bool {
+        let output = self.command(arguments).env("YUNXIN_ARCHIVER_DIE_AT", step).output().unwrap();
+        output.status.code().is_none()
+    }
+
     /// Every row of the Parquet archive's committed files, in order.
     pub(crate) fn archived(&self) -> Vec<Archived> {
         let mut rows: Vec<Archived> = data_files(&self.path("archive")).iter().flat_map(|file| rows_of(file)).collect();
