@@ -116,7 +116,9 @@ impl Writer {
         let (first, mut kept): (Vec<HeldVersion>, Vec<HeldVersion>) =
             versions.iter().cloned().partition(|version| version.revision == 0);
         kept.extend(first.iter().filter(|version| version.modify_time.is_some() || !version.requested).cloned());
-        self.ledger.keep_versions(&kept).await?;
+        if !kept.is_empty() {
+            self.ledger.keep_versions(&kept).await?;
+        }
         let ids: Vec<i64> = first.iter().map(|version| version.message_server_id).collect();
         let revised: Vec<i64> = self
             .ledger
