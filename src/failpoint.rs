@@ -10,6 +10,8 @@ pub(crate) fn reach(step: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use rustix::process::{Signal, getpid, kill_process};
+
     static DEATH: OnceLock<Option<(String, AtomicU32, bool)>> = OnceLock::new();
     let death = DEATH.get_or_init(|| {
         let wanted = std::env::var("YUNXIN_ARCHIVER_DIE_AT").ok()?;
@@ -20,7 +22,6 @@ pub(crate) fn reach(step: &str) {
     let Some((wanted, left, panics)) = death else { return };
     if wanted == step && left.fetch_sub(1, Ordering::SeqCst) == 1 {
         assert!(!panics, "told to panic at {step}");
-        use rustix::process::{Signal, getpid, kill_process};
         kill_process(getpid(), Signal::KILL).ok();
         loop {
             std::thread::park();

@@ -10,6 +10,7 @@
 //! | `carried` | references to be asked under another owner, until they are cut into batches |
 //! | `linked` | what archived messages link to, until it is cut into batches or found to be known |
 //! | `done` | what recent commits archived, in case a commit is lost |
+//! | `versions` | what the archive holds of messages that are asked for again |
 //! | `known` | every ID, in sorted blocks |
 //! | `failures` | what did not become a message, open and closed |
 //! | `runs`, `courses`, `commits`, `files`, `manifests` | history |
@@ -35,6 +36,7 @@ mod manifests;
 mod open;
 mod payload;
 mod record;
+mod refetch;
 mod runs;
 mod schema;
 mod standing;
@@ -61,6 +63,7 @@ pub use linked::{ExtrasPlanned, Link};
 pub use lock::{AppLock, JobLock};
 pub use manifests::{Head, ManifestDue, RunNote};
 pub use record::Recorded;
+pub use refetch::{Reviewed, ReviewedCounts};
 pub use runs::{RunCounts, RunRow};
 pub use standing::Standing;
 

@@ -82,6 +82,26 @@ pub struct Manifest {
     pub signature: Option<SignedBy>,
     /// The files, in the order of their commits.
     pub files: Vec<ManifestFile>,
+    /// Files that say which messages vanished, in the order of their commits. They lie beside the archive: their paths
+    /// are relative to [`vanished_directory`]. Neither `rows` nor `bytes` count them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vanished: Vec<ManifestFile>,
+}
+
+/// What stands before the path of a file that says which messages vanished, where such files are listed with others.
+pub const BESIDE: &str = "vanished:";
+
+/// Whether this is the path of a file that says which messages vanished, and not of one of messages.
+pub fn is_vanished(path: &str) -> bool {
+    path.starts_with(BESIDE)
+}
+
+/// The directory beside an archive that says which of its messages vanished: `<archive>-vanished`. Nothing for a path
+/// that has no name.
+pub fn vanished_directory(archive: &std::path::Path) -> Option<std::path::PathBuf> {
+    let mut name = archive.file_name()?.to_owned();
+    name.push("-vanished");
+    Some(archive.with_file_name(name))
 }
 
 /// Failures of one kind.

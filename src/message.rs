@@ -140,6 +140,44 @@ impl Row {
     }
 }
 
+/// A version of a message that an archive holds, as far as asking for the message again needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldVersion {
+    /// The message's ID.
+    pub message_server_id: i64,
+    /// The conversation as it was asked and answered, `owner|type|other`.
+    pub conversation_id: String,
+    /// When it was created, milliseconds since the epoch.
+    pub create_time: i64,
+    /// 0 for the first version met, counting up.
+    pub revision: i32,
+    /// When it was edited; null when never.
+    pub modify_time: Option<i64>,
+    /// When it was fetched.
+    pub fetched_at: i64,
+    /// Whether a reference asked for it.
+    pub requested: bool,
+}
+
+/// A message that was archived and that the service no longer has. Times are milliseconds since the epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vanished {
+    /// The dialogue.
+    pub conversation_key: String,
+    /// The conversation as it was asked.
+    pub conversation_id: String,
+    /// 1, 2 or 3.
+    pub conversation_type: i32,
+    /// The message's ID.
+    pub message_server_id: i64,
+    /// When it was created, as far as the archive knows.
+    pub create_time: i64,
+    /// What the service answered.
+    pub code: i64,
+    /// When it answered so.
+    pub noticed_at: i64,
+}
+
 /// Messages over one text buffer of at most 4 GiB.
 #[derive(Debug, Clone, Default)]
 pub struct MessageRows {

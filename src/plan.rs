@@ -32,14 +32,21 @@ pub enum Purpose {
         /// How many links they are away from a message that a reference names, 1 or more.
         depth: u16,
     },
+    /// The archive holds its messages: were they edited since, or did they vanish?
+    Refetch {
+        /// An owner asked before could not say whether the messages exist: that another does not see them says nothing.
+        doubt: bool,
+    },
 }
 
 impl Purpose {
-    /// How many links the messages are away from one that a reference names; 0 for one that a reference names.
-    pub fn depth(self) -> u16 {
+    /// How many links the messages are away from one that a reference names, 0 for one that a reference names; nothing
+    /// for those that are in the archive, whose links were followed when they came.
+    pub fn depth(self) -> Option<u16> {
         match self {
-            Self::Reference => 0,
-            Self::Thread { depth } => depth,
+            Self::Reference => Some(0),
+            Self::Thread { depth } => Some(depth),
+            Self::Refetch { .. } => None,
         }
     }
 
@@ -50,7 +57,31 @@ impl Purpose {
 
     /// Whether threads need the messages, and no reference names them.
     pub fn is_extra(self) -> bool {
-        self != Self::Reference
+        matches!(self, Self::Thread { .. })
+    }
+
+    /// Whether the archive holds the messages already.
+    pub fn is_refetch(self) -> bool {
+        matches!(self, Self::Refetch { .. })
+    }
+
+    /// As a number: the depth, or less than 0 for what is asked for again.
+    pub fn number(self) -> i64 {
+        match self {
+            Self::Refetch { doubt: false } => -1,
+            Self::Refetch { doubt: true } => -2,
+            Self::Reference => 0,
+            Self::Thread { depth } => i64::from(depth),
+        }
+    }
+
+    /// The purpose of this number; nothing for a number that is none.
+    pub fn from_number(number: i64) -> Option<Self> {
+        match number {
+            -1 => Some(Self::Refetch { doubt: false }),
+            -2 => Some(Self::Refetch { doubt: true }),
+            depth => u16::try_from(depth).ok().map(Self::at_depth),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use jiff::tz::TimeZone;
 
 use crate::course::Course;
 use crate::failure::Class;
-use crate::summary::{Bytes, FileSummary, References, Requests, ThreadExtras};
+use crate::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
 
 pub use page::page;
 
@@ -78,6 +78,8 @@ pub struct Report {
     pub references: References,
     /// Messages fetched to complete threads.
     pub thread_extras: ThreadExtras,
+    /// Archived messages that were asked for again.
+    pub refetched: Refetched,
     /// Requests.
     pub requests: Requests,
     /// Bytes.

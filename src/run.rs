@@ -6,12 +6,14 @@
 //! only once the sink has it durably.
 
 mod adopt;
+mod backlog;
 mod estimate;
 mod fetch;
 mod intake;
 mod meter;
 mod record;
 mod recover;
+mod refetch;
 mod seal;
 mod stop;
 mod threads;
@@ -35,7 +37,7 @@ use record::Recorder;
 
 use crate::failure::Class;
 use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote};
-use crate::manifest::Signer;
+use crate::manifest::{Signer, is_vanished};
 use crate::plan::TeamOwner;
 use crate::progress::Progress;
 use crate::sink::{Sink, SinkError};
@@ -67,6 +69,8 @@ pub struct Settings {
     pub in_flight: usize,
     /// New references to be planned, at most.
     pub limit: Option<u64>,
+    /// Archived messages are asked for again of which a version was archived since then.
+    pub refetch: Option<Timestamp>,
     /// Which failures are asked again.
     pub retry: RetryFilter,
     /// Codes and classes that do not make exit 3.
@@ -181,6 +185,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let elapsed = recorder.elapsed();
     let mut references = meter.references(0);
     let mut thread_extras = meter.thread_extras(0);
+    let mut refetched = meter.refetched(0);
     let (mut files, mut waiting_links, mut head) = (Vec::new(), 0, None);
     let left = async {
         let sums = ledger.sums().await?;
@@ -194,7 +199,8 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
             files = committed;
             thread_extras.pending = sums.pending_extras;
             waiting_links = sums.waiting_links;
-            let checked = references.check().and_then(|()| thread_extras.check());
+            refetched.pending = sums.pending_refetch;
+            let checked = references.check().and_then(|()| thread_extras.check()).and_then(|()| refetched.check());
             if let (Ok(()), Err(error)) = (&result, checked) {
                 result = Err(error.into());
             }
@@ -207,7 +213,8 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         Err(error) => (Outcome::Failed, error.exit_code(), Some(describe(error))),
         Ok(())
             if stop.is_told()
-                && (references.pending + thread_extras.pending + waiting_links > 0 || meter.was_cut_short()) =>
+                && (references.pending + thread_extras.pending + refetched.pending + waiting_links > 0
+                    || meter.was_cut_short()) =>
         {
             (Outcome::Stopped, 5, Some(stop.reason().unwrap_or("told to stop").to_owned()))
         }
@@ -230,12 +237,14 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         finished_at: Timestamp::now(),
         references,
         thread_extras,
+        refetched,
         failures: BTreeMap::new(),
         codes: BTreeMap::new(),
         requests,
         bytes: recorder.bytes(&stats),
         files: files
             .into_iter()
+            .filter(|file| !is_vanished(&file.path))
             .map(|file| FileSummary { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
             .collect(),
         manifest: head.and_then(|head| {
@@ -293,7 +302,8 @@ async fn flow(
     parts: Parts,
 ) -> Result<(), RunError> {
     let Parts { source, mut sink, ledger, client, run_id, progress, stop } = parts;
-    ledger.begin_run(run_id, &settings.command, Timestamp::now()).await?;
+    let began = Timestamp::now();
+    ledger.begin_run(run_id, &settings.command, began).await?;
     recover::open(&ledger, sink.as_mut()).await?;
     let signer = settings.signer.as_deref();
     seal::seal(&ledger, sink.as_mut(), signer, Some(run_id)).await?;
@@ -302,6 +312,7 @@ async fn flow(
     ledger.note_run(run_id, &settings.note, resumed, totals.pending_extras).await?;
     meter.add_resumed(resumed, totals.pending_batches);
     meter.add_extras_resumed(totals.pending_extras);
+    meter.add_refetch_resumed(totals.pending_refetch);
 
     let stop = stop.child();
     let (planning, planned) = watch::channel(intake::Planning::default());
@@ -323,7 +334,14 @@ async fn flow(
         parts: split,
         events,
         in_flight: settings.in_flight,
+        again: false,
     };
+    let refetch = settings.refetch.map(|since| refetch::Refetch {
+        since: since.as_millisecond(),
+        before: began.as_millisecond(),
+        plan_window: settings.plan_window,
+        stop: stop.clone(),
+    });
     let writer = write::Writer {
         sink,
         ledger: Arc::clone(&ledger),
@@ -333,6 +351,7 @@ async fn flow(
         batch_size: settings.batch_size,
         thread_depth: settings.thread_depth,
         team_owner: settings.team_owner.clone(),
+        refetch,
         commit_interval: settings.commit_interval,
         recorder: Arc::clone(recorder),
         parts,
@@ -368,6 +387,7 @@ async fn flow(
         seal::seal(&ledger, sink.as_mut(), signer, None).await?;
     }
     wrote.and(fetched).and(read)?;
+    ledger.end_refetch().await?;
     ledger.expire(settings.history, Timestamp::now()).await?;
     ledger.compact().await?;
     Ok(())

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::manifest::{FileRange, Sealed};
-use crate::message::MessageRows;
+use crate::message::{HeldVersion, MessageRows, Vanished};
 
 /// What a sink writes beside every message.
 #[derive(Debug, Clone)]
@@ -146,6 +146,15 @@ pub trait Sink: Send {
     /// Accepts rows. They are not safe until committed.
     async fn write(&mut self, rows: Arc<MessageRows>) -> Result<(), SinkError>;
 
+    /// Accepts messages that are in the archive and that the service no longer has, to be noted beside the messages with
+    /// the next commit.
+    async fn write_vanished(&mut self, vanished: Vec<Vanished>) -> Result<(), SinkError>;
+
+    /// What the archive holds of the messages of the job's app that were archived since then (milliseconds since the
+    /// epoch), in any version: all that was published, without what is noted to have vanished. Rows that were accepted
+    /// and not committed are not among it.
+    async fn held(&mut self, since: i64) -> Result<Box<dyn HeldVersions>, SinkError>;
+
     /// Whether a bound (file size, rows) says that it is time to commit.
     fn is_due(&self) -> bool;
 
@@ -164,6 +173,16 @@ pub trait Sink: Send {
     /// Writes the manifest of a run, last and atomically. Writing the same one again completes what may lie beside it,
     /// and does nothing else.
     async fn seal(&mut self, sealed: &Sealed) -> Result<(), SinkError>;
+}
+
+/// Reads what an archive holds of messages.
+#[async_trait]
+pub trait HeldVersions: Send {
+    /// The next versions, in bounded portions; `None` after the last.
+    ///
+    /// Whatever is known of later versions (revision 1 and more) comes first, of any time: of a message that has some,
+    /// its latest among them. Then come first versions, of the time that was asked for.
+    async fn next(&mut self) -> Result<Option<Vec<HeldVersion>>, SinkError>;
 }
 
 /// What an archive holds, as found without changing anything.

@@ -61,6 +61,9 @@ pub struct JobSummary {
     pub references: References,
     /// Messages fetched to complete threads, by the state in which they ended.
     pub thread_extras: ThreadExtras,
+    /// Archived messages that were asked for again, by what became of them.
+    #[serde(default)]
+    pub refetched: Refetched,
     /// Failures new in this run, by class.
     pub failures: BTreeMap<String, u64>,
     /// Failures new in this run, by the API's code.
@@ -128,6 +131,24 @@ pub struct ThreadExtras {
     pub pending: u64,
 }
 
+/// `planned = unchanged + edited + vanished + failed + pending`. None of these is among [`References`], and a failure
+/// among them is none of [`JobSummary::failures`]: the message is in the archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refetched {
+    /// Archived messages to be asked for again, those included that an earlier run left.
+    pub planned: u64,
+    /// Of these, as the archive has them.
+    pub unchanged: u64,
+    /// Of these, in the archive in one version more.
+    pub edited: u64,
+    /// Of these, gone: noted beside the archive.
+    pub vanished: u64,
+    /// Of these, asked in vain; the next time asks again.
+    pub failed: u64,
+    /// Of these, left for the next run.
+    pub pending: u64,
+}
+
 /// Counts of requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requests {
@@ -143,7 +164,8 @@ pub struct Requests {
     pub split: u64,
     /// Batches asked under another owner.
     pub other_owner: u64,
-    /// The fewest requests that the references, and what their threads need beside them, could have taken.
+    /// The fewest requests that the references, what their threads need beside them, and what was asked for again could
+    /// have taken.
     pub minimum: u64,
 }
 
@@ -214,6 +236,19 @@ impl ThreadExtras {
         Err(SumsDisagree(format!(
             "thread extras planned {} ≠ archived {} + failed {} + pending {}",
             self.planned, self.archived, self.failed, self.pending
+        )))
+    }
+}
+
+impl Refetched {
+    /// Checks the sum.
+    pub fn check(&self) -> Result<(), SumsDisagree> {
+        if self.planned == self.unchanged + self.edited + self.vanished + self.failed + self.pending {
+            return Ok(());
+        }
+        Err(SumsDisagree(format!(
+            "refetched planned {} ≠ unchanged {} + edited {} + vanished {} + failed {} + pending {}",
+            self.planned, self.unchanged, self.edited, self.vanished, self.failed, self.pending
         )))
     }
 }

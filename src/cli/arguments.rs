@@ -1,10 +1,12 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use jiff::Timestamp;
 
 use super::completeness::Completeness;
 use super::export::Export;
@@ -196,9 +198,10 @@ pub struct Run {
     #[arg(long, value_name = "VALUE")]
     pub from: Option<String>,
 
-    /// Ask again for what was archived in this time. Not part of this version yet.
-    #[arg(long, value_name = "TIME", hide = true)]
-    pub refetch: Option<String>,
+    /// Then ask again for what was archived in this time (7d, 36h), or for all of it (all), and record what was edited
+    /// or vanished since.
+    #[arg(long, value_name = "TIME|all")]
+    pub refetch: Option<Refetch>,
 
     /// What the manifest says of the run.
     #[command(flatten)]
@@ -215,6 +218,40 @@ pub struct Run {
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// For what is asked again: `7d`, or `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refetch {
+    /// What was archived in this time up to now.
+    Last(Duration),
+    /// Everything.
+    All,
+}
+
+impl Refetch {
+    /// Since when what is asked for was archived.
+    pub fn since(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::All => Timestamp::UNIX_EPOCH,
+            Self::Last(time) => now.checked_sub(time).unwrap_or(Timestamp::UNIX_EPOCH).max(Timestamp::UNIX_EPOCH),
+        }
+    }
+}
+
+impl FromStr for Refetch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        match humantime::parse_duration(text) {
+            Ok(time) if time > Duration::ZERO => Ok(Self::Last(time)),
+            Ok(_) => Err("no time at all; right would be a time such as 7d, or all".to_owned()),
+            Err(error) => Err(format!("{error}; right would be a time such as 7d, or all")),
+        }
+    }
 }
 
 /// Arguments of `retry`.

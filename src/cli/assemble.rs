@@ -281,6 +281,7 @@ fn run_settings(config: &Config, job: &Job, command: &str, said: &Said) -> Resul
             config::Concurrency::Fixed(bound) => bound as usize,
         },
         limit: None,
+        refetch: None,
         retry: RetryFilter::Due { retry_for: fetch.retry_for },
         tolerate: Tolerance { codes: job.tolerate.codes.clone(), classes: job.tolerate.classes.clone() },
         history: job.history,

@@ -100,7 +100,7 @@ impl Completeness {
         let Some(path) = &self.output else { return Ok(()) };
         let page = certificate::page(&outcome.examined, &outcome.findings);
         if self.prints_page() {
-            return output::line(page.trim_end());
+            return Ok(output::line(page.trim_end())?);
         }
         output::replace(path, page.as_bytes())
             .map_err(|error| Exit::failed(anyhow::anyhow!("{} cannot be written: {error}", path.display())))

@@ -55,6 +55,21 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
             let note = format!("{} archived, {} failed, {} pending", extras.archived, extras.failed, extras.pending);
             row("", "extras", extras.planned, &note);
         }
+        let again = &summary.refetched;
+        if again.planned > 0 {
+            let mut note = format!(
+                "{} unchanged, {} edited, {} vanished",
+                count(again.unchanged),
+                count(again.edited),
+                count(again.vanished)
+            );
+            for (number, what) in [(again.failed, "asked in vain"), (again.pending, "pending")] {
+                if number > 0 {
+                    note.push_str(&format!(", {} {what}", count(number)));
+                }
+            }
+            row("", "asked again", again.planned, &note);
+        }
         row("", "requests", summary.requests.sent, &requests(summary));
     }
     if let Some(head) = &summary.manifest {

@@ -10,6 +10,7 @@ use crate::config::{Config, Job, Sink};
 use crate::course::Course;
 use crate::failure::Class;
 use crate::ledger::{FailureRow, FailureState, JobLock, Ledger, RunRow};
+use crate::manifest::is_vanished;
 use crate::report::{Ending, FailureKind, FailureLine, LISTED, Report, Since, page};
 use crate::summary::{FileSummary, JobSummary, Outcome, References};
 
@@ -92,12 +93,14 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
         app_key: ledger.identity().app_key.clone(),
         references: summary.as_ref().map_or_else(|| so_far(&run, &noted, invalid), |summary| summary.references),
         thread_extras: summary.as_ref().map(|summary| summary.thread_extras).unwrap_or_default(),
+        refetched: summary.as_ref().map(|summary| summary.refetched).unwrap_or_default(),
         requests: summary.as_ref().map_or(noted.requests, |summary| summary.requests),
         bytes: summary.as_ref().map_or(noted.bytes, |summary| summary.bytes),
         new_failures: summary.map(|summary| summary.failures.into_iter().collect()).unwrap_or_default(),
         failures: failures.into_iter().filter_map(kind).collect(),
         files: files
             .into_iter()
+            .filter(|file| !is_vanished(&file.path))
             .map(|file| FileSummary { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
             .collect(),
         course,

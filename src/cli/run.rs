@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{Timestamp, Zoned};
 use uuid::Uuid;
 
-use super::arguments::{Retry, Run};
+use super::arguments::{Refetch, Retry, Run};
 use super::assemble::{self, Apps, Assembly};
 use super::vouch::Said;
 use super::{Context, Exit, ending, failures, output, signals, vouch};
@@ -16,13 +16,16 @@ use crate::ledger::RetryFilter;
 use crate::progress;
 use crate::run::{Parts, Settings, Stop, execute};
 use crate::source::Source;
-use crate::summary::{Bytes, JobSummary, Outcome, Rates, References, Requests, Summary, ThreadExtras, gravest};
+use crate::summary::{
+    Bytes, JobSummary, Outcome, Rates, References, Refetched, Requests, Summary, ThreadExtras, gravest,
+};
 
 /// What `run` and `retry` have in common.
 struct Order {
     command: &'static str,
     said: Said,
     limit: Option<u64>,
+    refetch: Option<Refetch>,
     from: Option<String>,
     wait: Duration,
     retry: Option<RetryFilter>,
@@ -32,9 +35,6 @@ struct Order {
 }
 
 pub(super) async fn run(context: &Context, arguments: Run) -> Result<u8, Exit> {
-    if arguments.refetch.is_some() {
-        return Err(Exit::words("--refetch is not part of this version yet; nothing was read or written"));
-    }
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, &arguments.jobs)?;
     let stop = Stop::default();
@@ -46,6 +46,7 @@ pub(super) async fn run(context: &Context, arguments: Run) -> Result<u8, Exit> {
         command: "run",
         said: arguments.said,
         limit: arguments.limit,
+        refetch: arguments.refetch,
         from: arguments.from,
         wait: arguments.wait.unwrap_or_default(),
         retry: None,
@@ -68,6 +69,7 @@ pub(super) async fn retry(context: &Context, arguments: Retry) -> Result<u8, Exi
         command: "retry",
         said: arguments.said,
         limit: None,
+        refetch: None,
         from: None,
         wait: arguments.wait.unwrap_or_default(),
         retry: Some(RetryFilter::Chosen { classes: arguments.class, codes: arguments.code, all: arguments.all }),
@@ -130,7 +132,8 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
         Ok(prepared) => prepared,
         Err(Exit { code, error }) => return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}")),
     };
-    let mut settings = Settings { limit: order.limit, ..assembly.settings };
+    let refetch = order.refetch.map(|refetch| refetch.since(Timestamp::now()));
+    let mut settings = Settings { limit: order.limit, refetch, ..assembly.settings };
     if let Some(retry) = &order.retry {
         settings.retry = retry.clone();
     }
@@ -194,6 +197,7 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
         finished_at: now,
         references: References::default(),
         thread_extras: ThreadExtras::default(),
+        refetched: Refetched::default(),
         failures: std::collections::BTreeMap::new(),
         codes: std::collections::BTreeMap::new(),
         requests: Requests::default(),
@@ -237,6 +241,8 @@ fn report(summary: &JobSummary) {
             invalid = references.invalid,
             duplicate = references.duplicate,
             thread_extras = summary.thread_extras.archived,
+            edited = summary.refetched.edited,
+            vanished = summary.refetched.vanished,
             requests = summary.requests.sent,
             files = summary.files.len(),
             seconds = format!("{seconds:.1}"),

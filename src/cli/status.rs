@@ -19,6 +19,8 @@ struct Status {
     pending: u64,
     /// Messages beside these that only threads need.
     pending_extras: u64,
+    /// Archived messages that are to be asked for again.
+    pending_refetch: u64,
     open_failures: std::collections::BTreeMap<String, u64>,
     last_commit: u64,
     /// The archive's last manifest.
@@ -66,6 +68,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         cursor: None,
         pending: 0,
         pending_extras: 0,
+        pending_refetch: 0,
         open_failures: std::collections::BTreeMap::new(),
         last_commit: 0,
         manifest: None,
@@ -78,6 +81,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
     status.cursor = ledger.checkpoint().await?.and_then(|stored| serde_json::from_str(&stored.text).ok());
     status.pending = totals.pending_refs + totals.carried_refs;
     status.pending_extras = totals.pending_extras;
+    status.pending_refetch = totals.pending_refetch;
     status.open_failures =
         totals.open_failures.iter().map(|(class, count)| (class.as_str().to_owned(), *count)).collect();
     status.last_commit = ledger.last_commit().await?;
@@ -118,6 +122,9 @@ fn print(status: &Status) -> Result<(), Exit> {
     output::line(&format!("pending   {} references", output::count(status.pending)))?;
     if status.pending_extras > 0 {
         output::line(&format!("          {} messages more, for threads", output::count(status.pending_extras)))?;
+    }
+    if status.pending_refetch > 0 {
+        output::line(&format!("          {} messages to ask for again", output::count(status.pending_refetch)))?;
     }
     let failures = if status.open_failures.values().all(|count| *count == 0) {
         "none open".to_owned()

@@ -216,7 +216,7 @@ impl Item {
     }
 }
 
-/// That a message was recalled or deleted after it was archived.
+/// That the service no longer has a message that was archived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Vanished {
     /// When a run noticed, in milliseconds since the epoch.

@@ -20,6 +20,9 @@ pub(super) const FIRST_SEQ: i64 = 1 << 32;
 /// Halves of split batches are numbered downwards from here, so that they come before all others.
 pub(super) const FIRST_URGENT: i64 = FIRST_SEQ - 1;
 
+/// Batches that ask again are numbered upwards from here, so that they come after all others.
+const FIRST_REFETCH: i64 = 1 << 48;
+
 /// What became of a stretch of the source.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Planned<'a> {
@@ -75,6 +78,8 @@ pub struct Totals {
     pub carried_refs: u64,
     /// Messages still to be asked for that only threads need.
     pub pending_extras: u64,
+    /// Archived messages still to be asked for again.
+    pub pending_refetch: u64,
     /// Open failures by class. Failures whose reference is pending again are not among them.
     pub open_failures: BTreeMap<Class, u64>,
     /// Failures whose reference is pending again.
@@ -92,6 +97,8 @@ pub struct Sums {
     pub carried_refs: u64,
     /// Messages still to be asked for that only threads need; in neither of the two above.
     pub pending_extras: u64,
+    /// Archived messages still to be asked for again; in none of the above.
+    pub pending_refetch: u64,
     /// Links of archived messages that nobody looked up yet: some may be known.
     pub waiting_links: u64,
     /// Failed, `invalid` excepted.
@@ -106,6 +113,11 @@ impl Sums {
     /// References that still have to be asked for.
     pub fn pending(&self) -> u64 {
         self.pending_refs + self.carried_refs
+    }
+
+    /// These, and archived messages that still have to be asked for again.
+    pub fn to_ask(&self) -> u64 {
+        self.pending() + self.pending_refetch
     }
 }
 
@@ -154,13 +166,25 @@ impl Ledger {
     /// Halves of split batches are numbered below all that was handed out before, so a run that goes on from the last
     /// number does not meet those it split itself: [`record`](Self::record) hands them back for that.
     pub async fn pending(&self, after_seq: i64, limit: u32) -> Result<Vec<PendingBatch>, LedgerError> {
+        self.pending_up_to(after_seq, i64::MAX, limit).await
+    }
+
+    /// The same without batches that ask for archived messages again: these come after all others, also after those that
+    /// are still to be planned.
+    pub async fn pending_first(&self, after_seq: i64, limit: u32) -> Result<Vec<PendingBatch>, LedgerError> {
+        self.pending_up_to(after_seq, FIRST_REFETCH - 1, limit).await
+    }
+
+    async fn pending_up_to(&self, after: i64, last: i64, limit: u32) -> Result<Vec<PendingBatch>, LedgerError> {
         let read = async {
-            let rows =
-                sqlx::query("select seq, ask, key, asked, body, depth from pending where seq > ? order by seq limit ?")
-                    .bind(after_seq)
-                    .bind(limit)
-                    .fetch_all(&mut self.reader().await?.conn)
-                    .await?;
+            let rows = sqlx::query(
+                "select seq, ask, key, asked, body, depth from pending where seq > ? and seq <= ? order by seq limit ?",
+            )
+            .bind(after)
+            .bind(last)
+            .bind(limit)
+            .fetch_all(&mut self.reader().await?.conn)
+            .await?;
             rows.iter()
                 .map(|row| Ok(PendingBatch { seq: row.try_get(0)?, batch: stored_batch(row)? }))
                 .collect::<Result<Vec<_>, Fault>>()
@@ -202,7 +226,9 @@ impl Ledger {
                         (select coalesce(sum(n), 0) from known), (select count(*) from failures where state = 1),
                         (select coalesce(sum(refs), 0) from pending where depth > 0)
                         + (select coalesce(sum(refs), 0) from carried where depth > 0)
-                        + (select coalesce(sum(refs), 0) from linked where planned)",
+                        + (select coalesce(sum(refs), 0) from linked where planned),
+                        (select coalesce(sum(refs), 0) from pending where depth < 0)
+                        + (select coalesce(sum(refs), 0) from carried where depth < 0)",
             )
             .fetch_one(&mut reader.conn)
             .await?;
@@ -213,6 +239,7 @@ impl Ledger {
                 known_ids: count(row.try_get(3)?),
                 retrying: count(row.try_get(4)?),
                 pending_extras: count(row.try_get(5)?),
+                pending_refetch: count(row.try_get(6)?),
                 open_failures: BTreeMap::new(),
             };
             let rows = sqlx::query("select class, count(*) from failures where state = 0 group by class")
@@ -238,7 +265,9 @@ impl Ledger {
                         (select coalesce(sum(refs), 0) from pending where depth > 0)
                         + (select coalesce(sum(refs), 0) from carried where depth > 0)
                         + (select coalesce(sum(refs), 0) from linked where planned),
-                        (select coalesce(sum(refs), 0) from linked where not planned)",
+                        (select coalesce(sum(refs), 0) from linked where not planned),
+                        (select coalesce(sum(refs), 0) from pending where depth < 0)
+                        + (select coalesce(sum(refs), 0) from carried where depth < 0)",
             )
             .fetch_one(&mut self.reader().await?.conn)
             .await?;
@@ -250,6 +279,7 @@ impl Ledger {
                 invalid: count(row.try_get(4)?),
                 pending_extras: count(row.try_get(5)?),
                 waiting_links: count(row.try_get(6)?),
+                pending_refetch: count(row.try_get(7)?),
             })
         };
         read.await.map_err(self.explain("counting"))
@@ -266,12 +296,17 @@ pub(super) fn stored_batch(row: &SqliteRow) -> Result<Batch, Fault> {
             2 => Ask::Second,
             other => return Err(Fault::Damaged(format!("batch {seq}: it is in its ask {other}, of two"))),
         },
-        purpose: Purpose::at_depth(row.try_get::<i64, _>(5)? as u16),
+        purpose: purpose(row.try_get(5)?)?,
         key: ConversationKey::from_stored(row.try_get(2)?),
         asked: row.try_get(3)?,
         owners,
         refs,
     })
+}
+
+/// A purpose as it was stored.
+pub(super) fn purpose(number: i64) -> Result<Purpose, Fault> {
+    Purpose::from_number(number).ok_or_else(|| Fault::Damaged(format!("no batch has the purpose {number}")))
 }
 
 pub(super) fn ask_number(ask: Ask) -> i64 {
@@ -281,13 +316,17 @@ pub(super) fn ask_number(ask: Ask) -> i64 {
     }
 }
 
-/// Stores batches after all others; returns the number of the first.
+/// Stores batches after all others of their kind, those that ask again after those that do not; the batches of one call
+/// are of one kind. Returns the number of the first.
 pub(super) async fn append(conn: &mut SqliteConnection, batches: &[Batch]) -> Result<i64, Fault> {
     let n = batches.len() as i64;
-    let first: i64 = sqlx::query_scalar("update ledger set next_seq = next_seq + ?1 returning next_seq - ?1")
-        .bind(n)
-        .fetch_one(&mut *conn)
-        .await?;
+    let again = batches.first().is_some_and(|batch| batch.purpose.is_refetch());
+    let next = if again {
+        "update ledger set next_refetch = next_refetch + ?1 returning next_refetch - ?1"
+    } else {
+        "update ledger set next_seq = next_seq + ?1 returning next_seq - ?1"
+    };
+    let first: i64 = sqlx::query_scalar(next).bind(n).fetch_one(&mut *conn).await?;
     insert(conn, first, batches).await?;
     Ok(first)
 }
@@ -312,7 +351,7 @@ async fn insert(conn: &mut SqliteConnection, first: i64, batches: &[Batch]) -> R
             query = query
                 .bind(seq)
                 .bind(ask_number(batch.ask))
-                .bind(batch.purpose.depth())
+                .bind(batch.purpose.number())
                 .bind(batch.key.as_str())
                 .bind(batch.asked.as_str())
                 .bind(batch.refs.len() as i64)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
-use super::batches::{append, body, stored_batch};
+use super::batches::{append, body, purpose, stored_batch};
 use super::error::Fault;
 use super::linked::{self, BatchName, FromBatch, Link};
 use super::statement::{json, runs, values};
@@ -22,7 +22,7 @@ pub(super) async fn insert(conn: &mut SqliteConnection, batches: &[&Batch]) -> R
         let mut query = sqlx::query(sql);
         for batch in some {
             query = query
-                .bind(batch.purpose.depth())
+                .bind(batch.purpose.number())
                 .bind(batch.key.as_str())
                 .bind(batch.asked.as_str())
                 .bind(batch.refs.len() as i64)
@@ -121,7 +121,7 @@ impl Ledger {
                     let id: i64 = row.try_get(0)?;
                     let decoded = blob::decode(row.try_get(3)?);
                     let (owners, refs) = decoded.map_err(Fault::damaged(format_args!("carried batch {id}")))?;
-                    let purpose = Purpose::at_depth(row.try_get::<i64, _>(4)? as u16);
+                    let purpose = purpose(row.try_get(4)?)?;
                     heap.add(row.try_get(1)?, row.try_get(2)?, purpose, &owners, &refs);
                     taken.push(id);
                 }
@@ -129,7 +129,9 @@ impl Ledger {
                     heap.finish();
                 }
                 cut += heap.full.len() as u64;
-                append(&mut tx, &heap.full).await?;
+                for kind in heap.full.chunk_by(|a, b| a.purpose.is_refetch() == b.purpose.is_refetch()) {
+                    append(&mut tx, kind).await?;
+                }
                 heap.full.clear();
                 if rows.is_empty() {
                     break;

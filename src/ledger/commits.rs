@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::files::FileRow;
 use super::linked::Link;
+use super::refetch::Reviewed;
 use super::{Ledger, LedgerError, count, payload, run_id};
 use crate::failure::Reason;
 use crate::plan::Batch;
@@ -50,6 +51,16 @@ pub struct FinishedBatch {
     pub second: Vec<Batch>,
     /// What its archived messages link to, wanted for their threads. Whether it is known is not yet looked up.
     pub links: Vec<Link>,
+    /// What became of the others, in a batch that asks again for what is in the archive: there `archived` are those of
+    /// which the commit holds a new version, and none fails.
+    pub reviewed: Reviewed,
+}
+
+impl FinishedBatch {
+    /// Whether the sink has something of it.
+    pub fn has_rows(&self) -> bool {
+        !self.archived.is_empty() || !self.reviewed.vanished.is_empty()
+    }
 }
 
 /// A reference that failed.

@@ -380,7 +380,7 @@ pub(super) async fn store(
                     failure.message_server_id
                 )));
             }
-            if before.insert(failure.message_server_id, class) != Some(class) && batch.depth == 0 {
+            if before.insert(failure.message_server_id, class) != Some(class) && batch.depth() == 0 {
                 *new.entry((class, failure.reason.code)).or_default() += 1;
             }
         }
@@ -410,7 +410,7 @@ pub(super) async fn store(
                     .bind(failure.create_time)
                     .bind(failure.conversation_id.as_str())
                     .bind(batch.key.as_str())
-                    .bind(batch.depth)
+                    .bind(batch.depth())
                     .bind(run_id.as_str())
                     .bind(now)
                     .bind(now);

@@ -61,7 +61,8 @@ impl Ledger {
         read.await.map_err(self.explain("reading files"))
     }
 
-    /// Every file that a manifest names, in order, from the first after the manifest of `after`.
+    /// Every file of messages that a manifest names, in order, from the first after the manifest of `after`. Those that
+    /// say what vanished are not among them: they lie beside the archive.
     pub async fn files(&self, after: Option<Uuid>) -> Result<Vec<CommittedFile>, LedgerError> {
         let read = async {
             let mut reader = self.reader().await?;
@@ -75,7 +76,7 @@ impl Ledger {
             }
             let sql = format!(
                 "select files.*, sequence from (select {COLUMNS}, run_id, commit_seq, id, published from files) as files
-                 join manifests using (run_id) where published = 1 and sequence > ?
+                 join manifests using (run_id) where published = 1 and sequence > ? and path not like 'vanished:%'
                  order by sequence, commit_seq, id"
             );
             let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind::<i64>(from).fetch_all(&mut reader.conn).await?;

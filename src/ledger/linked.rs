@@ -41,12 +41,17 @@ pub struct ExtrasPlanned {
 pub(super) struct BatchName {
     pub(super) key: String,
     pub(super) asked: String,
-    pub(super) depth: u16,
+    pub(super) purpose: Purpose,
 }
 
 impl BatchName {
+    /// How many links its messages are away from one that a reference names.
+    pub(super) fn depth(&self) -> u16 {
+        self.purpose.depth().unwrap_or_default()
+    }
+
     pub(super) fn of(batch: &Batch) -> Self {
-        Self { key: batch.key.as_str().to_owned(), asked: batch.asked.clone(), depth: batch.purpose.depth() }
+        Self { key: batch.key.as_str().to_owned(), asked: batch.asked.clone(), purpose: batch.purpose }
     }
 }
 
@@ -73,7 +78,7 @@ pub(super) async fn insert(conn: &mut SqliteConnection, from: &[FromBatch<'_>]) 
                 .collect();
             query = query
                 .bind(batch.key.as_str())
-                .bind(batch.depth.saturating_add(1))
+                .bind(batch.depth().saturating_add(1))
                 .bind(false)
                 .bind(refs.len() as i64)
                 .bind(blob::encode(std::slice::from_ref(&batch.asked), &refs));

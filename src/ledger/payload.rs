@@ -9,11 +9,12 @@ use super::blob;
 use super::commits::{Commit, FailedRef, FinishedBatch};
 use super::files::FileRow;
 use super::linked::Link;
+use super::refetch::Reviewed;
 use crate::failure::{Class, Reason};
 use crate::plan::{Ask, Batch, Purpose};
 use crate::reference::ConversationKey;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 pub(super) fn encode(commit: &Commit) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -33,6 +34,9 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
         put_batches(&mut out, &batch.split);
         put_batches(&mut out, &batch.second);
         put_links(&mut out, &batch.links);
+        put_varint(&mut out, batch.reviewed.unchanged);
+        put_ids(&mut out, &batch.reviewed.vanished);
+        put_varint(&mut out, batch.reviewed.failed);
     }
     put_varint(&mut out, commit.files.len() as u64);
     for file in &commit.files {
@@ -60,6 +64,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Commit, Damaged> {
             split: take_list(from, take_batch)?,
             second: take_list(from, take_batch)?,
             links: take_list(from, take_link)?,
+            reviewed: Reviewed { unchanged: take_varint(from)?, vanished: take_ids(from)?, failed: take_varint(from)? },
         })
     })?;
     let files = take_list(from, |from| {
@@ -143,7 +148,7 @@ fn put_batches(out: &mut Vec<u8>, batches: &[Batch]) {
         put_text(out, batch.key.as_str());
         put_text(out, &batch.asked);
         out.push(ask_number(batch.ask) as u8);
-        put_varint(out, u64::from(batch.purpose.depth()));
+        put_varint(out, zigzag(batch.purpose.number()));
         let blob = blob::encode(&batch.owners, &batch.refs);
         put_varint(out, blob.len() as u64);
         out.extend_from_slice(&blob);
@@ -158,12 +163,12 @@ fn take_batch(from: &mut &[u8]) -> Result<Batch, Damaged> {
         2 => Ask::Second,
         _ => return Err(Damaged::Content),
     };
-    let depth = u16::try_from(take_varint(from)?).map_err(|_| Damaged::Content)?;
+    let purpose = Purpose::from_number(unzigzag(take_varint(from)?)).ok_or(Damaged::Content)?;
     let len = take_len(from)?;
     let (blob, rest) = from.split_at_checked(len).ok_or(Damaged::Short)?;
     *from = rest;
     let (owners, refs) = blob::decode(blob)?;
-    Ok(Batch { key, asked, ask, purpose: Purpose::at_depth(depth), owners, refs })
+    Ok(Batch { key, asked, ask, purpose, owners, refs })
 }
 
 #[cfg(test)]
@@ -179,7 +184,7 @@ mod tests {
             key: ConversationKey::from_stored("1|a|b".to_owned()),
             asked: "b".to_owned(),
             ask: Ask::Second,
-            purpose: Purpose::at_depth(ids.len() as u16 - 1),
+            purpose: Purpose::from_number(ids.len() as i64 - 2).unwrap(),
             owners: vec!["A".to_owned(), "b".to_owned()],
             refs: ids
                 .iter()
@@ -212,7 +217,7 @@ mod tests {
                 run_id: Uuid::now_v7(),
                 now: Timestamp::from_millisecond(1_753_951_805_248).unwrap(),
                 finished: vec![
-                    FinishedBatch { seq: 1 << 32, archived, failures: vec![failure], split: vec![batch(&[1, 2])], second: vec![batch(&[5])], links },
+                    FinishedBatch { seq: 1 << 32, archived, failures: vec![failure], split: vec![batch(&[1, 2])], second: vec![batch(&[5])], links, reviewed: Reviewed { unchanged: bytes, vanished: vec![i64::MAX, -1], failed: 2 } },
                     FinishedBatch { seq: 3, ..FinishedBatch::default() },
                 ],
                 files: vec![file],

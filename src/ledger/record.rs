@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{Row as _, SqliteConnection};
 
-use super::batches::{PendingBatch, body, prepend, stored_batch};
+use super::batches::{PendingBatch, body, prepend, purpose, stored_batch};
 use super::commits::{Commit, FinishedBatch};
 use super::error::Fault;
 use super::linked::{self, BatchName, FromBatch};
+use super::refetch::{Reviewed, ReviewedCounts};
 use super::statement::json;
 use super::suspects::Suspects;
 use super::{Ledger, LedgerError, Writer, carried, count, failures, files, manifests, millis};
@@ -30,6 +31,8 @@ pub struct Recorded {
     pub extras_archived: u64,
     /// Messages failed that only threads need. Never among the new failures.
     pub extras_failed: u64,
+    /// Archived messages that were asked for again.
+    pub reviewed: ReviewedCounts,
 }
 
 /// A pending batch, as far as finishing it needs to know.
@@ -82,9 +85,17 @@ async fn record(conn: &mut SqliteConnection, suspects: &mut Suspects, commit: &C
             .filter_map(|batch| Some(FromBatch { batch: stored.get(&batch.seq)?.name.clone(), links: &batch.links }))
             .collect();
         linked::insert(conn, &links).await?;
-        for batch in some.iter().filter(|batch| stored.get(&batch.seq).is_some_and(|stored| stored.name.depth > 0)) {
-            recorded.extras_archived += batch.archived.len() as u64;
-            recorded.extras_failed += batch.failures.len() as u64;
+        for batch in some {
+            let purpose = stored.get(&batch.seq).map(|stored| stored.name.purpose).unwrap_or_default();
+            if purpose.is_extra() {
+                recorded.extras_archived += batch.archived.len() as u64;
+                recorded.extras_failed += batch.failures.len() as u64;
+            } else if purpose.is_refetch() {
+                recorded.reviewed.edited += batch.archived.len() as u64;
+                recorded.reviewed.unchanged += batch.reviewed.unchanged;
+                recorded.reviewed.vanished += batch.reviewed.vanished.len() as u64;
+                recorded.reviewed.failed += batch.reviewed.failed;
+            }
         }
         for (kind, n) in failures::store(conn, commit.run_id, now, &failures).await? {
             *recorded.new_failures.entry(kind).or_default() += n;
@@ -111,7 +122,7 @@ async fn record(conn: &mut SqliteConnection, suspects: &mut Suspects, commit: &C
                          commits = commits + ?, extras_archived = extras_archived + ?,
                          extras_failed = extras_failed + ? where run_id = ?",
     )
-    .bind(archived().count() as i64 - recorded.extras_archived as i64)
+    .bind(archived().count() as i64 - (recorded.extras_archived + recorded.reviewed.edited) as i64)
     .bind(failed - recorded.extras_failed as i64)
     .bind(commit.rows as i64)
     .bind(commit.bytes as i64)
@@ -126,7 +137,7 @@ async fn record(conn: &mut SqliteConnection, suspects: &mut Suspects, commit: &C
 
 /// Gives the commit its place after the last one.
 async fn number(conn: &mut SqliteConnection, commit: &Commit, now: i64) -> Result<(), Fault> {
-    let archives = commit.finished.iter().any(|batch| !batch.archived.is_empty());
+    let archives = commit.finished.iter().any(FinishedBatch::has_rows);
     if commit.seq == 0 {
         if archives || commit.rows > 0 || !commit.files.is_empty() {
             return Err(Fault::Inconsistent("messages were archived without a commit".to_owned()));
@@ -168,18 +179,25 @@ async fn finish(
     let mut stored = HashMap::with_capacity(rows.len());
     for row in rows {
         let refs = count(row.try_get(1)?) as usize;
-        let depth = row.try_get::<i64, _>(4)? as u16;
-        let name = BatchName { key: row.try_get(2)?, asked: row.try_get(3)?, depth };
+        let name = BatchName { key: row.try_get(2)?, asked: row.try_get(3)?, purpose: purpose(row.try_get(4)?)? };
         stored.insert(row.try_get(0)?, Stored { refs, name });
     }
     let (mut whole, mut parts) = (Vec::new(), HashMap::new());
     for batch in finished {
-        let Some(refs) = stored.get(&batch.seq).map(|stored| stored.refs) else {
+        let Some(Stored { refs, name }) = stored.get(&batch.seq) else {
             return Err(Fault::Inconsistent(format!("batch {} is finished and was not pending", batch.seq)));
         };
+        let (refs, again) = (*refs, name.purpose.is_refetch());
+        if (again && !batch.failures.is_empty()) || (!again && batch.reviewed != Reviewed::default()) {
+            return Err(Fault::Inconsistent(format!(
+                "batch {} is finished as if it were of another purpose than {:?}",
+                batch.seq, name.purpose
+            )));
+        }
         let follow_ups = batch.split.iter().chain(&batch.second);
         let accounted =
             batch.archived.len() + batch.failures.len() + follow_ups.map(|batch| batch.refs.len()).sum::<usize>();
+        let accounted = accounted + batch.reviewed.total() as usize;
         if accounted != refs {
             return Err(Fault::Inconsistent(format!(
                 "batch {} has {refs} references, and {accounted} are accounted for",
@@ -188,7 +206,7 @@ async fn finish(
         }
         if batch.archived.len() == refs {
             whole.push(batch.seq);
-        } else if !batch.archived.is_empty() {
+        } else if batch.has_rows() {
             parts.insert(batch.seq, batch);
         }
     }
@@ -228,7 +246,10 @@ async fn keep_parts(
     for row in rows {
         let seq: i64 = row.try_get(0)?;
         let mut batch = stored_batch(&row)?;
-        let mut archived = parts.get(&seq).map(|finished| finished.archived.clone()).unwrap_or_default();
+        let finished = parts.get(&seq);
+        let vanished = finished.into_iter().flat_map(|finished| &finished.reviewed.vanished);
+        let mut archived: Vec<i64> =
+            finished.into_iter().flat_map(|finished| &finished.archived).chain(vanished).copied().collect();
         archived.sort_unstable();
         batch.refs.retain(|reference| archived.binary_search(&reference.message_server_id).is_ok());
         if batch.refs.len() != archived.len() {
@@ -247,7 +268,7 @@ async fn keep(conn: &mut SqliteConnection, seq: i64, commit: i64, batch: &Batch)
     .bind(seq)
     .bind(commit)
     .bind(super::batches::ask_number(batch.ask))
-    .bind(batch.purpose.depth())
+    .bind(batch.purpose.number())
     .bind(batch.key.as_str())
     .bind(batch.asked.as_str())
     .bind(batch.refs.len() as i64)

@@ -67,6 +67,19 @@ pub(super) fn section(report: &Report) -> String {
             &[("archived", extras.archived), ("failed", extras.failed), ("pending", extras.pending)],
         ));
     }
+    let again = &report.refetched;
+    if again.planned > 0 {
+        out.push_str(&sum(
+            &[("asked again", again.planned)],
+            &[
+                ("unchanged", again.unchanged),
+                ("edited", again.edited),
+                ("vanished", again.vanished),
+                ("in vain", again.failed),
+                ("pending", again.pending),
+            ],
+        ));
+    }
     out.push_str("</ul>");
     out
 }

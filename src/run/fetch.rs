@@ -53,6 +53,8 @@ pub(super) struct Dispatcher {
     pub(super) parts: mpsc::UnboundedReceiver<Part>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) in_flight: usize,
+    /// Whether all else is done, so that archived messages may be asked for again.
+    pub(super) again: bool,
 }
 
 /// Batches that were read from the ledger and not yet handed out.
@@ -123,7 +125,10 @@ impl Dispatcher {
                         () = self.stop.told() => {}
                     }
                 } else if self.drained().await == 0 {
-                    return Ok(());
+                    if self.again {
+                        return Ok(());
+                    }
+                    self.again = true;
                 }
                 continue;
             };
@@ -176,7 +181,11 @@ impl Dispatcher {
             if let Some(batch) = queue.page.pop_front() {
                 return Ok(Some(batch));
             }
-            let page = self.ledger.pending(queue.last_seq, PAGE).await?;
+            let page = if self.again {
+                self.ledger.pending(queue.last_seq, PAGE).await?
+            } else {
+                self.ledger.pending_first(queue.last_seq, PAGE).await?
+            };
             let Some(last) = page.last() else { return Ok(queue.last.pop_front()) };
             queue.last_seq = last.seq;
             queue.page.extend(page.into_iter().map(|pending| Assignment { origin: pending.seq, pending }));

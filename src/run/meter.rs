@@ -5,9 +5,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::failure::Class;
+use crate::ledger::ReviewedCounts;
 use crate::plan::Batch;
 use crate::progress::Snapshot;
-use crate::summary::{References, ThreadExtras};
+use crate::summary::{References, Refetched, ThreadExtras};
 use crate::yunxin::Stats;
 
 /// Counts of a run.
@@ -30,6 +31,11 @@ pub struct Meter {
     extras_planned: AtomicU64,
     extras_archived: AtomicU64,
     extras_failed: AtomicU64,
+    refetch_planned: AtomicU64,
+    unchanged: AtomicU64,
+    edited: AtomicU64,
+    vanished: AtomicU64,
+    refetch_failed: AtomicU64,
     split: AtomicU64,
     other_owner: AtomicU64,
     written: AtomicU64,
@@ -114,6 +120,25 @@ impl Meter {
         self.batches.fetch_add(batches, Relaxed);
     }
 
+    /// Counts archived messages that an earlier run left to be asked for again.
+    pub(super) fn add_refetch_resumed(&self, messages: u64) {
+        self.refetch_planned.fetch_add(messages, Relaxed);
+    }
+
+    pub(super) fn add_refetch_planned(&self, batches: u64, messages: u64) {
+        self.refetch_planned.fetch_add(messages, Relaxed);
+        self.planned_batches.fetch_add(batches, Relaxed);
+        self.batches.fetch_add(batches, Relaxed);
+    }
+
+    /// Counts what the ledger recorded of messages that were asked for again.
+    pub(super) fn add_reviewed(&self, reviewed: ReviewedCounts) {
+        self.unchanged.fetch_add(reviewed.unchanged, Relaxed);
+        self.edited.fetch_add(reviewed.edited, Relaxed);
+        self.vanished.fetch_add(reviewed.vanished, Relaxed);
+        self.refetch_failed.fetch_add(reviewed.failed, Relaxed);
+    }
+
     /// Counts what the ledger recorded, `extras` (archived and failed) included.
     pub(super) fn add_recorded(&self, archived: u64, failed: u64, extras: (u64, u64), written: u64) {
         self.archived.fetch_add(archived - extras.0, Relaxed);
@@ -180,16 +205,29 @@ impl Meter {
         }
     }
 
+    /// The counts of what was asked for again, given what the ledger says is left.
+    pub(super) fn refetched(&self, pending: u64) -> Refetched {
+        Refetched {
+            planned: self.refetch_planned.load(Relaxed),
+            unchanged: self.unchanged.load(Relaxed),
+            edited: self.edited.load(Relaxed),
+            vanished: self.vanished.load(Relaxed),
+            failed: self.refetch_failed.load(Relaxed),
+            pending,
+        }
+    }
+
     pub(super) fn snapshot(&self, stats: &Stats, quota: u32) -> Snapshot {
         let references = self.references(0);
         let extras = self.thread_extras(0);
+        let again = self.refetched(0);
         Snapshot {
             read: references.read,
             read_to_end: self.read_to_end.load(Relaxed),
             duplicate: references.duplicate,
-            planned: references.accepted + references.resumed + references.retried + extras.planned,
+            planned: references.accepted + references.resumed + references.retried + extras.planned + again.planned,
             fetched: self.fetched.load(Relaxed),
-            archived: references.archived + extras.archived,
+            archived: references.archived + extras.archived + again.unchanged + again.edited + again.vanished,
             failed: self.fetch_failed.load(Relaxed) + references.invalid,
             fetch_failed: self.fetch_failed.load(Relaxed),
             batches: self.batches.load(Relaxed),

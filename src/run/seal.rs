@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::RunError;
 use crate::failpoint::reach;
 use crate::ledger::{Ledger, ManifestDue};
-use crate::manifest::{self, Manifest, ManifestFile, Sealed, Signer};
+use crate::manifest::{self, BESIDE, Manifest, ManifestFile, Sealed, Signer, is_vanished};
 use crate::sink::{Sink, SinkError};
 
 /// Writes the manifests that are missing, of runs that died and, unless it is `running`, of this one.
@@ -80,7 +80,7 @@ async fn bring_back(ledger: &Ledger, sink: &mut dyn Sink, last: u64) -> Result<b
 }
 
 fn manifest(ledger: &Ledger, due: ManifestDue, previous: Option<String>) -> Manifest {
-    let files: Vec<ManifestFile> = due
+    let (vanished, files): (Vec<_>, Vec<_>) = due
         .files
         .into_iter()
         .map(|file| ManifestFile {
@@ -90,7 +90,9 @@ fn manifest(ledger: &Ledger, due: ManifestDue, previous: Option<String>) -> Mani
             sha256: file.sha256,
             range: file.range,
         })
-        .collect();
+        .partition(|file| is_vanished(&file.path));
+    let path = |file: &ManifestFile| file.path.trim_start_matches(BESIDE).to_owned();
+    let vanished = vanished.into_iter().map(|file| ManifestFile { path: path(&file), ..file }).collect();
     let total =
         |sum: u64, of: fn(&ManifestFile) -> u64| if files.is_empty() { sum } else { files.iter().map(of).sum() };
     Manifest {
@@ -118,5 +120,6 @@ fn manifest(ledger: &Ledger, due: ManifestDue, previous: Option<String>) -> Mani
         bytes: total(due.bytes, |file| file.bytes),
         signature: None,
         files,
+        vanished,
     }
 }

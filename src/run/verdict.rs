@@ -14,6 +14,17 @@ pub(super) fn other_owner_may_help(verdict: &Verdict) -> bool {
     }
 }
 
+/// The code that says that a message does not exist, as opposed to one that may not be seen, or not now.
+const NOT_THERE: i64 = 107_404;
+
+/// The code, if it was said that the message does not exist.
+pub(super) fn is_gone(verdict: &Verdict) -> Option<i64> {
+    match verdict {
+        Verdict::Unavailable { code, .. } => code.filter(|code| *code == NOT_THERE),
+        Verdict::Unanswered | Verdict::Undecodable { .. } => None,
+    }
+}
+
 /// Why a reference did not become a message, as the answer has it.
 pub(super) fn reason(verdict: &Verdict) -> Reason {
     match verdict {

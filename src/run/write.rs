@@ -3,7 +3,6 @@
 //! The sink always commits first; the ledger then records in one transaction which batches are done, which
 //! references failed and which are asked again.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,8 +11,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::backlog::Backlog;
 use super::fetch::{Assignment, Event, Part};
 use super::record::{Recorder, Tally};
+use super::refetch::Refetch;
 use super::verdict::{failed, other_owner_may_help, reason};
 use super::{Meter, RunError, threads};
 use crate::failpoint::reach;
@@ -25,9 +26,6 @@ use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop};
 
 /// Batches without rows (splits, failures) that wait for a commit, at most, before they are recorded on their own.
 const RECORD_AT: usize = 1_000;
-/// Bytes of answers that may come while a commit is under way.
-const BACKLOG: usize = 32 << 20;
-
 /// Messages that make a commit due whatever the sink says: until it, their IDs are in memory.
 const COMMIT_AT: usize = 4_000_000;
 
@@ -41,6 +39,8 @@ pub(super) struct Writer {
     /// How many links upward threads are followed; 0 is not at all.
     pub(super) thread_depth: u16,
     pub(super) team_owner: TeamOwner,
+    /// What is to be asked for again, until it is planned.
+    pub(super) refetch: Option<Refetch>,
     pub(super) commit_interval: Duration,
     pub(super) recorder: Arc<Recorder>,
     /// Where the parts of split batches go to be sent.
@@ -54,50 +54,22 @@ pub(super) struct Work {
     /// The last commit that the ledger recorded.
     pub(super) last_commit: u64,
     /// Batches with rows in the sink.
-    accepted: Vec<FinishedBatch>,
-    /// Messages of these.
-    rows: usize,
+    pub(super) accepted: Vec<FinishedBatch>,
+    /// Messages of these, those included that vanished.
+    pub(super) rows: usize,
     /// Batches without.
     rowless: Vec<FinishedBatch>,
     /// Second asks and batches with links that are not yet in the ledger are in `accepted` or in `rowless`, and counted
     /// here.
-    unrecorded_asks: usize,
+    pub(super) unrecorded_asks: usize,
     /// Single references refused as a bad parameter before anything succeeded: they may be the credentials' fault.
-    doubtful: Vec<(PendingBatch, i64, String)>,
+    pub(super) doubtful: Vec<(PendingBatch, i64, String)>,
     /// The messages accepted since the last commit.
     tally: Option<Tally>,
     /// When the first row since the last commit was accepted.
-    since: Option<Instant>,
+    pub(super) since: Option<Instant>,
     /// Batches that became pending since the dispatcher last asked.
-    new_batches: u64,
-}
-
-/// What came while a commit was under way.
-#[derive(Default)]
-struct Backlog {
-    events: VecDeque<Event>,
-    bytes: usize,
-}
-
-impl Backlog {
-    fn put(&mut self, event: Event) {
-        self.bytes += size(&event);
-        self.events.push_back(event);
-    }
-
-    fn take(&mut self) -> Option<Event> {
-        let event = self.events.pop_front()?;
-        self.bytes -= size(&event);
-        Some(event)
-    }
-}
-
-/// The memory that an event holds, about.
-fn size(event: &Event) -> usize {
-    match event {
-        Event::Ended(_, Outcome::Answered(answer), _) => size_of::<Event>() + answer.rows.size(),
-        Event::Ended(..) | Event::Drained(_) => size_of::<Event>(),
-    }
+    pub(super) new_batches: u64,
 }
 
 impl Work {
@@ -150,10 +122,13 @@ impl Writer {
             self.settle_doubts().await?;
         }
         self.commit().await?;
+        if self.refetch.is_some() {
+            self.meter.cut_short();
+        }
         let doubted: u64 = self.work.doubtful.iter().map(|(pending, ..)| pending.batch.refs.len() as u64).sum();
         match doubt {
             // Every reference there is was refused like a wrong checksum would be: they stay pending.
-            Some((code, message)) if self.ledger.sums().await?.pending() == doubted => {
+            Some((code, message)) if self.ledger.sums().await?.to_ask() == doubted => {
                 Err(RunError::Api(ApiStop::Credentials { code, message }))
             }
             _ => Ok(()),
@@ -172,7 +147,7 @@ impl Writer {
         loop {
             tokio::select! {
                 done = &mut commit => return done,
-                event = events.recv(), if open && backlog.bytes < BACKLOG => match event {
+                event = events.recv(), if open && backlog.has_room() => match event {
                     Some(event) => backlog.put(event),
                     None => open = false,
                 },
@@ -216,13 +191,19 @@ impl Writer {
 
     async fn take_answer(&mut self, pending: PendingBatch, mut answer: Answer) -> Result<(), RunError> {
         let batch = &pending.batch;
+        if batch.purpose.is_refetch() {
+            return self.take_reviewed(&pending, &answer).await;
+        }
         if batch.purpose.is_extra() {
             for row in Arc::make_mut(&mut answer.rows).rows_mut() {
                 row.requested = false;
             }
         }
-        let links =
-            if batch.purpose.depth() < self.thread_depth { threads::links(&answer.rows, batch) } else { Vec::new() };
+        let links = if batch.purpose.depth().is_some_and(|depth| depth < self.thread_depth) {
+            threads::links(&answer.rows, batch)
+        } else {
+            Vec::new()
+        };
         let missed: Vec<usize> = answer
             .verdicts
             .iter()
@@ -243,7 +224,8 @@ impl Writer {
         let archived: Vec<i64> = answer.rows.rows().iter().map(|row| row.message_server_id).collect();
         self.meter.add_batch_done(archived.len() as u64, failures.len() as u64);
         let has_rows = !archived.is_empty();
-        let finished = FinishedBatch { seq: pending.seq, archived, failures, split: Vec::new(), second, links };
+        let finished =
+            FinishedBatch { seq: pending.seq, archived, failures, second, links, ..FinishedBatch::default() };
         if has_rows {
             self.work.tally.get_or_insert_with(|| self.recorder.tally()).add(&answer.rows);
             self.sink.write(answer.rows).await?;
@@ -264,6 +246,9 @@ impl Writer {
         second: Vec<Batch>,
     ) -> Result<(), RunError> {
         let batch = &pending.batch;
+        if batch.purpose.is_refetch() {
+            return self.take_unreviewed(pending, second).await;
+        }
         let asked_again = |id: i64| second.iter().any(|ask| ask.refs.iter().any(|r| r.message_server_id == id));
         let failures: Vec<FailedRef> = (0..batch.refs.len())
             .filter(|index| !asked_again(batch.refs[*index].message_server_id))
@@ -274,7 +259,7 @@ impl Writer {
         self.take_rowless(finished).await
     }
 
-    async fn take_rowless(&mut self, finished: FinishedBatch) -> Result<(), RunError> {
+    pub(super) async fn take_rowless(&mut self, finished: FinishedBatch) -> Result<(), RunError> {
         self.work.unrecorded_asks += unrecorded(&finished);
         self.work.rowless.push(finished);
         if self.work.rowless.len() >= RECORD_AT { self.record_rowless().await } else { Ok(()) }
@@ -340,6 +325,9 @@ impl Writer {
             self.meter.add_extras_planned(extras.batches, extras.new);
             self.work.new_batches += extras.batches;
         }
+        if self.work.new_batches == 0 {
+            self.plan_refetch().await?;
+        }
         Ok(())
     }
 
@@ -370,10 +358,11 @@ impl Writer {
 
     async fn record_commit(&mut self, commit: &Commit) -> Result<Vec<PendingBatch>, RunError> {
         let recorded = self.ledger.record(commit).await?;
-        let archived = commit.finished.iter().map(|finished| finished.archived.len() as u64).sum();
+        let archived: u64 = commit.finished.iter().map(|finished| finished.archived.len() as u64).sum();
         let failed = commit.finished.iter().map(|finished| finished.failures.len() as u64).sum();
         let extras = (recorded.extras_archived, recorded.extras_failed);
-        self.meter.add_recorded(archived, failed, extras, commit.bytes);
+        self.meter.add_recorded(archived - recorded.reviewed.edited, failed, extras, commit.bytes);
+        self.meter.add_reviewed(recorded.reviewed);
         for ((class, code), count) in recorded.new_failures {
             self.meter.add_new_failures(class, code, count);
         }
@@ -381,7 +370,7 @@ impl Writer {
     }
 
     /// Commits everything accepted so far: sink, then ledger, then the sink's publication.
-    async fn commit(&mut self) -> Result<(), RunError> {
+    pub(super) async fn commit(&mut self) -> Result<(), RunError> {
         self.record_rowless().await?;
         let finished = std::mem::take(&mut self.work.accepted);
         self.work.since = None;
@@ -425,7 +414,7 @@ impl Writer {
 }
 
 /// How much of a batch the ledger must know before it is told that it is done.
-fn unrecorded(finished: &FinishedBatch) -> usize {
+pub(super) fn unrecorded(finished: &FinishedBatch) -> usize {
     finished.second.len() + usize::from(!finished.links.is_empty())
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::conversation::Conversation;
 use super::faults::unit;
 use super::generated::{Dialogue, mix, push_number};
-use super::message::{Echo, Entry, Fate, Message};
+use super::message::{Echo, Entry, Fate, Message, quoted};
 use super::quirk::Quirk;
 
 /// Which messages exist beside those that were inserted.
@@ -80,6 +80,34 @@ impl World {
     /// Adds messages.
     pub fn extend(&mut self, messages: impl IntoIterator<Item = Message>) {
         messages.into_iter().for_each(|message| self.insert(message));
+    }
+
+    /// Edits an inserted message, as its sender would: its text changes, and the time of the edit is this.
+    ///
+    /// # Panics
+    ///
+    /// When no message of this ID was inserted.
+    pub fn edit(&mut self, id: i64, text: &str, modify_time: i64) {
+        for message in self.inserted_mut(id) {
+            message.set("text", quoted(text));
+            message.set("modify_time", modify_time.to_string());
+            message.set("modify_account_id", quoted(&message.conversation.owner.clone()));
+        }
+    }
+
+    /// Recalls an inserted message: from now on it does not exist, whoever asks.
+    ///
+    /// # Panics
+    ///
+    /// When no message of this ID was inserted.
+    pub fn recall(&mut self, id: i64) {
+        for message in self.inserted_mut(id) {
+            *message = message.clone().fate(Fate::Missing).seen_by([], Fate::Missing);
+        }
+    }
+
+    fn inserted_mut(&mut self, id: i64) -> &mut [Message] {
+        self.messages.get_mut(&id).unwrap_or_else(|| panic!("no message {id} was inserted"))
     }
 
     /// Answers every request for this conversation, in the name of the owner that `conversation_id` begins with, with

@@ -9,10 +9,12 @@
 mod archive;
 #[doc(hidden)]
 pub mod bench;
+mod beside;
 mod coding;
 mod disk;
 mod encode;
 mod file;
+mod held;
 mod pack;
 mod partition;
 mod probe;
@@ -20,6 +22,7 @@ pub mod schema;
 mod scratch;
 mod seal;
 mod takeover;
+mod vanished;
 mod writer;
 
 use std::path::PathBuf;
@@ -31,10 +34,15 @@ use jiff::tz::TimeZone;
 pub use self::takeover::ParquetTakeover;
 
 use self::archive::Archive;
+use self::held::Held;
+use self::vanished::{Notes, Sheet};
 use self::writer::Writer;
-use super::{Claim, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
+use super::{Claim, HeldVersions, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
 use crate::manifest::Sealed;
-use crate::message::MessageRows;
+use crate::message::{MessageRows, Vanished};
+
+/// Vanished messages that make a commit due: they are in memory until it.
+const NOTES_DUE: usize = 200_000;
 
 /// How and where an archive is written.
 #[derive(Debug, Clone)]
@@ -103,6 +111,7 @@ pub struct ParquetSink {
     settings: Settings,
     stamp: RunStamp,
     state: State,
+    notes: Notes,
 }
 
 #[derive(Debug)]
@@ -122,7 +131,8 @@ impl ParquetSink {
     /// A sink that touches nothing until it is opened.
     pub fn new(settings: Settings, stamp: RunStamp) -> Self {
         let archive = Arc::new(Archive::new(settings.path.clone(), stamp.ledger_id, stamp.job.clone(), stamp.run_id));
-        Self { archive, settings, stamp, state: State::Closed }
+        let notes = Notes::new(&settings, &stamp);
+        Self { archive, settings, stamp, state: State::Closed, notes }
     }
 
     /// Takes the writer out. Until it is put back the sink counts as broken, so that neither an error nor a call that
@@ -157,8 +167,18 @@ impl Sink for ParquetSink {
         Ok(())
     }
 
+    async fn write_vanished(&mut self, vanished: Vec<Vanished>) -> Result<(), SinkError> {
+        self.notes.add(vanished);
+        Ok(())
+    }
+
+    async fn held(&mut self, since: i64) -> Result<Box<dyn HeldVersions>, SinkError> {
+        let (archive, app_key) = (Arc::clone(&self.archive), self.stamp.app_key.clone());
+        Ok(Box::new(blocking(move || Held::open(&archive, app_key, since)).await?))
+    }
+
     fn is_due(&self) -> bool {
-        matches!(&self.state, State::Open(writer) if writer.is_due())
+        self.notes.len() >= NOTES_DUE || matches!(&self.state, State::Open(writer) if writer.is_due())
     }
 
     fn announces(&self) -> bool {
@@ -167,17 +187,18 @@ impl Sink for ParquetSink {
 
     async fn prepare(&mut self, _commit: u64) -> Result<Prepared, SinkError> {
         let mut writer = self.take_writer()?;
-        let files = writer.finish().await?;
+        let mut files = writer.finish().await?;
+        let rows = files.iter().map(|file| file.rows).sum();
+        if self.notes.len() > 0 {
+            let sheets = self.notes.take(&self.archive.temporary_beside()?);
+            files.extend(blocking(move || sheets.into_iter().map(Sheet::write).collect::<Result<Vec<_>, _>>()).await?);
+        }
         if !files.is_empty() {
             let archive = Arc::clone(&self.archive);
             blocking(move || archive.still_ours().and_then(|()| archive.sync_temporary())).await?;
         }
         self.state = State::Open(writer);
-        Ok(Prepared {
-            rows: files.iter().map(|file| file.rows).sum(),
-            bytes: files.iter().map(|file| file.bytes).sum(),
-            files,
-        })
+        Ok(Prepared { rows, bytes: files.iter().map(|file| file.bytes).sum(), files })
     }
 
     async fn publish(&mut self, commit: u64, files: &[SinkFile]) -> Result<(), SinkError> {

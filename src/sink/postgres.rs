@@ -11,15 +11,15 @@
 //! `messages` has exactly one row for every message: (`app_key`, `message_server_id`) is its key, and the row is the
 //! latest revision. Earlier ones are in `message_revisions`, by (`app_key`, `message_server_id`, `revision`); for any
 //! other table the name is `<table>_revisions`. A version with a later time of edit replaces the one that is there, the
-//! same version changes nothing, and an earlier one is ignored. Beside these stand `<table>_archive`,
-//! `<table>_commits`, `<table>_manifests` and
-//! `<table>_migrations`.
+//! same version changes nothing, and an earlier one is ignored. Beside these stand `<table>_vanished` (messages that the
+//! service no longer has), `<table>_archive`, `<table>_commits`, `<table>_manifests` and `<table>_migrations`.
 
 #[doc(hidden)]
 pub mod bench;
 mod commit;
 mod connect;
 mod copy;
+mod held;
 mod json;
 mod open;
 mod probe;
@@ -42,9 +42,9 @@ use self::commit::{Commit, Counts, Statements, Way};
 use self::connect::{Backend, Refusal, Server, Session, Trouble, delays, trouble};
 use self::copy::Encoder;
 use self::schema::{LockPurpose, Names};
-use super::{Claim, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
+use super::{Claim, HeldVersions, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
 use crate::manifest::Sealed;
-use crate::message::MessageRows;
+use crate::message::{MessageRows, Vanished};
 
 pub use self::probe::probe;
 pub use self::reader::Reader;
@@ -93,6 +93,7 @@ pub struct PostgresSink {
     target: Target,
     writing: Option<Writing>,
     pending: Vec<Arc<MessageRows>>,
+    vanished: Vec<Vanished>,
     rows: u64,
     bytes: usize,
 }
@@ -133,7 +134,7 @@ impl PostgresSink {
         let names = Names::new(&settings.schema, &settings.table)
             .map_err(|what| SinkError::Unusable(format!("the Postgres sink cannot be used: {what}")))?;
         let target = Target { server, names, raw: settings.raw, stamp };
-        Ok(Self { target, writing: None, pending: Vec::new(), rows: 0, bytes: 0 })
+        Ok(Self { target, writing: None, pending: Vec::new(), vanished: Vec::new(), rows: 0, bytes: 0 })
     }
 }
 
@@ -316,8 +317,23 @@ impl Sink for PostgresSink {
         Ok(())
     }
 
+    async fn write_vanished(&mut self, vanished: Vec<Vanished>) -> Result<(), SinkError> {
+        self.vanished.extend(vanished);
+        Ok(())
+    }
+
+    async fn held(&mut self, since: i64) -> Result<Box<dyn HeldVersions>, SinkError> {
+        let mut session = self.target.server.connect().await?;
+        sqlx::query("set statement_timeout = 0")
+            .execute(&mut session.connection)
+            .await
+            .map_err(|error| self.target.server.report("cannot begin to read the archive", error))?;
+        let app_key = self.target.stamp.app_key.clone();
+        Ok(Box::new(held::Held::new(session, &self.target.names, &self.target.server, app_key, since)))
+    }
+
     fn is_due(&self) -> bool {
-        self.rows >= DUE_ROWS || self.bytes >= DUE_BYTES
+        self.rows + self.vanished.len() as u64 >= DUE_ROWS || self.bytes >= DUE_BYTES
     }
 
     fn announces(&self) -> bool {
@@ -338,12 +354,14 @@ impl Sink for PostgresSink {
             sequence: commit,
             pending: &self.pending,
             passes: &passes,
+            vanished: &self.vanished,
             messages: self.rows,
         };
         let bytes = self.target.commit(writing, &commit).await?;
         writing.committed = commit.sequence;
         let prepared = Prepared { rows: self.rows, bytes, files: Vec::new() };
         self.pending.clear();
+        self.vanished.clear();
         (self.rows, self.bytes) = (0, 0);
         Ok(prepared)
     }

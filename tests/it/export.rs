@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use yunxin_archiver::message::Vanished;
 
 use crate::support::export::{Sent, Stage, read};
 
@@ -77,28 +78,25 @@ fn edit() -> Vec<Sent<'static>> {
     vec![Sent { text: "the second words", revision: 1, edited: Some("2026-11-21T10:02:00Z"), ..first }]
 }
 
+fn vanished() -> Vec<Vanished> {
+    let at = |time: &str| time.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    vec![Vanished {
+        conversation_key: "1|alice|robert".to_owned(),
+        conversation_id: "alice|1|robert".to_owned(),
+        conversation_type: 1,
+        message_server_id: 102,
+        create_time: at("2026-11-20T10:05:00Z"),
+        code: 107_404,
+        noticed_at: at("2026-11-29T00:00:00Z"),
+    }]
+}
+
 async fn parquet() -> Stage {
-    let stage = Stage::parquet(&[&world(), &edit()]).await;
-    let write = "import sys, datetime, pyarrow as pa, pyarrow.parquet as pq\n\
-        t = pa.timestamp('ms', 'UTC')\n\
-        at = lambda s: datetime.datetime.fromisoformat(s)\n\
-        pq.write_table(pa.table({'app_key': ['app'], 'conversation_key': ['1|alice|robert'],\n\
-            'message_server_id': pa.array([102], pa.int64()), 'create_time': pa.array([at('2026-11-20T10:05:00+00:00')], t),\n\
-            'noticed_at': pa.array([at('2026-11-29T00:00:00+00:00')], t), 'code': pa.array([107404], pa.int64()),\n\
-            'run_id': ['r']}), sys.argv[1])";
-    let vanished = stage.root().join("_vanished");
-    std::fs::create_dir(&vanished).unwrap();
-    let done = Command::new("python3").args(["-c", write]).arg(vanished.join("part-1.parquet")).output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    stage
+    Stage::parquet(&[&world(), &edit()], &vanished()).await
 }
 
 async fn postgres() -> Stage {
-    let sql = "create table messages_vanished (app_key text, conversation_key text, message_server_id bigint, \
-        create_time timestamptz, noticed_at timestamptz, code integer, run_id text); \
-        insert into messages_vanished values ('app', '1|alice|robert', 102, '2026-11-20T10:05:00Z', \
-        '2026-11-29T00:00:00Z', 107404, 'r')";
-    Stage::postgres(&[&world(), &edit()], sql).await
+    Stage::postgres(&[&world(), &edit()], &vanished()).await
 }
 
 async fn both() -> [Stage; 2] {
@@ -154,7 +152,7 @@ async fn every_format_holds_the_same_messages_from_either_archive() {
         assert_eq!(seen, ALL);
         let parts = |n: usize| pages["c00001.html"]["messages"][n]["parts"].clone();
         assert_eq!(parts(1)["quote"], "Alice: 请 robert 看合同 第二行");
-        assert_eq!(parts(1)["tag"], "recalled or deleted since, noticed 2026-11-29 08:00:00");
+        assert_eq!(parts(1)["tag"], "vanished since, noticed 2026-11-29 08:00:00");
         assert_eq!(parts(3)["text"], "the second words");
         assert_eq!(parts(3)["tag"], "edited 2026-11-21 18:02:00");
         assert!(parts(3)["earlier"].as_str().unwrap().contains("the first words"));
@@ -419,7 +417,7 @@ async fn a_long_conversation_has_pages_that_lead_to_each_other() {
             ..Sent::default()
         })
         .collect();
-    let stage = Stage::parquet(&[&sent]).await;
+    let stage = Stage::parquet(&[&sent], &[]).await;
     let (_, seen) = stage.export(&["--all", "--format", "html"]);
     let pages = ["c00001.html", "c00001-2.html", "c00001-3.html"].map(|name| &seen[name]);
     assert_eq!(pages.map(|page| page["messages"].as_array().unwrap().len()), [2_000, 2_000, 500]);

@@ -6,6 +6,7 @@ mod failures;
 mod history;
 mod opening;
 mod planning;
+mod refetch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;

@@ -13,7 +13,7 @@ use yunxin_archiver::course::{Course, Messages, Sample};
 use yunxin_archiver::failure::Class;
 use yunxin_archiver::report::{Ending, FailureKind, FailureLine, Report, Since, page};
 use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, DemoWorld, Fault, Faults, Handle, Rule, Settings, start_with};
-use yunxin_archiver::summary::{Bytes, FileSummary, References, Requests, ThreadExtras};
+use yunxin_archiver::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
 
 use crate::support::page::{Read, is_self_contained};
 
@@ -299,6 +299,7 @@ fn hostile() -> Report {
         app_key: HOSTILE.to_owned(),
         references: References { read: 1, archived: u64::from(u32::MAX), ..References::default() },
         thread_extras: ThreadExtras { planned: 1, ..ThreadExtras::default() },
+        refetched: Refetched::default(),
         requests: Requests::default(),
         bytes: Bytes { received: u64::MAX, written: u64::MAX },
         new_failures: vec![(HOSTILE.to_owned(), 1)],

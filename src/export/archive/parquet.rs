@@ -24,7 +24,7 @@ use super::{Archive, Head, HeldId, IdTaker, Origin, Taker, VanishedMessages, Wan
 use crate::export::ExportError;
 use crate::export::record::{Column, Record, Value, Vanished};
 use crate::export::selection::{Scope, Selection};
-use crate::manifest::{Manifest, ManifestFile};
+use crate::manifest::{Manifest, ManifestFile, vanished_directory};
 
 /// Rows that are decoded at once.
 const BATCH: usize = 1024;
@@ -48,6 +48,8 @@ pub struct ParquetArchive {
     root: PathBuf,
     files: Vec<ManifestFile>,
     app_keys: BTreeSet<String>,
+    /// Files that say which messages vanished.
+    vanished: Vec<PathBuf>,
     origin: Origin,
 }
 
@@ -87,7 +89,7 @@ impl ParquetArchive {
                 sha256: hex::encode(Sha256::digest(&content)),
             };
             app_keys.insert(manifest.app_key);
-            manifests.insert(manifest.sequence, (head, manifest.files));
+            manifests.insert(manifest.sequence, (head, manifest.files, manifest.vanished));
         }
         if let Some((&last, _)) = manifests.last_key_value()
             && last != manifests.len() as u64
@@ -102,10 +104,14 @@ impl ParquetArchive {
         let origin = Origin::Parquet {
             path: root.display().to_string(),
             manifests: manifests.len() as u64,
-            head: manifests.last_key_value().map(|(_, (head, _))| head.clone()),
+            head: manifests.last_key_value().map(|(_, (head, ..))| head.clone()),
         };
-        let files: Vec<ManifestFile> = manifests.into_values().flat_map(|(_, files)| files).collect();
-        for file in &files {
+        let (mut files, mut vanished) = (Vec::new(), Vec::new());
+        for (_, messages, noted) in manifests.into_values() {
+            files.extend(messages);
+            vanished.extend(noted);
+        }
+        for file in files.iter().chain(&vanished) {
             if !Path::new(&file.path).components().all(|component| matches!(component, Component::Normal(_))) {
                 return Err(ExportError::Unusable(format!(
                     "a manifest of {} names {:?}, which leads out of the archive",
@@ -114,7 +120,10 @@ impl ParquetArchive {
                 )));
             }
         }
-        Ok(Self { root: root.to_path_buf(), files, app_keys, origin })
+        let named = |root: &Path| vanished_directory(root);
+        let beside = named(root).or_else(|| named(&root.canonicalize().ok()?)).unwrap_or_default();
+        let vanished = vanished.into_iter().map(|file| beside.join(file.path)).collect();
+        Ok(Self { root: root.to_path_buf(), files, app_keys, vanished, origin })
     }
 
     fn read_file(&self, file: &ManifestFile, wanted: Wanted<'_>, take: &mut Taker<'_>) -> Result<(), ExportError> {
@@ -335,21 +344,15 @@ impl Archive for ParquetArchive {
 
     async fn vanished(&mut self, selection: &Selection) -> Result<VanishedMessages, ExportError> {
         let mut found = VanishedMessages::new();
-        let directory = self.root.join("_vanished");
-        let entries = match std::fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
-            Err(error) => return Err(ExportError::failed(format!("reading {}", directory.display()), error)),
-        };
-        for entry in entries {
-            let path = entry.map_err(|error| ExportError::failed(format!("reading {}", directory.display()), error))?;
-            let path = path.path();
-            if path.extension().is_some_and(|extension| extension == "parquet") {
-                read_vanished(&path, selection, &mut found).map_err(|error| ExportError::Failed {
-                    context: format!("reading {}", path.display()),
-                    source: Box::new(error),
-                })?;
-            }
+        for path in &self.vanished {
+            read_vanished(path, selection, &mut found).map_err(|error| ExportError::Failed {
+                context: format!(
+                    "{} is named by a manifest, says which messages vanished, and cannot be read; it belongs beside the \
+                     archive",
+                    path.display()
+                ),
+                source: Box::new(error),
+            })?;
         }
         Ok(found)
     }

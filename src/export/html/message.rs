@@ -100,7 +100,7 @@ fn tags(out: &mut String, item: &Item, clock: &Clock) {
     if let Some(vanished) = &item.vanished {
         let noticed = vanished.noticed_at.map(|time| format!(", noticed {}", clock.second(time)));
         let noticed = escaped(&noticed.unwrap_or_default());
-        out.push_str(&format!("<span class=\"tag gone\">recalled or deleted since{noticed}</span>"));
+        out.push_str(&format!("<span class=\"tag gone\">vanished since{noticed}</span>"));
     }
     if record.flag(Column::Substituted) == Some(true) {
         out.push_str("<span class=\"tag\">a character that cannot be stored was replaced</span>");

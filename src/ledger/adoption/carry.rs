@@ -65,6 +65,7 @@ pub(super) async fn carry(adoption: &mut Adoption, now: Timestamp) -> Result<Car
                 "delete from pending",
                 "delete from carried",
                 "delete from done",
+                "delete from versions",
                 "delete from failures where state < 2",
                 "update ledger set checkpoint = null, checkpoint_source = null",
             ] {
@@ -80,6 +81,15 @@ pub(super) async fn carry(adoption: &mut Adoption, now: Timestamp) -> Result<Car
 /// before anything of it becomes known.
 async fn sift(adoption: &Adoption, now: Timestamp) -> Result<Carried, Fault> {
     let mut carried = Carried::default();
+    // What was asked for again is in the archive, in versions that this ledger may not know.
+    for sql in [
+        "delete from pending where depth < 0",
+        "delete from carried where depth < 0",
+        "delete from done where depth < 0",
+        "delete from versions",
+    ] {
+        sqlx::query(sql).execute(&mut adoption.ledger.writer().await?.conn).await?;
+    }
     for table in ["pending", "carried"] {
         carried.archived += drop_archived(adoption, table).await?;
     }

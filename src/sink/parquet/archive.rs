@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::disk::{self, failure};
 use crate::failpoint::reach;
+use crate::manifest::is_vanished;
 use crate::sink::{Claim, Opened, SinkError, SinkFile};
 
 pub(super) const DEED: &str = "_archive.json";
@@ -61,8 +62,12 @@ impl Archive {
     /// Makes the names of temporary files durable.
     pub(super) fn sync_temporary(&self) -> Result<(), SinkError> {
         reach("names.fsync");
-        let path = self.temporary().0;
-        disk::sync_directory(&path).map_err(|error| failure("writing", &path, error))
+        let mut paths = vec![self.temporary().0];
+        paths.extend(self.temporary_beside().ok().map(|(path, _)| path).filter(|path| path.is_dir()));
+        for path in paths {
+            disk::sync_directory(&path).map_err(|error| failure("writing", &path, error))?;
+        }
+        Ok(())
     }
 
     /// Takes possession, or refuses without a trace; then finishes what was recorded and removes what was not.
@@ -88,7 +93,12 @@ impl Archive {
             self.withdraw(&claim.unpublished)?;
         }
         self.sync_targets(&claim.unpublished)?;
-        self.sweep(&temporary, &mut opened.warnings)?;
+        sweep(&temporary, &mut opened.warnings)?;
+        if let Ok((beside, _)) = self.temporary_beside()
+            && beside.is_dir()
+        {
+            sweep(&beside, &mut opened.warnings)?;
+        }
         if opened.commit + 1 == claim.recorded && !claim.unpublished.is_empty() && opened.missing.is_empty() {
             self.write_deed(claim.recorded, claim.run_of(claim.recorded))?;
             opened.commit = claim.recorded;
@@ -279,10 +289,10 @@ impl Archive {
     /// Takes back a commit of which a file is lost: as a whole it can be fetched again, and no manifest names it yet.
     fn withdraw(&self, files: &[SinkFile]) -> Result<(), SinkError> {
         for file in files {
-            for path in [self.inside(&file.temporary)?, self.inside(&file.path)?] {
+            for (path, is_temporary) in [(self.inside(&file.temporary)?, true), (self.inside(&file.path)?, false)] {
                 let looked = disk::size(&path).map_err(|error| failure("looking at", &path, error))?;
                 // What stands under the name and is not the file that was recorded is not ours to remove.
-                if looked == Some(file.bytes) || (looked.is_some() && path.ends_with(&file.temporary)) {
+                if looked == Some(file.bytes) || (looked.is_some() && is_temporary) {
                     std::fs::remove_file(&path).map_err(|error| failure("withdrawing", &path, error))?;
                 }
             }
@@ -295,8 +305,9 @@ impl Archive {
         // Up to the root: a directory may have been made by a process that died before it could make that durable.
         let mut directories = BTreeSet::new();
         for file in files {
-            let path = self.root.join(&file.path);
-            let above = path.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));
+            let path = self.inside(&file.path)?;
+            let root = if is_vanished(&file.path) { self.beside()? } else { self.root.clone() };
+            let above = path.ancestors().skip(1).take_while(|above| above.starts_with(&root));
             directories.extend(above.map(Path::to_path_buf));
         }
         for directory in directories {
@@ -307,38 +318,6 @@ impl Archive {
             }
         }
         Ok(())
-    }
-
-    /// Removes what this ledger began and never recorded.
-    fn sweep(&self, temporary: &Path, warnings: &mut Vec<String>) -> Result<(), SinkError> {
-        let failed = |path: &Path| {
-            let path = path.to_path_buf();
-            move |error| failure("clearing", &path, error)
-        };
-        for entry in std::fs::read_dir(temporary).map_err(failed(temporary))? {
-            let path = entry.map_err(failed(temporary))?.path();
-            tracing::debug!(path = %path.display(), "removing a temporary file that was never recorded");
-            std::fs::remove_file(&path).map_err(failed(&path))?;
-        }
-        let all = self.root.join(TEMPORARY);
-        for entry in std::fs::read_dir(&all).map_err(failed(&all))? {
-            let path = entry.map_err(failed(&all))?.path();
-            if path != temporary {
-                warnings
-                    .push(format!("{} holds temporary files of another ledger; they are left alone", path.display()));
-            }
-        }
-        warnings.sort_unstable();
-        Ok(())
-    }
-
-    /// A recorded path, refused when it would leave the archive.
-    pub(super) fn inside(&self, relative: &str) -> Result<PathBuf, SinkError> {
-        let path = Path::new(relative);
-        if path.components().all(|component| matches!(component, Component::Normal(_))) {
-            return Ok(self.root.join(path));
-        }
-        Err(SinkError::Unusable(format!("the recorded path {relative:?} leads out of the archive")))
     }
 
     pub(super) fn read_deed(&self) -> Result<Option<Deed>, SinkError> {
@@ -387,4 +366,26 @@ impl Archive {
         self.remember(Some(deed));
         Ok(())
     }
+}
+
+/// Removes what this ledger began and never recorded.
+fn sweep(temporary: &Path, warnings: &mut Vec<String>) -> Result<(), SinkError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |error| failure("clearing", &path, error)
+    };
+    for entry in std::fs::read_dir(temporary).map_err(failed(temporary))? {
+        let path = entry.map_err(failed(temporary))?.path();
+        tracing::debug!(path = %path.display(), "removing a temporary file that was never recorded");
+        std::fs::remove_file(&path).map_err(failed(&path))?;
+    }
+    let all = disk::parent(temporary);
+    for entry in std::fs::read_dir(&all).map_err(failed(&all))? {
+        let path = entry.map_err(failed(&all))?.path();
+        if path != temporary {
+            warnings.push(format!("{} holds temporary files of another ledger; they are left alone", path.display()));
+        }
+    }
+    warnings.sort_unstable();
+    Ok(())
 }

@@ -31,17 +31,24 @@ impl Layout {
     }
 }
 
-fn properties(settings: &Settings, stamp: &RunStamp) -> WriterProperties {
+/// What every file says of where it comes from.
+pub(super) fn metadata(settings: &Settings, stamp: &RunStamp) -> Vec<KeyValue> {
     let zone = settings.timezone.iana_name().map_or_else(
         || settings.timezone.to_fixed_offset().map_or_else(|_| "unknown".to_owned(), |offset| offset.to_string()),
         ToOwned::to_owned,
     );
-    let metadata = [
+    [
         ("schema_version", schema::VERSION.to_owned()),
         ("job", stamp.job.clone()),
         ("run_id", stamp.run_id.to_string()),
         ("timezone", zone),
-    ];
+    ]
+    .into_iter()
+    .map(|(key, value)| KeyValue::new(key.to_owned(), value))
+    .collect()
+}
+
+fn properties(settings: &Settings, stamp: &RunStamp) -> WriterProperties {
     let mut builder = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(codec(settings.compression))
@@ -50,9 +57,7 @@ fn properties(settings: &Settings, stamp: &RunStamp) -> WriterProperties {
         .set_dictionary_page_size_limit(1 << 20)
         .set_dictionary_enabled(false)
         .set_encoding(Encoding::PLAIN)
-        .set_key_value_metadata(Some(
-            metadata.into_iter().map(|(key, value)| KeyValue::new(key.to_owned(), value)).collect(),
-        ));
+        .set_key_value_metadata(Some(metadata(settings, stamp)));
     for column in schema::columns(settings.raw) {
         let path = match column.value {
             Value::Accounts(_) => ColumnPath::new(vec![column.name.into(), "list".into(), "element".into()]),
@@ -79,7 +84,8 @@ fn compact(value: Value) -> Option<Encoding> {
     }
 }
 
-fn codec(compression: Compression) -> Codec {
+/// How pages are compressed.
+pub(super) fn codec(compression: Compression) -> Codec {
     match compression {
         Compression::None => Codec::UNCOMPRESSED,
         Compression::Snappy => Codec::SNAPPY,

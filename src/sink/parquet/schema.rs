@@ -175,8 +175,16 @@ pub fn text() -> String {
     }
     text.push_str(
         "# Directories: Hive style, by partition_by: date=YYYY-MM-DD, month=YYYY-MM, conversation_type=N, app_key=KEY.\n\
-         # date and month are only there; they are those of create_time in the sink's time zone.\n",
+         # date and month are only there; they are those of create_time in the sink's time zone.\n\
+         # Beside the archive, in PATH-vanished/date=YYYY-MM-DD: messages that the service no longer has.\n",
     );
+    for (name, kind, meaning) in super::vanished::COLUMNS {
+        let kind = match kind {
+            DataType::Timestamp(..) => "Timestamp(ms, UTC)!".to_owned(),
+            kind => format!("{kind}!"),
+        };
+        let _ = writeln!(text, "{name:<31}{kind:<21}{meaning}");
+    }
     text
 }
 
@@ -228,6 +236,16 @@ mod tests {
         raw                            Utf8                 the item's own JSON text; only with raw: true
         # Directories: Hive style, by partition_by: date=YYYY-MM-DD, month=YYYY-MM, conversation_type=N, app_key=KEY.
         # date and month are only there; they are those of create_time in the sink's time zone.
+        # Beside the archive, in PATH-vanished/date=YYYY-MM-DD: messages that the service no longer has.
+        app_key                        Utf8!                the AppKey that the message was asked for with
+        conversation_key               Utf8!                the dialogue, as in the archive
+        conversation_id                Utf8!                the conversation as it was asked last
+        conversation_type              Int32!               1 one-to-one, 2 team, 3 super team
+        message_server_id              Int64!               the message's ID
+        create_time                    Timestamp(ms, UTC)!  when it was sent
+        code                           Int32!               what the API answered
+        run_id                         Utf8!                the run that noticed
+        noticed_at                     Timestamp(ms, UTC)!  when it was noticed
         ");
     }
 

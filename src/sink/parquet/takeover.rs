@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::archive::{Archive, DEED, MANIFESTS, TEMPORARY};
 use super::disk::{self, failure};
 use super::{blocking, seal};
-use crate::manifest::{Bounds, FileRange, Manifest, ManifestFile};
+use crate::manifest::{BESIDE, Bounds, FileRange, Manifest, ManifestFile, is_vanished};
 use crate::sink::{HeldIds, HeldManifest, Holding, RunStamp, SinkError, SinkFile, Takeover};
 
 /// Rows read at once.
@@ -28,6 +28,8 @@ const ID: &str = "message_server_id";
 const REVISION: &str = "revision";
 const APP: &str = "app_key";
 const TIME: &str = "create_time";
+/// What is read of a file; the last one is not in files that say what vanished.
+const COLUMNS: [&str; 3] = [APP, ID, REVISION];
 
 /// An archive of Parquet files that gets another ledger.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Takeover for ParquetTakeover {
             .flatten()
             .flat_map(|manifest| &manifest.files)
             .chain(&holding.unnamed)
+            .filter(|file| !is_vanished(&file.path))
             .map(|file| self.archive.root().join(&file.path))
             .collect();
         Ok(holding)
@@ -69,7 +72,7 @@ impl Takeover for ParquetTakeover {
             let reading = match self.current.take() {
                 Some(reading) => reading,
                 None => match self.files.pop_front() {
-                    Some(path) => blocking(move || Reading::open(path)).await?,
+                    Some(path) => blocking(move || Reading::open(path, &COLUMNS)).await?,
                     None => return Ok(None),
                 },
             };
@@ -115,7 +118,8 @@ fn look(archive: &Archive) -> Result<Holding, SinkError> {
         let manifest = sealed.manifest;
         let mut held =
             HeldManifest { sequence: manifest.sequence, run_id: run_of(path, &manifest)?, sha256, files: Vec::new() };
-        for file in manifest.files {
+        let vanished = manifest.vanished.into_iter().map(beside);
+        for file in manifest.files.into_iter().chain(vanished) {
             let place = archive.inside(&file.path)?;
             if !named.insert(place.clone()) {
                 continue;
@@ -148,18 +152,30 @@ fn look(archive: &Archive) -> Result<Holding, SinkError> {
     }
     holding.manifests = Some(manifests);
     for path in found.data.iter().filter(|path| !named.contains(*path)) {
-        holding.unnamed.push(unnamed(root, path)?);
+        holding.unnamed.push(unnamed(root, path, "", &COLUMNS)?);
+    }
+    let noted = match archive.beside() {
+        Ok(directory) if directory.is_dir() => Found::in_archive(&directory)?,
+        _ => Found::default(),
+    };
+    for path in noted.data.iter().filter(|path| !named.contains(*path)) {
+        holding.unnamed.push(unnamed(&archive.beside()?, path, BESIDE, &COLUMNS[..2])?);
     }
     // The name holds the run, whose ID tells its time, and the file's number.
     holding.unnamed.sort_by(|a, b| name(&a.path).cmp(name(&b.path)).then_with(|| a.path.cmp(&b.path)));
-    holding.temporary_files = found.temporary.len() as u64;
-    holding.temporary_bytes = found.temporary.values().sum();
+    holding.temporary_files = (found.temporary.len() + noted.temporary.len()) as u64;
+    holding.temporary_bytes = found.temporary.values().chain(noted.temporary.values()).sum();
     holding.is_empty = holding.owner.is_none() && found.manifests.is_empty() && found.data.is_empty();
     Ok(holding)
 }
 
 fn name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
+}
+
+/// A file that says what vanished, as it is listed with others.
+fn beside(file: ManifestFile) -> ManifestFile {
+    ManifestFile { path: format!("{BESIDE}{}", file.path), ..file }
 }
 
 fn sink_file(file: ManifestFile) -> SinkFile {
@@ -220,15 +236,15 @@ impl Found {
 }
 
 /// A file that a run wrote and published, and that died before it wrote its manifest.
-fn unnamed(root: &Path, path: &Path) -> Result<SinkFile, SinkError> {
-    let Reading { rows, range, .. } = Reading::open(path.to_path_buf())?;
+fn unnamed(root: &Path, path: &Path, prefix: &str, columns: &[&str]) -> Result<SinkFile, SinkError> {
+    let Reading { rows, range, .. } = Reading::open(path.to_path_buf(), columns)?;
     let mut file = File::open(path).map_err(|error| failure("reading", path, error))?;
     let mut hash = Hash { sha256: Sha256::new(), bytes: 0 };
     std::io::copy(&mut file, &mut hash).map_err(|error| failure("reading", path, error))?;
     let relative = path.strip_prefix(root).ok().and_then(Path::to_str);
     let relative = relative.ok_or_else(|| foreign(path, "its name is no text"))?;
     Ok(SinkFile {
-        path: relative.to_owned(),
+        path: format!("{prefix}{relative}"),
         temporary: String::new(),
         rows,
         bytes: hash.bytes,
@@ -276,7 +292,7 @@ impl std::fmt::Debug for Reading {
 }
 
 impl Reading {
-    fn open(path: PathBuf) -> Result<Self, SinkError> {
+    fn open(path: PathBuf, columns: &[&str]) -> Result<Self, SinkError> {
         let file = File::open(&path).map_err(|error| failure("reading", &path, error))?;
         let unreadable =
             |error: &dyn std::fmt::Display| foreign(&path, &format!("it cannot be read as Parquet ({error})"));
@@ -284,7 +300,7 @@ impl Reading {
         let rows = builder.metadata().file_metadata().num_rows().max(0) as u64;
         let range = range(builder.metadata().row_groups());
         let mut wanted = Vec::new();
-        for column in [APP, ID, REVISION] {
+        for column in columns {
             let place = builder.schema().fields().iter().position(|field| field.name() == column);
             wanted.push(place.ok_or_else(|| foreign(&path, &format!("it has no column {column}")))?);
         }
@@ -338,14 +354,16 @@ fn hand_over(archive: &Archive, commit: u64) -> Result<(), SinkError> {
     archive.lock()?;
     let run = archive.read_deed()?.filter(|deed| deed.commit == commit).and_then(|deed| deed.run_id);
     archive.write_deed(commit, run.and_then(|run| Uuid::try_parse(&run).ok()))?;
-    let all = archive.root().join(TEMPORARY);
-    for entry in std::fs::read_dir(&all).map_err(|error| failure("reading", &all, error))? {
-        let path = entry.map_err(|error| failure("reading", &all, error))?.path();
-        let of_a_ledger = path.file_name().and_then(|name| name.to_str()).is_some_and(|n| Uuid::try_parse(n).is_ok());
-        if path == temporary || !of_a_ledger {
-            continue;
+    let beside = archive.beside().map(|directory| directory.join(TEMPORARY));
+    for all in std::iter::once(archive.root().join(TEMPORARY)).chain(beside.ok().filter(|all| all.is_dir())) {
+        for entry in std::fs::read_dir(&all).map_err(|error| failure("reading", &all, error))? {
+            let path = entry.map_err(|error| failure("reading", &all, error))?.path();
+            let of_a_ledger =
+                path.file_name().and_then(|name| name.to_str()).is_some_and(|name| Uuid::try_parse(name).is_ok());
+            if path != temporary && of_a_ledger {
+                std::fs::remove_dir_all(&path).map_err(|error| failure("removing", &path, error))?;
+            }
         }
-        std::fs::remove_dir_all(&path).map_err(|error| failure("removing", &path, error))?;
     }
     tracing::debug!(root = %archive.root().display(), commit, "{DEED} names the new ledger");
     Ok(())

@@ -11,12 +11,14 @@ use super::copy::Encoder;
 use super::schema::{self, Names, columns};
 use super::versions::{Item, NEVER, sift};
 use crate::failpoint::reach;
-use crate::message::MessageRows;
+use crate::message::{MessageRows, Vanished};
 
 /// How much is sent at a time: every piece is one message of the protocol and one write.
 const PIECE: usize = 256 * 1024;
 /// How many keys are looked up before it is decided how to write.
 const SAMPLE: usize = 64;
+/// How many vanished messages one statement notes.
+const VANISHED: usize = 10_000;
 const STAGING: &str = "pg_temp.yunxin_archiver_staging";
 
 /// How messages come into the table.
@@ -52,6 +54,7 @@ pub(super) struct Statements {
     revise: SqlStr,
     probe: SqlStr,
     versions: SqlStr,
+    vanish: SqlStr,
     fence: SqlStr,
     record: SqlStr,
 }
@@ -61,6 +64,7 @@ impl Statements {
     pub(super) fn new(names: &Names, there: bool, written: bool) -> Self {
         let messages = names.qualified(&names.messages);
         let revisions = names.qualified(&names.revisions);
+        let vanished = names.qualified(&names.vanished);
         let archive = names.qualified(&names.archive);
         let commits = names.qualified(&names.commits);
         let all = schema::list(columns(there), "");
@@ -106,6 +110,15 @@ impl Statements {
                  from {messages} where app_key = $1 and message_server_id = any ($2)",
                 i64::MAX
             )),
+            // Once each: what was noted first stays.
+            vanish: sql(format!(
+                "insert into {vanished} (app_key, conversation_key, conversation_id, conversation_type, \
+                    message_server_id, create_time, code, run_id, noticed_at) \
+                 select $1, k, c, t, i, to_timestamp(a / 1000.0), e, $2, to_timestamp(n / 1000.0) \
+                 from unnest($3::text[], $4::text[], $5::int[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]) \
+                    as v (k, c, t, i, a, e, n) \
+                 on conflict (app_key, message_server_id) do nothing"
+            )),
             fence: sql(format!(
                 "update {archive} set sequence = $2, updated_at = now() where ledger_id = $1 and sequence < $2"
             )),
@@ -125,6 +138,7 @@ pub(super) struct Commit<'a> {
     pub(super) sequence: u64,
     pub(super) pending: &'a [Arc<MessageRows>],
     pub(super) passes: &'a [Vec<Item>],
+    pub(super) vanished: &'a [Vanished],
     pub(super) messages: u64,
 }
 
@@ -188,6 +202,9 @@ pub(super) async fn commit(
         }
     }
     let Writer { counts, staging, .. } = writer;
+    for vanished in commit.vanished.chunks(VANISHED) {
+        note(&mut transaction, statements, commit, vanished).await?;
+    }
     sqlx::query(statements.record.clone())
         .bind(commit.ledger_id)
         .bind(commit.sequence as i64)
@@ -203,6 +220,31 @@ pub(super) async fn commit(
     reach("postgres.committed");
     session.staged = staging != Staging::Missing;
     Ok(Some(counts))
+}
+
+/// Notes that messages vanished.
+async fn note(
+    connection: &mut PgConnection,
+    statements: &Statements,
+    commit: &Commit<'_>,
+    vanished: &[Vanished],
+) -> Result<(), sqlx::Error> {
+    fn column<T>(vanished: &[Vanished], of: impl Fn(&Vanished) -> T) -> Vec<T> {
+        vanished.iter().map(of).collect()
+    }
+    sqlx::query(statements.vanish.clone())
+        .bind(commit.app_key)
+        .bind(commit.run_id)
+        .bind(column(vanished, |message| message.conversation_key.clone()))
+        .bind(column(vanished, |message| message.conversation_id.clone()))
+        .bind(column(vanished, |message| message.conversation_type))
+        .bind(column(vanished, |message| message.message_server_id))
+        .bind(column(vanished, |message| message.create_time))
+        .bind(column(vanished, |message| message.code))
+        .bind(column(vanished, |message| message.noticed_at))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// What the staging table, which lives as long as the session, is in a transaction.

@@ -110,6 +110,7 @@ impl From<sqlx::Error> for Refusal {
 }
 
 /// A server and how to reach it. Holds a password, and so has no `Debug`.
+#[derive(Clone)]
 pub(super) struct Server {
     options: PgConnectOptions,
     /// Where it is, without credentials.

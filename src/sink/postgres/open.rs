@@ -134,8 +134,16 @@ impl SetUp<'_> {
         )
         .bind(&names.schema)
         .bind(
-            [&names.messages, &names.revisions, &names.archive, &names.commits, &names.manifests, &names.migrations]
-                .map(String::clone),
+            [
+                &names.messages,
+                &names.revisions,
+                &names.vanished,
+                &names.archive,
+                &names.commits,
+                &names.manifests,
+                &names.migrations,
+            ]
+            .map(String::clone),
         )
         .fetch_all(connection)
         .await?;
@@ -336,6 +344,7 @@ impl SetUp<'_> {
         for (table, needed) in [
             (&names.messages, &["SELECT", "INSERT", "UPDATE"][..]),
             (&names.revisions, &["SELECT", "INSERT"][..]),
+            (&names.vanished, &["SELECT", "INSERT"][..]),
             (&names.archive, &["SELECT", "INSERT", "UPDATE"][..]),
             (&names.commits, &["SELECT", "INSERT"][..]),
             (&names.manifests, &["SELECT", "INSERT"][..]),

@@ -60,7 +60,7 @@ impl Reader {
             connection,
             messages,
             revisions: names.qualified(&names.revisions),
-            vanished: names.qualified(&format!("{}_vanished", names.messages)),
+            vanished: names.qualified(&names.vanished),
             archive: names.qualified(&names.archive),
             commits: names.qualified(&names.commits),
             manifests: names.qualified(&names.manifests),

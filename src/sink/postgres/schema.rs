@@ -90,6 +90,7 @@ pub(super) struct Names {
     pub(super) schema: String,
     pub(super) messages: String,
     pub(super) revisions: String,
+    pub(super) vanished: String,
     pub(super) archive: String,
     pub(super) commits: String,
     pub(super) manifests: String,
@@ -118,6 +119,7 @@ impl Names {
             schema: schema.to_owned(),
             messages: table.to_owned(),
             revisions,
+            vanished: format!("{table}_vanished"),
             archive: format!("{table}_archive"),
             commits: format!("{table}_commits"),
             manifests: format!("{table}_manifests"),
@@ -151,6 +153,7 @@ impl Names {
             "schema" => quoted(&self.schema),
             "messages" => self.qualified(&self.messages),
             "revisions" => self.qualified(&self.revisions),
+            "vanished" => self.qualified(&self.vanished),
             "archive" => self.qualified(&self.archive),
             "commits" => self.qualified(&self.commits),
             "manifests" => self.qualified(&self.manifests),
@@ -183,9 +186,10 @@ pub(super) enum LockPurpose {
     SetUp,
 }
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "archive", include_str!("../../../migrations/postgres/0001_archive.sql")),
     (2, "manifests", include_str!("../../../migrations/postgres/0002_manifests.sql")),
+    (3, "vanished", include_str!("../../../migrations/postgres/0003_vanished.sql")),
 ];
 
 /// The migrations for these names. Their checksums are those of the templates: they tell a changed migration, not

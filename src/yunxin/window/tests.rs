@@ -130,7 +130,7 @@ fn answers_that_take_now_long_and_now_short_cost_little() {
     let start = Instant::now();
     let (mut now, mut sends) = (start, 0_u64);
     let mut answers = std::collections::BTreeSet::new();
-    while now < start + Duration::from_secs(60) {
+    while now < start + Duration::from_mins(1) {
         while let Some((at, sent)) = answers.first().copied().filter(|(at, _)| *at <= now) {
             window.ended(sent, true, at);
             answers.pop_first();
@@ -240,7 +240,7 @@ fn a_request_that_had_to_connect_counts_when_it_is_sent() {
     assert!(window.take(start).is_ok());
     assert!(window.delayed(start, later));
     assert_eq!(window.arrivals.between(start, later), 0);
-    assert_eq!(window.recent(later), 0.5);
+    assert!((window.recent(later) - 0.5).abs() < f64::EPSILON);
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_request_that_was_still_connecting_when_a_pause_began_is_held_back() {
     assert!(window.take(connecting).is_ok());
     let until = window.refuse(start, connecting, None);
     assert!(!window.delayed(connecting, connecting + Duration::from_millis(5)));
-    assert_eq!(window.recent(connecting), 0.5);
+    assert!((window.recent(connecting) - 0.5).abs() < f64::EPSILON);
     // The one that goes first after the pause may take its time.
     assert!(window.take(until).is_ok());
     let connected = until + Duration::from_millis(200);

@@ -33,6 +33,7 @@ fn the_summary_is_written_as_a_whole_whatever_becomes_of_the_run() {
             "outcome",
             "rates",
             "references",
+            "refetched",
             "requests",
             "run_id",
             "started_at",

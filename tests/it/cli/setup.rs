@@ -151,15 +151,6 @@ fn completions_and_help_name_every_command() {
 }
 
 #[test]
-fn what_a_later_version_brings_is_refused_with_a_clear_word() {
-    let site = Site::nightly(dialogue("alice|1|bob", 0..3));
-    let ended = site.run(&["run", "--refetch", "7d"]).exits(2);
-    assert!(ended.stderr.contains("is not part of this version"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("nothing was read or written"), "{}", ended.stderr);
-    assert_eq!(site.files("state").len() + site.files("archive").len(), 0);
-}
-
-#[test]
 fn simulate_serves_what_generated_references_ask_for() {
     use std::io::BufRead as _;
     let site = Site::new(World::explicit());

@@ -277,6 +277,7 @@ fn every_step_has_been_died_at() {
         .copied()
         .chain(twice)
         .chain(["recover.reopened"])
+        .chain(crate::edits::STEPS)
         .map(|step| step.split('#').next().unwrap().to_owned())
         .collect();
     assert_eq!(steps_in_the_sources(), died);

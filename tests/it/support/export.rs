@@ -9,8 +9,8 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
-use yunxin_archiver::manifest::{Manifest, ManifestFile, Sealed};
-use yunxin_archiver::message::{MessageRows, Row, TextColumn};
+use yunxin_archiver::manifest::{BESIDE, Manifest, ManifestFile, Sealed, is_vanished};
+use yunxin_archiver::message::{MessageRows, Row, TextColumn, Vanished};
 use yunxin_archiver::sink::parquet::{ParquetSink, Settings};
 use yunxin_archiver::sink::postgres::{self, PostgresSink};
 use yunxin_archiver::sink::{Claim, RunStamp, Sink, SinkFile};
@@ -93,18 +93,19 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// A Parquet archive with one run per list of messages.
-    pub(crate) async fn parquet(runs: &[&[Sent<'_>]]) -> Self {
+    /// A Parquet archive with one run per list of messages, the last of which noticed that some vanished.
+    pub(crate) async fn parquet(runs: &[&[Sent<'_>]], vanished: &[Vanished]) -> Self {
         let mut archive = Archive::new();
         archive.settings.raw = true;
         for (n, run) in runs.iter().enumerate() {
-            seal(&archive.settings, archive.ledger_id, n as u64 + 1, rows(run)).await;
+            let noticed = if n + 1 == runs.len() { vanished } else { &[] };
+            seal(&archive.settings, archive.ledger_id, n as u64 + 1, rows(run), noticed).await;
         }
         Self { directory: tempfile::tempdir().unwrap(), archive: Some(archive), next: 0.into() }
     }
 
-    /// The same in Postgres, as the job `nightly` of a configuration; also SQL to be run in the end.
-    pub(crate) async fn postgres(runs: &[&[Sent<'_>]], sql: &str) -> Self {
+    /// The same in Postgres, as the job `nightly` of a configuration.
+    pub(crate) async fn postgres(runs: &[&[Sent<'_>]], vanished: &[Vanished]) -> Self {
         let database = database().await;
         let (ledger_id, run_id) = (Uuid::now_v7(), Uuid::now_v7());
         let settings = postgres::Settings { raw: true, ..postgres::Settings::new(SecretString::from(database.url())) };
@@ -121,12 +122,12 @@ impl Stage {
         sink.open(&claim).await.unwrap();
         for (n, run) in runs.iter().enumerate() {
             sink.write(Arc::new(rows(run))).await.unwrap();
+            if n + 1 == runs.len() {
+                sink.write_vanished(vanished.to_vec()).await.unwrap();
+            }
             sink.prepare(n as u64 + 1).await.unwrap();
         }
         drop(sink);
-        if !sql.is_empty() {
-            database.execute(sql).await;
-        }
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("secret"), "secret").unwrap();
         std::fs::write(directory.path().join("url"), database.url()).unwrap();
@@ -192,7 +193,7 @@ impl Stage {
 }
 
 /// One run of a job, from its beginning to its manifest.
-async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: MessageRows) {
+async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: MessageRows, vanished: &[Vanished]) {
     let stamp = RunStamp { job: "nightly".to_owned(), app_key: "app".to_owned(), run_id: Uuid::now_v7(), ledger_id };
     let mut sink = ParquetSink::new(settings.clone(), stamp.clone());
     let claim = Claim {
@@ -205,26 +206,27 @@ async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: Message
     };
     sink.open(&claim).await.unwrap();
     sink.write(Arc::new(rows)).await.unwrap();
+    sink.write_vanished(vanished.to_vec()).await.unwrap();
     let prepared = sink.prepare(sequence).await.unwrap();
     sink.publish(sequence, &prepared.files).await.unwrap();
     sink.seal(&Sealed::new(manifest(&stamp, sequence, &prepared.files), None)).await.unwrap();
 }
 
 fn manifest(stamp: &RunStamp, sequence: u64, files: &[SinkFile]) -> Manifest {
-    let files: Vec<Value> = files
+    let files: Vec<ManifestFile> = files
         .iter()
-        .map(|file| {
-            let file = file.clone();
-            let SinkFile { path, rows, bytes, sha256, range, .. } = file;
-            let file = ManifestFile { path, rows, bytes, sha256, range };
-            serde_json::to_value(file).unwrap()
-        })
+        .cloned()
+        .map(|SinkFile { path, rows, bytes, sha256, range, .. }| ManifestFile { path, rows, bytes, sha256, range })
         .collect();
+    let (mut vanished, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| is_vanished(&file.path));
+    for file in &mut vanished {
+        file.path = file.path.trim_start_matches(BESIDE).to_owned();
+    }
     serde_json::from_value(serde_json::json!({
         "version": 1, "sequence": sequence, "job": stamp.job, "run_id": stamp.run_id.to_string(),
         "ledger_id": stamp.ledger_id.to_string(), "app_key": stamp.app_key,
         "started_at": "2026-11-30T00:00:00Z", "finished_at": "2026-11-30T00:00:01Z",
-        "rows": 0, "bytes": 0, "files": files,
+        "rows": 0, "bytes": 0, "files": files, "vanished": vanished,
     }))
     .unwrap()
 }

@@ -15,6 +15,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 
+ORDER = ["message_server_id", "revision"]
+
+
 def milliseconds(table):
     for index, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
@@ -33,7 +36,8 @@ def with_duckdb(root):
         f'epoch_ms("{name}") as "{name}"' if kind.startswith("TIMESTAMP") else f'"{name}"'
         for name, kind, *_ in described
     ]
-    result = connection.execute(f"select {', '.join(columns)} from {source} order by message_server_id, revision")
+    order = ", ".join(name for name in ORDER if name in [name for name, *_ in described])
+    result = connection.execute(f"select {', '.join(columns)} from {source} order by {order}")
     names = [column[0] for column in result.description]
     rows = [dict(zip(names, row)) for row in result.fetchall()]
     return {"types": [[name, kind] for name, kind, *_ in described], "rows": rows}
@@ -42,7 +46,7 @@ def with_duckdb(root):
 def with_pyarrow(root):
     dataset = ds.dataset(root, format="parquet", partitioning=ds.partitioning(flavor="hive"))
     table = dataset.to_table()
-    table = table.sort_by([("message_server_id", "ascending"), ("revision", "ascending")])
+    table = table.sort_by([(name, "ascending") for name in ORDER if name in table.column_names])
     types = [[field.name, str(field.type), field.nullable] for field in table.schema]
     return {"types": types, "rows": milliseconds(table).to_pylist()}
 

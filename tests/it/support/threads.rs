@@ -116,14 +116,25 @@ impl Night {
     /// Lets the service answer `requests` more requests, starts the job, and kills it once it waits for the next ones.
     /// Returns `false` when it came to its end before.
     pub(crate) fn run_and_kill_after(&self, requests: u64) -> bool {
+        self.kill_after(&["run"], requests)
+    }
+
+    /// The same with these arguments.
+    pub(crate) fn kill_after(&self, arguments: &[&str], requests: u64) -> bool {
         let met = AtomicU64::new(0);
         let hook = Hook::new(move |_| (met.fetch_add(1, Ordering::Relaxed) >= requests).then_some(Fault::Stall));
         self.service.faults(|faults| faults.hook = Some(hook));
         let before = self.service.stats().requests;
-        let mut child = self.command(&["run", "-q"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let mut child = self.command(arguments).arg("-q").stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let killed = wait(&mut child, || self.service.stats().requests > before + requests);
         self.service.faults(|faults| faults.hook = None);
         killed
+    }
+
+    /// Runs the job with these arguments until it dies at a step, as by `kill -9`; `false` when it came to its end.
+    pub(crate) fn dies_at(&self, step: &str, arguments: &[&str]) -> bool {
+        let output = self.command(arguments).env("YUNXIN_ARCHIVER_DIE_AT", step).output().unwrap();
+        output.status.code().is_none()
     }
 
     /// Every row of the Parquet archive's committed files, in order.
@@ -172,6 +183,8 @@ fn check_sums(job: &Value) {
         "{job}"
     );
     assert_eq!(of("thread_extras", "planned"), sum("thread_extras", &["archived", "failed", "pending"]), "{job}");
+    let ends = ["unchanged", "edited", "vanished", "failed", "pending"];
+    assert_eq!(of("refetched", "planned"), sum("refetched", &ends), "{job}");
 }
 
 /// The files that an archive's loaders would read.

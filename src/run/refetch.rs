@@ -1,0 +1,253 @@
+//! Archived messages, asked for again: were they edited, or did they vanish?
+//!
+//! What to ask comes from the archive itself, once all other work is done and committed. A later time of edit makes a
+//! message edited: contents are not compared, as what the service answers may differ from one time to the next without
+//! an edit, by a signed address for example. A message vanished only if every owner that could be asked was told that it
+//! does not exist; whatever else the service says, nothing is recorded, and the next time asks again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::verdict::{is_gone, other_owner_may_help};
+use super::write::{Writer, unrecorded};
+use super::{RunError, Stop};
+use crate::failpoint::reach;
+use crate::ledger::{FinishedBatch, PendingBatch, Reviewed};
+use crate::message::{HeldVersion, MessageRows, Row, Vanished};
+use crate::plan::{Batch, Purpose, Window, second_asks};
+use crate::reference::{ConversationId, Reference};
+use crate::yunxin::{Answer, Verdict};
+
+/// Batches of one plan transaction, about.
+const STORE_AT: usize = 2_000;
+const PAGE: u32 = 10_000;
+
+/// What is to be asked for again.
+#[derive(Debug, Clone)]
+pub(super) struct Refetch {
+    /// Messages of which a version was archived since then, milliseconds since the epoch.
+    pub(super) since: i64,
+    /// And before then: what this run fetched needs not be asked for again.
+    pub(super) before: i64,
+    /// References carried, at most, while their dialogues fill batches.
+    pub(super) plan_window: usize,
+    /// Told to stop, planning ends.
+    pub(super) stop: Stop,
+}
+
+/// Batches on their way into the ledger.
+struct Desk {
+    window: Window,
+    refetch: Refetch,
+}
+
+impl Desk {
+    fn add(&mut self, version: &HeldVersion) {
+        if !(self.refetch.since..self.refetch.before).contains(&version.fetched_at)
+            || self.window.carries(version.message_server_id)
+        {
+            return;
+        }
+        let Ok(conversation) = ConversationId::parse(&version.conversation_id) else {
+            tracing::debug!(
+                conversation = version.conversation_id,
+                "an archived conversation cannot be asked for again"
+            );
+            return;
+        };
+        self.window.add(Reference {
+            owner: &conversation.owner,
+            conversation_type: conversation.conversation_type,
+            other: &conversation.other,
+            message_server_id: version.message_server_id,
+            create_time: version.create_time,
+        });
+    }
+}
+
+impl Writer {
+    /// Plans what is to be asked for again, once: when nothing else is left to ask and everything is committed.
+    pub(super) async fn plan_refetch(&mut self) -> Result<(), RunError> {
+        // Credentials in doubt are not tried on more; and what an earlier time planned goes first.
+        if self.refetch.is_none() || !self.work.doubtful.is_empty() || self.ledger.sums().await?.pending_refetch > 0 {
+            return Ok(());
+        }
+        self.commit().await?;
+        let Some(refetch) = self.refetch.take() else { return Ok(()) };
+        let window = Window::new(self.batch_size, refetch.plan_window, self.team_owner.clone());
+        let mut desk = Desk { window, refetch };
+        self.ledger.begin_refetch().await?;
+        reach("refetch.begun");
+        let mut held = self.sink.held(desk.refetch.since).await?;
+        while let Some(versions) = held.next().await? {
+            if desk.refetch.stop.is_told() {
+                break;
+            }
+            self.take_up(&mut desk, &versions).await?;
+            self.store(&mut desk, STORE_AT).await?;
+        }
+        drop(held);
+        let mut after = i64::MIN;
+        while !desk.refetch.stop.is_told() {
+            let revised = self.ledger.revised_since(desk.refetch.since, after, PAGE).await?;
+            let Some(last) = revised.last() else { break };
+            after = last.message_server_id;
+            for version in &revised {
+                desk.add(version);
+            }
+            self.store(&mut desk, STORE_AT).await?;
+        }
+        if desk.refetch.stop.is_told() {
+            // What was stored stays pending; the rest was not planned.
+            self.refetch = Some(desk.refetch);
+            return Ok(());
+        }
+        desk.window.finish();
+        self.store(&mut desk, 0).await?;
+        reach("refetch.planned");
+        Ok(())
+    }
+
+    /// Sorts versions: later ones are kept, to be planned in the end; first ones are planned unless later ones are known.
+    async fn take_up(&mut self, desk: &mut Desk, versions: &[HeldVersion]) -> Result<(), RunError> {
+        let (first, mut kept): (Vec<HeldVersion>, Vec<HeldVersion>) =
+            versions.iter().cloned().partition(|version| version.revision == 0);
+        kept.extend(first.iter().filter(|version| version.modify_time.is_some() || !version.requested).cloned());
+        if !kept.is_empty() {
+            self.ledger.keep_versions(&kept).await?;
+        }
+        let ids: Vec<i64> = first.iter().map(|version| version.message_server_id).collect();
+        let revised: Vec<i64> = self
+            .ledger
+            .versions(&ids)
+            .await?
+            .into_iter()
+            .filter(|version| version.revision > 0)
+            .map(|version| version.message_server_id)
+            .collect();
+        for version in first.iter().filter(|version| revised.binary_search(&version.message_server_id).is_err()) {
+            desk.add(version);
+        }
+        Ok(())
+    }
+
+    /// Makes full batches pending, if there are at least so many.
+    async fn store(&mut self, desk: &mut Desk, at_least: usize) -> Result<(), RunError> {
+        if desk.window.ready() < at_least.max(1) {
+            return Ok(());
+        }
+        let purpose = Purpose::Refetch { doubt: false };
+        let batches: Vec<Batch> =
+            desk.window.take_ready().into_iter().map(|batch| Batch { purpose, ..batch }).collect();
+        self.ledger.plan_refetch(self.run_id, &batches).await?;
+        reach("refetch.stored");
+        let messages = batches.iter().map(|batch| batch.refs.len() as u64).sum();
+        self.meter.add_refetch_planned(batches.len() as u64, messages);
+        self.work.new_batches += batches.len() as u64;
+        Ok(())
+    }
+
+    /// Takes what was answered of messages that the archive has.
+    pub(super) async fn take_reviewed(&mut self, pending: &PendingBatch, answer: &Answer) -> Result<(), RunError> {
+        let batch = &pending.batch;
+        let ids: Vec<i64> = batch.refs.iter().map(|reference| reference.message_server_id).collect();
+        let held: HashMap<i64, HeldVersion> =
+            self.ledger.versions(&ids).await?.into_iter().map(|version| (version.message_server_id, version)).collect();
+        let rows = edited(&answer.rows, &held);
+        let second = second_reviews(batch, &answer.verdicts);
+        let asked_again = |id: i64| second.iter().any(|ask| ask.refs.iter().any(|r| r.message_server_id == id));
+        let (mut vanished, mut failed) = (Vec::new(), 0);
+        for (index, verdict) in &answer.verdicts {
+            let Some(reference) = batch.refs.get(*index) else { continue };
+            if asked_again(reference.message_server_id) {
+                continue;
+            }
+            match is_gone(verdict) {
+                Some(code) if batch.purpose == (Purpose::Refetch { doubt: false }) => vanished.push(Vanished {
+                    conversation_key: batch.key.as_str().to_owned(),
+                    conversation_id: batch.key.seen_by(&batch.asked).to_string(),
+                    conversation_type: batch.key.conversation_type() as i32,
+                    message_server_id: reference.message_server_id,
+                    create_time: reference.create_time,
+                    code,
+                    noticed_at: Timestamp::now().as_millisecond(),
+                }),
+                _ => failed += 1,
+            }
+        }
+        let finished = FinishedBatch {
+            seq: pending.seq,
+            archived: rows.rows().iter().map(|row| row.message_server_id).collect(),
+            second,
+            reviewed: Reviewed {
+                unchanged: (answer.rows.len() - rows.len()) as u64,
+                vanished: vanished.iter().map(|message| message.message_server_id).collect(),
+                failed,
+            },
+            ..FinishedBatch::default()
+        };
+        self.meter.add_batch_done((answer.rows.len() + vanished.len()) as u64, failed);
+        if !finished.has_rows() {
+            return self.take_rowless(finished).await;
+        }
+        self.work.rows += rows.len() + vanished.len();
+        if !rows.is_empty() {
+            self.sink.write(Arc::new(rows)).await?;
+        }
+        if !vanished.is_empty() {
+            self.sink.write_vanished(vanished).await?;
+        }
+        self.work.since.get_or_insert_with(Instant::now);
+        self.work.unrecorded_asks += unrecorded(&finished);
+        self.work.accepted.push(finished);
+        Ok(())
+    }
+
+    /// Takes up that a whole request was in vain.
+    pub(super) async fn take_unreviewed(
+        &mut self,
+        pending: &PendingBatch,
+        mut second: Vec<Batch>,
+    ) -> Result<(), RunError> {
+        for ask in &mut second {
+            ask.purpose = Purpose::Refetch { doubt: true };
+        }
+        let asked_again: usize = second.iter().map(|ask| ask.refs.len()).sum();
+        let failed = (pending.batch.refs.len() - asked_again) as u64;
+        self.meter.add_batch_done(0, failed);
+        let reviewed = Reviewed { failed, ..Reviewed::default() };
+        self.take_rowless(FinishedBatch { seq: pending.seq, second, reviewed, ..FinishedBatch::default() }).await
+    }
+}
+
+/// Of these messages those that were edited since, each with the number of its version.
+fn edited(rows: &MessageRows, held: &HashMap<i64, HeldVersion>) -> MessageRows {
+    let mut edited = MessageRows::default();
+    for row in rows.rows() {
+        let known = held.get(&row.message_server_id);
+        if row.modify_time > known.and_then(|version| version.modify_time) {
+            let revision = known.map_or(0, |version| version.revision) + 1;
+            let requested = known.is_none_or(|version| version.requested);
+            edited.push_copy(rows, &Row { revision, requested, ..*row });
+        }
+    }
+    edited
+}
+
+/// Asks under another owner. Where the first could not say whether a message exists, the other's word is not enough.
+fn second_reviews(batch: &Batch, verdicts: &[(usize, Verdict)]) -> Vec<Batch> {
+    let missed = |gone: bool| -> Vec<usize> {
+        let missed = verdicts.iter().filter(|(_, verdict)| other_owner_may_help(verdict));
+        missed.filter(|(_, verdict)| is_gone(verdict).is_some() == gone).map(|(index, _)| *index).collect()
+    };
+    let mut second = second_asks(batch, &missed(true));
+    second.extend(
+        second_asks(batch, &missed(false))
+            .into_iter()
+            .map(|ask| Batch { purpose: Purpose::Refetch { doubt: true }, ..ask }),
+    );
+    second
+}

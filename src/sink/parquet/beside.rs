@@ -1,0 +1,39 @@
+//! Where things lie: in the archive, or in the directory beside it that says which messages vanished.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::archive::Archive;
+use crate::manifest::{BESIDE, vanished_directory};
+use crate::sink::SinkError;
+
+impl Archive {
+    /// The directory beside the archive, of what vanished.
+    pub(super) fn beside(&self) -> Result<PathBuf, SinkError> {
+        vanished_directory(self.root()).ok_or_else(|| {
+            SinkError::Unusable(format!(
+                "nothing can stand beside {}, and what vanished is noted in a directory beside the archive: choose \
+                 another path",
+                self.root().display()
+            ))
+        })
+    }
+
+    /// Where files of what vanished are written until they are published, as path and as it is recorded: beside the
+    /// archive as well, which may be a file system of its own.
+    pub(super) fn temporary_beside(&self) -> Result<(PathBuf, String), SinkError> {
+        let (_, temporary) = self.temporary();
+        Ok((self.beside()?.join(&temporary), format!("{BESIDE}{temporary}")))
+    }
+
+    /// A recorded path, refused when it would leave the archive or the directory beside it.
+    pub(super) fn inside(&self, recorded: &str) -> Result<PathBuf, SinkError> {
+        let (root, path) = match recorded.strip_prefix(BESIDE) {
+            Some(path) => (self.beside()?, Path::new(path)),
+            None => (self.root().to_path_buf(), Path::new(recorded)),
+        };
+        if path.components().all(|component| matches!(component, Component::Normal(_))) {
+            return Ok(root.join(path));
+        }
+        Err(SinkError::Unusable(format!("the recorded path {recorded:?} leads out of the archive")))
+    }
+}
