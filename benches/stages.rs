@@ -12,7 +12,7 @@ use yunxin_archiver::reference::{ConversationKey, ConversationType, Reference};
 use yunxin_archiver::{sink, yunxin};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const MESSAGES: usize = 100;
 

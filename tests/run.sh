@@ -11,7 +11,7 @@ found() { command -v "$1" >/dev/null 2>&1; }
 readers() { "$1" -c 'import duckdb, pyarrow.parquet' >/dev/null 2>&1; }
 
 packages=()
-found cc || packages+=(build-essential)
+{ found cc && found make; } || packages+=(build-essential)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
 found initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 found mariadbd || [ -x /usr/sbin/mariadbd ] || packages+=(mariadb-server)

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use yunxin_archiver::ledger::{Identity, Ledger, Planned};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

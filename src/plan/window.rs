@@ -3,10 +3,15 @@
 //! References live in one slab, linked by dialogue, and names in one text: about 60 bytes a reference of a dialogue
 //! that fills batches, about 130 bytes a reference where every reference is of a dialogue of its own.
 
-use std::hash::{BuildHasher, BuildHasherDefault, RandomState};
+mod ids;
+mod slab;
 
-use hashbrown::{HashSet, HashTable};
+use std::hash::{BuildHasher, RandomState};
 
+use hashbrown::HashTable;
+
+use self::ids::IdSet;
+use self::slab::Slab;
 use super::owner::{TeamOwner, index_of, majority};
 use super::{Ask, Batch, BatchRef, Purpose};
 use crate::reference::{ConversationKey, ConversationType, Reference, write_key};
@@ -28,29 +33,6 @@ struct Dialogue {
     tail: u32,
     count: u32,
 }
-
-/// IDs are spread well enough by one multiplication.
-#[derive(Debug, Default, Clone, Copy)]
-struct IdHasher(u64);
-
-impl std::hash::Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_i64(i64::from(*byte));
-        }
-    }
-
-    fn write_i64(&mut self, id: i64) {
-        let mixed = (self.0 ^ id as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
-}
-
-type IdSet = HashSet<i64, BuildHasherDefault<IdHasher>>;
 
 /// Short texts, each once, by number.
 #[derive(Debug, Default)]
@@ -92,7 +74,7 @@ pub struct Window {
     batch_size: usize,
     capacity: usize,
     team_owner: TeamOwner,
-    refs: Vec<Carried>,
+    refs: Slab,
     free: u32,
     carried: usize,
     ids: IdSet,
@@ -111,7 +93,7 @@ impl Window {
             batch_size,
             capacity: capacity.max(batch_size),
             team_owner,
-            refs: Vec::new(),
+            refs: Slab::default(),
             free: NONE,
             carried: 0,
             ids: IdSet::default(),
@@ -125,7 +107,7 @@ impl Window {
 
     /// Whether a reference of this ID is carried.
     pub fn carries(&self, message_server_id: i64) -> bool {
-        self.ids.contains(&message_server_id)
+        self.ids.contains(message_server_id)
     }
 
     /// The number of references carried.
@@ -157,7 +139,7 @@ impl Window {
         if dialogue.tail == NONE {
             dialogue.head = slot;
         } else {
-            self.refs[dialogue.tail as usize].next = slot;
+            self.refs[dialogue.tail].next = slot;
         }
         dialogue.tail = slot;
         dialogue.count += 1;
@@ -209,12 +191,11 @@ impl Window {
 
     fn store(&mut self, carried: Carried) -> u32 {
         if self.free == NONE {
-            self.refs.push(carried);
-            return (self.refs.len() - 1) as u32;
+            return self.refs.push(carried);
         }
         let slot = self.free;
-        self.free = self.refs[slot as usize].next;
-        self.refs[slot as usize] = carried;
+        self.free = self.refs[slot].next;
+        self.refs[slot] = carried;
         slot
     }
 
@@ -225,13 +206,13 @@ impl Window {
         let mut last_owner = (NONE, 0);
         let mut slot = head;
         while slot != NONE {
-            let Carried { message_server_id, create_time, owner, next } = self.refs[slot as usize];
+            let Carried { message_server_id, create_time, owner, next } = self.refs[slot];
             if owner != last_owner.0 {
                 last_owner = (owner, index_of(&mut owners, self.owners.get(owner)));
             }
             refs.push(BatchRef { message_server_id, create_time, owner: last_owner.1 });
-            self.ids.remove(&message_server_id);
-            self.refs[slot as usize].next = self.free;
+            self.ids.remove(message_server_id);
+            self.refs[slot].next = self.free;
             self.free = slot;
             slot = next;
         }
@@ -258,13 +239,13 @@ impl Window {
             let mut kept = Dialogue { key, head: NONE, tail: NONE, count: 0 };
             let mut slot = dialogue.head;
             while slot != NONE {
-                let carried = self.refs[slot as usize];
+                let carried = self.refs[slot];
                 let owner = fresh.owners.number(self.owners.get(carried.owner));
                 let at = fresh.store(Carried { owner, next: NONE, ..carried });
                 if kept.tail == NONE {
                     kept.head = at;
                 } else {
-                    fresh.refs[kept.tail as usize].next = at;
+                    fresh.refs[kept.tail].next = at;
                 }
                 kept.tail = at;
                 kept.count += 1;

@@ -16,7 +16,7 @@ use crate::source::{Checkpoint, Source};
 
 /// References looked up in the ledger at once: few at first, so that the first request leaves soon.
 const FIRST_LOOK_UP: usize = 8 * 1024;
-const LARGEST_LOOK_UP: usize = 256 * 1024;
+const LARGEST_LOOK_UP: usize = 32 * 1024;
 /// Batches of one plan transaction, about.
 const STORE_AT: usize = 2_000;
 const RETRY_PAGE: u32 = 10_000;

@@ -53,7 +53,7 @@ fn properties(settings: &Settings, stamp: &RunStamp) -> WriterProperties {
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(codec(settings.compression))
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_data_page_size_limit(1 << 20)
+        .set_data_page_size_limit(1 << 19)
         .set_dictionary_page_size_limit(1 << 20)
         .set_dictionary_enabled(false)
         .set_encoding(Encoding::PLAIN)

@@ -12,10 +12,11 @@ use arrow::error::ArrowError;
 use super::schema::{self, Column, Value};
 use crate::message::{MessageRows, Row, TextColumn};
 
-/// Rows of a batch: enough to amortise its arrays, few enough to keep them in the cache.
-pub(super) const BATCH_ROWS: usize = 4096;
+/// Rows of a batch: enough to amortise its arrays, few enough to keep them in the cache, and each of them so small that
+/// the allocator hands its memory on instead of returning it to the system.
+pub(super) const BATCH_ROWS: usize = 512;
 /// Text of a batch, in bytes, from which on it is closed. Keeps 32-bit offsets far from their end.
-pub(super) const BATCH_BYTES: usize = 4 << 20;
+pub(super) const BATCH_BYTES: usize = 1 << 20;
 
 /// Turns messages of one run into record batches.
 #[derive(Debug)]

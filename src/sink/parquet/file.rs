@@ -2,12 +2,18 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::iter::Enumerate;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::vec::IntoIter;
 
-use ::parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use ::parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::writer::SerializedFileWriter;
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
 use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
 
 use super::coding::Layout;
 use super::disk;
@@ -57,14 +63,16 @@ impl PartFile {
         self.last_group
     }
 
-    /// Appends blocks as one row group.
+    /// Appends blocks as one row group, whose columns are shared out among `threads` threads of the runtime, if there is
+    /// one. Blocks.
     pub(super) fn append(
         &mut self,
         encoder: &Encoder,
         blocks: impl IntoIterator<Item = io::Result<Block>>,
+        threads: usize,
     ) -> Result<(), SinkError> {
         let before = self.bytes();
-        let result = self.append_group(encoder, blocks);
+        let result = self.append_group(encoder, blocks, threads);
         self.last_group = self.bytes() - before;
         result.map_err(|error| failure(&self.writer.inner().path, error))
     }
@@ -73,9 +81,9 @@ impl PartFile {
         &mut self,
         encoder: &Encoder,
         blocks: impl IntoIterator<Item = io::Result<Block>>,
+        threads: usize,
     ) -> Result<(), ParquetError> {
-        let factory = ArrowRowGroupWriterFactory::new(&self.writer, encoder.schema().clone());
-        let mut columns = factory.create_column_writers(self.writer.flushed_row_groups().len())?;
+        let mut columns: Vec<Vec<ArrayRef>> = vec![Vec::new(); encoder.schema().fields().len()];
         let mut blocks = blocks.into_iter();
         let mut lent = Vec::new();
         while let Some(block) = blocks.next() {
@@ -86,21 +94,21 @@ impl PartFile {
                 block.append(&next?);
             }
             let rows = block.unpack(lent).map_err(|error| ParquetError::External(Box::new(error)))?;
-            let batch = encoder.encode(&rows)?;
-            let mut columns = columns.iter_mut();
-            for (field, array) in encoder.schema().fields().iter().zip(batch.columns()) {
-                for (leaf, column) in compute_leaves(field, array)?.iter().zip(&mut columns) {
-                    column.write(leaf)?;
-                }
+            for (column, array) in columns.iter_mut().zip(encoder.encode(&rows)?.columns()) {
+                column.push(Arc::clone(array));
             }
             self.rows += rows.len() as u64;
             let ranges = rows.rows().iter().map(|row| FileRange::of(row.create_time, row.message_server_id));
             self.range = self.range.into_iter().chain(ranges).reduce(FileRange::with);
             lent = rows.into_parts().1;
         }
+        drop(lent);
+        let factory = ArrowRowGroupWriterFactory::new(&self.writer, encoder.schema().clone());
+        let writers = factory.create_column_writers(self.writer.flushed_row_groups().len())?;
+        let chunks = encode(encoder.schema(), writers.into_iter().zip(columns).collect(), threads)?;
         let mut group = self.writer.next_row_group()?;
-        for column in columns {
-            column.close()?.append_to_row_group(&mut group)?;
+        for chunk in chunks {
+            chunk.append_to_row_group(&mut group)?;
         }
         group.close()?;
         self.writer.flush()?;
@@ -120,6 +128,63 @@ impl PartFile {
         let hash = std::mem::take(&mut outlet.hash).finalize();
         Ok(Finished { rows: self.rows, bytes: outlet.bytes, sha256: hex::encode(hash), range: self.range })
     }
+}
+
+/// Encodes the columns of a row group. A column is encoded from end to end before the next: what compressing one takes,
+/// more than a megabyte, is needed once for each thread.
+fn encode(
+    schema: &SchemaRef,
+    columns: Vec<(ArrowColumnWriter, Vec<ArrayRef>)>,
+    threads: usize,
+) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+    let waiting = Mutex::new(columns.into_iter().enumerate());
+    let task = Arc::new(Task { schema: Arc::clone(schema), waiting, done: Mutex::default() });
+    let others: Vec<_> = match Handle::try_current() {
+        Ok(runtime) => (1..threads)
+            .map(|_| {
+                let task = Arc::clone(&task);
+                (runtime.clone(), runtime.spawn_blocking(move || task.work()))
+            })
+            .collect(),
+        Err(_) => Vec::new(),
+    };
+    let mut result = task.work();
+    for (runtime, other) in others {
+        let died = |_| Err(ParquetError::General("an encoder died".to_owned()));
+        result = result.and(runtime.block_on(other).unwrap_or_else(died));
+    }
+    result?;
+    let mut done = std::mem::take(&mut *locked(&task.done));
+    done.sort_unstable_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, chunk)| chunk).collect())
+}
+
+/// Columns of a row group on their way into pages. Every field of the schema is one column of Parquet: the one list among
+/// them is of plain values.
+struct Task {
+    schema: SchemaRef,
+    waiting: Mutex<Enumerate<IntoIter<(ArrowColumnWriter, Vec<ArrayRef>)>>>,
+    done: Mutex<Vec<(usize, ArrowColumnChunk)>>,
+}
+
+impl Task {
+    fn work(&self) -> Result<(), ParquetError> {
+        loop {
+            let next = locked(&self.waiting).next();
+            let Some((index, (mut writer, arrays))) = next else { return Ok(()) };
+            for array in arrays {
+                for leaf in compute_leaves(self.schema.field(index), &array)? {
+                    writer.write(&leaf)?;
+                }
+            }
+            let chunk = writer.close()?;
+            locked(&self.done).push((index, chunk));
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for PartFile {

@@ -19,7 +19,7 @@ use crate::sink::{RunStamp, SinkError, SinkFile};
 
 /// Rows and bytes (in packed form) that make a row group complete.
 const GROUP_ROWS: usize = 122_880;
-const GROUP_BYTES: usize = 32 << 20;
+const GROUP_BYTES: usize = 16 << 20;
 /// Bytes in the scratch file from which on a commit is due.
 const SCRATCH_BYTES: u64 = 1 << 30;
 /// Row groups encoded at a time.
@@ -105,6 +105,8 @@ struct Work {
     segments: Vec<Segment>,
     scratch: Option<Arc<Scratch>>,
     finish: bool,
+    /// Threads to encode with: those that no other row group takes.
+    threads: usize,
 }
 
 #[derive(Debug)]
@@ -288,6 +290,7 @@ impl Writer {
             segments: std::mem::take(&mut partition.segments),
             scratch: self.scratch.clone(),
             finish,
+            threads: self.bounds.workers - self.encoding.len(),
         };
         self.buffered -= work.packed.len();
         partition.scratched_rows = 0;
@@ -339,7 +342,7 @@ impl Shop {
         let packed_bytes = work.packed.len() + scratched;
         if packed_bytes > 0 {
             let segments = work.segments.iter().flat_map(|segment| blocks(work.scratch.as_deref(), *segment));
-            part.file.append(&self.encoder, segments.chain(work.packed.into_blocks().map(Ok)))?;
+            part.file.append(&self.encoder, segments.chain(work.packed.into_blocks().map(Ok)), work.threads)?;
         }
         let part = if work.finish {
             finished.push(self.finish(&work.directory, *part)?);
