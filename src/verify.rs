@@ -7,7 +7,9 @@
 mod chain;
 mod columns;
 mod files;
+mod found;
 mod keys;
+mod list;
 mod postgres;
 
 use std::path::PathBuf;
@@ -85,7 +87,7 @@ pub enum Wrong {
     Unnamed,
     /// A file, or a run, does not hold the messages that its manifest says.
     Content,
-    /// A message is there twice in one revision.
+    /// A message is there twice in one revision, or noted twice as vanished.
     Twice,
     /// The list of hashes says something else than the manifests.
     List,
@@ -158,6 +160,8 @@ pub struct Verification {
     pub bytes: u64,
     /// Messages that were counted, every revision of one.
     pub rows: u64,
+    /// Notes, beside the messages, of such as vanished.
+    pub vanished: u64,
     /// Messages that are there more than once in one revision.
     pub twice: u64,
     /// What is wrong.

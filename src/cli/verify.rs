@@ -162,6 +162,9 @@ fn print(verified: &Verification) -> Result<(), Exit> {
     }
     let twice = if verified.twice == 0 { "none twice".to_owned() } else { format!("{} twice", count(verified.twice)) };
     output::line(&format!("messages    {}, {twice}", count(verified.rows)))?;
+    if verified.vanished > 0 {
+        output::line(&format!("vanished    {} noted beside them", count(verified.vanished)))?;
+    }
     for note in &verified.notes {
         output::line(&format!("note        {note}"))?;
     }

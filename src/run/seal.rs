@@ -92,9 +92,10 @@ fn manifest(ledger: &Ledger, due: ManifestDue, previous: Option<String>) -> Mani
         })
         .partition(|file| is_vanished(&file.path));
     let path = |file: &ManifestFile| file.path.trim_start_matches(BESIDE).to_owned();
-    let vanished = vanished.into_iter().map(|file| ManifestFile { path: path(&file), ..file }).collect();
-    let total =
-        |sum: u64, of: fn(&ManifestFile) -> u64| if files.is_empty() { sum } else { files.iter().map(of).sum() };
+    let vanished: Vec<_> = vanished.into_iter().map(|file| ManifestFile { path: path(&file), ..file }).collect();
+    // Without any file it is a database, whose commits alone say how much it was sent.
+    let is_database = files.is_empty() && vanished.is_empty();
+    let total = |sum: u64, of: fn(&ManifestFile) -> u64| if is_database { sum } else { files.iter().map(of).sum() };
     Manifest {
         version: manifest::VERSION,
         sequence: due.sequence,

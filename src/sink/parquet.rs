@@ -15,6 +15,7 @@ mod disk;
 mod encode;
 mod file;
 mod held;
+mod list;
 mod pack;
 mod partition;
 mod probe;
@@ -31,6 +32,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::tz::TimeZone;
 
+pub use self::beside::beside;
+pub use self::list::{listed, listed_beside};
 pub use self::takeover::ParquetTakeover;
 
 use self::archive::Archive;

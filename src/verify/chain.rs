@@ -134,7 +134,7 @@ fn sums(link: &Link, out: &mut Verification) {
             }
         }
     }
-    for file in &manifest.files {
+    for file in manifest.files.iter().chain(&manifest.vanished) {
         if !Path::new(&file.path).components().all(|component| matches!(component, Component::Normal(_))) {
             out.wrong(Wrong::Manifest, &link.name, format!("it names {:?}, which leads out of the archive", file.path));
         }

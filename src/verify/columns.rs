@@ -1,4 +1,4 @@
-//! What is in a file of messages: keys and ranges, from four of its columns.
+//! What is in a file of messages, or of what vanished: keys and ranges, from a few of its columns.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,24 +21,30 @@ const ID: &str = "message_server_id";
 const REVISION: &str = "revision";
 const TIME: &str = "create_time";
 
-/// Applications by small numbers, the first met being 0.
+/// What a file that a manifest names holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Content {
+    /// Versions of messages, each once in the whole archive.
+    Messages,
+    /// Which messages vanished, each once as well. Lies beside the archive.
+    Vanished,
+}
+
+/// Applications by small numbers, the first met being 0. An application has one for each content: what is there twice
+/// is there twice in one.
 #[derive(Default)]
-pub(super) struct Apps(Mutex<HashMap<String, u32>>);
+pub(super) struct Apps(Mutex<HashMap<(Content, String), u32>>);
 
 impl Apps {
-    fn number(&self, app: &str) -> u32 {
+    fn number(&self, content: Content, app: &str) -> u32 {
         let mut apps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = apps.get(app) {
-            return *number;
-        }
-        let number = apps.len() as u32;
-        apps.insert(app.to_owned(), number);
-        number
+        let next = apps.len() as u32;
+        *apps.entry((content, app.to_owned())).or_insert(next)
     }
 
-    pub(super) fn names(self) -> Vec<String> {
+    pub(super) fn names(self) -> Vec<(Content, String)> {
         let apps = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut names: Vec<(String, u32)> = apps.into_iter().collect();
+        let mut names: Vec<((Content, String), u32)> = apps.into_iter().collect();
         names.sort_unstable_by_key(|(_, number)| *number);
         names.into_iter().map(|(name, _)| name).collect()
     }
@@ -46,20 +52,30 @@ impl Apps {
 
 /// Why a file could not be read.
 pub(super) enum Unread {
-    /// It is none of messages.
+    /// It is none of its kind.
     File(String),
     /// The keys could not be kept.
     Keys(io::Error),
 }
 
 /// Reads a file's keys. Returns its rows and their range.
-pub(super) fn read(path: &Path, file: u32, apps: &Apps, keys: &mut Keys) -> Result<(u64, Option<FileRange>), Unread> {
+pub(super) fn read(
+    path: &Path,
+    content: Content,
+    file: u32,
+    apps: &Apps,
+    keys: &mut Keys,
+) -> Result<(u64, Option<FileRange>), Unread> {
     let bad = |error: &dyn std::fmt::Display| Unread::File(format!("it cannot be read as Parquet: {error}"));
     let open = File::open(path).map_err(|error| bad(&error))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(open).map_err(|error| bad(&error))?;
     let mut places = Vec::new();
-    for column in [APP, ID, REVISION, TIME] {
-        let place = builder.schema().fields().iter().position(|field| field.name() == column);
+    let wanted = match content {
+        Content::Messages => &[APP, ID, TIME, REVISION][..],
+        Content::Vanished => &[APP, ID, TIME],
+    };
+    for column in wanted {
+        let place = builder.schema().fields().iter().position(|field| field.name() == *column);
         places.push(place.ok_or_else(|| Unread::File(format!("it has no column {column}")))?);
     }
     let projection = ProjectionMask::roots(builder.parquet_schema(), places);
@@ -68,7 +84,7 @@ pub(super) fn read(path: &Path, file: u32, apps: &Apps, keys: &mut Keys) -> Resu
     let mut last: Option<(String, u32)> = None;
     for batch in batches {
         let batch = batch.map_err(|error| bad(&error))?;
-        let Some(columns) = Columns::of(&batch) else {
+        let Some(columns) = Columns::of(&batch, content) else {
             return Err(Unread::File("its columns are of other types, or null".to_owned()));
         };
         for row in 0..batch.num_rows() {
@@ -76,12 +92,12 @@ pub(super) fn read(path: &Path, file: u32, apps: &Apps, keys: &mut Keys) -> Resu
             let app = match &last {
                 Some((same, app)) if same == name => *app,
                 _ => {
-                    let app = apps.number(name);
+                    let app = apps.number(content, name);
                     last = Some((name.to_owned(), app));
                     app
                 }
             };
-            let (id, revision) = (columns.ids[row], columns.revisions[row]);
+            let (id, revision) = (columns.ids[row], columns.revisions.map_or(0, |revisions| revisions[row]));
             let one = FileRange::of(columns.times[row], id);
             range = Some(range.map_or(one, |range| range.with(one)));
             keys.push(Key { id, app, revision, file }).map_err(Unread::Keys)?;
@@ -94,17 +110,22 @@ pub(super) fn read(path: &Path, file: u32, apps: &Apps, keys: &mut Keys) -> Resu
 struct Columns<'a> {
     apps: &'a arrow::array::StringArray,
     ids: &'a [i64],
-    revisions: &'a [i32],
+    /// Of messages alone.
+    revisions: Option<&'a [i32]>,
     times: &'a [i64],
 }
 
 impl<'a> Columns<'a> {
-    fn of(batch: &'a RecordBatch) -> Option<Self> {
+    fn of(batch: &'a RecordBatch, content: Content) -> Option<Self> {
         let column = |name: &str| batch.column_by_name(name).filter(|column| column.null_count() == 0);
+        let revisions = match content {
+            Content::Messages => Some(&**column(REVISION)?.as_primitive_opt::<Int32Type>()?.values()),
+            Content::Vanished => None,
+        };
         Some(Self {
             apps: column(APP)?.as_string_opt::<i32>()?,
             ids: column(ID)?.as_primitive_opt::<Int64Type>()?.values(),
-            revisions: column(REVISION)?.as_primitive_opt::<Int32Type>()?.values(),
+            revisions,
             times: column(TIME)?.as_primitive_opt::<TimestampMillisecondType>()?.values(),
         })
     }

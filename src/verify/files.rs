@@ -1,6 +1,6 @@
 //! A Parquet archive: its manifests, and every file that they name or do not name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
@@ -9,24 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sha2::{Digest as _, Sha256};
 
 use super::chain::{self, Held, Link};
-use super::columns::{self, Apps, Unread};
-use super::keys::{self, Keys};
-use super::{Problem, Settings, TOLD, Verification, VerifyError, Wrong};
+use super::columns::{self, Apps, Content, Unread};
+use super::found::{DEED, Found, MANIFESTS, Places, strays};
+use super::keys::{self, Key, Keys};
+use super::{Problem, Settings, TOLD, Verification, VerifyError, Wrong, list};
 use crate::manifest::{FileRange, Manifest, ManifestFile};
 
-const MANIFESTS: &str = "_manifests";
-const TEMPORARY: &str = "_tmp";
-const DEED: &str = "_archive.json";
-const LIST: &str = "_manifests/SHA256SUMS";
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;
-
-/// What a file that a manifest names holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
-    /// Versions of messages, each once in the whole archive.
-    Messages,
-}
 
 /// A file that a manifest names.
 struct Named<'a> {
@@ -37,7 +27,9 @@ struct Named<'a> {
 
 /// The files of a manifest, of whatever content.
 fn named(link: &Link) -> impl Iterator<Item = Named<'_>> {
-    link.manifest.files.iter().map(move |file| Named { manifest: link, file, content: Content::Messages })
+    let of = move |content| move |file| Named { manifest: link, file, content };
+    let messages = link.manifest.files.iter().map(of(Content::Messages));
+    messages.chain(link.manifest.vanished.iter().map(of(Content::Vanished)))
 }
 
 /// Verifies the archive in this directory. Blocks, and reads every byte.
@@ -58,80 +50,28 @@ pub fn verify(root: &Path, settings: &Settings) -> Result<Verification, VerifyEr
     if links.is_empty() {
         out.wrong(Wrong::Sequence, MANIFESTS, "there is no manifest, and what no manifest names is no data");
     }
-    let mut files: BTreeMap<&str, Named<'_>> = BTreeMap::new();
+    let places = Places::of(root);
+    let mut files: BTreeMap<(Content, &str), Named<'_>> = BTreeMap::new();
     for one in links.iter().flat_map(named) {
         // What leads out of the archive was told with its manifest.
         if !Path::new(&one.file.path).components().all(|component| matches!(component, Component::Normal(_))) {
             continue;
         }
-        if let Some(first) = files.get(one.file.path.as_str()) {
+        let key = (one.content, one.file.path.as_str());
+        if let Some(first) = files.get(&key) {
             let message = format!("{} names it, and {} as well", first.manifest.name, one.manifest.name);
-            out.wrong(Wrong::Sums, &one.file.path, message);
+            out.wrong(Wrong::Sums, places.told(key.0, key.1), message);
             continue;
         }
-        files.insert(&one.file.path, one);
+        files.insert(key, one);
     }
-    list(root, &links, &mut out)?;
-    strays(&found, &files, &links, &mut out);
+    list::check(&places, &links, &mut out)?;
+    let is_named = |content, path: &str| files.contains_key(&(content, path));
+    strays([&found, &Found::beside(&places)?], &places, is_named, &links, &mut out);
     let files: Vec<Named<'_>> = files.into_values().collect();
-    contents(root, &files, settings, &mut out)?;
+    contents(&places, &files, settings, &mut out)?;
     out.problems.sort_by(|a, b| (a.kind, &a.subject).cmp(&(b.kind, &b.subject)));
     Ok(out.done())
-}
-
-/// What lies in an archive's directories, by paths relative to it.
-#[derive(Default)]
-struct Found {
-    manifests: BTreeSet<String>,
-    signatures: BTreeSet<String>,
-    data: BTreeSet<String>,
-    others: BTreeSet<String>,
-}
-
-impl Found {
-    fn in_archive(root: &Path) -> Result<Self, VerifyError> {
-        let mut found = Self::default();
-        let mut directories = vec![root.to_path_buf()];
-        while let Some(directory) = directories.pop() {
-            let failed = |error: io::Error| match error.kind() {
-                ErrorKind::NotFound | ErrorKind::NotADirectory if directory == root => VerifyError::Unusable(format!(
-                    "{} is no directory; an archive of Parquet files is one",
-                    root.display()
-                )),
-                _ => VerifyError::failed(format!("reading {}", directory.display()), error),
-            };
-            let entries = match std::fs::read_dir(&directory) {
-                // Such as a file system's lost+found.
-                Err(error) if error.kind() == ErrorKind::PermissionDenied && directory.ends_with("lost+found") => {
-                    continue;
-                }
-                entries => entries.map_err(failed)?,
-            };
-            for entry in entries {
-                let entry = entry.map_err(failed)?;
-                let path = entry.path();
-                let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-                let is_directory = entry.file_type().map_err(failed)?.is_dir();
-                let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-                let in_manifests = directory == root.join(MANIFESTS);
-                if is_directory {
-                    // What is written and not yet committed is no part of the archive.
-                    if relative != TEMPORARY {
-                        directories.push(path);
-                    }
-                } else if in_manifests && extension == "json" {
-                    found.manifests.insert(relative);
-                } else if in_manifests && extension == "sig" {
-                    found.signatures.insert(relative);
-                } else if extension == "parquet" {
-                    found.data.insert(relative);
-                } else {
-                    found.others.insert(relative);
-                }
-            }
-        }
-        Ok(found)
-    }
 }
 
 fn held(root: &Path, found: &Found) -> Result<Vec<Held>, VerifyError> {
@@ -150,87 +90,23 @@ fn is_called(name: &str, manifest: &Manifest) -> bool {
     name.strip_prefix(MANIFESTS).and_then(|name| name.strip_prefix('/')) == Some(manifest.file_name().as_str())
 }
 
-/// What is there and is named by nothing.
-fn strays(found: &Found, files: &BTreeMap<&str, Named<'_>>, links: &[Link], out: &mut Verification) {
-    let last = links.last().map(|link| link.manifest.run_id.as_str()).unwrap_or_default();
-    for path in found.data.iter().filter(|path| !files.contains_key(path.as_str())) {
-        // The name holds the run, whose ID tells its time.
-        let run = path.rsplit('/').next().and_then(|name| name.strip_prefix("part-")).and_then(|name| name.get(..36));
-        let why = match run {
-            Some(run) if run > last => ": its run is going on, or died and the next run names it",
-            _ => "",
-        };
-        out.wrong(Wrong::Unnamed, path, format!("no manifest names it{why}"));
-    }
-    for name in &found.signatures {
-        if name.strip_suffix(".sig").is_none_or(|of| !found.manifests.contains(of)) {
-            out.note(format!(
-                "{name} is a signature without its manifest: of a run that died; the next writes it again"
-            ));
-        }
-    }
-    for name in found.others.iter().filter(|name| !matches!(name.as_str(), DEED | LIST)) {
-        out.note(format!("{name} is no data and no part of the archive"));
-    }
-}
-
-/// Whether the list of hashes says what the manifests say.
-fn list(root: &Path, links: &[Link], out: &mut Verification) -> Result<(), VerifyError> {
-    let text = match std::fs::read_to_string(root.join(LIST)) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            if links.iter().any(|link| link.manifest.version >= 2) {
-                out.wrong(Wrong::List, LIST, "it is missing; the next run writes it");
-            }
-            return Ok(());
-        }
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
-            out.wrong(Wrong::List, LIST, "it is no text");
-            return Ok(());
-        }
-        Err(error) => return Err(VerifyError::failed(format!("reading {LIST}"), error)),
-    };
-    let mut listed = BTreeMap::new();
-    for line in text.lines() {
-        let (line, escaped) = line.strip_prefix('\\').map_or((line, false), |line| (line, true));
-        if let Some((sha256, path)) = line.split_once("  ") {
-            let path = if escaped {
-                path.replace("\\n", "\n").replace("\\r", "\r").replace("\\\\", "\\")
-            } else {
-                path.to_owned()
-            };
-            listed.insert(path, sha256.to_owned());
-        }
-    }
-    for link in links {
-        let files = link.manifest.files.iter().map(|file| (file.path.as_str(), file.sha256.as_str()));
-        for (path, sha256) in files.chain([(link.name.as_str(), link.sha256.as_str())]) {
-            match listed.remove(path) {
-                Some(said) if said == sha256 => {}
-                Some(said) => {
-                    out.wrong(Wrong::List, LIST, format!("it says {said} of {path}, which is to be {sha256}"));
-                }
-                None => out.wrong(Wrong::List, LIST, format!("{path} is not in it")),
-            }
-        }
-    }
-    for path in listed.into_keys() {
-        out.wrong(Wrong::List, LIST, format!("it names {path}, which no manifest names"));
-    }
-    Ok(())
-}
-
 /// What one thread found.
 struct Part {
     keys: Keys,
     files: u64,
     bytes: u64,
     rows: u64,
+    vanished: u64,
     problems: Vec<Problem>,
 }
 
 /// Hashes every file, reads its keys, and looks for those that are there twice.
-fn contents(root: &Path, files: &[Named<'_>], settings: &Settings, out: &mut Verification) -> Result<(), VerifyError> {
+fn contents(
+    places: &Places,
+    files: &[Named<'_>],
+    settings: &Settings,
+    out: &mut Verification,
+) -> Result<(), VerifyError> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len()).max(1);
     let (apps, next) = (Apps::default(), AtomicUsize::new(0));
     let parts = std::thread::scope(|scope| {
@@ -240,13 +116,14 @@ fn contents(root: &Path, files: &[Named<'_>], settings: &Settings, out: &mut Ver
                 files: 0,
                 bytes: 0,
                 rows: 0,
+                vanished: 0,
                 problems: Vec::new(),
             };
             let mut piece = vec![0; PIECE];
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(named) = files.get(index) else { return Ok(part) };
-                one(root, named, index as u32, &apps, &mut piece, &mut part)?;
+                one(places, named, index as u32, &apps, &mut piece, &mut part)?;
             }
         };
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -262,51 +139,79 @@ fn contents(root: &Path, files: &[Named<'_>], settings: &Settings, out: &mut Ver
         out.files += part.files;
         out.bytes += part.bytes;
         out.rows += part.rows;
+        out.vanished += part.vanished;
         out.problems.extend(part.problems);
         all.push(part.keys);
     }
-    let apps = apps.names();
-    let mut twice = Vec::new();
-    let mut count = 0_u64;
+    twice(places, files, &apps.names(), all, out)
+}
+
+/// Tells what is there twice: versions of messages, and notes of what vanished.
+fn twice(
+    places: &Places,
+    files: &[Named<'_>],
+    apps: &[(Content, String)],
+    all: Vec<Keys>,
+    out: &mut Verification,
+) -> Result<(), VerifyError> {
+    let app = |key: &Key| apps.get(key.app as usize).map_or((Content::Messages, "?"), |(of, app)| (*of, app));
+    let (mut messages, mut noted): (u64, u64) = (0, 0);
+    let mut twice: Vec<Vec<Key>> = Vec::new();
     let told = keys::several(all, |same| {
-        count += 1;
-        if twice.len() < TOLD {
+        let count = match app(&same[0]).0 {
+            Content::Messages => &mut messages,
+            Content::Vanished => &mut noted,
+        };
+        *count += 1;
+        if *count <= TOLD as u64 {
             twice.push(same.to_vec());
         }
     });
     told.map_err(|error| VerifyError::failed("sorting the keys of messages", error))?;
-    out.twice = count;
+    out.twice = messages;
     for same in &twice {
-        let first = same[0];
-        let mut places: Vec<&str> = same.iter().map(|key| files[key.file as usize].file.path.as_str()).collect();
-        places.dedup();
-        let message = format!(
-            "message {} of {}, revision {}, is there {} times: in {}",
-            first.id,
-            apps.get(first.app as usize).map_or("?", String::as_str),
-            first.revision,
-            same.len(),
-            places.join(", ")
-        );
-        out.wrong(Wrong::Twice, places[0], message);
+        let (first, times) = (same[0], same.len());
+        let mut at: Vec<String> = same
+            .iter()
+            .map(|key| &files[key.file as usize])
+            .map(|named| places.told(named.content, &named.file.path))
+            .collect();
+        at.dedup();
+        let (id, places) = (first.id, at.join(", "));
+        let message = match app(&first) {
+            (Content::Messages, app) => {
+                format!("message {id} of {app}, revision {}, is there {times} times: in {places}", first.revision)
+            }
+            (Content::Vanished, app) => {
+                format!("message {id} of {app} is noted as vanished {times} times: in {places}")
+            }
+        };
+        out.wrong(Wrong::Twice, &at[0], message);
     }
-    if count > TOLD as u64 {
-        out.note(format!("{} messages more are there twice, and not told one by one", count - TOLD as u64));
+    for (count, what) in [(messages, "there"), (noted, "noted as vanished")] {
+        if let Some(more @ 1..) = count.checked_sub(TOLD as u64) {
+            out.note(format!("{more} messages more are {what} twice, and not told one by one"));
+        }
     }
     Ok(())
 }
 
 /// One file: its hash, then its content if it is the one that was written.
 fn one(
-    root: &Path,
+    places: &Places,
     named: &Named<'_>,
     index: u32,
     apps: &Apps,
     piece: &mut [u8],
     part: &mut Part,
 ) -> Result<(), VerifyError> {
-    let (path, file) = (root.join(&named.file.path), named.file);
-    let mut wrong = |kind, message: String| part.problems.push(Problem { kind, subject: file.path.clone(), message });
+    let file = named.file;
+    let subject = || places.told(named.content, &file.path);
+    let mut wrong = |kind, message: String| part.problems.push(Problem { kind, subject: subject(), message });
+    let Some(path) = places.file(named.content, &file.path) else {
+        wrong(Wrong::Missing, format!("{} names it, and nothing can stand beside this archive", named.manifest.name));
+        return Ok(());
+    };
     let (bytes, sha256) = match hash(&path, piece) {
         Ok(hashed) => hashed,
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -328,25 +233,26 @@ fn one(
         wrong(Wrong::Altered, message);
         return Ok(());
     }
-    match named.content {
-        Content::Messages => match columns::read(&path, index, apps, &mut part.keys) {
-            Ok((rows, range)) => {
-                part.rows += rows;
-                if rows != file.rows {
-                    let message = format!("{} says {} messages, and it holds {rows}", named.manifest.name, file.rows);
-                    wrong(Wrong::Content, message);
-                }
-                if let (Some(said), Some(found)) = (file.range, range)
-                    && said != found
-                {
-                    wrong(Wrong::Content, differs(&named.manifest.name, said, found));
-                }
+    match columns::read(&path, named.content, index, apps, &mut part.keys) {
+        Ok((rows, range)) => {
+            if rows != file.rows {
+                let message = format!("{} says {} messages, and it holds {rows}", named.manifest.name, file.rows);
+                wrong(Wrong::Content, message);
             }
-            Err(Unread::File(message)) => wrong(Wrong::Content, message),
-            Err(Unread::Keys(error)) => {
-                return Err(VerifyError::failed("keeping the keys of messages in temporary files", error));
+            if let (Some(said), Some(found)) = (file.range, range)
+                && said != found
+            {
+                wrong(Wrong::Content, differs(&named.manifest.name, said, found));
             }
-        },
+            match named.content {
+                Content::Messages => part.rows += rows,
+                Content::Vanished => part.vanished += rows,
+            }
+        }
+        Err(Unread::File(message)) => wrong(Wrong::Content, message),
+        Err(Unread::Keys(error)) => {
+            return Err(VerifyError::failed("keeping the keys of messages in temporary files", error));
+        }
     }
     part.files += 1;
     part.bytes += bytes;

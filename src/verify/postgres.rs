@@ -20,6 +20,8 @@ struct Run {
     added: u64,
     commits: u64,
     there: u64,
+    /// Messages of which it noted that they vanished.
+    noted: u64,
 }
 
 /// Verifies an archive in Postgres, in one transaction that sees it as it is now.
@@ -35,7 +37,9 @@ pub async fn verify(place: &Place, settings: &Settings) -> Result<Verification, 
     if links.is_empty() {
         out.wrong(Wrong::Sequence, &reader.manifests, "there is no manifest: no run of this version has ended");
     }
-    let runs = runs(&mut reader).await?;
+    let table = reader.vanished.clone();
+    let notes = is_there(&mut reader, &table).await?;
+    let runs = runs(&mut reader, notes).await?;
     let manifests: BTreeMap<&str, _> = links.iter().map(|link| (link.manifest.run_id.as_str(), link)).collect();
     for (run, link) in &manifests {
         let none = Run::default();
@@ -53,6 +57,7 @@ pub async fn verify(place: &Place, settings: &Settings) -> Result<Verification, 
     let (mut earlier, mut earlier_rows) = (0_u64, 0);
     for (run, found) in &runs {
         out.rows += found.there;
+        out.vanished += found.noted;
         let subject = format!("run {run}");
         if found.commits > 0 && found.there != found.added {
             let message =
@@ -66,11 +71,11 @@ pub async fn verify(place: &Place, settings: &Settings) -> Result<Verification, 
         if first.is_some_and(|first| run.as_str() < first) {
             earlier += 1;
             earlier_rows += found.there;
-        } else if found.there > 0 {
+        } else if found.there > 0 || found.noted > 0 {
             let message = format!(
-                "no manifest names its {} messages and versions: it is going on, or died and the next run names it, or \
-                 it never was",
-                found.there
+                "no manifest names it, and it added {} messages and versions and noted {} as vanished: it is going on, \
+                 or died and the next run names it, or it never was",
+                found.there, found.noted
             );
             out.wrong(Wrong::Unnamed, &subject, message);
         }
@@ -79,6 +84,9 @@ pub async fn verify(place: &Place, settings: &Settings) -> Result<Verification, 
         out.note(format!("{earlier_rows} messages are of {earlier} runs before the first manifest"));
     }
     twice(&mut reader, &mut out).await?;
+    if notes {
+        noted_twice(&mut reader, &mut out).await?;
+    }
     out.problems.sort_by(|a, b| (a.kind, &a.subject).cmp(&(b.kind, &b.subject)));
     Ok(out.done())
 }
@@ -91,13 +99,16 @@ fn called(sequence: i64, run: &str) -> String {
     format!("manifest {sequence} of run {run}")
 }
 
+/// Whether there is such a table, which an archive of an earlier version has not.
+async fn is_there(reader: &mut Reader, table: &str) -> Result<bool, VerifyError> {
+    let there = sqlx::query_scalar("select to_regclass($1) is not null").bind(table);
+    let there = there.fetch_one(&mut reader.connection).await;
+    Ok(there.map_err(|error| reader.report(&format!("cannot look for {table}"), error))?)
+}
+
 async fn held(reader: &mut Reader, out: &mut Verification) -> Result<Vec<Held>, VerifyError> {
-    let there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(&reader.manifests)
-        .fetch_one(&mut reader.connection)
-        .await
-        .map_err(|error| reader.report("cannot look for manifests", error))?;
-    if !there {
+    let table = reader.manifests.clone();
+    if !is_there(reader, &table).await? {
         return Ok(Vec::new());
     }
     let sql = format!("select sequence, run_id, sha256, body, signature from {} order by sequence", reader.manifests);
@@ -119,7 +130,7 @@ async fn held(reader: &mut Reader, out: &mut Verification) -> Result<Vec<Held>, 
 }
 
 /// What commits say and what is there, by run.
-async fn runs(reader: &mut Reader) -> Result<BTreeMap<String, Run>, VerifyError> {
+async fn runs(reader: &mut Reader, notes: bool) -> Result<BTreeMap<String, Run>, VerifyError> {
     let mut runs: BTreeMap<String, Run> = BTreeMap::new();
     let sql = format!(
         "select run_id, count(*), sum(messages)::bigint, sum(inserted + revised)::bigint from {} group by run_id",
@@ -131,7 +142,7 @@ async fn runs(reader: &mut Reader) -> Result<BTreeMap<String, Run>, VerifyError>
         .map_err(|error| reader.report("cannot read commits", error))?;
     for (run, commits, messages, added) in rows {
         let [commits, messages, added] = [commits, messages, added].map(|count| count.max(0) as u64);
-        runs.insert(run, Run { messages, added, commits, there: 0 });
+        runs.insert(run, Run { messages, added, commits, ..Run::default() });
     }
     let sql = format!(
         "select run_id, sum(n)::bigint from (select run_id, count(*) as n from {} group by run_id \
@@ -144,6 +155,16 @@ async fn runs(reader: &mut Reader) -> Result<BTreeMap<String, Run>, VerifyError>
         .map_err(|error| reader.report("cannot count messages", error))?;
     for (run, there) in rows {
         runs.entry(run).or_default().there = there.max(0) as u64;
+    }
+    if notes {
+        let sql = format!("select run_id, count(*) from {} group by run_id", reader.vanished);
+        let rows: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+            .fetch_all(&mut reader.connection)
+            .await
+            .map_err(|error| reader.report("cannot count what vanished", error))?;
+        for (run, noted) in rows {
+            runs.entry(run).or_default().noted = noted.max(0) as u64;
+        }
     }
     Ok(runs)
 }
@@ -169,6 +190,27 @@ async fn twice(reader: &mut Reader, out: &mut Verification) -> Result<(), Verify
     }
     if out.twice > rows.len() as u64 {
         out.note(format!("{} messages more are there twice, and not told one by one", out.twice - rows.len() as u64));
+    }
+    Ok(())
+}
+
+/// Messages that are noted as vanished twice, which only a table without its key lets happen.
+async fn noted_twice(reader: &mut Reader, out: &mut Verification) -> Result<(), VerifyError> {
+    let sql = format!(
+        "with twice as (select app_key, message_server_id, count(*) as n from {} group by 1, 2 having count(*) > 1) \
+         select app_key, message_server_id, n, count(*) over () from twice order by 1, 2 limit {TOLD}",
+        reader.vanished
+    );
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        .fetch_all(&mut reader.connection)
+        .await
+        .map_err(|error| reader.report("cannot look for messages that are noted twice", error))?;
+    for (app, id, n, _) in &rows {
+        out.wrong(Wrong::Twice, format!("message {id}"), format!("of {app} is noted as vanished {n} times"));
+    }
+    let more = rows.first().map_or(0, |row| row.3) - rows.len() as i64;
+    if more > 0 {
+        out.note(format!("{more} messages more are noted as vanished twice, and not told one by one"));
     }
     Ok(())
 }

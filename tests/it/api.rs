@@ -9,6 +9,7 @@ use serde_json::json;
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 use yunxin_archiver::message::TextColumn;
@@ -21,6 +22,7 @@ use yunxin_archiver::yunxin::{
 use crate::support::faulty_api::{Act, Asked, FaultyApi, http};
 
 const SECRET: &str = "s3cr3t-never-shown";
+const THROTTLE_PAUSE: Duration = Duration::from_millis(150);
 const BIG: i64 = 158_844_553_334_358_018;
 
 fn settings(endpoints: &[&Url]) -> AppSettings {
@@ -30,7 +32,7 @@ fn settings(endpoints: &[&Url]) -> AppSettings {
         patience: Patience {
             backoff: Duration::from_millis(4),
             longest_backoff: Duration::from_millis(20),
-            throttle_pause: Duration::from_millis(150),
+            throttle_pause: THROTTLE_PAUSE,
             longest_throttle_pause: Duration::from_millis(600),
             longest_told: Duration::from_secs(2),
             endpoint_return: Duration::from_millis(200),
@@ -347,11 +349,24 @@ async fn three_single_references_of_three_batches_in_doubt_are_the_credentials()
 #[tokio::test]
 async fn over_the_rate_everything_pauses_and_no_attempt_is_counted() {
     for throttle in [Act::code(416), Act::status(429)] {
-        let api = FaultyApi::serve(
-            move |number, asked| {
-                if (20..22).contains(&number) { throttle.clone() } else { asked.found() }
-            },
-        )
+        // Of four requests at once two are refused, when all have come, and two are answered when the next one comes:
+        // so nothing but the end of the pause lets it be sent.
+        let (four, next) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let refused_at = Arc::new(std::sync::Mutex::new(None::<Instant>));
+        let at = Arc::clone(&refused_at);
+        let api = FaultyApi::serve(move |number, asked| {
+            if number == 23 {
+                *at.lock().unwrap() = Some(Instant::now());
+                four.add_permits(2);
+            } else if number == 24 {
+                next.add_permits(2);
+            }
+            match number {
+                20 | 21 => Act::Held(Arc::clone(&four), Box::new(throttle.clone())),
+                22 | 23 => Act::Held(Arc::clone(&next), Box::new(asked.found())),
+                _ => asked.found(),
+            }
+        })
         .await;
         let fetch = FetchSettings { attempts: 1, concurrency: Concurrency::Fixed(4), ..FetchSettings::default() };
         let client = Arc::new(client_of(&[&api.url], fetch));
@@ -361,12 +376,11 @@ async fn over_the_rate_everything_pauses_and_no_attempt_is_counted() {
             tasks.spawn(async move { answer(&client, &ask(&[id])).await.attempts });
         }
         assert!(tasks.join_all().await.into_iter().all(|attempts| attempts == 1));
-        let mut at: Vec<_> = api.asked().iter().map(|one| one.at).collect();
-        at.sort_unstable();
-        assert_eq!(at.len(), 62);
-        // The second refused request was under way with the first, or went first after the pause and began another.
-        let quiet = at.windows(2).filter(|pair| pair[1] - pair[0] >= Duration::from_millis(145)).count();
-        assert!((1..=2).contains(&quiet), "{quiet}");
+        let asked = api.asked();
+        assert_eq!(asked.len(), 62);
+        let refused_at = refused_at.lock().unwrap().unwrap();
+        assert!(asked[..24].iter().all(|one| one.at <= refused_at));
+        assert!(asked[24..].iter().all(|one| one.at >= refused_at + THROTTLE_PAUSE));
         let stats = client.stats();
         assert_eq!((stats.throttled, stats.ok), (2, 60));
         assert!(stats.allowed_rate < 1000.0);
@@ -392,7 +406,7 @@ async fn nothing_is_sent_during_a_pause() {
     let paused_at = paused_at.lock().unwrap().unwrap();
     let asked = api.asked();
     assert_eq!(asked.len(), 7);
-    let during = |one: &&Asked| one.at > paused_at && one.at < paused_at + Duration::from_millis(150);
+    let during = |one: &&Asked| one.at > paused_at && one.at < paused_at + THROTTLE_PAUSE;
     assert_eq!(asked.iter().filter(during).count(), 0);
 }
 

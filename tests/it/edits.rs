@@ -10,6 +10,7 @@ use crate::support::threads::{Archived, Night, message, time};
 
 mod database;
 mod trouble;
+mod verified;
 
 const FETCH: &str = "batch_size: 5";
 

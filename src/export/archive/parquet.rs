@@ -24,7 +24,8 @@ use super::{Archive, Head, HeldId, IdTaker, Origin, Taker, VanishedMessages, Wan
 use crate::export::ExportError;
 use crate::export::record::{Column, Record, Value, Vanished};
 use crate::export::selection::{Scope, Selection};
-use crate::manifest::{Manifest, ManifestFile, vanished_directory};
+use crate::manifest::{Manifest, ManifestFile};
+use crate::sink::parquet::beside;
 
 /// Rows that are decoded at once.
 const BATCH: usize = 1024;
@@ -120,8 +121,7 @@ impl ParquetArchive {
                 )));
             }
         }
-        let named = |root: &Path| vanished_directory(root);
-        let beside = named(root).or_else(|| named(&root.canonicalize().ok()?)).unwrap_or_default();
+        let beside = beside(root).unwrap_or_default();
         let vanished = vanished.into_iter().map(|file| beside.join(file.path)).collect();
         Ok(Self { root: root.to_path_buf(), files, app_keys, vanished, origin })
     }

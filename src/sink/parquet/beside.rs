@@ -3,13 +3,30 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::archive::Archive;
+use super::disk;
 use crate::manifest::{BESIDE, vanished_directory};
 use crate::sink::SinkError;
+
+/// The directory beside an archive, of what vanished. A path without a name, such as `.`, is looked up; nothing stands
+/// beside `/`.
+pub fn beside(archive: &Path) -> Option<PathBuf> {
+    vanished_directory(archive).or_else(|| vanished_directory(&archive.canonicalize().ok()?))
+}
+
+/// The same as it is found from within the archive: by its whole path where the archive's own is a link to elsewhere.
+pub(super) fn from_within(archive: &Path) -> Option<String> {
+    let beside = beside(archive)?;
+    let (above, name) = (disk::parent(&beside).canonicalize().ok()?, beside.file_name()?);
+    if archive.canonicalize().ok()?.parent() == Some(above.as_path()) {
+        return Some(format!("../{}", name.to_string_lossy()));
+    }
+    Some(above.join(name).to_string_lossy().into_owned())
+}
 
 impl Archive {
     /// The directory beside the archive, of what vanished.
     pub(super) fn beside(&self) -> Result<PathBuf, SinkError> {
-        vanished_directory(self.root()).ok_or_else(|| {
+        beside(self.root()).ok_or_else(|| {
             SinkError::Unusable(format!(
                 "nothing can stand beside {}, and what vanished is noted in a directory beside the archive: choose \
                  another path",

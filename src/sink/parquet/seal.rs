@@ -3,12 +3,13 @@
 //! In this order, so that whatever dies, the next seal of the same manifest completes it: the signature, the manifest by
 //! a rename that never replaces, the list by one that does.
 
-use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, BufWriter, ErrorKind};
+use std::io::{self, BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::archive::{Archive, MANIFESTS};
+use super::beside;
 use super::disk::{self, failure};
+use super::list::{carry, last_line, line};
 use crate::failpoint::reach;
 use crate::manifest::{Manifest, Sealed};
 use crate::sink::SinkError;
@@ -94,17 +95,18 @@ impl Archive {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
+        let beside = beside::from_within(self.root());
+        let beside = beside.as_deref();
         let mut out = BufWriter::new(disk::create_new(&temporary).map_err(failed)?);
         if before.zip(last).is_some_and(|(before, last)| last.ends_with(&before)) {
-            let mut listed = File::open(&path).map_err(failed)?;
-            io::copy(&mut listed, &mut out).map_err(failed)?;
-            add(&mut out, &sealed.manifest, &sealed.sha256()).map_err(failed)?;
+            carry(&path, beside, &mut out).map_err(failed)?;
+            add(&mut out, &sealed.manifest, &sealed.sha256(), beside).map_err(failed)?;
         } else {
             let mut names = manifests(directory)?;
             names.sort_unstable();
             for name in names {
                 let one = read(&directory.join(name))?;
-                add(&mut out, &one.manifest, &one.sha256()).map_err(failed)?;
+                add(&mut out, &one.manifest, &one.sha256(), beside).map_err(failed)?;
             }
         }
         let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
@@ -165,10 +167,15 @@ pub(super) fn is_manifest(path: &Path) -> bool {
         .is_some_and(|(number, _)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// The lines of a manifest: its files, then itself.
-fn add(out: &mut impl io::Write, manifest: &Manifest, sha256: &str) -> io::Result<()> {
+/// The lines of a manifest: its files, what vanished, then itself.
+fn add(out: &mut impl io::Write, manifest: &Manifest, sha256: &str, beside: Option<&str>) -> io::Result<()> {
     for file in &manifest.files {
         out.write_all(line(&file.path, &file.sha256).as_bytes())?;
+    }
+    if let Some(beside) = beside {
+        for file in &manifest.vanished {
+            out.write_all(line(&format!("{beside}/{}", file.path), &file.sha256).as_bytes())?;
+        }
     }
     out.write_all(manifest_line(manifest, sha256).as_bytes())
 }
@@ -177,39 +184,9 @@ fn manifest_line(manifest: &Manifest, sha256: &str) -> String {
     line(&format!("{MANIFESTS}/{}", manifest.file_name()), sha256)
 }
 
-/// One line as `sha256sum` writes it, which escapes what would end a line.
-fn line(path: &str, sha256: &str) -> String {
-    if path.contains(['\\', '\n', '\r']) {
-        let path = path.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
-        return format!("\\{sha256}  {path}\n");
-    }
-    format!("{sha256}  {path}\n")
-}
-
-/// The last line of a file with its line break; nothing of one that is not there.
-fn last_line(path: &Path) -> io::Result<Option<String>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut reader = BufReader::with_capacity(1 << 16, file);
-    let (mut line, mut last) = (Vec::new(), Vec::new());
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        std::mem::swap(&mut line, &mut last);
-        line.clear();
-    }
-    Ok(String::from_utf8(last).ok().filter(|last| !last.is_empty()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_would_end_a_line_are_escaped() {
-        assert_eq!(line("a b/c", "00"), "00  a b/c\n");
-        assert_eq!(line("a\\b\nc", "00"), "\\00  a\\\\b\\nc\n");
-    }
 
     #[test]
     fn a_manifest_is_told_by_its_name() {

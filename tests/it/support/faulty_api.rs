@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use url::Url;
 
@@ -51,6 +52,8 @@ pub(crate) enum Act {
     Drip(Vec<u8>, Duration),
     /// Does it later.
     Later(Duration, Box<Act>),
+    /// Does it once it gets a permit, which it uses up.
+    Held(Arc<Semaphore>, Box<Act>),
     /// Resets the connection.
     Reset,
 }
@@ -128,10 +131,19 @@ async fn converse<F: Fn(usize, &Asked) -> Act>(mut stream: TcpStream, log: Arc<M
             log.len() - 1
         };
         let mut todo = act(number, &asked);
-        while let Act::Later(delay, next) = todo {
-            tokio::time::sleep(delay).await;
-            todo = *next;
-        }
+        let todo = loop {
+            todo = match todo {
+                Act::Later(delay, next) => {
+                    tokio::time::sleep(delay).await;
+                    *next
+                }
+                Act::Held(permits, next) => {
+                    permits.acquire().await.unwrap().forget();
+                    *next
+                }
+                now => break now,
+            };
+        };
         match todo {
             Act::Write(bytes) => {
                 if stream.write_all(&bytes).await.is_err() {
@@ -154,7 +166,7 @@ async fn converse<F: Fn(usize, &Asked) -> Act>(mut stream: TcpStream, log: Arc<M
                 let _ = stream.set_zero_linger();
                 return;
             }
-            Act::Later(..) => unreachable!("resolved above"),
+            Act::Later(..) | Act::Held(..) => unreachable!("resolved above"),
         }
     }
 }
