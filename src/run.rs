@@ -17,6 +17,7 @@ mod refetch;
 mod seal;
 mod stop;
 mod threads;
+mod ticker;
 mod verdict;
 mod write;
 
@@ -34,6 +35,7 @@ pub use meter::Meter;
 pub use stop::Stop;
 
 use record::Recorder;
+use ticker::{Shown, Ticker, keep_course};
 
 use crate::failure::Class;
 use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote};
@@ -44,9 +46,6 @@ use crate::sink::{Sink, SinkError};
 use crate::source::{Source, SourceError};
 use crate::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates, SumsDisagree};
 use crate::yunxin::Client;
-
-/// How often the course of a run is kept, so that a run that dies leaves it as well.
-const KEEP_COURSE_EVERY: Duration = Duration::from_secs(2);
 
 /// How a job is run.
 #[derive(Debug, Clone)]
@@ -405,57 +404,4 @@ async fn stopping(stop: Stop, reason: &str, part: impl Future<Output = Result<()
 #[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
 fn died(error: tokio::task::JoinError) -> RunError {
     RunError::Died(error.to_string())
-}
-
-/// Shows how it goes and samples it, until it is dropped.
-struct Ticker {
-    progress: Shown,
-    meter: Arc<Meter>,
-    recorder: Arc<Recorder>,
-    client: Arc<Client>,
-    ledger: Arc<Ledger>,
-    run_id: Uuid,
-    quota: u32,
-}
-
-/// Leaves the terminal clean, however the run ends.
-struct Shown(Box<dyn Progress>);
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        self.0.finish();
-    }
-}
-
-impl Ticker {
-    /// Keeping waits for the ledger; what is shown does not.
-    async fn run(self) {
-        tokio::join!(self.show(), self.keep());
-    }
-
-    async fn show(&self) {
-        let mut ticks = tokio::time::interval(Duration::from_millis(125));
-        loop {
-            ticks.tick().await;
-            let stats = self.client.stats();
-            self.recorder.tick(&stats);
-            self.progress.0.update(&self.meter.snapshot(&stats, self.quota));
-        }
-    }
-
-    async fn keep(&self) {
-        let mut ticks = tokio::time::interval(KEEP_COURSE_EVERY);
-        loop {
-            ticks.tick().await;
-            keep_course(&self.ledger, self.run_id, &self.recorder, &self.client).await;
-        }
-    }
-}
-
-/// Keeps the course of the run in the ledger. A ledger that cannot is the writer's to report.
-async fn keep_course(ledger: &Ledger, run_id: Uuid, recorder: &Recorder, client: &Client) {
-    let body = serde_json::to_string(&recorder.course(&client.stats())).unwrap_or_default();
-    if let Err(error) = ledger.keep_course(run_id, &body).await {
-        tracing::debug!(error = %error, "the course of the run could not be kept");
-    }
 }

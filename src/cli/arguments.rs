@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use super::completeness::Completeness;
 use super::export::Export;
+use super::init::Init;
 use super::vouch::Said;
-use crate::config::{SinkKind, SourceKind};
 use crate::failure::Class;
 use crate::progress::Style;
 use crate::telemetry::{Format, Level};
@@ -375,28 +375,6 @@ pub struct Check {
     /// Rows of the source to show.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub sample: usize,
-}
-
-/// Arguments of `init`.
-#[derive(Debug, Args)]
-pub struct Init {
-    /// The kind of source.
-    #[arg(long, default_value = "postgres", value_name = "KIND", value_parser = source_kind)]
-    pub source: SourceKind,
-
-    /// The kind of sink.
-    #[arg(long, default_value = "parquet", value_name = "KIND", value_parser = sink_kind)]
-    pub sink: SinkKind,
-}
-
-fn source_kind(text: &str) -> Result<SourceKind, String> {
-    let known = || SourceKind::ALL.map(SourceKind::as_str).join(", ");
-    SourceKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("one of {}", known()))
-}
-
-fn sink_kind(text: &str) -> Result<SinkKind, String> {
-    let known = || SinkKind::ALL.map(SinkKind::as_str).join(", ");
-    SinkKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("one of {}", known()))
 }
 
 /// Arguments of `schema`.

@@ -3,9 +3,32 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-use super::arguments::Init;
+use clap::Args;
+
 use super::{Context, Exit, output};
-use crate::config;
+use crate::config::{self, SinkKind, SourceKind};
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The kind of source.
+    #[arg(long, default_value = "postgres", value_name = "KIND", value_parser = source_kind)]
+    pub source: SourceKind,
+
+    /// The kind of sink.
+    #[arg(long, default_value = "parquet", value_name = "KIND", value_parser = sink_kind)]
+    pub sink: SinkKind,
+}
+
+fn source_kind(text: &str) -> Result<SourceKind, String> {
+    let known = || SourceKind::ALL.map(SourceKind::as_str).join(", ");
+    SourceKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("one of {}", known()))
+}
+
+fn sink_kind(text: &str) -> Result<SinkKind, String> {
+    let known = || SinkKind::ALL.map(SinkKind::as_str).join(", ");
+    SinkKind::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| format!("one of {}", known()))
+}
 
 pub(super) fn init(context: &Context, arguments: &Init) -> Result<u8, Exit> {
     let text = config::template(arguments.source, arguments.sink);
