@@ -4,7 +4,7 @@
 #
 #   benches/compare.sh [COUNT]        COUNT messages, 1,000,000 by default
 #
-# RUNS=3 (of each, in turn), DLT_RUNS=1 (0: without dlt), DAYS=1, DIR=target/compare (a million needs about 4 GB), PYTHON=python3
+# BUILT=1 (takes the programs as they are), RUNS=3 (of each, in turn), DLT_RUNS=1 (0: without dlt), DAYS=1, DIR=target/compare (a million needs about 4 GB), PYTHON=python3
 # Needs GNU time, Postgres' programs, and Python with venv; the Python packages go to DIR, Postgres to a directory of its
 # own below /tmp. Whatever else runs on the machine is measured too: CPU time and ratios stand it better than wall time.
 set -euo pipefail
@@ -28,9 +28,8 @@ cleanup() {
 }
 trap cleanup EXIT
 
-cargo build --release --bin yunxin-archiver
-cargo build --release --example world
-cargo build --release --manifest-path benches/floor/Cargo.toml --target-dir "$TARGET/../floor"
+[ -n "${BUILT:-}" ] || cargo build --release --bin yunxin-archiver --example world
+[ -n "${BUILT:-}" ] || cargo build --release --manifest-path benches/floor/Cargo.toml --target-dir "$TARGET/../floor"
 FLOOR=$TARGET/../floor/release/floor
 WORLD=$DIR/world-$COUNT-$DAYS
 [ -e "$WORLD/made" ] || { "$TARGET/examples/world" make "$WORLD" "$COUNT" "$DAYS" | tee "$WORLD.made"; mv "$WORLD.made" "$WORLD/made"; }

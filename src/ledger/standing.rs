@@ -7,7 +7,7 @@ use sqlx::{Connection as _, Row as _};
 
 use super::error::Fault;
 use super::failures::class;
-use super::files::{FileRow, file};
+use super::files::{COLUMNS, FileRow, file};
 use super::{Ledger, LedgerError, blob};
 use crate::failure::Class;
 
@@ -64,12 +64,11 @@ impl Ledger {
                 }
             }
             drop(batches);
-            let files = sqlx::query(
-                "select path, temporary, rows, bytes, sha256 from files
-                 where run_id not in (select run_id from manifests) order by commit_seq, id",
-            )
-            .fetch_all(&mut *snapshot)
-            .await?;
+            let files = format!(
+                "select {COLUMNS} from files where run_id not in (select run_id from manifests)
+                 and path not like 'vanished:%' order by commit_seq, id"
+            );
+            let files = sqlx::query(sqlx::AssertSqlSafe(files)).fetch_all(&mut *snapshot).await?;
             snapshot.rollback().await?;
             let files = files.iter().map(file).collect::<Result<Vec<_>, Fault>>()?;
             Ok::<_, Fault>(ControlFlow::Continue(files))

@@ -77,7 +77,7 @@ fn an_archive_that_holds_everything_is_complete() {
     assert_eq!(other["references"]["sha256"], found["references"]["sha256"], "the same references in another form");
     let text = site.run(&["verify", "nightly", "--against", "nightly"]).exits(0).stdout;
     assert!(text.ends_with("All 30 messages that the references name are in the archive.\n"), "{text}");
-    site.run(&["verify", "nightly"]).exits(2);
+    site.run(&["verify", "nightly"]).exits(0);
     std::fs::remove_file(site.path("refs.jsonl")).unwrap();
     assert_eq!(site.everything(), before, "nothing is written");
 }
@@ -194,7 +194,8 @@ fn files_that_await_their_manifest_are_pending_and_a_removed_file_is_absent() {
     let last = manifest(1);
     std::fs::remove_file(&last).unwrap();
     change_ledger(&site, "delete from manifests where sequence = 2");
-    let found = verify(&site, &["nightly", "--against", "nightly"], 0);
+    // Until the next run writes it, the archive itself is not what its manifests say.
+    let found = verify(&site, &["nightly", "--against", "nightly"], 1);
     assert_eq!(counts(&found["messages"]), [40, 30, 0, 10, 0]);
     // By path such a file is no data.
     assert_eq!(counts(&verify(&site, &["archive", "--against", "refs.csv"], 1)["messages"]), [40, 30, 0, 0, 10]);
@@ -350,8 +351,9 @@ fn the_columns_of_the_job_are_those_of_a_file_for_it() {
     assert!(strange.stderr.contains("ends in .csv, .jsonl or .parquet"), "{}", strange.stderr);
     let unknown = site.run(&["verify", "weekly", "--against", "nightly"]).exits(2);
     assert!(
-        unknown.stderr.contains("neither a job nor the directory of a Parquet archive")
-            && unknown.stderr.contains("has nightly")
+        unknown.stderr.contains("is neither a directory nor a job of") && unknown.stderr.contains("has nightly"),
+        "{}",
+        unknown.stderr
     );
 }
 

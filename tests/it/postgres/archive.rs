@@ -32,7 +32,7 @@ async fn names_may_hold_anything() {
     .unwrap();
     let mut expected = Vec::new();
     for place in ["审计 \"A\".聊天 'Messages'; --", "select.Order {{messages}}", "public.x"] {
-        for suffix in ["", "_archive", "_commits", "_manifests", "_migrations", "_revisions"] {
+        for suffix in ["", "_archive", "_commits", "_manifests", "_migrations", "_revisions", "_vanished"] {
             expected.push(format!("{place}{suffix}"));
         }
     }

@@ -75,7 +75,7 @@ fn what_the_role_may_no_longer_do_is_exit_4_and_the_next_run_completes() {
     site.night(40);
     let role = format!("archiver_{}", url.database());
     execute(&url, &format!("create role {role} login password 'pw-of-archiver'"));
-    for suffix in ["s", "_revisions", "s_archive", "s_commits", "s_manifests", "s_migrations"] {
+    for suffix in ["s", "_revisions", "s_archive", "s_commits", "s_manifests", "s_migrations", "s_vanished"] {
         let table = format!("message{suffix}");
         execute(&url, &format!("grant select, insert, update on {table} to {role}"));
     }
