@@ -96,10 +96,10 @@ for run in $(seq "$RUNS"); do
     rm -rf "$DIR/out"; mkdir "$DIR/out"; measure 'dlt to Parquet' "$DIR/dlt/bin/python" benches/compare/dlt_peer.py parquet "$URL" "$WORLD" "$DIR/out"
   fi
   written=(table_bytes)
-  sql 'truncate messages, message_revisions, messages_archive, messages_commits; checkpoint'
+  sql 'truncate messages, message_revisions, messages_archive, messages_commits, messages_manifests; checkpoint'
   job postgres; measure 'product to Postgres' "${product[@]}"
   # As if a failover had lost every commit but the rows: all is fetched and merged again.
-  sql 'update messages_archive set sequence = 0; truncate messages_commits; checkpoint'
+  sql 'update messages_archive set sequence = 0; truncate messages_commits, messages_manifests; checkpoint'
   measure 'product to Postgres, rows there already' "${product[@]}"
   if [ "$run" -eq 1 ]; then
     psql -q "$DSN" -c "\\copy (select * from messages order by fetched_at, conversation_id) to '$DIR/arrival.bin' (format binary)"

@@ -21,7 +21,7 @@ for limit in $LIMITS; do
   count=$((limit * SECONDS_AT_QUOTA))
   "$TARGET/examples/world" references "$DIR/refs.csv" "$count" 1 "$count"
   for latency in $LATENCIES; do
-    rm -rf "$DIR/state" "$DIR/archive"
+    rm -rf "$DIR/state" "$DIR/archive" "$DIR/url"
     "$TARGET/yunxin-archiver" simulate --port 0 --rate-limit "$limit" --latency "${latency}ms" >"$DIR/url" 2>"$DIR/simulated" &
     server=$!
     until [ -s "$DIR/url" ]; do sleep 0.1; done

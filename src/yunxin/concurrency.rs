@@ -40,6 +40,8 @@ struct Climb {
     answers: f64,
     /// Answers a second on the way from half as many.
     before: Option<f64>,
+    /// Whether it began at rest: then it is measured by what comes once it is there, and not by what comes on the way.
+    rested: bool,
 }
 
 impl Climb {
@@ -111,27 +113,37 @@ impl Gauge {
             self.resting = None;
             if let Some(climb) = &mut self.climb {
                 let before = Some(climb.rate(now));
-                *climb = Climb { since: now, answers: 0.0, before, ..*climb };
+                *climb = Climb { since: now, answers: 0.0, before, rested: true, ..*climb };
             }
         }
         self.target = (self.target + 1.0).min(self.most);
-        self.climbed(now);
+        self.climbed(took, now);
     }
 
-    /// Goes back to half as many if twice as many brought nothing: the service, or this machine, does no more.
-    fn climbed(&mut self, now: Instant) {
-        let from = self.target - 1.0;
-        let climb = self.climb.get_or_insert(Climb { from, since: now, answers: 0.0, before: None });
+    /// Goes back to half as many if twice as many brought nothing: the service, or this machine, does no more. Answers
+    /// come in bursts: nothing is told before the time that one takes has passed.
+    fn climbed(&mut self, took: Duration, now: Instant) {
+        let begun = |from| Climb { from, since: now, answers: 0.0, before: None, rested: false };
+        let climb = self.climb.get_or_insert(begun(self.target - 1.0));
         if self.target < climb.from * 2.0 {
             return;
         }
-        let rate = climb.rate(now);
-        if climb.from >= TELLING && climb.before.is_some_and(|before| rate < before * GAIN) {
-            self.target = climb.from;
+        if climb.from * 2.0 >= TELLING && now.saturating_duration_since(climb.since) < took {
+            self.target = climb.from * 2.0;
+            return;
+        }
+        if std::mem::take(&mut climb.rested) {
+            self.target = climb.from * 2.0;
+            (climb.since, climb.answers) = (now, 0.0);
+            return;
+        }
+        let (rate, from) = (climb.rate(now), climb.from);
+        if from >= TELLING && climb.before.is_some_and(|before| rate < before * GAIN) {
+            self.target = from;
             self.resting = Some(now + REST);
-            self.climb = Some(Climb { from: self.target, since: now, answers: 0.0, before: None });
+            self.climb = Some(begun(from));
         } else {
-            self.climb = Some(Climb { from: self.target, since: now, answers: 0.0, before: Some(rate) });
+            self.climb = Some(Climb { before: Some(rate), ..begun(self.target) });
         }
     }
 

@@ -130,13 +130,12 @@ impl PartFile {
     }
 }
 
+/// A column to be written, and what is to be written to it.
+type Column = (ArrowColumnWriter, Vec<ArrayRef>);
+
 /// Encodes the columns of a row group. A column is encoded from end to end before the next: what compressing one takes,
 /// more than a megabyte, is needed once for each thread.
-fn encode(
-    schema: &SchemaRef,
-    columns: Vec<(ArrowColumnWriter, Vec<ArrayRef>)>,
-    threads: usize,
-) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
+fn encode(schema: &SchemaRef, columns: Vec<Column>, threads: usize) -> Result<Vec<ArrowColumnChunk>, ParquetError> {
     let waiting = Mutex::new(columns.into_iter().enumerate());
     let task = Arc::new(Task { schema: Arc::clone(schema), waiting, done: Mutex::default() });
     let others: Vec<_> = match Handle::try_current() {
@@ -163,7 +162,7 @@ fn encode(
 /// them is of plain values.
 struct Task {
     schema: SchemaRef,
-    waiting: Mutex<Enumerate<IntoIter<(ArrowColumnWriter, Vec<ArrayRef>)>>>,
+    waiting: Mutex<Enumerate<IntoIter<Column>>>,
     done: Mutex<Vec<(usize, ArrowColumnChunk)>>,
 }
 
