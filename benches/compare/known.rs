@@ -20,7 +20,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const NIGHT: u64 = 1_000_000;
-const STRETCH: usize = 256 * 1024;
+const STRETCH: usize = 32 * 1024;
 const DAY_MS: u64 = 86_400_000;
 
 fn main() -> Result<()> {
