@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+pub(super) use crate::report::figures::count;
+
 /// Prints a line of a result.
 pub(super) fn line(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -86,19 +88,6 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines = vec![format(&header.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())];
     lines.extend(rows.iter().map(|row| format(row)));
     lines.join("\n")
-}
-
-/// A count with thousands separated.
-pub(super) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 /// A size in decimal units.
