@@ -7,6 +7,7 @@
 
 mod adopt;
 mod backlog;
+mod commit;
 mod estimate;
 mod fetch;
 mod intake;

@@ -13,6 +13,7 @@ pub mod postgres;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::manifest::{FileRange, Sealed};
@@ -58,6 +59,29 @@ pub struct Prepared {
     pub bytes: u64,
     /// Files, for sinks that write files.
     pub files: Vec<SinkFile>,
+}
+
+/// Whether the ledger knows of a commit that a sink is about to make.
+#[derive(Debug, Clone, Default)]
+pub struct Announced(CancellationToken);
+
+impl Announced {
+    /// It does.
+    pub fn already() -> Self {
+        let announced = Self::default();
+        announced.now();
+        announced
+    }
+
+    /// From now on it does.
+    pub fn now(&self) {
+        self.0.cancel();
+    }
+
+    /// Waits until it does.
+    pub async fn wait(&self) {
+        self.0.cancelled().await;
+    }
 }
 
 /// What the ledger knows of its archive when a run starts.
@@ -161,8 +185,14 @@ pub trait Sink: Send {
     /// Whether the ledger must know of a commit before the sink makes it, because the sink's own commit is final.
     fn announces(&self) -> bool;
 
-    /// Makes everything accepted durable as commit `commit`.
-    async fn prepare(&mut self, commit: u64) -> Result<Prepared, SinkError>;
+    /// Makes everything accepted durable as commit `commit`. A sink that [announces](Self::announces) its commits makes
+    /// none final before it is announced; whatever takes long it does meanwhile.
+    async fn prepare_when(&mut self, announced: &Announced, commit: u64) -> Result<Prepared, SinkError>;
+
+    /// Makes everything accepted durable as commit `commit`, of which the ledger knows.
+    async fn prepare(&mut self, commit: u64) -> Result<Prepared, SinkError> {
+        self.prepare_when(&Announced::already(), commit).await
+    }
 
     /// Makes a recorded commit visible.
     async fn publish(&mut self, commit: u64, files: &[SinkFile]) -> Result<(), SinkError>;

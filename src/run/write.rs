@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::backlog::Backlog;
+use super::commit::Recording;
 use super::fetch::{Assignment, Event, Part};
 use super::record::{Recorder, Tally};
 use super::refetch::Refetch;
@@ -19,9 +19,9 @@ use super::verdict::{failed, other_owner_may_help, reason};
 use super::{Meter, RunError, threads};
 use crate::failpoint::reach;
 use crate::failure::{Class, Reason};
-use crate::ledger::{Aside, Commit, FailedRef, FileRow, FinishedBatch, Ledger, PendingBatch};
+use crate::ledger::{Aside, FailedRef, FinishedBatch, Ledger, PendingBatch};
 use crate::plan::{Batch, TeamOwner, second_asks};
-use crate::sink::{Sink, SinkFile};
+use crate::sink::Sink;
 use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop};
 
 /// Batches without rows (splits, failures) that wait for a commit, at most, before they are recorded on their own.
@@ -51,21 +51,23 @@ pub(super) struct Writer {
 /// What was accepted and is not yet recorded.
 #[derive(Default)]
 pub(super) struct Work {
-    /// The last commit that the ledger recorded.
+    /// The last commit that the sink made.
     pub(super) last_commit: u64,
+    /// The ledger's part of it, if that is not yet known to be done.
+    pub(super) recording: Option<Recording>,
     /// Batches with rows in the sink.
     pub(super) accepted: Vec<FinishedBatch>,
     /// Messages of these, those included that vanished.
     pub(super) rows: usize,
     /// Batches without.
-    rowless: Vec<FinishedBatch>,
+    pub(super) rowless: Vec<FinishedBatch>,
     /// Second asks and batches with links that are not yet in the ledger are in `accepted` or in `rowless`, and counted
     /// here.
     pub(super) unrecorded_asks: usize,
     /// Single references refused as a bad parameter before anything succeeded: they may be the credentials' fault.
     pub(super) doubtful: Vec<(PendingBatch, i64, String)>,
     /// The messages accepted since the last commit.
-    tally: Option<Tally>,
+    pub(super) tally: Option<Tally>,
     /// When the first row since the last commit was accepted.
     pub(super) since: Option<Instant>,
     /// Batches that became pending since the dispatcher last asked.
@@ -122,6 +124,7 @@ impl Writer {
             self.settle_doubts().await?;
         }
         self.commit().await?;
+        self.recorded().await?;
         if self.refetch.is_some() {
             self.meter.cut_short();
         }
@@ -300,6 +303,7 @@ impl Writer {
     /// upward.
     async fn settle(&mut self) -> Result<(), RunError> {
         self.record_rowless().await?;
+        self.recorded().await?;
         if self.work.unrecorded_asks > 0 {
             let mut asides = Vec::new();
             for finished in &mut self.work.accepted {
@@ -330,103 +334,11 @@ impl Writer {
         }
         Ok(())
     }
-
-    async fn record_rowless(&mut self) -> Result<(), RunError> {
-        let rowless = std::mem::take(&mut self.work.rowless);
-        if rowless.is_empty() {
-            return Ok(());
-        }
-        let asks: usize = rowless.iter().map(unrecorded).sum();
-        self.record(rowless).await?;
-        self.work.unrecorded_asks -= asks;
-        Ok(())
-    }
-
-    /// Records batches that the sink has nothing of. Returns the batches that became pending by it.
-    async fn record(&mut self, finished: Vec<FinishedBatch>) -> Result<Vec<PendingBatch>, RunError> {
-        let commit = Commit {
-            seq: 0,
-            run_id: self.run_id,
-            now: Timestamp::now(),
-            finished,
-            files: Vec::new(),
-            rows: 0,
-            bytes: 0,
-        };
-        self.record_commit(&commit).await
-    }
-
-    async fn record_commit(&mut self, commit: &Commit) -> Result<Vec<PendingBatch>, RunError> {
-        let recorded = self.ledger.record(commit).await?;
-        let archived: u64 = commit.finished.iter().map(|finished| finished.archived.len() as u64).sum();
-        let failed = commit.finished.iter().map(|finished| finished.failures.len() as u64).sum();
-        let extras = (recorded.extras_archived, recorded.extras_failed);
-        self.meter.add_recorded(archived - recorded.reviewed.edited, failed, extras, commit.bytes);
-        self.meter.add_reviewed(recorded.reviewed);
-        for ((class, code), count) in recorded.new_failures {
-            self.meter.add_new_failures(class, code, count);
-        }
-        Ok(recorded.split)
-    }
-
-    /// Commits everything accepted so far: sink, then ledger, then the sink's publication.
-    pub(super) async fn commit(&mut self) -> Result<(), RunError> {
-        self.record_rowless().await?;
-        let finished = std::mem::take(&mut self.work.accepted);
-        self.work.since = None;
-        self.work.rows = 0;
-        self.work.unrecorded_asks = 0;
-        if finished.is_empty() {
-            return Ok(());
-        }
-        let seq = self.work.last_commit + 1;
-        reach("commit.before");
-        let mut commit =
-            Commit { seq, run_id: self.run_id, now: Timestamp::now(), finished, files: Vec::new(), rows: 0, bytes: 0 };
-        if self.sink.announces() {
-            self.ledger.announce(&commit).await?;
-            reach("announce.after");
-        }
-        let prepared = self.sink.prepare(seq).await?;
-        reach("prepare.after");
-        commit.rows = prepared.rows;
-        commit.bytes = prepared.bytes;
-        commit.files = prepared.files.iter().map(file_row).collect();
-        self.record_commit(&commit).await?;
-        reach("record.after");
-        self.work.last_commit = seq;
-        if let Some(tally) = self.work.tally.take() {
-            self.recorder.archived(tally);
-        }
-        self.sink.publish(seq, &prepared.files).await?;
-        reach("publish.after");
-        self.ledger.published(seq).await?;
-        reach("published.after");
-        tracing::debug!(
-            commit = seq,
-            rows = prepared.rows,
-            bytes = prepared.bytes,
-            files = prepared.files.len(),
-            "committed"
-        );
-        Ok(())
-    }
 }
 
 /// How much of a batch the ledger must know before it is told that it is done.
 pub(super) fn unrecorded(finished: &FinishedBatch) -> usize {
     finished.second.len() + usize::from(!finished.links.is_empty())
-}
-
-fn file_row(file: &SinkFile) -> FileRow {
-    FileRow {
-        path: file.path.clone(),
-        temporary: file.temporary.clone(),
-        rows: file.rows,
-        bytes: file.bytes,
-        sha256: file.sha256.clone(),
-        range: file.range,
-    }
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -40,7 +40,7 @@ use self::archive::Archive;
 use self::held::Held;
 use self::vanished::{Notes, Sheet};
 use self::writer::Writer;
-use super::{Claim, HeldVersions, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
+use super::{Announced, Claim, HeldVersions, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
 use crate::manifest::Sealed;
 use crate::message::{MessageRows, Vanished};
 
@@ -188,7 +188,7 @@ impl Sink for ParquetSink {
         false
     }
 
-    async fn prepare(&mut self, _commit: u64) -> Result<Prepared, SinkError> {
+    async fn prepare_when(&mut self, _announced: &Announced, _commit: u64) -> Result<Prepared, SinkError> {
         let mut writer = self.take_writer()?;
         let mut files = writer.finish().await?;
         let rows = files.iter().map(|file| file.rows).sum();

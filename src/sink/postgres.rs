@@ -26,6 +26,7 @@ mod probe;
 mod reader;
 mod schema;
 mod seal;
+mod stream;
 mod takeover;
 mod versions;
 
@@ -38,11 +39,12 @@ use secrecy::SecretString;
 use sqlx::AssertSqlSafe;
 use tokio::time::{sleep, timeout};
 
-use self::commit::{Commit, Counts, Statements, Way};
+use self::commit::{Commit, CommitId, Counts, Statements, Way};
 use self::connect::{Backend, Refusal, Server, Session, Trouble, delays, trouble};
 use self::copy::Encoder;
 use self::schema::{LockPurpose, Names};
-use super::{Claim, HeldVersions, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
+use self::stream::{Ended, Start, Stream};
+use super::{Announced, Claim, HeldVersions, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
 use crate::manifest::Sealed;
 use crate::message::{MessageRows, Vanished};
 
@@ -109,10 +111,12 @@ struct Target {
 /// What an open sink has.
 struct Writing {
     ledger_id: String,
-    statements: Statements,
+    statements: Arc<Statements>,
     encoder: Encoder,
     /// Taken while it is used: what is interrupted must not be gone on with.
     session: Option<Session>,
+    /// Has the session while messages are on their way into the table.
+    stream: Option<Stream>,
     /// The session's backend, remembered to end it should the session break.
     backend: Backend,
     /// The last commit that the archive is known to hold.
@@ -120,7 +124,7 @@ struct Writing {
     /// The last commit that was tried.
     tried: u64,
     /// The way that suited the messages written last.
-    way: Way,
+    way: Option<Way>,
 }
 
 impl PostgresSink {
@@ -135,6 +139,30 @@ impl PostgresSink {
             .map_err(|what| SinkError::Unusable(format!("the Postgres sink cannot be used: {what}")))?;
         let target = Target { server, names, raw: settings.raw, stamp };
         Ok(Self { target, writing: None, pending: Vec::new(), vanished: Vec::new(), rows: 0, bytes: 0 })
+    }
+}
+
+impl Writing {
+    fn id(&self, target: &Target, sequence: u64) -> CommitId {
+        CommitId { app_key: target.stamp.app_key.clone(), ledger_id: self.ledger_id.clone(), sequence }
+    }
+
+    /// Sends messages on their way into the table, if that is likely to be the way: the first of a commit begin its
+    /// transaction.
+    fn stream(&mut self, target: &Target, before: &[Arc<MessageRows>], rows: &Arc<MessageRows>) {
+        if before.is_empty() && self.stream.is_none() && matches!(self.way, None | Some(Way::Copy)) {
+            let Some(session) = self.session.take() else { return };
+            self.stream = Some(Stream::begin(Start {
+                session,
+                statements: Arc::clone(&self.statements),
+                encoder: Encoder::new(&target.stamp, target.raw),
+                id: self.id(target, self.committed + 1),
+                likely_new: self.way.is_some(),
+            }));
+        }
+        if let Some(stream) = &self.stream {
+            stream.send(Arc::clone(rows));
+        }
     }
 }
 
@@ -178,54 +206,93 @@ impl Target {
             if trouble(&error) != Trouble::Transient || tries == TRIES {
                 return Err(self.server.report(&format!("cannot commit to {}", self.table()), error));
             }
-            tracing::warn!(commit = commit.sequence, %error, "the commit is tried again over a new connection");
+            tracing::warn!(commit = commit.id.sequence, %error, "the commit is tried again over a new connection");
             sleep(delays.next().unwrap_or_default()).await;
         }
     }
 
     /// Makes the commit over one connection, a new one if there is none. Returns the bytes written.
     async fn attempt(&self, writing: &mut Writing, commit: &Commit<'_>) -> Result<u64, Refusal> {
-        let mut session = match writing.session.take() {
-            Some(session) => session,
-            None => match self.resume(writing, commit).await? {
-                Resumed::ToCommit(session) => session,
+        let (mut session, streamed) = match (writing.stream.take(), writing.session.take()) {
+            (Some(stream), _) => self.streamed(stream, commit).await?,
+            (None, Some(session)) => (session, Streamed::Nothing),
+            (None, None) => match self.resume(writing, commit).await? {
+                Resumed::ToCommit(session) => (session, Streamed::Nothing),
                 Resumed::Committed(session, bytes) => {
                     writing.session = Some(session);
                     return Ok(bytes);
                 }
             },
         };
-        writing.tried = commit.sequence;
+        writing.tried = commit.id.sequence;
         let statements = &writing.statements;
-        if writing.way == Way::Copy && commit::met(&mut session, statements, commit).await? {
-            writing.way = Way::Sift;
-        }
-        let counts = loop {
-            let result = commit::commit(&mut session, statements, &mut writing.encoder, commit, writing.way).await;
-            writing.way = match (&result, writing.way) {
-                (Err(Refusal::Database(error)), Way::Copy) if trouble(error) == Trouble::Conflict => Way::Sift,
-                (Err(Refusal::Database(error)), Way::Sift) if trouble(error) == Trouble::Conflict => Way::Merge,
-                _ => break result?,
-            };
+        let counts = match (streamed, writing.way) {
+            (Streamed::All(counts), _) => counts,
+            (Streamed::Met, _) | (Streamed::Nothing, Some(Way::Sift)) => {
+                self.write(&mut session, statements, &mut writing.encoder, commit, Way::Sift).await?
+            }
+            (Streamed::Nothing, way) => {
+                self.write(&mut session, statements, &mut writing.encoder, commit, way.unwrap_or(Way::Copy)).await?
+            }
         };
-        let Some(counts) = counts else {
-            return Err(SinkError::NotOurs(format!(
-                "the archive {} at {} does not wait for commit {} of ledger {}: another ledger took it over, or an \
-                 old copy of this one is in use",
-                self.table(),
-                self.server.place(),
-                commit.sequence,
-                commit.ledger_id
-            ))
-            .into());
-        };
+        commit::complete(&mut session, statements, commit, counts).await?;
         let Counts { inserted, revised, bytes } = counts;
-        tracing::debug!(commit = commit.sequence, messages = commit.messages, inserted, revised, bytes, "committed");
+        tracing::debug!(commit = commit.id.sequence, messages = commit.messages, inserted, revised, bytes, "committed");
         // Where nothing was there already, the next messages are likely to be new as well.
-        let all_new = inserted == commit.passes.first().map_or(0, Vec::len) as u64;
-        writing.way = if all_new { Way::Copy } else { Way::Sift };
+        let all_new = inserted == commit.messages;
+        writing.way = Some(if all_new { Way::Copy } else { Way::Sift });
         writing.session = Some(session);
         Ok(bytes)
+    }
+
+    /// The session of a stream, and what is in its transaction.
+    async fn streamed(&self, stream: Stream, commit: &Commit<'_>) -> Result<(Session, Streamed), Refusal> {
+        // A commit of another number would be one that nobody waits for.
+        let in_vain = stream.sequence != commit.id.sequence;
+        let (mut session, streamed) = match stream.finish().await {
+            Ended::Copied(session, counts) if !in_vain => return Ok((session, Streamed::All(counts))),
+            Ended::Copied(session, _) | Ended::NotOurs(session) => (session, Streamed::Nothing),
+            Ended::Met(session) => (session, Streamed::Met),
+            Ended::Failed(error) => return Err(error.into()),
+        };
+        commit::rollback(&mut session).await?;
+        Ok((session, streamed))
+    }
+
+    /// Writes all messages of a commit in a new transaction, by another way if they are met.
+    async fn write(
+        &self,
+        session: &mut Session,
+        statements: &Statements,
+        encoder: &mut Encoder,
+        commit: &Commit<'_>,
+        mut way: Way,
+    ) -> Result<Counts, Refusal> {
+        let passes = versions::passes(commit.pending);
+        loop {
+            if !commit::begin(session, statements, commit.id).await? {
+                commit::rollback(session).await?;
+                return Err(SinkError::NotOurs(format!(
+                    "the archive {} at {} does not wait for commit {} of ledger {}: another ledger took it over, or an \
+                     old copy of this one is in use",
+                    self.table(),
+                    self.server.place(),
+                    commit.id.sequence,
+                    commit.id.ledger_id
+                ))
+                .into());
+            }
+            let error = match commit::write(session, statements, encoder, commit, &passes, way).await {
+                Ok(counts) => return Ok(counts),
+                Err(error) => error,
+            };
+            way = match way {
+                Way::Copy if trouble(&error) == Trouble::Conflict => Way::Sift,
+                Way::Sift if trouble(&error) == Trouble::Conflict => Way::Merge,
+                _ => return Err(error.into()),
+            };
+            commit::rollback(session).await?;
+        }
     }
 
     /// Connects again, and finds out what became of the commit under way.
@@ -238,7 +305,7 @@ impl Target {
             "select a.sequence, c.bytes from {archive} a left join {commits} c using (ledger_id, sequence) \
              where ledger_id = $1"
         )))
-        .bind(commit.ledger_id)
+        .bind(&commit.id.ledger_id)
         .fetch_optional(&mut session.connection)
         .await?;
         let sequence = found.map(|(sequence, _)| sequence as u64);
@@ -252,14 +319,22 @@ impl Target {
                 .into());
         }
         match found {
-            Some((_, bytes)) if sequence == Some(commit.sequence) && writing.tried == commit.sequence => {
-                tracing::info!(commit = commit.sequence, "the commit had been made before the connection broke");
+            Some((_, bytes)) if sequence == Some(commit.id.sequence) && writing.tried == commit.id.sequence => {
+                tracing::info!(commit = commit.id.sequence, "the commit had been made before the connection broke");
                 Ok(Resumed::Committed(session, bytes.unwrap_or(0) as u64))
             }
             // Anything else that is amiss the commit itself meets.
             _ => Ok(Resumed::ToCommit(session)),
         }
     }
+}
+
+/// What a stream left in its session's transaction.
+enum Streamed {
+    All(Counts),
+    /// Nothing, as some messages are there already.
+    Met,
+    Nothing,
 }
 
 enum Resumed {
@@ -299,18 +374,22 @@ impl Sink for PostgresSink {
         }
         self.writing = Some(Writing {
             ledger_id: claim.ledger_id.to_string(),
-            statements: Statements::new(&target.names, found.raw, target.raw),
+            statements: Arc::new(Statements::new(&target.names, found.raw, target.raw)),
             encoder: Encoder::new(&target.stamp, target.raw),
             backend: session.backend.clone(),
             session: Some(session),
             committed: found.commit,
+            stream: None,
             tried: 0,
-            way: Way::Copy,
+            way: None,
         });
         Ok(Opened { commit: found.commit, missing: Vec::new(), warnings })
     }
 
     async fn write(&mut self, rows: Arc<MessageRows>) -> Result<(), SinkError> {
+        if let Some(writing) = &mut self.writing {
+            writing.stream(&self.target, &self.pending, &rows);
+        }
         self.rows += rows.len() as u64;
         self.bytes += rows.size();
         self.pending.push(rows);
@@ -341,24 +420,21 @@ impl Sink for PostgresSink {
     }
 
     /// Makes everything accepted durable. Repeating a commit that failed, or was given up, does it once.
-    async fn prepare(&mut self, commit: u64) -> Result<Prepared, SinkError> {
+    async fn prepare_when(&mut self, announced: &Announced, commit: u64) -> Result<Prepared, SinkError> {
         let Some(writing) = &mut self.writing else {
             return Err(self.target.failed("the sink is not open"));
         };
-        let (ledger_id, run_id) = (writing.ledger_id.clone(), self.target.stamp.run_id.to_string());
-        let passes = versions::passes(&self.pending);
+        let (id, run_id) = (writing.id(&self.target, commit), self.target.stamp.run_id.to_string());
         let commit = Commit {
-            app_key: &self.target.stamp.app_key,
-            ledger_id: &ledger_id,
+            id: &id,
             run_id: &run_id,
-            sequence: commit,
             pending: &self.pending,
-            passes: &passes,
             vanished: &self.vanished,
             messages: self.rows,
+            announced,
         };
         let bytes = self.target.commit(writing, &commit).await?;
-        writing.committed = commit.sequence;
+        writing.committed = id.sequence;
         let prepared = Prepared { rows: self.rows, bytes, files: Vec::new() };
         self.pending.clear();
         self.vanished.clear();

@@ -62,7 +62,7 @@ struct Course<'a> {
 impl Client {
     /// A client of `app` for one job.
     pub fn new(app: Arc<App>, settings: FetchSettings) -> Self {
-        let limiter = Limiter::new(settings.concurrency, app.earlier_concurrency());
+        let limiter = Limiter::new(settings.concurrency, app.settings.rate_limit, app.earlier_concurrency());
         Self { app, settings, limiter, refused: OnceLock::new() }
     }
 

@@ -15,6 +15,8 @@ const TELLING: f64 = 8.0;
 const GAIN: f64 = 1.25;
 /// For so long no more requests are tried after they brought nothing.
 const REST: Duration = Duration::from_secs(2);
+/// Where an answer takes less, doubling is as good as there at once.
+const SHORT: Duration = Duration::from_millis(20);
 
 /// The pure core: how many requests there should be.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(super) struct Gauge {
     auto: bool,
     most: f64,
     target: f64,
+    /// Requests a second that the pace lets through.
+    rate: f64,
     /// Before the first success exactly one request is under way: wrong credentials cost few.
     open: bool,
     /// Doubling until the first sign of too much.
@@ -52,8 +56,9 @@ impl Climb {
 }
 
 impl Gauge {
-    /// `start` is what an earlier job of the same app reached, when one did.
-    pub(super) fn new(concurrency: Concurrency, start: Option<usize>) -> Self {
+    /// `rate` is what the pace lets through in a second, and `start` what an earlier job of the same app reached, when
+    /// one did.
+    pub(super) fn new(concurrency: Concurrency, rate: u32, start: Option<usize>) -> Self {
         let (auto, most) = match concurrency {
             Concurrency::Auto => (true, MOST),
             Concurrency::Fixed(number) => (false, usize::from(number.max(1))),
@@ -62,6 +67,7 @@ impl Gauge {
             auto,
             most: most as f64,
             target: 1.0,
+            rate: f64::from(rate),
             open: false,
             doubling: true,
             shrunk: None,
@@ -69,7 +75,7 @@ impl Gauge {
             resting: None,
         };
         if let Some(start) = start {
-            gauge.open();
+            gauge.open = true;
             gauge.target = if auto { (start.max(1) as f64).min(gauge.most) } else { gauge.most };
         }
         gauge
@@ -80,10 +86,14 @@ impl Gauge {
         self.target as usize
     }
 
-    fn open(&mut self) {
+    /// As many at once as answers that take so long need to use the whole rate (Little's law): the pace holds them
+    /// apart, so that to come there in steps would only leave a part of the quota unused.
+    fn open(&mut self, took: Duration) {
         self.open = true;
         if !self.auto {
             self.target = self.most;
+        } else if took >= SHORT {
+            self.target = (self.rate * took.as_secs_f64()).ceil().clamp(1.0, self.most);
         }
     }
 
@@ -91,7 +101,7 @@ impl Gauge {
     /// how long its answer took.
     pub(super) fn succeeded(&mut self, bound: bool, waited: Duration, took: Duration, now: Instant) {
         if !self.open {
-            self.open();
+            self.open(took);
         }
         if let Some(climb) = &mut self.climb {
             climb.answers += 1.0;
@@ -183,8 +193,8 @@ pub struct Permit {
 
 impl Limiter {
     /// See [`Gauge::new`].
-    pub(super) fn new(concurrency: Concurrency, start: Option<usize>) -> Arc<Self> {
-        let gauge = Gauge::new(concurrency, start);
+    pub(super) fn new(concurrency: Concurrency, rate: u32, start: Option<usize>) -> Arc<Self> {
+        let gauge = Gauge::new(concurrency, rate, start);
         let issued = gauge.target();
         Arc::new(Self { state: Mutex::new(State { gauge, issued }), slots: Arc::new(Semaphore::new(issued)) })
     }
@@ -247,17 +257,30 @@ mod tests {
     use super::*;
 
     const LATENCY: Duration = Duration::from_millis(500);
+    const RATE: u32 = 100;
 
     #[test]
-    fn one_request_until_the_first_success_then_twice_as_many_each_round() {
-        let mut gauge = Gauge::new(Concurrency::Auto, None);
+    fn one_request_until_the_first_success_then_as_many_as_the_quota_needs() {
+        for (rate, took, expected) in
+            [(100, 500, 51), (2_000, 50, 101), (2_000, 500, 1001), (5_000, 500, MOST), (10, 30, 2)]
+        {
+            let mut gauge = Gauge::new(Concurrency::Auto, rate, None);
+            assert_eq!(gauge.target(), 1);
+            gauge.succeeded(true, Duration::ZERO, Duration::from_millis(took), Instant::now());
+            assert_eq!(gauge.target(), expected, "{rate} a second, {took} ms");
+        }
+    }
+
+    #[test]
+    fn where_answers_are_short_twice_as_many_each_round() {
+        let mut gauge = Gauge::new(Concurrency::Auto, 1_000_000, None);
         let (mut now, mut rounds) = (Instant::now(), Vec::new());
         for _ in 0..8 {
             rounds.push(gauge.target());
             let answers = gauge.target();
             for _ in 0..answers {
-                now += LATENCY / answers as u32;
-                gauge.succeeded(true, Duration::ZERO, LATENCY, now);
+                now += SHORT / 2 / answers as u32;
+                gauge.succeeded(true, Duration::ZERO, SHORT / 2, now);
             }
         }
         assert_eq!(rounds, [1, 2, 4, 8, 16, 32, 64, 128]);
@@ -265,7 +288,7 @@ mod tests {
 
     #[test]
     fn more_requests_that_bring_no_more_answers_are_taken_back_and_tried_again_later() {
-        let mut gauge = Gauge::new(Concurrency::Auto, None);
+        let mut gauge = Gauge::new(Concurrency::Auto, RATE, Some(1));
         // A service that does a thousand a second, whatever it is asked at once.
         let (start, mut most) = (Instant::now(), 0);
         for millis in 1..=10_000 {
@@ -284,7 +307,7 @@ mod tests {
 
     #[test]
     fn where_the_pace_holds_back_more_slots_would_not_help() {
-        let mut gauge = Gauge::new(Concurrency::Auto, Some(50));
+        let mut gauge = Gauge::new(Concurrency::Auto, RATE, Some(50));
         gauge.succeeded(true, LATENCY, LATENCY, Instant::now());
         gauge.succeeded(false, Duration::ZERO, LATENCY, Instant::now());
         assert_eq!(gauge.target(), 50);
@@ -292,7 +315,7 @@ mod tests {
 
     #[test]
     fn one_round_of_timeouts_shrinks_once() {
-        let mut gauge = Gauge::new(Concurrency::Auto, Some(100));
+        let mut gauge = Gauge::new(Concurrency::Auto, RATE, Some(100));
         let start = Instant::now();
         for _ in 0..100 {
             gauge.overloaded(start, start + LATENCY);
@@ -308,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_fixed_number_is_kept() {
-        let mut gauge = Gauge::new(Concurrency::Fixed(8), None);
+        let mut gauge = Gauge::new(Concurrency::Fixed(8), RATE, None);
         assert_eq!(gauge.target(), 1);
         gauge.succeeded(true, Duration::ZERO, LATENCY, Instant::now());
         assert_eq!(gauge.target(), 8);
@@ -318,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn slots_follow_the_target_both_ways() {
-        let limiter = Limiter::new(Concurrency::Auto, Some(4));
+        let limiter = Limiter::new(Concurrency::Auto, RATE, Some(4));
         let mut held = Vec::new();
         for _ in 0..4 {
             held.push(limiter.acquire().await);

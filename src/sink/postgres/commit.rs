@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Executor, SqlStr};
+use sqlx::{AssertSqlSafe, Executor, SqlStr};
 
-use super::connect::{Refusal, Session};
+use super::connect::Session;
 use super::copy::Encoder;
 use super::schema::{self, Names, columns};
 use super::versions::{Item, NEVER, sift};
 use crate::failpoint::reach;
 use crate::message::{MessageRows, Vanished};
+use crate::sink::Announced;
 
 /// How much is sent at a time: every piece is one message of the protocol and one write.
-const PIECE: usize = 256 * 1024;
+pub(super) const PIECE: usize = 256 * 1024;
 /// How many keys are looked up before it is decided how to write.
 const SAMPLE: usize = 64;
 /// How many vanished messages one statement notes.
@@ -45,7 +46,7 @@ pub(super) struct Counts {
 
 /// The statements of a commit, made once.
 pub(super) struct Statements {
-    copy: String,
+    pub(super) copy: String,
     copy_staging: String,
     create_staging: SqlStr,
     truncate_staging: SqlStr,
@@ -86,7 +87,7 @@ impl Statements {
             copy: format!("copy {messages} ({sent}) from stdin with (format binary)"),
             copy_staging: format!("copy {STAGING} ({sent}) from stdin with (format binary)"),
             create_staging: sql(format!(
-                "create temporary table {STAGING} on commit delete rows as select {all} from {messages} with no data"
+                "create temporary table if not exists {STAGING} on commit delete rows as select {all} from {messages} with no data"
             )),
             truncate_staging: sql(format!("truncate {STAGING}")),
             insert: sql(format!(
@@ -130,70 +131,82 @@ impl Statements {
     }
 }
 
-/// Who commits what.
-pub(super) struct Commit<'a> {
-    pub(super) app_key: &'a str,
-    pub(super) ledger_id: &'a str,
-    pub(super) run_id: &'a str,
+/// Whose commit it is, and which.
+#[derive(Debug, Clone)]
+pub(super) struct CommitId {
+    pub(super) app_key: String,
+    pub(super) ledger_id: String,
     pub(super) sequence: u64,
-    pub(super) pending: &'a [Arc<MessageRows>],
-    pub(super) passes: &'a [Vec<Item>],
-    pub(super) vanished: &'a [Vanished],
-    pub(super) messages: u64,
 }
 
-/// Whether some of these messages are there, as far as a sample tells. Copying
-/// straight into the table is the cheaper way, but only if none is.
+/// What is committed.
+pub(super) struct Commit<'a> {
+    pub(super) id: &'a CommitId,
+    pub(super) run_id: &'a str,
+    pub(super) pending: &'a [Arc<MessageRows>],
+    pub(super) vanished: &'a [Vanished],
+    pub(super) messages: u64,
+    pub(super) announced: &'a Announced,
+}
+
+/// Whether some messages are there, as far as a sample of their keys tells. Copying straight into the table is the
+/// cheaper way, but only if none is.
 pub(super) async fn met(
     session: &mut Session,
     statements: &Statements,
-    commit: &Commit<'_>,
+    app_key: &str,
+    keys: impl ExactSizeIterator<Item = i64>,
 ) -> Result<bool, sqlx::Error> {
-    let Some(first) = commit.passes.first().filter(|first| !first.is_empty()) else { return Ok(false) };
-    let sample: Vec<i64> =
-        first.iter().step_by(first.len().div_ceil(SAMPLE)).map(|item| item.message_server_id).collect();
-    sqlx::query_scalar(statements.probe.clone())
-        .bind(commit.app_key)
-        .bind(sample)
-        .fetch_one(&mut session.connection)
-        .await
+    let step = keys.len().div_ceil(SAMPLE).max(1);
+    let sample: Vec<i64> = keys.step_by(step).collect();
+    sqlx::query_scalar(statements.probe.clone()).bind(app_key).bind(sample).fetch_one(&mut session.connection).await
 }
 
-/// Makes the commit, or returns nothing if the archive is not, or no longer, where this commit comes next.
-pub(super) async fn commit(
+/// Begins the transaction of a commit. Returns `false`, in a transaction that is to be rolled back, if the archive is
+/// not, or no longer, where this commit comes next.
+pub(super) async fn begin(session: &mut Session, statements: &Statements, id: &CommitId) -> Result<bool, sqlx::Error> {
+    session.connection.execute("begin isolation level read committed").await?;
+    let fenced = sqlx::query(statements.fence.clone())
+        .bind(&id.ledger_id)
+        .bind(id.sequence as i64)
+        .execute(&mut session.connection)
+        .await?;
+    reach("postgres.fenced");
+    Ok(fenced.rows_affected() > 0)
+}
+
+/// Takes back what the transaction did.
+pub(super) async fn rollback(session: &mut Session) -> Result<(), sqlx::Error> {
+    session.connection.execute("rollback").await?;
+    // It may have been made in this transaction.
+    session.staged = false;
+    Ok(())
+}
+
+/// Writes all messages of the commit that the session's transaction is for.
+pub(super) async fn write(
     session: &mut Session,
     statements: &Statements,
     encoder: &mut Encoder,
     commit: &Commit<'_>,
+    passes: &[Vec<Item>],
     way: Way,
-) -> Result<Option<Counts>, Refusal> {
-    let staged = session.staged;
-    let mut transaction = session.connection.begin_with("begin isolation level read committed").await?;
-    let fenced = sqlx::query(statements.fence.clone())
-        .bind(commit.ledger_id)
-        .bind(commit.sequence as i64)
-        .execute(&mut *transaction)
-        .await?;
-    if fenced.rows_affected() == 0 {
-        transaction.rollback().await?;
-        return Ok(None);
-    }
-    reach("postgres.fenced");
+) -> Result<Counts, sqlx::Error> {
     let mut writer = Writer {
-        connection: &mut transaction,
+        connection: &mut session.connection,
         statements,
         encoder,
         pending: commit.pending,
-        staging: if staged { Staging::Empty } else { Staging::Missing },
+        staging: if session.staged { Staging::Empty } else { Staging::Missing },
         counts: Counts::default(),
     };
-    for (depth, pass) in commit.passes.iter().enumerate() {
+    for (depth, pass) in passes.iter().enumerate() {
         match way {
             // The later passes hold what the first has just written.
             _ if depth > 0 => writer.merge(pass).await?,
             Way::Copy => writer.copy(pass).await?,
             Way::Sift => {
-                let there = writer.versions(commit.app_key, pass).await?;
+                let there = writer.versions(&commit.id.app_key, pass).await?;
                 let (fresh, newer) = sift(pass, there);
                 writer.copy(&fresh).await?;
                 writer.merge(&newer).await?;
@@ -202,24 +215,36 @@ pub(super) async fn commit(
         }
     }
     let Writer { counts, staging, .. } = writer;
+    session.staged = staging != Staging::Missing;
+    Ok(counts)
+}
+
+/// Writes what belongs to the commit besides its messages, and makes it final once it is announced.
+pub(super) async fn complete(
+    session: &mut Session,
+    statements: &Statements,
+    commit: &Commit<'_>,
+    counts: Counts,
+) -> Result<(), sqlx::Error> {
+    let connection = &mut session.connection;
     for vanished in commit.vanished.chunks(VANISHED) {
-        note(&mut transaction, statements, commit, vanished).await?;
+        note(connection, statements, commit, vanished).await?;
     }
     sqlx::query(statements.record.clone())
-        .bind(commit.ledger_id)
-        .bind(commit.sequence as i64)
+        .bind(&commit.id.ledger_id)
+        .bind(commit.id.sequence as i64)
         .bind(commit.run_id)
         .bind(commit.messages as i64)
         .bind(counts.inserted as i64)
         .bind(counts.revised as i64)
         .bind(counts.bytes as i64)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await?;
+    commit.announced.wait().await;
     reach("postgres.commit");
-    transaction.commit().await?;
+    connection.execute("commit").await?;
     reach("postgres.committed");
-    session.staged = staging != Staging::Missing;
-    Ok(Some(counts))
+    Ok(())
 }
 
 /// Notes that messages vanished.
@@ -233,7 +258,7 @@ async fn note(
         vanished.iter().map(of).collect()
     }
     sqlx::query(statements.vanish.clone())
-        .bind(commit.app_key)
+        .bind(&commit.id.app_key)
         .bind(commit.run_id)
         .bind(column(vanished, |message| message.conversation_key.clone()))
         .bind(column(vanished, |message| message.conversation_id.clone()))

@@ -131,7 +131,7 @@ pub(super) struct Backend {
 pub(super) struct Session {
     pub(super) connection: PgConnection,
     pub(super) backend: Backend,
-    /// Whether the staging table is there.
+    /// Whether the staging table is known to be there.
     pub(super) staged: bool,
     /// Whether the server writes to disk when it says so.
     pub(super) durable: bool,
