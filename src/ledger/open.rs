@@ -97,7 +97,7 @@ pub(super) async fn connect(path: &Path) -> Result<SqliteConnection, sqlx::Error
         .page_size(8192)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .pragma("cache_size", "-16384")
+        .pragma("cache_size", "-8192")
         .pragma("journal_size_limit", "67108864")
         .connect()
         .await
@@ -177,7 +177,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) async fn connect(path: &Path, immutable: bool) -> Result<Self, sqlx::Error> {
-        let options = options(path).read_only(true).immutable(immutable).pragma("cache_size", "-8192");
+        let options = options(path).read_only(true).immutable(immutable).pragma("cache_size", "-4096");
         match options.connect().await {
             // The log was there a moment ago, and its writer closed.
             Err(error) if !immutable && sqlite_code(&error) == Some(14) && !has_log(path) => {

@@ -6,7 +6,7 @@ use super::fetch::Event;
 use crate::yunxin::Outcome;
 
 /// Bytes of answers that may come while a commit is under way.
-const BACKLOG: usize = 32 << 20;
+const BACKLOG: usize = 16 << 20;
 
 /// What came while a commit was under way.
 #[derive(Default)]

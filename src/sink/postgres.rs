@@ -56,7 +56,7 @@ pub use self::takeover::PostgresTakeover;
 /// Messages that make a commit due: more would make a transaction long.
 const DUE_ROWS: u64 = 50_000;
 /// Bytes in memory that make a commit due.
-const DUE_BYTES: usize = 32 * 1024 * 1024;
+const DUE_BYTES: usize = 20 * 1024 * 1024;
 /// How long one try of a commit may take before its connection is given up.
 const COMMIT: Duration = Duration::from_mins(10);
 /// How often a commit, or the opening, is tried.
