@@ -4,7 +4,7 @@
 //!   answers it) and `requests.tsv` (ready request bodies, for clients that do not plan).
 //! - `world references FILE COUNT [DAYS] [CONVERSATIONS]` writes nothing but references.
 //! - `world serve DIR [stall]` holds the answers in memory and serves them on loopback without latency, quota or
-//!   checks, from one thread. It prints its URL. With `stall` it never answers.
+//!   checks, from one thread. It prints its URL. With `stall` it never answers, and prints when it was asked.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -178,11 +178,19 @@ async fn serve(store: Rc<Store>, stall: bool) -> Result<()> {
         let store = Rc::clone(&store);
         tokio::task::spawn_local(async move {
             if stall {
-                std::future::pending::<()>().await;
+                return hold(stream).await;
             }
             // A client that goes away is no trouble of the server's.
             let _ = converse(stream, &store).await;
         });
+    }
+}
+
+/// Takes a request, says when it came, and never answers.
+async fn hold(mut stream: TcpStream) {
+    let mut input = Vec::with_capacity(16 << 10);
+    while stream.read_buf(&mut input).await.is_ok_and(|read| read > 0) {
+        let _ = writeln!(std::io::stdout(), "asked at {}", jiff::Timestamp::now().as_millisecond());
     }
 }
 

@@ -4,6 +4,7 @@ mod archive;
 mod commit;
 mod failover;
 mod rows;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 use yunxin_archiver::message::{MessageRows, Row, TextColumn};
 use yunxin_archiver::sink::postgres::{PostgresSink, Settings};
-use yunxin_archiver::sink::{Claim, Opened, Prepared, RunStamp, Sink, SinkError};
+use yunxin_archiver::sink::{Announced, Claim, Opened, Prepared, RunStamp, Sink, SinkError};
 
 use crate::support::postgres::PgUrl;
 

@@ -44,8 +44,6 @@ pub(super) struct Start {
     pub(super) statements: Arc<Statements>,
     pub(super) encoder: Encoder,
     pub(super) id: CommitId,
-    /// Whether it is likely that no message is there already.
-    pub(super) likely_new: bool,
 }
 
 impl Stream {
@@ -83,17 +81,16 @@ impl Start {
     }
 
     async fn copy(&mut self, incoming: &mut UnboundedReceiver<Arc<MessageRows>>) -> Result<Course, Error> {
-        let Self { session, statements, encoder, id, likely_new } = self;
+        let Self { session, statements, encoder, id } = self;
         if !commit::begin(session, statements, id).await? {
             return Ok(Course::NotOurs);
         }
         let mut counts = Counts::default();
         let Some(first) = incoming.recv().await else { return Ok(Course::Copied(counts)) };
-        if !*likely_new {
-            let keys = first.rows().iter().map(|row| row.message_server_id);
-            if commit::met(session, statements, &id.app_key, keys).await? {
-                return Ok(Course::Met);
-            }
+        // What was copied before a message was met would have to be vacuumed.
+        let keys = first.rows().iter().map(|row| row.message_server_id);
+        if commit::met(session, statements, &id.app_key, keys).await? {
+            return Ok(Course::Met);
         }
         let mut copy = session.connection.copy_in_raw(&statements.copy).await?;
         encoder.clear();
