@@ -13,3 +13,22 @@ mod power;
 mod quota;
 mod secrets;
 mod steps;
+
+/// Steps that every run passes, whatever the sink, in the order in which it does, or nearly so.
+const STEPS: [&str; 15] = [
+    "plan.before",
+    "plan.after",
+    "cursor.before",
+    "cursor.after",
+    "split.before",
+    "split.after",
+    "aside.after",
+    "cut.after",
+    "commit.before",
+    "prepare.after",
+    "record.before",
+    "record.after",
+    "publish.after",
+    "published.after",
+    "finish.before",
+];

@@ -1,15 +1,25 @@
 //! A hostile database under the archive.
 
+use std::process::Child;
+
 use sqlx::{Connection as _, Executor as _};
 
 use crate::support::postgres::{Cluster, Fsync, PASSWORD, PgUrl};
 use crate::support::storm::{Ran, Site, To, block_on, database};
 
-fn site(references: i64) -> (Site, PgUrl) {
+/// A site that has had a first, quiet run, and has more to do; and its database.
+fn begun(more: i64) -> (Site, PgUrl) {
     let url = database();
-    let mut site = Site::new(To::Postgres(url.clone()));
-    site.night(references);
-    (site, url)
+    (Site::begun(To::Postgres(url.clone()), 60, more), url)
+}
+
+/// A run that has had a few of its answers.
+fn under_way(site: &Site) -> Child {
+    site.api.faults(|faults| faults.latency_ms = 30);
+    let before = site.api.stats().answered;
+    let child = site.start();
+    site.until("answers", |site| site.api.stats().answered > before + 3);
+    child
 }
 
 fn execute(url: &PgUrl, sql: &str) {
@@ -17,7 +27,7 @@ fn execute(url: &PgUrl, sql: &str) {
 }
 
 fn error(ran: &Ran) -> String {
-    let error = ran.summary()["error"].as_str().unwrap_or_else(|| panic!("no error: {ran:?}")).to_owned();
+    let error = ran.error();
     assert!(!error.contains(PASSWORD), "{error}");
     error
 }
@@ -26,14 +36,8 @@ fn error(ran: &Ran) -> String {
 fn a_server_that_crashes_and_comes_back_during_a_run_costs_no_message() {
     let mut cluster = Cluster::start(Fsync::On);
     let url = block_on(cluster.database());
-    let mut site = Site::new(To::Postgres(url));
-    site.night(60);
-    site.plain().exits(0);
-    site.night(200);
-    site.api.faults(|faults| faults.latency_ms = 30);
-    let before = site.api.stats().answered;
-    let mut child = site.start();
-    site.until("answers", |site| site.api.stats().answered > before + 3);
+    let mut site = Site::begun(To::Postgres(url), 60, 200);
+    let mut child = under_way(&site);
     cluster.crash();
     assert!(cluster.resume());
     assert!(child.wait().unwrap().success());
@@ -46,19 +50,13 @@ fn a_server_that_crashes_and_comes_back_during_a_run_costs_no_message() {
     assert!(error(&ran).contains("127.0.0.1"), "{ran:?}");
     assert_eq!(site.api.stats().requests, requests);
     assert!(cluster.resume());
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
 fn a_connection_that_is_killed_during_a_run_costs_no_message() {
-    let (mut site, url) = site(60);
-    site.plain().exits(0);
-    site.night(200);
-    site.api.faults(|faults| faults.latency_ms = 30);
-    let before = site.api.stats().answered;
-    let mut child = site.start();
-    site.until("answers", |site| site.api.stats().answered > before + 3);
+    let (site, url) = begun(200);
+    let mut child = under_way(&site);
     execute(
         &url,
         "select pg_terminate_backend(pid) from pg_stat_activity
@@ -70,9 +68,7 @@ fn a_connection_that_is_killed_during_a_run_costs_no_message() {
 
 #[test]
 fn what_the_role_may_no_longer_do_is_exit_4_and_the_next_run_completes() {
-    let (mut site, url) = site(60);
-    site.plain().exits(0);
-    site.night(40);
+    let (site, url) = begun(40);
     let role = format!("archiver_{}", url.database());
     execute(&url, &format!("create role {role} login password 'pw-of-archiver'"));
     for suffix in ["s", "_revisions", "s_archive", "s_commits", "s_manifests", "s_migrations", "s_vanished"] {
@@ -85,8 +81,7 @@ fn what_the_role_may_no_longer_do_is_exit_4_and_the_next_run_completes() {
     let said = error(&ran);
     assert!(said.contains("lacks INSERT") && !said.contains("pw-of-archiver"), "{said}");
     execute(&url, &format!("grant insert on messages to {role}"));
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
     site.write_secret("archive-url", &url.url_as(&role, "wrong"));
     let ran = site.plain().exits(4);
     assert!(error(&ran).contains("password"), "{ran:?}");
@@ -94,9 +89,7 @@ fn what_the_role_may_no_longer_do_is_exit_4_and_the_next_run_completes() {
 
 #[test]
 fn a_database_that_became_read_only_ends_the_run_and_the_next_completes() {
-    let (mut site, url) = site(60);
-    site.plain().exits(0);
-    site.night(40);
+    let (site, url) = begun(40);
     let name = url.database();
     execute(&url, &format!("alter database {name} set default_transaction_read_only = on"));
     let ran = site.plain();
@@ -109,41 +102,35 @@ fn a_database_that_became_read_only_ends_the_run_and_the_next_completes() {
         connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(reset))).await.unwrap();
         connection.close().await.unwrap();
     });
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
 fn a_table_of_another_shape_is_exit_2_and_left_alone() {
-    let (site, url) = site(40);
+    let url = database();
+    let site = Site::of(To::Postgres(url.clone()), 40);
     execute(&url, "create table messages (id int primary key, body text); insert into messages values (1, 'x')");
     let ran = site.plain().exits(2);
     assert!(error(&ran).contains("messages"), "{ran:?}");
     assert_eq!(site.api.stats().requests, 0);
     execute(&url, "drop table messages");
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
 fn a_column_that_somebody_changed_is_said_and_the_next_run_completes() {
-    let (mut site, url) = site(60);
-    site.plain().exits(0);
-    site.night(40);
+    let (site, url) = begun(40);
     execute(&url, "alter table messages rename column text to body");
     let ran = site.plain();
     assert!([1, 2].contains(&ran.code()), "{ran:?}");
     assert!(error(&ran).contains("text"), "{ran:?}");
     execute(&url, "alter table messages rename column body to text");
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
 fn messages_that_another_writer_is_just_inserting_are_written_once() {
-    let (mut site, url) = site(60);
-    site.plain().exits(0);
-    site.night(60);
+    let (site, url) = begun(60);
     let coming: Vec<i64> = site.found().iter().copied().rev().take(5).collect();
     // It inserts while the run copies, and commits only when the run waits for it.
     let mut writer = block_on_shared(&url);
@@ -157,9 +144,7 @@ fn messages_that_another_writer_is_just_inserting_are_written_once() {
 
 #[test]
 fn a_deadlock_with_another_writer_costs_no_message() {
-    let (mut site, url) = site(60);
-    site.plain().exits(0);
-    site.night(60);
+    let (site, url) = begun(60);
     let coming: Vec<i64> = site.found().iter().copied().rev().take(5).collect();
     // Whoever looks first is the victim: the run.
     execute(&url, &format!("alter database {} set deadlock_timeout = '2s'", url.database()));

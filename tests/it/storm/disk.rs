@@ -24,44 +24,32 @@ fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn error(ran: &Ran) -> String {
-    ran.summary()["error"].as_str().unwrap_or_else(|| panic!("no error: {ran:?}")).to_owned()
-}
-
 #[test]
 fn an_archive_that_may_not_be_written_is_exit_4_and_the_next_run_completes() {
-    let mut site = Site::new(To::Parquet);
-    site.night(60);
-    site.plain().exits(0);
-    site.night(60);
+    let site = Site::begun(To::Parquet, 60, 60);
     for directory in ["archive", "archive/_tmp"] {
         let path = site.path(directory);
         let inner = std::fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
         let path = if directory == "archive" { path } else { inner };
         mode(&path, 0o500);
         let denied = bound(&site).exits(4);
-        assert!(error(&denied).contains("permission denied"), "{denied:?}");
-        assert!(error(&denied).contains("archive"), "{denied:?}");
+        assert!(denied.error().contains("permission denied"), "{denied:?}");
+        assert!(denied.error().contains("archive"), "{denied:?}");
         mode(&path, 0o700);
     }
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
 fn a_state_directory_that_may_not_be_written_is_said_and_the_next_run_completes() {
-    let mut site = Site::new(To::Parquet);
-    site.night(60);
-    site.plain().exits(0);
-    site.night(60);
+    let site = Site::begun(To::Parquet, 60, 60);
     mode(&site.path("state"), 0o500);
     mode(&site.path("state/nightly.sqlite"), 0o400);
     let denied = bound(&site).exits(1);
-    assert!(error(&denied).contains("rights"), "{denied:?}");
+    assert!(denied.error().contains("rights"), "{denied:?}");
     mode(&site.path("state"), 0o700);
     mode(&site.path("state/nightly.sqlite"), 0o600);
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
@@ -79,7 +67,7 @@ fn a_disk_that_is_full_at_any_moment_ends_the_run_and_the_next_completes() {
             match ran.code() {
                 0 => {}
                 1 => {
-                    let error = error(&ran);
+                    let error = ran.error();
                     assert!(error.contains("full") || error.contains("too large") || error.contains("disk"), "{error}");
                     failed += 1;
                 }
@@ -87,8 +75,7 @@ fn a_disk_that_is_full_at_any_moment_ends_the_run_and_the_next_completes() {
             }
         }
         assert!(failed > 3, "{failed} runs met the full disk");
-        site.plain().exits(0);
-        site.is_whole();
+        site.completes();
     }
 }
 
@@ -104,8 +91,7 @@ fn a_disk_that_is_really_full_ends_the_run_and_the_next_completes() {
                   mount -o remount,size=64m \"$WHAT\"; \"$@\"; cp -a \"$WHAT\" kept; umount \"$WHAT\"
                   rmdir \"$WHAT\"; mv kept \"$WHAT\"; exit $code";
     for (what, kib) in [("archive", "48"), ("state", "96"), ("state", "160")] {
-        let mut site = Site::new(To::Parquet);
-        site.night(500);
+        let site = Site::of(To::Parquet, 500);
         let mut command = site.wrapped(&["unshare", "--mount", "bash", "-c", script, "bash"], &["run", "--json"]);
         let ran = ran(command.env("WHAT", what).env("KIB", kib));
         if ran.status.code() == Some(99) || ran.stderr.contains("unshare") {
@@ -121,8 +107,7 @@ fn a_disk_that_is_really_full_ends_the_run_and_the_next_completes() {
 /// Every way in which a ledger comes back damaged ends in a word about it, and changes nothing in the archive.
 #[test]
 fn a_damaged_ledger_is_noticed_or_harmless() {
-    let mut site = Site::new(To::Parquet);
-    site.night(120);
+    let mut site = Site::of(To::Parquet, 120);
     site.plain().exits(0);
     let path = site.path("state/nightly.sqlite");
     let good = whole_ledger(&site);
@@ -155,7 +140,7 @@ fn a_damaged_ledger_is_noticed_or_harmless() {
         assert!(!ran.stderr.contains("panicked"), "{name}: {ran:?}");
         if code != 0 {
             noticed += 1;
-            let error = error(&ran);
+            let error = ran.error();
             assert!(error.contains("nightly") || error.contains("archive"), "{name}: {error}");
         }
         forget_log();
@@ -165,8 +150,7 @@ fn a_damaged_ledger_is_noticed_or_harmless() {
     // The backup of the ledger goes with the archive as it was.
     std::fs::write(&path, &good).unwrap();
     site.night(30);
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 /// Copies a directory in the place of another.
@@ -178,17 +162,15 @@ fn copy(site: &Site, from: &str, to: &str) {
 
 #[test]
 fn a_copy_of_the_ledger_from_before_a_run_that_archived_nothing_is_refused_as_well() {
-    let mut site = Site::new(To::Parquet);
-    site.night(40);
+    let site = Site::of(To::Parquet, 40);
     site.plain().exits(0);
     let old = whole_ledger(&site);
     site.plain().exits(0);
     let new = whole_ledger(&site);
     std::fs::write(site.path("state/nightly.sqlite"), old).unwrap();
-    assert!(error(&site.plain().exits(2)).contains("adopt"));
+    assert!(site.plain().exits(2).error().contains("adopt"));
     std::fs::write(site.path("state/nightly.sqlite"), new).unwrap();
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 /// The ledger's one file: a run that ended leaves nothing else to be copied.
@@ -202,8 +184,7 @@ fn whole_ledger(site: &Site) -> Vec<u8> {
 #[test]
 fn a_copy_of_the_ledger_that_is_older_than_its_archive_is_refused() {
     for to in [To::Parquet, To::Postgres(database())] {
-        let mut site = Site::new(to);
-        site.night(40);
+        let mut site = Site::of(to, 40);
         site.plain().exits(0);
         let path = site.path("state/nightly.sqlite");
         let old = whole_ledger(&site);
@@ -214,15 +195,14 @@ fn a_copy_of_the_ledger_that_is_older_than_its_archive_is_refused() {
         std::fs::write(&path, old).unwrap();
         for _ in 0..2 {
             let ran = site.plain().exits(2);
-            assert!(error(&ran).contains("adopt"), "{ran:?}");
+            assert!(ran.error().contains("adopt"), "{ran:?}");
         }
         std::fs::remove_file(&path).unwrap();
         let ran = site.plain().exits(2);
-        assert!(error(&ran).contains("adopt"), "{ran:?}");
+        assert!(ran.error().contains("adopt"), "{ran:?}");
         assert_eq!(site.api.stats().requests, requests, "nothing is asked by a ledger that is refused");
         std::fs::write(&path, new).unwrap();
         site.night(20);
-        site.plain().exits(0);
-        site.is_whole();
+        site.completes();
     }
 }

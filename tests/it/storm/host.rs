@@ -10,9 +10,7 @@ use crate::support::host::Clock;
 use crate::support::storm::{Site, To, files_below, ran};
 
 fn site(references: i64) -> Site {
-    let mut site = Site::new(To::Parquet);
-    site.night(references);
-    site
+    Site::of(To::Parquet, references)
 }
 
 /// A site whose run lasts until it is told to stop: its answers never come, but for a few.
@@ -48,8 +46,7 @@ fn a_clock_that_is_off_by_twenty_minutes_either_way_is_corrected() {
     for skew in [1_200, -1_200] {
         let mut site = site(100);
         site.api.faults(|faults| faults.clock_skew_s = skew);
-        site.plain().exits(0);
-        site.is_whole();
+        site.completes();
         // It jumps during a run.
         site.night(100);
         site.api.faults(|faults| faults.latency_ms = 20);
@@ -58,8 +55,7 @@ fn a_clock_that_is_off_by_twenty_minutes_either_way_is_corrected() {
         site.until("answers", |site| site.api.stats().answered > before + 2);
         site.api.faults(|faults| faults.clock_skew_s = -skew);
         assert!(child.wait().unwrap().success());
-        site.plain().exits(0);
-        site.is_whole();
+        site.completes();
     }
 }
 
@@ -78,8 +74,7 @@ fn a_signal_stops_sending_commits_and_is_exit_5() {
         assert_eq!(job["error"], format!("stopped by SIG{name}"));
         assert!(job["references"]["archived"].as_u64().unwrap() > 0, "{job}");
         site.api.faults(|faults| faults.rules.clear());
-        site.plain().exits(0);
-        site.is_whole();
+        site.completes();
     }
 }
 
@@ -129,8 +124,7 @@ fn a_second_signal_ends_the_process_at_once_also_after_a_deadline() {
         signal(&child, "INT");
         assert_eq!(child.wait().unwrap().code(), Some(5));
         site.api.faults(|faults| faults.rules.clear());
-        site.plain().exits(0);
-        site.is_whole();
+        site.completes();
     }
 }
 
@@ -140,8 +134,7 @@ fn a_deadline_stops_in_time_and_the_next_run_goes_on() {
     let stopped = site.run(&["run", "--json", "--deadline", "1s"]).exits(5);
     assert_eq!(stopped.summary()["outcome"], "stopped");
     site.api.faults(|faults| faults.rules.clear());
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
@@ -255,7 +248,7 @@ fn of_two_runs_at_once_one_waits_or_is_told_who_runs() {
     let mut first = site.start();
     site.until("a request", |site| site.api.stats().requests > 0);
     let second = site.plain().exits(75);
-    assert!(second.summary()["error"].as_str().unwrap().contains("process"), "{second:?}");
+    assert!(second.error().contains("process"), "{second:?}");
     signal(&first, "TERM");
     site.api.faults(|faults| faults.rules.clear());
     // It waits for as long as the first one takes to end.
@@ -288,6 +281,5 @@ fn a_host_whose_clock_is_wrong_or_jumps_both_ways_loses_nothing() {
         site.until("more requests", |site| site.api.stats().requests > before + 2 || site.api.stats().in_flight == 0);
     }
     assert!(child.wait().unwrap().success());
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }

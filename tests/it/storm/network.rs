@@ -12,9 +12,7 @@ use yunxin_archiver::simulator::{Fault, Hook, Rule, Settings, World, start_with}
 use crate::support::storm::{Site, To};
 
 fn site(references: i64) -> Site {
-    let mut site = Site::new(To::Parquet);
-    site.night(references);
-    site
+    Site::of(To::Parquet, references)
 }
 
 #[test]
@@ -49,8 +47,7 @@ fn a_batch_whose_attempts_are_used_up_is_asked_again_by_the_next_run() {
     assert!(code == 0 || code == 3, "{ran:?}");
     site.api.faults(|faults| faults.rules.clear());
     site.run(&["retry", "nightly", "--class", "transport"]).exits(0);
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
@@ -74,13 +71,11 @@ fn an_endpoint_that_dies_and_comes_back_costs_no_reference() {
     site.is_whole();
     site.night(60);
     backup.world(|world| *world = site.api.world(|world| world.clone()));
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
     site.night(60);
     site.api.faults(|faults| *faults = yunxin_archiver::simulator::Faults::default());
     backup.stop();
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
@@ -90,13 +85,12 @@ fn a_name_that_does_not_resolve_is_said_and_nothing_is_lost() {
     site.endpoints = Some("[\"https://api.yunxin.invalid\"]".to_owned());
     site.configure();
     let ran = site.plain().exits(1);
-    let error = ran.summary()["error"].as_str().unwrap().to_owned();
+    let error = ran.error();
     assert!(error.contains("api.yunxin.invalid") || error.contains("dns"), "{error}");
     assert_eq!(ran.summary()["references"]["pending"], 60);
     site.endpoints = None;
     site.configure();
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
@@ -187,8 +181,7 @@ fn every_code_and_every_status_leaves_each_reference_in_one_state() {
     // Nothing of this is lasting: asked again, everything is there.
     site.api.faults(|faults| faults.hook = None);
     site.run(&["retry", "nightly", "--all"]).exits(0);
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 #[test]
@@ -217,8 +210,7 @@ fn a_connection_that_fails_while_it_is_made_secure_is_no_answer() {
     }
     site.endpoints = None;
     site.configure();
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }
 
 /// Serves TLS in front of a plain server. Returns the port and the certificate in PEM.
@@ -264,12 +256,11 @@ fn an_api_whose_certificate_nobody_vouches_for_is_not_spoken_to() {
         site.app = app.to_owned();
         site.configure();
         let ran = site.plain().exits(1);
-        let error = ran.summary()["error"].as_str().unwrap().to_lowercase();
+        let error = ran.error().to_lowercase();
         assert!(error.contains("certificate"), "{error}");
         assert_eq!(site.api.stats().requests, 0);
     }
     site.app = "rate_limit: 1000\n    ca_file: ca.pem".to_owned();
     site.configure();
-    site.plain().exits(0);
-    site.is_whole();
+    site.completes();
 }

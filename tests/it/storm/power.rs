@@ -1,26 +1,9 @@
 //! The loss of power: what was not synced is gone. Unlike at `kill -9`, which the files that were written survive.
 
+use super::STEPS;
 use crate::support::host::{Disk, Loss};
 use crate::support::storm::{Site, To, database, ran};
 
-/// Steps that every run passes, in the order in which it does, or nearly so.
-const STEPS: [&str; 15] = [
-    "plan.before",
-    "plan.after",
-    "cursor.before",
-    "cursor.after",
-    "split.before",
-    "split.after",
-    "aside.after",
-    "cut.after",
-    "commit.before",
-    "prepare.after",
-    "record.before",
-    "record.after",
-    "publish.after",
-    "published.after",
-    "finish.before",
-];
 const PARQUET: [&str; 16] = [
     "file.close",
     "file.fsync",
@@ -52,17 +35,22 @@ fn dies_with_its_machine(site: &Site, step: &str, loss: Loss) {
     disk.lose(loss);
 }
 
+/// The run after that.
+#[track_caller]
+fn mends(site: &Site, step: &str, loss: Loss) {
+    let mended = site.plain();
+    assert_eq!(mended.code(), 0, "{step}, {loss:?}: {mended:?}");
+    site.is_whole();
+}
+
 /// One site, whose machine loses its power again and again.
 fn again_and_again(to: To, steps: &[&str], loss: Loss) {
-    let mut site = Site::new(to);
-    site.night(36);
+    let mut site = Site::of(to, 36);
     site.plain().exits(0);
     for step in steps {
         site.night(48);
         dies_with_its_machine(&site, step, loss);
-        let mended = site.plain();
-        assert_eq!(mended.code(), 0, "{step}, {loss:?}: {mended:?}");
-        site.is_whole();
+        mends(&site, step, loss);
     }
 }
 
@@ -85,15 +73,12 @@ fn a_first_run_that_dies_with_its_machine_is_begun_anew() {
         ["plan.after", "cut.after", "record.before", "record.after", "rename.after", "deed.fsync", "manifest.fsync"]
     {
         for loss in [Loss::All, Loss::Contents] {
-            let mut site = Site::new(To::Parquet);
-            site.night(36);
+            let site = Site::of(To::Parquet, 36);
             for directory in ["archive", "state"] {
                 std::fs::create_dir(site.path(directory)).unwrap();
             }
             dies_with_its_machine(&site, step, loss);
-            let mended = site.plain();
-            assert_eq!(mended.code(), 0, "{step}, {loss:?}: {mended:?}");
-            site.is_whole();
+            mends(&site, step, loss);
         }
     }
 }

@@ -12,8 +12,7 @@ const PASSWORD: &str = "hunter2-postgres";
 fn no_secret_is_in_any_output_of_any_night() {
     let mut heard = String::new();
     let url = database();
-    let mut site = Site::new(To::Postgres(url.clone()));
-    site.night(60);
+    let mut site = Site::of(To::Postgres(url.clone()), 60);
     let levels: [&[&str]; 5] = [&[], &["-v"], &["-vv"], &["-q"], &["-vv", "--log-format", "json"]];
     let run = |site: &Site, heard: &mut String| {
         for level in levels {
@@ -119,8 +118,7 @@ fn a_redirect_carries_no_header_anywhere() {
 
 #[test]
 fn http_is_spoken_to_loopback_alone() {
-    let mut site = Site::new(To::Parquet);
-    site.night(20);
+    let mut site = Site::of(To::Parquet, 20);
     for url in ["http://192.0.2.1", "http://api.example.com", "http://127.0.0.1.example.com", "http://0.0.0.0:1"] {
         site.endpoints = Some(format!("[\"{url}\"]"));
         site.configure();

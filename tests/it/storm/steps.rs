@@ -4,31 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use super::STEPS;
 use crate::support::storm::{Site, To, block_on, database, files_below};
 
-/// Steps of a run whatever the sink.
-const COMMON: [&str; 20] = [
-    "plan.before",
-    "plan.after",
-    "cursor.before",
-    "cursor.after",
-    "split.before",
-    "split.after",
-    "aside.after",
-    "cut.after",
-    "commit.before",
-    "prepare.after",
-    "record.before",
-    "record.after",
-    "publish.after",
-    "published.after",
-    "seal.after",
-    "manifest.noted",
-    "finish.before",
-    "replace.rename",
-    "recover.opened",
-    "recover.published",
-];
+/// Further steps of a run, whatever the sink.
+const FURTHER: [&str; 5] = ["seal.after", "manifest.noted", "replace.rename", "recover.opened", "recover.published"];
 const PARQUET: [&str; 16] = [
     "file.close",
     "file.fsync",
@@ -79,12 +59,9 @@ const TWICE_POSTGRES: [(&str, &str); 4] = [
     ("postgres.commit", "recover.discarded"),
 ];
 
-/// A site that has had a first, quiet run, and has more to do.
+/// A site in the middle of its nights.
 fn site(to: To) -> Site {
-    let mut site = Site::new(to);
-    site.night(60);
-    site.plain().exits(0);
-    site.night(96);
+    let site = Site::begun(to, 60, 96);
     if let To::Postgres(url) = &site.to {
         // Another writer has put earlier versions of some of the coming messages there: copying alone is not enough.
         let mut sql =
@@ -134,7 +111,7 @@ fn postgres() -> To {
 
 #[test]
 fn a_run_that_dies_at_any_step_is_mended_by_the_next_in_parquet() {
-    each(|| To::Parquet, &COMMON);
+    each(|| To::Parquet, &[&STEPS[..], &FURTHER].concat());
 }
 
 #[test]
@@ -145,7 +122,7 @@ fn a_run_that_dies_while_it_writes_files_is_mended_by_the_next() {
 
 #[test]
 fn a_run_that_dies_at_any_step_is_mended_by_the_next_in_postgres() {
-    each(postgres, &COMMON);
+    each(postgres, &[&STEPS[..], &FURTHER].concat());
 }
 
 #[test]
@@ -270,8 +247,9 @@ fn steps_in_the_sources() -> BTreeSet<String> {
 #[test]
 fn every_step_has_been_died_at() {
     let twice = TWICE_PARQUET.iter().chain(&TWICE_POSTGRES).flat_map(|(first, second)| [*first, *second]);
-    let died: BTreeSet<String> = COMMON
+    let died: BTreeSet<String> = STEPS
         .iter()
+        .chain(&FURTHER)
         .chain(&PARQUET)
         .chain(&POSTGRES)
         .copied()
