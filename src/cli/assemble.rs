@@ -293,13 +293,10 @@ fn run_settings(config: &Config, job: &Job, command: &str, said: &Said) -> Resul
     })
 }
 
-/// Rows in Postgres cost nothing more for being committed often.
-const POSTGRES_COMMIT_INTERVAL: Duration = Duration::from_secs(10);
-
 fn commit_interval(job: &Job) -> Duration {
     match &job.sink {
         config::Sink::Parquet(parquet) => parquet.commit_interval,
-        config::Sink::Postgres(_) => POSTGRES_COMMIT_INTERVAL,
+        config::Sink::Postgres(postgres) => postgres.commit_interval,
     }
 }
 

@@ -80,6 +80,9 @@ fn meaning(app: &App, app_key: &str, job: &Job, environment: &Environment) -> Re
         say("sink.memory", &parquet.memory);
         say("sink.encodings", &parquet.encodings);
     }
+    if let Sink::Postgres(postgres) = &job.sink {
+        say("sink.commit_interval", &postgres.commit_interval);
+    }
     say("tolerate.codes", &job.tolerate.codes);
     say("tolerate.classes", &job.tolerate.classes);
     say("plan_window", &job.plan_window);

@@ -347,6 +347,9 @@ pub(super) struct PostgresDocument {
     /// The table of messages; the names of its companions begin with this name.
     #[schemars(with = "Option<String>", extend("default" = "messages"))]
     pub(super) table: Leaf,
+    /// The time after which a transaction is committed.
+    #[schemars(with = "Option<String>", extend("default" = "10s"))]
+    pub(super) commit_interval: Leaf,
     /// Whether each message's own JSON text is kept as well.
     #[schemars(with = "Option<bool>", extend("default" = false))]
     pub(super) raw: Leaf,

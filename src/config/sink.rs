@@ -75,6 +75,8 @@ pub struct PostgresSink {
     pub schema: String,
     /// The table of messages, 1 to 63 bytes, to be quoted.
     pub table: String,
+    /// The time after which a transaction is committed.
+    pub commit_interval: Duration,
     /// Whether each message's own JSON text is kept as well.
     pub raw: bool,
 }
@@ -236,8 +238,11 @@ impl PostgresSink {
         };
         let schema = identifier(&written.schema, format!("{key}.schema"), "public");
         let table = identifier(&written.table, format!("{key}.table"), "messages");
+        let ten_seconds = Duration::from_secs(10);
+        let commit_interval =
+            reading.duration(&written.commit_interval, &format!("{key}.commit_interval"), ten_seconds);
         let raw = reading.flag(&written.raw, &format!("{key}.raw"), false);
-        url.map(|url| Self { url, schema, table, raw })
+        url.map(|url| Self { url, schema, table, commit_interval, raw })
     }
 }
 

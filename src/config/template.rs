@@ -137,6 +137,7 @@ const POSTGRES: &str = "    sink:
         url: env:ARCHIVE_DATABASE_URL
         # schema: public
         # table: messages
+        # commit_interval: 10s    # for so long a transaction may be open
         # raw: false              # also keep each message's own JSON text
 ";
 

@@ -15,7 +15,7 @@ mod secrets;
 mod steps;
 
 /// Steps that every run passes, whatever the sink, in the order in which it does, or nearly so.
-const STEPS: [&str; 15] = [
+const STEPS: [&str; 13] = [
     "plan.before",
     "plan.after",
     "cursor.before",
@@ -28,7 +28,5 @@ const STEPS: [&str; 15] = [
     "prepare.after",
     "record.before",
     "record.after",
-    "publish.after",
-    "published.after",
     "finish.before",
 ];

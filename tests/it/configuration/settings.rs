@@ -116,6 +116,7 @@ fn postgres_sources_and_sinks_have_their_defaults() {
     assert_eq!((cursor.column.as_str(), &cursor.start, cursor.overlap), ("id", &None, None));
     let Sink::Postgres(postgres) = &config.jobs[0].sink else { panic!() };
     assert_eq!((postgres.schema.as_str(), postgres.table.as_str(), postgres.raw), ("public", "messages", false));
+    assert_eq!(postgres.commit_interval, Duration::from_secs(10));
 }
 
 #[test]

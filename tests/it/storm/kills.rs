@@ -57,7 +57,7 @@ fn storm(to: To, seed: u64, until: Until) {
     let mut site = Site::new(to);
     site.fetch = "batch_size: 20, attempts: 100, threads: complete".to_owned();
     site.threads = true;
-    site.parquet = ", commit_interval: 50ms".to_owned();
+    site.sink = ", commit_interval: 50ms".to_owned();
     site.api.faults(|faults| {
         faults.latency_ms = 2;
         faults.jitter_ms = 20;

@@ -4,7 +4,9 @@ use super::STEPS;
 use crate::support::host::{Disk, Loss};
 use crate::support::storm::{Site, To, database, ran};
 
-const PARQUET: [&str; 16] = [
+const PARQUET: [&str; 18] = [
+    "publish.after",
+    "published.after",
     "file.close",
     "file.fsync",
     "file.fsynced",

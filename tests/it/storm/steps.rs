@@ -9,7 +9,9 @@ use crate::support::storm::{Site, To, block_on, database, files_below};
 
 /// Further steps of a run, whatever the sink.
 const FURTHER: [&str; 5] = ["seal.after", "manifest.noted", "replace.rename", "recover.opened", "recover.published"];
-const PARQUET: [&str; 16] = [
+const PARQUET: [&str; 18] = [
+    "publish.after",
+    "published.after",
     "file.close",
     "file.fsync",
     "file.fsynced",
@@ -112,6 +114,30 @@ fn postgres() -> To {
 #[test]
 fn a_run_that_dies_at_any_step_is_mended_by_the_next_in_parquet() {
     each(|| To::Parquet, &[&STEPS[..], &FURTHER].concat());
+}
+
+/// While the ledger records one commit, the messages of the next are on their way.
+#[test]
+fn a_run_that_dies_between_commits_that_overlap_is_mended_by_the_next_in_postgres() {
+    for step in [
+        "announce.after#3",
+        "postgres.fenced#3",
+        "postgres.copied#3",
+        "postgres.commit#3",
+        "postgres.committed#3",
+        "record.before#4",
+        "record.after#3",
+    ] {
+        let mut site = site(postgres());
+        site.fetch = "batch_size: 12, concurrency: 1".to_owned();
+        site.sink = ", commit_interval: 1ms".to_owned();
+        site.configure();
+        // One answer after the other, and a commit for each.
+        site.api.faults(|faults| faults.latency_ms = 20);
+        site.dies_at(step);
+        site.api.faults(|faults| faults.latency_ms = 0);
+        mends(&site);
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ async fn relay(client: TcpStream, server: TcpStream, trap: Arc<Mutex<Option<Trap
         tokio::select! {
             read = from_client.read(&mut request) => {
                 let Ok(length @ 1..) = read else { return };
-                let commits = request[..length].windows(7).any(|piece| piece == b"COMMIT\0");
+                let commits = request[..length].windows(7).any(|piece| piece.eq_ignore_ascii_case(b"COMMIT\0"));
                 let sprung = if commits { trap.lock().unwrap().take() } else { None };
                 match sprung {
                     None => {

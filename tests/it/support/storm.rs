@@ -39,10 +39,10 @@ pub(crate) struct Site {
     pub(crate) directory: TempDir,
     pub(crate) api: Handle,
     pub(crate) to: To,
-    /// Lines for the app, the job's `fetch` and the Parquet sink, beyond what every site has.
+    /// Lines for the app, the job's `fetch` and its sink, beyond what every site has.
     pub(crate) app: String,
     pub(crate) fetch: String,
-    pub(crate) parquet: String,
+    pub(crate) sink: String,
     pub(crate) endpoints: Option<String>,
     references: String,
     /// Whether messages link to others, that no reference names. The job must then have `threads: complete`.
@@ -100,7 +100,7 @@ impl Site {
             to,
             app: "rate_limit: 1000".to_owned(),
             fetch: "batch_size: 20".to_owned(),
-            parquet: String::new(),
+            sink: String::new(),
             endpoints: None,
             references: "conversation_id,message_server_id,create_time\n".to_owned(),
             threads: false,
@@ -216,8 +216,8 @@ impl Site {
     /// Writes the configuration as it is now.
     pub(crate) fn configure(&self) {
         let sink = match &self.to {
-            To::Parquet => format!("parquet: {{ path: archive{} }}", self.parquet),
-            To::Postgres(_) => "postgres: { url: file:archive-url }".to_owned(),
+            To::Parquet => format!("parquet: {{ path: archive{} }}", self.sink),
+            To::Postgres(_) => format!("postgres: {{ url: file:archive-url{} }}", self.sink),
         };
         if let To::Postgres(url) = &self.to {
             self.write_secret("archive-url", &url.url());
