@@ -9,6 +9,7 @@ mod check;
 mod completeness;
 mod completions;
 mod demo;
+mod descriptors;
 mod ending;
 mod export;
 mod failures;

@@ -206,6 +206,7 @@ pub(super) fn fetch_settings(job: &Job) -> FetchSettings {
             config::Concurrency::Auto => crate::yunxin::Concurrency::Auto,
             config::Concurrency::Fixed(bound) => crate::yunxin::Concurrency::Fixed(bound as u16),
         },
+        connections: super::descriptors::for_requests(),
         raw: job.sink.raw(),
     }
 }

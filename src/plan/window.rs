@@ -6,9 +6,9 @@
 mod ids;
 mod slab;
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use self::ids::IdSet;
 use self::slab::Slab;
@@ -40,12 +40,16 @@ struct Names {
     text: String,
     ends: Vec<u32>,
     table: HashTable<u32>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 impl Names {
     fn get(&self, number: u32) -> &str {
         name_at(&self.text, &self.ends, number)
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
     }
 
     fn number(&mut self, name: &str) -> u32 {
@@ -148,11 +152,11 @@ impl Window {
         self.ids.insert(reference.message_server_id);
         if full {
             self.cut(key as usize);
-            if self.dialogues.len() > 2 * self.carried + 65_536 {
-                self.rebuild();
-            }
+            self.forget();
         } else if self.carried > self.capacity {
-            self.relieve();
+            // The fullest are nearest to a full batch: to cut few of them at a time costs the fewest requests.
+            self.cut_down_to(self.capacity - self.capacity / 4);
+            self.forget();
         }
     }
 
@@ -169,12 +173,8 @@ impl Window {
     /// Cuts everything that is still carried, fullest dialogue first.
     pub fn finish(&mut self) {
         self.cut_down_to(0);
-        self.rebuild();
-    }
-
-    fn relieve(&mut self) {
-        self.cut_down_to(self.capacity / 2);
-        self.rebuild();
+        let fresh = Self::new(self.batch_size, self.capacity, self.team_owner.clone());
+        *self = Self { ready: std::mem::take(&mut self.ready), ..fresh };
     }
 
     fn cut_down_to(&mut self, target: usize) {
@@ -227,35 +227,31 @@ impl Window {
         self.ready.push(Batch { key, asked, ask: Ask::First, purpose: Purpose::Reference, owners, refs });
     }
 
-    /// Forgets the names of dialogues that carry nothing, so that memory follows what is carried, not what was read.
-    fn rebuild(&mut self) {
-        let mut fresh = Self::new(self.batch_size, self.capacity, self.team_owner.clone());
-        fresh.ready = std::mem::take(&mut self.ready);
-        for dialogue in &self.dialogues {
+    /// Forgets the names of dialogues that carry nothing, when there are many, so that memory follows what is carried,
+    /// not what was read.
+    fn forget(&mut self) {
+        if self.dialogues.len() <= 2 * self.carried + 65_536 && self.owners.len() <= 2 * self.carried + 65_536 {
+            return;
+        }
+        let (keys, owners) = (std::mem::take(&mut self.keys), std::mem::take(&mut self.owners));
+        let mut renumbered = vec![NONE; owners.len()];
+        for mut dialogue in std::mem::take(&mut self.dialogues) {
             if dialogue.count == 0 {
                 continue;
             }
-            let key = fresh.keys.number(self.keys.get(dialogue.key));
-            let mut kept = Dialogue { key, head: NONE, tail: NONE, count: 0 };
+            dialogue.key = self.keys.number(keys.get(dialogue.key));
             let mut slot = dialogue.head;
             while slot != NONE {
-                let carried = self.refs[slot];
-                let owner = fresh.owners.number(self.owners.get(carried.owner));
-                let at = fresh.store(Carried { owner, next: NONE, ..carried });
-                if kept.tail == NONE {
-                    kept.head = at;
-                } else {
-                    fresh.refs[kept.tail].next = at;
+                let carried = &mut self.refs[slot];
+                let owner = &mut renumbered[carried.owner as usize];
+                if *owner == NONE {
+                    *owner = self.owners.number(owners.get(carried.owner));
                 }
-                kept.tail = at;
-                kept.count += 1;
-                fresh.carried += 1;
-                fresh.ids.insert(carried.message_server_id);
+                carried.owner = *owner;
                 slot = carried.next;
             }
-            fresh.dialogues.push(kept);
+            self.dialogues.push(dialogue);
         }
-        *self = fresh;
     }
 }
 

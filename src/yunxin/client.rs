@@ -10,7 +10,7 @@ use url::Url;
 
 use super::app::App;
 use super::code::{Fault, Reaction, is_overload, reaction, remedy};
-use super::concurrency::{Limiter, Permit};
+use super::concurrency::{Limiter, Most, Permit};
 use super::exchange::{Failed, Received, exchange};
 use super::outcome::{Answer, AskFor, Outcome, Refusal, Stop};
 use super::request;
@@ -62,7 +62,8 @@ struct Course<'a> {
 impl Client {
     /// A client of `app` for one job.
     pub fn new(app: Arc<App>, settings: FetchSettings) -> Self {
-        let limiter = Limiter::new(settings.concurrency, app.settings.rate_limit, app.earlier_concurrency());
+        let most = Most { connections: settings.connections, rate: app.settings.rate_limit };
+        let limiter = Limiter::new(settings.concurrency, most, app.earlier_concurrency());
         Self { app, settings, limiter, refused: OnceLock::new() }
     }
 

@@ -18,6 +18,15 @@ const REST: Duration = Duration::from_secs(2);
 /// Where an answer takes less, doubling is as good as there at once.
 const SHORT: Duration = Duration::from_millis(20);
 
+/// What bounds the number of requests from above.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Most {
+    /// Connections that may be open.
+    pub(super) connections: u16,
+    /// Requests that the pace lets through in a second.
+    pub(super) rate: u32,
+}
+
 /// The pure core: how many requests there should be.
 #[derive(Debug)]
 pub(super) struct Gauge {
@@ -56,11 +65,11 @@ impl Climb {
 }
 
 impl Gauge {
-    /// `rate` is what the pace lets through in a second, and `start` what an earlier job of the same app reached, when
-    /// one did.
-    pub(super) fn new(concurrency: Concurrency, rate: u32, start: Option<usize>) -> Self {
+    /// `start` is what an earlier job of the same app reached, when one did.
+    pub(super) fn new(concurrency: Concurrency, most: Most, start: Option<usize>) -> Self {
+        let Most { connections, rate } = most;
         let (auto, most) = match concurrency {
-            Concurrency::Auto => (true, MOST),
+            Concurrency::Auto => (true, MOST.min(usize::from(connections))),
             Concurrency::Fixed(number) => (false, usize::from(number.max(1))),
         };
         let mut gauge = Self {
@@ -193,8 +202,8 @@ pub struct Permit {
 
 impl Limiter {
     /// See [`Gauge::new`].
-    pub(super) fn new(concurrency: Concurrency, rate: u32, start: Option<usize>) -> Arc<Self> {
-        let gauge = Gauge::new(concurrency, rate, start);
+    pub(super) fn new(concurrency: Concurrency, most: Most, start: Option<usize>) -> Arc<Self> {
+        let gauge = Gauge::new(concurrency, most, start);
         let issued = gauge.target();
         Arc::new(Self { state: Mutex::new(State { gauge, issued }), slots: Arc::new(Semaphore::new(issued)) })
     }
@@ -257,14 +266,14 @@ mod tests {
     use super::*;
 
     const LATENCY: Duration = Duration::from_millis(500);
-    const RATE: u32 = 100;
+    const USUAL: Most = Most { connections: u16::MAX, rate: 100 };
 
     #[test]
     fn one_request_until_the_first_success_then_as_many_as_the_quota_needs() {
         for (rate, took, expected) in
             [(100, 500, 51), (2_000, 50, 101), (2_000, 500, 1001), (5_000, 500, MOST), (10, 30, 2)]
         {
-            let mut gauge = Gauge::new(Concurrency::Auto, rate, None);
+            let mut gauge = Gauge::new(Concurrency::Auto, Most { rate, ..USUAL }, None);
             assert_eq!(gauge.target(), 1);
             gauge.succeeded(true, Duration::ZERO, Duration::from_millis(took), Instant::now());
             assert_eq!(gauge.target(), expected, "{rate} a second, {took} ms");
@@ -272,8 +281,19 @@ mod tests {
     }
 
     #[test]
+    fn no_more_requests_than_connections_may_be_open() {
+        let most = Most { connections: 30, ..USUAL };
+        let mut gauge = Gauge::new(Concurrency::Auto, most, None);
+        for _ in 0..100 {
+            gauge.succeeded(true, Duration::ZERO, LATENCY, Instant::now());
+            assert!(gauge.target() <= 30);
+        }
+        assert_eq!(gauge.target(), 30);
+    }
+
+    #[test]
     fn where_answers_are_short_twice_as_many_each_round() {
-        let mut gauge = Gauge::new(Concurrency::Auto, 1_000_000, None);
+        let mut gauge = Gauge::new(Concurrency::Auto, Most { rate: 1_000_000, ..USUAL }, None);
         let (mut now, mut rounds) = (Instant::now(), Vec::new());
         for _ in 0..8 {
             rounds.push(gauge.target());
@@ -288,7 +308,7 @@ mod tests {
 
     #[test]
     fn more_requests_that_bring_no_more_answers_are_taken_back_and_tried_again_later() {
-        let mut gauge = Gauge::new(Concurrency::Auto, RATE, Some(1));
+        let mut gauge = Gauge::new(Concurrency::Auto, USUAL, Some(1));
         // A service that does a thousand a second, whatever it is asked at once.
         let (start, mut most) = (Instant::now(), 0);
         for millis in 1..=10_000 {
@@ -307,7 +327,7 @@ mod tests {
 
     #[test]
     fn where_the_pace_holds_back_more_slots_would_not_help() {
-        let mut gauge = Gauge::new(Concurrency::Auto, RATE, Some(50));
+        let mut gauge = Gauge::new(Concurrency::Auto, USUAL, Some(50));
         gauge.succeeded(true, LATENCY, LATENCY, Instant::now());
         gauge.succeeded(false, Duration::ZERO, LATENCY, Instant::now());
         assert_eq!(gauge.target(), 50);
@@ -315,7 +335,7 @@ mod tests {
 
     #[test]
     fn one_round_of_timeouts_shrinks_once() {
-        let mut gauge = Gauge::new(Concurrency::Auto, RATE, Some(100));
+        let mut gauge = Gauge::new(Concurrency::Auto, USUAL, Some(100));
         let start = Instant::now();
         for _ in 0..100 {
             gauge.overloaded(start, start + LATENCY);
@@ -331,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_fixed_number_is_kept() {
-        let mut gauge = Gauge::new(Concurrency::Fixed(8), RATE, None);
+        let mut gauge = Gauge::new(Concurrency::Fixed(8), USUAL, None);
         assert_eq!(gauge.target(), 1);
         gauge.succeeded(true, Duration::ZERO, LATENCY, Instant::now());
         assert_eq!(gauge.target(), 8);
@@ -341,7 +361,7 @@ mod tests {
 
     #[tokio::test]
     async fn slots_follow_the_target_both_ways() {
-        let limiter = Limiter::new(Concurrency::Auto, RATE, Some(4));
+        let limiter = Limiter::new(Concurrency::Auto, USUAL, Some(4));
         let mut held = Vec::new();
         for _ in 0..4 {
             held.push(limiter.acquire().await);

@@ -58,6 +58,8 @@ pub struct FetchSettings {
     pub give_up_after: Duration,
     /// Requests at a time.
     pub concurrency: Concurrency,
+    /// Connections that may be open at a time: [`Concurrency::Auto`] goes no further.
+    pub connections: u16,
     /// Whether messages keep their JSON text.
     pub raw: bool,
 }
@@ -69,6 +71,7 @@ impl Default for FetchSettings {
             attempts: 6,
             give_up_after: Duration::from_mins(10),
             concurrency: Concurrency::Auto,
+            connections: u16::MAX,
             raw: false,
         }
     }

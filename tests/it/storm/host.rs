@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use yunxin_archiver::simulator::Settings;
+
 use crate::support::host::Clock;
 use crate::support::storm::{Site, To, files_below, ran};
 
@@ -203,6 +205,26 @@ fn a_thousand_partitions_need_no_thousand_descriptors() {
     site.is_whole();
     let files = files_below(&site.path("archive"));
     assert_eq!(files.iter().filter(|path| path.extension().is_some_and(|e| e == "parquet")).count(), 1_000);
+}
+
+#[test]
+fn no_more_requests_are_under_way_than_descriptors_are_left() {
+    // A service so slow that the quota would take 400 requests at once.
+    let mut site = Site::with(To::Parquet, Settings { rate_limit: 1_000, ..Settings::default() });
+    site.fetch = "batch_size: 100".to_owned();
+    site.add((0..400).map(|n| (format!("a{n}|1|b{n}"), 8_000_000 + n, 1_792_800_000_000 + n)));
+    site.api.faults(|faults| faults.latency_ms = 400);
+    let first = ran(&mut site.wrapped(&["prlimit", "--nofile=160"], &["run", "--json"])).exits(0);
+    assert_eq!(first.summary()["requests"]["retried"], 0, "{first:?}");
+    let stats = site.api.stats();
+    assert!(stats.most_in_flight <= 64, "{stats:?}");
+    // A soft limit is raised as far as the hard one allows.
+    site.add((400..800).map(|n| (format!("a{n}|1|b{n}"), 8_000_000 + n, 1_792_800_000_000 + n)));
+    let again = ran(&mut site.wrapped(&["prlimit", "--nofile=160:1024"], &["run", "--json"])).exits(0);
+    assert_eq!(again.summary()["requests"]["retried"], 0, "{again:?}");
+    let stats = site.api.stats();
+    assert!(stats.most_in_flight > 200, "{stats:?}");
+    site.is_whole();
 }
 
 #[test]
