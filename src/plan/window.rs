@@ -170,22 +170,34 @@ impl Window {
         std::mem::take(&mut self.ready)
     }
 
+    /// The dialogues that carry something, by number, fullest first. Taking another reference may number them anew.
+    pub fn fullest(&self) -> Vec<u32> {
+        let count = |dialogue: &u32| self.dialogues[*dialogue as usize].count;
+        let mut order: Vec<u32> = (0..self.dialogues.len() as u32).filter(|dialogue| count(dialogue) > 0).collect();
+        order.sort_by_key(|dialogue| std::cmp::Reverse(count(dialogue)));
+        order
+    }
+
+    /// Cuts what these dialogues carry.
+    pub fn cut_all(&mut self, dialogues: &[u32]) {
+        for dialogue in dialogues {
+            self.cut(*dialogue as usize);
+        }
+    }
+
     /// Cuts everything that is still carried, fullest dialogue first.
     pub fn finish(&mut self) {
-        self.cut_down_to(0);
+        self.cut_all(&self.fullest());
         let fresh = Self::new(self.batch_size, self.capacity, self.team_owner.clone());
         *self = Self { ready: std::mem::take(&mut self.ready), ..fresh };
     }
 
     fn cut_down_to(&mut self, target: usize) {
-        let mut order: Vec<usize> =
-            (0..self.dialogues.len()).filter(|dialogue| self.dialogues[*dialogue].count > 0).collect();
-        order.sort_by_key(|dialogue| std::cmp::Reverse(self.dialogues[*dialogue].count));
-        for dialogue in order {
+        for dialogue in self.fullest() {
             if self.carried <= target {
                 break;
             }
-            self.cut(dialogue);
+            self.cut(dialogue as usize);
         }
     }
 

@@ -76,8 +76,7 @@ impl Intake {
         };
         // After the source, so that a correction that it brings replaces the failure instead of repeating it.
         let failures = if read.is_ok() { self.take_up_failures(&mut desk).await } else { Ok(()) };
-        desk.window.finish();
-        let stored = self.store(&mut desk, &[]).await;
+        let stored = self.store_rest(&mut desk).await;
         self.meter.end_reading();
         self.planning.send_modify(|planning| planning.ended = true);
         let checkpoint = read?;
@@ -205,6 +204,16 @@ impl Intake {
                 });
             }
         }
+    }
+
+    /// Makes all that is still carried durable, some at a time: as a whole it would be in memory twice.
+    async fn store_rest(&self, desk: &mut Desk) -> Result<(), RunError> {
+        self.store(desk, &[]).await?;
+        for some in desk.window.fullest().chunks(STORE_AT) {
+            desk.window.cut_all(some);
+            self.store(desk, &[]).await?;
+        }
+        Ok(())
     }
 
     /// Makes the batches that are ready durable, and wakes the dispatcher.
