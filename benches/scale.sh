@@ -78,11 +78,9 @@ while True:
     time.sleep(0.1)
 # Once everything is planned nothing is left to do but to wait: what little that costs is not planning.
 busy = next(at for at, used in course if used >= 0.98 * spent)
-log = (job / "log").read_text()
-if f"read={millions}000000 " not in log:
-    print("the deadline came first: not everything was planned")
+planned = int((job / "log").read_text().split(" pending=")[1].split()[0])
 asked = int((job / "server").read_text().split("asked at ")[1].split()[0]) - began
-print(f"{millions} million references: planned after {busy:.1f} s, {spent:.2f} CPU s, {spent / millions:.3f} for each million;")
+print(f"{millions} million references: {planned:,} planned after {busy:.1f} s, {spent:.2f} CPU s, {spent / millions:.3f} for each million;")
 print(f"first request after {asked} ms; peak {peak} MB; ledger {(job / 'state/nightly.sqlite').stat().st_size / 1e6:.0f} MB")
 print("seconds: MB  " + ", ".join(f"{s:.0f}: {m}" for s, m in curve if s <= busy + 1))
 PYTHON
