@@ -130,6 +130,8 @@ fn readable(body: &[u8]) -> Result<(Cow<'_, str>, Vec<usize>), Broken> {
 }
 
 /// A key with its escapes resolved.
+#[expect(clippy::inline_always, reason = "see the scanner, which it is part of")]
+#[inline(always)]
 pub(super) fn name(key: Text<'_>) -> Cow<'_, str> {
     if !key.escaped {
         return Cow::Borrowed(key.raw);
