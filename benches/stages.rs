@@ -84,31 +84,34 @@ fn decode(criterion: &mut Criterion) {
 }
 
 fn plan(criterion: &mut Criterion) {
-    const REFERENCES: u64 = 100_000;
     let mut group = criterion.benchmark_group("plan");
-    group.throughput(Throughput::Elements(REFERENCES));
-    group.sample_size(20);
-    let accounts: Vec<String> = (0..1_000).map(|n| format!("user{n}")).collect();
-    group.bench_function("100,000 references of 500 dialogues", |b| {
-        b.iter_batched(
-            || Window::new(100, 1_000_000, TeamOwner::Merge),
-            |mut window| {
-                for n in 0..REFERENCES {
-                    let dialogue = (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % 500;
-                    window.add(Reference {
-                        owner: &accounts[dialogue * 2 + (n & 1) as usize],
-                        conversation_type: ConversationType::OneToOne,
-                        other: &accounts[dialogue * 2 + (n & 1 ^ 1) as usize],
-                        message_server_id: n as i64 + 1,
-                        create_time: n as i64,
-                    });
-                }
-                window.finish();
-                window.take_ready()
-            },
-            BatchSize::PerIteration,
-        );
-    });
+    group.sample_size(10);
+    for (references, dialogues) in [(100_000, 500), (1_000_000, 50_000)] {
+        let accounts: Vec<String> = (0..2 * dialogues).map(|n| format!("user{n}")).collect();
+        group.throughput(Throughput::Elements(references));
+        group.bench_function(format!("{references} references of {dialogues} dialogues"), |b| {
+            b.iter_batched(
+                || Window::new(100, 1_000_000, TeamOwner::Merge),
+                |mut window| {
+                    for n in 0..references {
+                        let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                        let dialogue = (mixed >> 32) as usize % dialogues;
+                        let id = (mixed >> 1) as i64;
+                        window.add(Reference {
+                            owner: &accounts[dialogue * 2 + (n & 1) as usize],
+                            conversation_type: ConversationType::OneToOne,
+                            other: &accounts[dialogue * 2 + (n & 1 ^ 1) as usize],
+                            message_server_id: id,
+                            create_time: n as i64,
+                        });
+                    }
+                    window.finish();
+                    window.take_ready()
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
     group.finish();
 }
 

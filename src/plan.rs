@@ -4,11 +4,13 @@
 //! source is the sum over dialogues of ⌈references ÷ batch size⌉. A batch that is full leaves the [`Window`] at once;
 //! the rest of a dialogue is carried until the source ends, or until more references are carried than the window holds.
 
+mod carried;
 mod owner;
 mod window;
 
 use crate::reference::ConversationKey;
 
+pub use carried::CarriedIds;
 pub use owner::{TeamOwner, second_asks};
 pub use window::Window;
 

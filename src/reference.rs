@@ -174,22 +174,18 @@ pub fn write_key(out: &mut String, owner: &str, conversation_type: ConversationT
     out.push(char::from(b'0' + conversation_type as u8));
     out.push('|');
     let start = out.len();
-    match conversation_type {
-        ConversationType::OneToOne => {
-            push_lower(out, owner);
-            let middle = out.len();
-            out.push('|');
-            push_lower(out, other);
-            if out[start..middle] > out[middle + 1..] {
-                let lesser = out[middle + 1..].to_owned();
-                let greater = out[start..middle].to_owned();
-                out.truncate(start);
-                out.push_str(&lesser);
-                out.push('|');
-                out.push_str(&greater);
-            }
-        }
-        ConversationType::Team | ConversationType::SuperTeam => push_lower(out, other),
+    push_lower(out, other);
+    if conversation_type != ConversationType::OneToOne {
+        return;
+    }
+    let middle = out.len();
+    out.push('|');
+    push_lower(out, owner);
+    if out[start..middle] > out[middle + 1..] {
+        out.truncate(start);
+        push_lower(out, owner);
+        out.push('|');
+        push_lower(out, other);
     }
 }
 

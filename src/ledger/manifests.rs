@@ -350,15 +350,18 @@ pub(super) async fn hash_planned(conn: &mut SqliteConnection, run: Uuid, batches
     if let Some(stored) = stored.flatten() {
         hash = hex::decode(&stored).map_err(|_| Fault::Damaged(format!("{stored:?} is no hash")))?;
     }
+    let (mut lines, mut id, mut time) = (String::new(), itoa::Buffer::new(), itoa::Buffer::new());
     for batch in batches {
         let mut refs: Vec<_> = batch.refs.iter().collect();
         refs.sort_unstable_by_key(|reference| reference.message_server_id);
-        let mut digest = Sha256::new();
-        digest.update(&hash);
+        lines.clear();
         for reference in refs {
-            digest.update(format!("{}\t{}\t{}\n", batch.key, reference.message_server_id, reference.create_time));
+            let (id, time) = (id.format(reference.message_server_id), time.format(reference.create_time));
+            for piece in [batch.key.as_str(), "\t", id, "\t", time, "\n"] {
+                lines.push_str(piece);
+            }
         }
-        hash = digest.finalize().to_vec();
+        hash = Sha256::new().chain_update(&hash).chain_update(&lines).finalize().to_vec();
     }
     sqlx::query("update runs set references_sha256 = ? where run_id = ?")
         .bind(hex::encode(hash))

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{Meter, RunError, Settings, Stop};
 use crate::failpoint::reach;
 use crate::ledger::{Ledger, LedgerError, Planned};
-use crate::plan::{Batch, Window};
+use crate::plan::{Batch, CarriedIds, Window};
 use crate::reference::{ConversationId, ConversationKey, Invalid, Reference, ReferenceChunk};
 use crate::source::{Checkpoint, Source};
 
@@ -42,6 +42,7 @@ pub(super) struct Intake {
 /// What is on its way from chunks to batches.
 struct Desk {
     window: Window,
+    carried: CarriedIds,
     chunks: Vec<ReferenceChunk>,
     waiting: usize,
     look_up: usize,
@@ -58,11 +59,18 @@ enum Verdict {
     Duplicate,
 }
 
+impl Verdict {
+    fn is_taken(self) -> bool {
+        self != Self::Duplicate
+    }
+}
+
 impl Intake {
     /// Reads, plans and makes durable. Whatever ends it, what was collected is in the ledger afterwards.
     pub(super) async fn run(self, source: Option<Box<dyn Source>>) -> Result<(), RunError> {
         let mut desk = Desk {
             window: Window::new(self.settings.batch_size, self.settings.plan_window, self.settings.team_owner.clone()),
+            carried: CarriedIds::default(),
             chunks: Vec::new(),
             waiting: 0,
             look_up: FIRST_LOOK_UP,
@@ -135,7 +143,13 @@ impl Intake {
     async fn look_up(&self, desk: &mut Desk) -> Result<(), RunError> {
         let chunks = std::mem::take(&mut desk.chunks);
         desk.waiting = 0;
-        let verdicts = classify(&self.ledger, &desk.window, &chunks).await?;
+        let Looked { mut verdicts, order } = classify(&self.ledger, &desk.carried, &chunks).await?;
+        let room = self.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(desk.taken));
+        let read = up_to(&verdicts, room);
+        verdicts.truncate(read);
+        let accepted =
+            order.into_iter().filter(|(_, place)| verdicts.get(*place as usize).is_some_and(|v| v.is_taken()));
+        desk.carried.add(&accepted.map(|(id, _)| id).collect::<Vec<_>>());
         let mut verdicts = verdicts.into_iter();
         for chunk in &chunks {
             self.meter.add_read(chunk.skipped + chunk.invalid.len() as u64);
@@ -144,15 +158,12 @@ impl Intake {
             if !chunk.invalid.is_empty() {
                 self.store(desk, &chunk.invalid).await?;
             }
-            for reference in chunk.iter() {
-                let verdict = verdicts.next().unwrap_or(Verdict::New);
-                if self.limit_reached(desk) {
-                    break;
-                }
-                self.meter.add_read(1);
+            let (mut read, mut duplicates) = (0, 0);
+            for (reference, verdict) in chunk.iter().zip(verdicts.by_ref()) {
+                read += 1;
                 match verdict {
                     Verdict::Duplicate => {
-                        self.meter.add_duplicate(1);
+                        duplicates += 1;
                         continue;
                     }
                     Verdict::Correction => {
@@ -163,9 +174,13 @@ impl Intake {
                 desk.taken += 1;
                 desk.window.add(reference);
                 if desk.window.ready() >= STORE_AT {
+                    self.meter.add_read(std::mem::take(&mut read));
+                    self.meter.add_duplicate(std::mem::take(&mut duplicates));
                     self.store(desk, &[]).await?;
                 }
             }
+            self.meter.add_read(read);
+            self.meter.add_duplicate(duplicates);
         }
         self.store(desk, &[]).await
     }
@@ -185,16 +200,18 @@ impl Intake {
             after = Some((last.key.as_str().to_owned(), last.message_server_id));
             let (extras, page): (Vec<_>, Vec<_>) = page.into_iter().partition(|failure| failure.depth > 0);
             let extras: Vec<_> =
-                extras.into_iter().filter(|extra| !desk.window.carries(extra.message_server_id)).collect();
+                extras.into_iter().filter(|extra| !desk.carried.contains(extra.message_server_id)).collect();
             self.ledger.retry_linked(self.run_id, &extras).await?;
             self.meter.add_extras_resumed(extras.len() as u64);
             for failure in &page {
                 let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
                 // What failed in this run is left to the next: no reference ends twice in one.
-                if failure.last_run == self.run_id || desk.window.carries(failure.message_server_id) {
+                if failure.last_run == self.run_id
+                    || desk.carried.contains(failure.message_server_id)
+                    || !desk.retried.insert(failure.message_server_id)
+                {
                     continue;
                 }
-                desk.retried.insert(failure.message_server_id);
                 desk.window.add(Reference {
                     owner: &conversation.owner,
                     conversation_type: conversation.conversation_type,
@@ -224,15 +241,18 @@ impl Intake {
         }
         let (mut new_ids, mut retried, mut corrected) = (Vec::new(), Vec::new(), Vec::new());
         for id in batches.iter().flat_map(|batch| batch.refs.iter().map(|reference| reference.message_server_id)) {
-            if desk.retried.remove(&id) {
+            if take(&mut desk.retried, id) {
                 retried.push(id);
-            } else if desk.corrected.remove(&id) {
+            } else if take(&mut desk.corrected, id) {
                 corrected.push(id);
             } else {
                 new_ids.push(id);
             }
         }
         new_ids.sort_unstable();
+        corrected.sort_unstable();
+        desk.carried.remove(&new_ids);
+        desk.carried.remove(&corrected);
         let read = Some(&self.meter.references(0));
         let planned =
             Planned { batches: &batches, new_ids: &new_ids, retried: &retried, corrected: &corrected, invalid, read };
@@ -246,27 +266,53 @@ impl Intake {
     }
 }
 
-/// Says of every reference of `chunks`, in order, whether it is new.
-async fn classify(ledger: &Ledger, window: &Window, chunks: &[ReferenceChunk]) -> Result<Vec<Verdict>, LedgerError> {
+/// Takes an ID out of a set that is empty, most likely.
+fn take(ids: &mut HashSet<i64>, id: i64) -> bool {
+    !ids.is_empty() && ids.remove(&id)
+}
+
+/// How many verdicts there are up to the one that takes the last of `room` references.
+fn up_to(verdicts: &[Verdict], room: u64) -> usize {
+    let mut taken = 0;
+    verdicts
+        .iter()
+        .position(|verdict| {
+            let full = taken >= room;
+            taken += u64::from(verdict.is_taken());
+            full
+        })
+        .unwrap_or(verdicts.len())
+}
+
+/// What a look-up says.
+struct Looked {
+    /// Of every reference, in order, whether it is new.
+    verdicts: Vec<Verdict>,
+    /// IDs and places of the references, by ID.
+    order: Vec<(i64, u32)>,
+}
+
+/// Looks the references of `chunks` up among those that are carried and in the ledger.
+async fn classify(ledger: &Ledger, carried: &CarriedIds, chunks: &[ReferenceChunk]) -> Result<Looked, LedgerError> {
     let mut order: Vec<(i64, u32)> = Vec::with_capacity(chunks.iter().map(ReferenceChunk::len).sum());
     for reference in chunks.iter().flat_map(ReferenceChunk::iter) {
         order.push((reference.message_server_id, order.len() as u32));
     }
-    let mut verdicts = vec![Verdict::New; order.len()];
     order.sort_unstable();
+    let mut verdicts = vec![Verdict::New; order.len()];
     let mut candidates: Vec<i64> = Vec::with_capacity(order.len());
     let mut places: Vec<u32> = Vec::with_capacity(order.len());
-    for (id, place) in order {
-        if candidates.last() == Some(&id) || window.carries(id) {
-            verdicts[place as usize] = Verdict::Duplicate;
+    for ((id, place), carried) in order.iter().zip(carried.among(order.iter().map(|(id, _)| *id))) {
+        if carried || candidates.last() == Some(id) {
+            verdicts[*place as usize] = Verdict::Duplicate;
         } else {
-            candidates.push(id);
-            places.push(place);
+            candidates.push(*id);
+            places.push(*place);
         }
     }
     let known = ledger.known(&candidates).await?;
     if known.is_empty() {
-        return Ok(verdicts);
+        return Ok(Looked { verdicts, order });
     }
     let failures = ledger.open_failures(&known).await?;
     let flat: Vec<(usize, usize)> =
@@ -283,7 +329,7 @@ async fn classify(ledger: &Ledger, window: &Window, chunks: &[ReferenceChunk]) -
         });
         verdicts[place as usize] = if correction { Verdict::Correction } else { Verdict::Duplicate };
     }
-    Ok(verdicts)
+    Ok(Looked { verdicts, order })
 }
 
 /// Plans as [`Intake`] does, with nothing but questions to the ledger.
@@ -307,7 +353,8 @@ impl Rehearsal {
     ) -> Result<Vec<Batch>, LedgerError> {
         let chunks = [chunk];
         let verdicts = match ledger {
-            Some(ledger) => classify(ledger, &self.window, &chunks).await?,
+            // What is carried was seen.
+            Some(ledger) => classify(ledger, &CarriedIds::default(), &chunks).await?.verdicts,
             None => vec![Verdict::New; chunks[0].len()],
         };
         for (reference, verdict) in chunks[0].iter().zip(verdicts) {

@@ -5,7 +5,7 @@
 //! an edit, by a signed address for example. A message vanished only if every owner that could be asked was told that it
 //! does not exist; whatever else the service says, nothing is recorded, and the next time asks again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -41,13 +41,14 @@ pub(super) struct Refetch {
 /// Batches on their way into the ledger.
 struct Desk {
     window: Window,
+    carried: HashSet<i64>,
     refetch: Refetch,
 }
 
 impl Desk {
     fn add(&mut self, version: &HeldVersion) {
         if !(self.refetch.since..self.refetch.before).contains(&version.fetched_at)
-            || self.window.carries(version.message_server_id)
+            || self.carried.contains(&version.message_server_id)
         {
             return;
         }
@@ -58,6 +59,7 @@ impl Desk {
             );
             return;
         };
+        self.carried.insert(version.message_server_id);
         self.window.add(Reference {
             owner: &conversation.owner,
             conversation_type: conversation.conversation_type,
@@ -78,7 +80,7 @@ impl Writer {
         self.commit().await?;
         let Some(refetch) = self.refetch.take() else { return Ok(()) };
         let window = Window::new(self.batch_size, refetch.plan_window, self.team_owner.clone());
-        let mut desk = Desk { window, refetch };
+        let mut desk = Desk { window, carried: HashSet::new(), refetch };
         self.ledger.begin_refetch().await?;
         reach("refetch.begun");
         let mut held = self.sink.held(desk.refetch.since).await?;
@@ -142,6 +144,9 @@ impl Writer {
         let purpose = Purpose::Refetch { doubt: false };
         let batches: Vec<Batch> =
             desk.window.take_ready().into_iter().map(|batch| Batch { purpose, ..batch }).collect();
+        for reference in batches.iter().flat_map(|batch| &batch.refs) {
+            desk.carried.remove(&reference.message_server_id);
+        }
         self.ledger.plan_refetch(self.run_id, &batches).await?;
         reach("refetch.stored");
         let messages = batches.iter().map(|batch| batch.refs.len() as u64).sum();

@@ -89,7 +89,12 @@ impl Intake {
     ) {
         let raw = || header.iter().enumerate().map(|(place, name)| (name.clone(), cell(place).to_string())).collect();
         let Some(event) = columns.event else {
-            let fields = columns.places.map(|place| place.map_or(Value::Null, &cell));
+            let mut fields = Fields::default();
+            for (field, place) in fields.iter_mut().zip(columns.places) {
+                if let Some(place) = place {
+                    *field = cell(place);
+                }
+            }
             return self.row(&fields, position, raw);
         };
         let names = Arc::clone(&self.names);

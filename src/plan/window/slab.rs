@@ -1,42 +1,60 @@
-//! References by number, in pieces that never move.
+//! Things by number, in runs that never move: what grows as a whole is in memory twice while it does.
 
 use std::ops::{Index, IndexMut};
 
-use super::Carried;
+/// Things of a run.
+const RUN: usize = 1 << 12;
 
-/// References by number, in pieces that never move.
-#[derive(Debug, Default)]
-pub(super) struct Slab {
-    pieces: Vec<Vec<Carried>>,
+/// Things by number.
+#[derive(Debug)]
+pub(super) struct Slab<T> {
+    runs: Vec<Vec<T>>,
     len: usize,
 }
 
-/// References of a piece.
-const PIECE: usize = 1 << 14;
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { runs: Vec::new(), len: 0 }
+    }
+}
 
-impl Slab {
-    pub(super) fn push(&mut self, carried: Carried) -> u32 {
-        if self.len.is_multiple_of(PIECE) {
-            self.pieces.push(Vec::with_capacity(PIECE));
+impl<T> Slab<T> {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Appends, and returns the number.
+    pub(super) fn push(&mut self, value: T) -> u32 {
+        if self.len.is_multiple_of(RUN) {
+            self.runs.push(Vec::with_capacity(RUN));
         }
-        if let Some(last) = self.pieces.last_mut() {
-            last.push(carried);
+        if let Some(last) = self.runs.last_mut() {
+            last.push(value);
         }
         self.len += 1;
         (self.len - 1) as u32
     }
 }
 
-impl Index<u32> for Slab {
-    type Output = Carried;
+impl<T> IntoIterator for Slab<T> {
+    type Item = T;
+    type IntoIter = std::iter::Flatten<std::vec::IntoIter<Vec<T>>>;
 
-    fn index(&self, slot: u32) -> &Carried {
-        &self.pieces[slot as usize / PIECE][slot as usize % PIECE]
+    fn into_iter(self) -> Self::IntoIter {
+        self.runs.into_iter().flatten()
     }
 }
 
-impl IndexMut<u32> for Slab {
-    fn index_mut(&mut self, slot: u32) -> &mut Carried {
-        &mut self.pieces[slot as usize / PIECE][slot as usize % PIECE]
+impl<T> Index<u32> for Slab<T> {
+    type Output = T;
+
+    fn index(&self, number: u32) -> &T {
+        &self.runs[number as usize / RUN][number as usize % RUN]
+    }
+}
+
+impl<T> IndexMut<u32> for Slab<T> {
+    fn index_mut(&mut self, number: u32) -> &mut T {
+        &mut self.runs[number as usize / RUN][number as usize % RUN]
     }
 }

@@ -1,0 +1,98 @@
+//! Dialogues and accounts by number.
+
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::refs::{List, Refs};
+use super::slab::Slab;
+
+/// Where a text stands among others.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    len: u32,
+}
+
+impl Place {
+    fn of(self, text: &str) -> &str {
+        &text[self.start as usize..(self.start + self.len) as usize]
+    }
+}
+
+/// Something of each name, by number.
+#[derive(Debug)]
+pub(super) struct Named<T> {
+    text: String,
+    all: Slab<(Place, T)>,
+    table: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            all: Slab::default(),
+            table: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+}
+
+impl<T: Default> Named<T> {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn name(&self, number: u32) -> &str {
+        self.all[number].0.of(&self.text)
+    }
+
+    pub(super) fn at(&self, number: u32) -> &T {
+        &self.all[number].1
+    }
+
+    pub(super) fn at_mut(&mut self, number: u32) -> &mut T {
+        &mut self.all[number].1
+    }
+
+    /// The number of this name, a new one if it has none.
+    pub(super) fn number(&mut self, name: &str) -> u32 {
+        let hash = self.hasher.hash_one(name);
+        let Self { text, all, table, hasher } = self;
+        if let Some(found) = table.find(hash, |number| all[*number].0.of(text) == name) {
+            return *found;
+        }
+        let place = Place { start: text.len() as u32, len: name.len() as u32 };
+        text.push_str(name);
+        let number = all.push((place, T::default()));
+        table.insert_unique(hash, number, |number| hasher.hash_one(all[*number].0.of(text)));
+        number
+    }
+}
+
+/// Dialogues by key.
+pub(super) type Dialogues = Named<List>;
+/// Accounts by spelling.
+pub(super) type Owners = Named<()>;
+
+/// Forgets the dialogues that carry nothing and the owners that no carried reference names; what is left is numbered
+/// anew.
+pub(super) fn forget_unused(dialogues: &mut Dialogues, owners: &mut Owners, refs: &mut Refs) {
+    let (former, former_owners) = (std::mem::take(dialogues), std::mem::take(owners));
+    let mut renumbered = vec![None; former_owners.len()];
+    let Named { text, all, .. } = former;
+    for (place, mut list) in all {
+        if list.count() == 0 {
+            continue;
+        }
+        refs.amend_owners(&mut list, |owner| {
+            if let Some(known) = renumbered.get_mut(*owner as usize) {
+                *owner = *known.get_or_insert_with(|| owners.number(former_owners.name(*owner)));
+            }
+        });
+        let number = dialogues.number(place.of(&text));
+        *dialogues.at_mut(number) = list;
+    }
+}
