@@ -61,13 +61,14 @@ fn encode_into(out: &mut String, text: &str) {
 /// The request's body for references of (ID, create time in milliseconds).
 pub(super) fn body(refs: &[(i64, i64)]) -> Vec<u8> {
     let mut body = String::with_capacity(16 + refs.len() * 80);
+    let (mut id_digits, mut time_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
     body.push_str("{\"messages\":[");
     for (index, (id, create_time)) in refs.iter().enumerate() {
-        if index > 0 {
-            body.push(',');
-        }
-        // Writing to a String cannot fail.
-        let _ = write!(body, "{{\"message_server_id\":{id},\"create_time\":{create_time}}}");
+        body.push_str(if index == 0 { "{\"message_server_id\":" } else { ",{\"message_server_id\":" });
+        body.push_str(id_digits.format(*id));
+        body.push_str(",\"create_time\":");
+        body.push_str(time_digits.format(*create_time));
+        body.push('}');
     }
     body.push_str("]}");
     body.into_bytes()
