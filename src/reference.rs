@@ -64,17 +64,19 @@ pub enum ConversationIdError {
 
 /// Splits `owner|type|other` without copying.
 pub fn split_conversation_id(text: &str) -> Result<(&str, ConversationType, &str), ConversationIdError> {
-    let mut parts = text.split('|');
-    let (Some(owner), Some(kind), Some(other), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return Err(ConversationIdError::Form(text.to_owned()));
-    };
-    let kind = match kind.trim() {
+    let form = || ConversationIdError::Form(text.to_owned());
+    let (owner, rest) = split_at_bar(text).ok_or_else(form)?;
+    let (kind, other) = split_at_bar(rest).ok_or_else(form)?;
+    if split_at_bar(other).is_some() {
+        return Err(form());
+    }
+    let kind = match trim(kind) {
         "1" => ConversationType::OneToOne,
         "2" => ConversationType::Team,
         "3" => ConversationType::SuperTeam,
         _ => return Err(ConversationIdError::Type(kind.to_owned())),
     };
-    let (owner, other) = (owner.trim(), other.trim());
+    let (owner, other) = (trim(owner), trim(other));
     if owner.is_empty() {
         return Err(ConversationIdError::Empty(text.to_owned(), "owner"));
     }
@@ -82,6 +84,21 @@ pub fn split_conversation_id(text: &str) -> Result<(&str, ConversationType, &str
         return Err(ConversationIdError::Empty(text.to_owned(), "other side"));
     }
     Ok((owner, kind, other))
+}
+
+/// Names are too short for a search that has to be begun.
+fn split_at_bar(text: &str) -> Option<(&str, &str)> {
+    let at = text.bytes().position(|byte| byte == b'|')?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// Without white space around it, of which there is none, most likely.
+fn trim(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        [only] if only.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
 }
 
 impl ConversationId {

@@ -122,27 +122,18 @@ pub(super) fn trim(bytes: &[u8]) -> &[u8] {
 
 /// A whole number of nothing but digits; `None` also when it does not fit.
 pub(super) fn digits(bytes: &[u8]) -> Option<i64> {
-    // 18 digits fit whatever they are, and need no check of each step.
     if bytes.is_empty() || bytes.len() > 32 {
         return None;
     }
+    let digit = |byte: &u8| Some(i64::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit <= 9);
+    // 18 digits fit whatever they are, and need no check of each step.
+    let (first, rest) = bytes.split_at(bytes.len().min(18));
     let mut number: i64 = 0;
-    if bytes.len() <= 18 {
-        for byte in bytes {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return None;
-            }
-            number = number * 10 + i64::from(digit);
-        }
-        return Some(number);
+    for byte in first {
+        number = number * 10 + digit(byte)?;
     }
-    for byte in bytes {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number = number.checked_mul(10)?.checked_add(i64::from(digit))?;
+    for byte in rest {
+        number = number.checked_mul(10)?.checked_add(digit(byte)?)?;
     }
     Some(number)
 }
