@@ -7,16 +7,21 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::refs::{List, Refs};
 use super::slab::Slab;
 
-/// Where a text stands among others.
+/// Where a text stands among others: start and length in eight bytes, as there are many. A window of a hundred million
+/// dialogues has more than 4 GiB of keys; a key has some 200 KB at most.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    start: u32,
-    len: u32,
-}
+struct Place(u64);
 
 impl Place {
+    const LENGTH_BITS: u32 = 24;
+
+    fn new(start: usize, length: usize) -> Self {
+        Self((start as u64) << Self::LENGTH_BITS | length as u64)
+    }
+
     fn of(self, text: &str) -> &str {
-        &text[self.start as usize..(self.start + self.len) as usize]
+        let (start, length) = (self.0 >> Self::LENGTH_BITS, self.0 & ((1 << Self::LENGTH_BITS) - 1));
+        &text[start as usize..(start + length) as usize]
     }
 }
 
@@ -64,7 +69,7 @@ impl<T: Default> Named<T> {
         if let Some(found) = table.find(hash, |number| all[*number].0.of(text) == name) {
             return *found;
         }
-        let place = Place { start: text.len() as u32, len: name.len() as u32 };
+        let place = Place::new(text.len(), name.len());
         text.push_str(name);
         let number = all.push((place, T::default()));
         table.insert_unique(hash, number, |number| hasher.hash_one(all[*number].0.of(text)));
@@ -94,5 +99,29 @@ pub(super) fn forget_unused(dialogues: &mut Dialogues, owners: &mut Owners, refs
         });
         let number = dialogues.number(place.of(&text));
         *dialogues.at_mut(number) = list;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_beyond_four_gibibytes_is_told_from_one_before() {
+        let place = Place::new((1 << 32) + 7, 200_000);
+        assert_eq!((place.0 >> Place::LENGTH_BITS, place.0 & 0xff_ffff), ((1 << 32) + 7, 200_000));
+    }
+
+    #[test]
+    fn names_are_numbered_once_each_and_found_again() {
+        let mut owners = Owners::default();
+        let names: Vec<String> = (0..10_000).map(|n| format!("user{n}")).collect();
+        for _ in 0..2 {
+            for (number, name) in names.iter().enumerate() {
+                assert_eq!(owners.number(name) as usize, number);
+            }
+        }
+        assert_eq!(owners.len(), names.len());
+        assert_eq!(owners.name(9_999), "user9999");
     }
 }
