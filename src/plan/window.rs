@@ -287,6 +287,40 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_forgotten_are_not_those_of_references_still_carried() {
+        // A spelling of its own, a side of the key, and a member of a team.
+        let conversation = |id: i64| match id % 3 {
+            0 => (format!("User{id}"), ConversationType::OneToOne, format!("peer{id}")),
+            1 => (format!("user{id}"), ConversationType::OneToOne, format!("peer{id}")),
+            _ => (format!("member{id}"), ConversationType::Team, format!("{}", id / 6)),
+        };
+        let (mut window, mut forgotten, mut seen) = (Window::new(100, 500, TeamOwner::Merge), false, 0);
+        for id in 1..=90_000 {
+            let (owner, conversation_type, other) = conversation(id);
+            let before = window.dialogues.len();
+            window.add(Reference {
+                owner: &owner,
+                conversation_type,
+                other: &other,
+                message_server_id: id,
+                create_time: id,
+            });
+            forgotten |= window.dialogues.len() < before;
+        }
+        window.finish();
+        for batch in window.take_ready() {
+            for reference in &batch.refs {
+                let (owner, conversation_type, other) = conversation(reference.message_server_id);
+                assert_eq!(batch.owner_of(reference), owner);
+                assert_eq!(batch.key, ConversationKey::new(&owner, conversation_type, &other));
+                seen += 1;
+            }
+        }
+        assert!(forgotten);
+        assert_eq!(seen, 90_000);
+    }
+
+    #[test]
     fn the_owner_that_most_references_name_is_asked() {
         let mut window = Window::new(10, 100, TeamOwner::Merge);
         for (id, owner) in [(1, "ann"), (2, "Bob"), (3, "bob")] {
