@@ -23,12 +23,15 @@ mod schema;
 mod signals;
 mod simulate;
 mod status;
+mod threads;
 mod verify;
 mod vouch;
 
 use clap::Parser;
 
 pub use arguments::{Arguments, Command};
+
+use threads::on_all;
 
 use crate::progress::{self, Screen};
 use crate::telemetry;
@@ -87,16 +90,7 @@ pub fn main() -> u8 {
     let json = arguments.log_format() == telemetry::Format::Json;
     telemetry::start(arguments.log_format(), arguments.log_level(), &screen);
     let context = Context { config: arguments.config.clone(), screen, progress: arguments.progress(), sums_up: true };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output::complain(&format!("the runtime cannot start: {error}"));
-            return 1;
-        }
-    };
-    let result = runtime.block_on(dispatch(&context, arguments.command));
-    // Requests that were given up are not waited for.
-    runtime.shutdown_background();
+    let result = dispatch(&context, arguments.command);
     match result {
         Ok(code) => code,
         Err(Exit { error, .. }) if output::is_broken_pipe(&error) => 0,
@@ -111,23 +105,23 @@ pub fn main() -> u8 {
     }
 }
 
-async fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
+fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
     match command {
-        Command::Run(run) => run::run(context, run).await,
-        Command::Retry(retry) => run::retry(context, retry).await,
-        Command::Plan(plan) => plan::plan(context, &plan).await,
-        Command::Status(status) => status::status(context, &status).await,
-        Command::Failures(failures) => failures::failures(context, &failures).await,
-        Command::Files(files) => files::files(context, &files).await,
-        Command::Adopt(adopt) => adopt::adopt(context, &adopt).await,
-        Command::Check(check) => check::check(context, &check).await,
+        Command::Run(run) => run::start(context, run),
+        Command::Retry(retry) => run::retry(context, retry),
+        Command::Plan(plan) => on_all(plan::plan(context, &plan)),
+        Command::Status(status) => on_all(status::status(context, &status)),
+        Command::Failures(failures) => on_all(failures::failures(context, &failures)),
+        Command::Files(files) => on_all(files::files(context, &files)),
+        Command::Adopt(adopt) => on_all(adopt::adopt(context, &adopt)),
+        Command::Check(check) => on_all(check::check(context, &check)),
         Command::Init(init) => init::init(context, &init),
         Command::Schema(schema) => schema::schema(&schema),
-        Command::Simulate(simulate) => simulate::simulate(simulate).await,
-        Command::Demo(demo) => demo::demo(context, demo).await,
+        Command::Simulate(simulate) => on_all(simulate::simulate(simulate)),
+        Command::Demo(demo) => on_all(demo::demo(context, demo)),
         Command::Completions(completions) => completions::completions(&completions),
-        Command::Report(arguments) => report::report(context, &arguments).await,
-        Command::Export(export) => export::export(context, export).await,
-        Command::Verify(verify) => verify::verify(context, &verify).await,
+        Command::Report(arguments) => on_all(report::report(context, &arguments)),
+        Command::Export(export) => on_all(export::export(context, export)),
+        Command::Verify(verify) => on_all(verify::verify(context, &verify)),
     }
 }

@@ -5,7 +5,8 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use super::arguments::{Demo, Run};
-use super::{Context, Exit, output, run};
+use super::{Context, Exit, assemble, output, run};
+use crate::config::Config;
 use crate::simulator::{self, APP_KEY, APP_SECRET, DemoWorld};
 use crate::summary::Summary;
 
@@ -42,7 +43,9 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     let order = Run { summary: Some(summary_path.clone()), ..Run::default() };
     let context =
         Context { config: config.clone(), screen: context.screen.clone(), progress: context.progress, sums_up: false };
-    let code = run::run(&context, order).await?;
+    let config = Config::load(&config).map_err(Exit::usage)?;
+    let jobs = assemble::selected(&config, &order.jobs)?;
+    let code = run::run(&context, &config, &jobs, order).await?;
     let stats = service.stats();
     service.stop();
     let summary: Summary = serde_json::from_slice(&fs::read(&summary_path).map_err(cannot)?)?;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::arguments::{Refetch, Retry, Run};
 use super::assemble::{self, Apps, Assembly};
+use super::threads::on_suiting;
 use super::vouch::Said;
 use super::{Context, Exit, ending, failures, output, signals, vouch};
 use crate::config::{Config, Job};
@@ -34,9 +35,14 @@ struct Order {
     json: bool,
 }
 
-pub(super) async fn run(context: &Context, arguments: Run) -> Result<u8, Exit> {
+pub(super) fn start(context: &Context, arguments: Run) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, &arguments.jobs)?;
+    on_suiting(&jobs, run(context, &config, &jobs, arguments))
+}
+
+/// Runs jobs as `run` does.
+pub(super) async fn run(context: &Context, config: &Config, jobs: &[&Job], arguments: Run) -> Result<u8, Exit> {
     let stop = Stop::default();
     signals::watch(&stop)?;
     if let Some(deadline) = &arguments.deadline {
@@ -54,17 +60,15 @@ pub(super) async fn run(context: &Context, arguments: Run) -> Result<u8, Exit> {
         summary: arguments.summary,
         json: arguments.json,
     };
-    run_all(context, &config, &jobs, &order, &stop).await
+    run_all(context, config, jobs, &order, &stop).await
 }
 
-pub(super) async fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
+pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
     if arguments.class.is_empty() && arguments.code.is_empty() && !arguments.all {
         return Err(Exit::words("retry what? --class CLASS, --code CODE, or --all"));
     }
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, std::slice::from_ref(&arguments.job))?;
-    let stop = Stop::default();
-    signals::watch(&stop)?;
     let order = Order {
         command: "retry",
         said: arguments.said,
@@ -77,7 +81,11 @@ pub(super) async fn retry(context: &Context, arguments: Retry) -> Result<u8, Exi
         summary: arguments.summary,
         json: arguments.json,
     };
-    run_all(context, &config, &jobs, &order, &stop).await
+    on_suiting(&jobs, async {
+        let stop = Stop::default();
+        signals::watch(&stop)?;
+        run_all(context, &config, &jobs, &order, &stop).await
+    })
 }
 
 /// Runs jobs one after the other; one that fails does not stop the rest.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use uuid::Uuid;
 
 use super::{Meter, RunError, Settings, Stop};
@@ -20,6 +21,8 @@ const LARGEST_LOOK_UP: usize = 32 * 1024;
 /// Batches of one plan transaction, about.
 const STORE_AT: usize = 2_000;
 const RETRY_PAGE: u32 = 10_000;
+/// After so many references answers and the sink have their turn: planning is ahead of both.
+const TURN: u64 = 1_024;
 
 /// How far the intake is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -161,6 +164,9 @@ impl Intake {
             let (mut read, mut duplicates) = (0, 0);
             for (reference, verdict) in chunk.iter().zip(verdicts.by_ref()) {
                 read += 1;
+                if read % TURN == 0 {
+                    yield_now().await;
+                }
                 match verdict {
                     Verdict::Duplicate => {
                         duplicates += 1;

@@ -36,7 +36,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secrecy::SecretString;
+use tokio::task::yield_now;
 use tokio::time::sleep;
+use uuid::Uuid;
 
 use self::commit::{Commit, CommitId, Statements, Way};
 use self::connect::{Backend, Refusal, Server, Session, Trouble, delays, trouble};
@@ -109,7 +111,7 @@ struct Target {
 
 /// What an open sink has.
 struct Writing {
-    ledger_id: String,
+    ledger_id: Uuid,
     statements: Arc<Statements>,
     encoder: Encoder,
     /// Taken while it is used: what is interrupted must not be gone on with.
@@ -143,14 +145,19 @@ impl PostgresSink {
 
 impl Writing {
     fn id(&self, target: &Target, sequence: u64) -> CommitId {
-        CommitId { app_key: target.stamp.app_key.clone(), ledger_id: self.ledger_id.clone(), sequence }
+        CommitId { app_key: target.stamp.app_key.clone(), ledger_id: self.ledger_id, sequence }
     }
 
     /// Sends messages on their way into the table, if that is likely to be the way: the first of a commit begin its
-    /// transaction.
-    fn stream(&mut self, target: &Target, before: &[Arc<MessageRows>], rows: &Arc<MessageRows>) {
-        if before.is_empty() && self.stream.is_none() && self.way == Way::Copy {
-            let Some(session) = self.session.take() else { return };
+    /// transaction. Returns whether these did.
+    fn stream(&mut self, target: &Target, before: &[Arc<MessageRows>], rows: &Arc<MessageRows>) -> bool {
+        let mut begins = false;
+        if before.is_empty()
+            && self.stream.is_none()
+            && self.way == Way::Copy
+            && let Some(session) = self.session.take()
+        {
+            begins = true;
             self.stream = Some(Stream::begin(Start {
                 session,
                 statements: Arc::clone(&self.statements),
@@ -161,6 +168,7 @@ impl Writing {
         if let Some(stream) = &self.stream {
             stream.send(Arc::clone(rows));
         }
+        begins
     }
 }
 
@@ -221,7 +229,7 @@ impl Sink for PostgresSink {
             ));
         }
         self.writing = Some(Writing {
-            ledger_id: claim.ledger_id.to_string(),
+            ledger_id: claim.ledger_id,
             statements: Arc::new(Statements::new(&target.names, found.raw, target.raw)),
             encoder: Encoder::new(&target.stamp, target.raw),
             backend: session.backend.clone(),
@@ -235,8 +243,11 @@ impl Sink for PostgresSink {
     }
 
     async fn write(&mut self, rows: Arc<MessageRows>) -> Result<(), SinkError> {
-        if let Some(writing) = &mut self.writing {
-            writing.stream(&self.target, &self.pending, &rows);
+        if let Some(writing) = &mut self.writing
+            && writing.stream(&self.target, &self.pending, &rows)
+        {
+            // A task that was just spawned waits for this one: the database would be idle until then.
+            yield_now().await;
         }
         self.rows += rows.len() as u64;
         self.bytes += rows.size();
@@ -272,10 +283,10 @@ impl Sink for PostgresSink {
         let Some(writing) = &mut self.writing else {
             return Err(self.target.failed("the sink is not open"));
         };
-        let (id, run_id) = (writing.id(&self.target, commit), self.target.stamp.run_id.to_string());
+        let id = writing.id(&self.target, commit);
         let commit = Commit {
             id: &id,
-            run_id: &run_id,
+            run_id: self.target.stamp.run_id,
             pending: &self.pending,
             vanished: &self.vanished,
             messages: self.rows,

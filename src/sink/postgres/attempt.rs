@@ -124,7 +124,7 @@ impl Target {
             "select a.sequence, c.bytes from {archive} a left join {commits} c using (ledger_id, sequence) \
              where ledger_id = $1"
         )))
-        .bind(&commit.id.ledger_id)
+        .bind(commit.id.ledger_id.to_string())
         .fetch_optional(&mut session.connection)
         .await?;
         let sequence = found.map(|(sequence, _)| sequence as u64);

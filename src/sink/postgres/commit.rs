@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor, SqlStr};
+use uuid::Uuid;
 
 use super::connect::Session;
 use super::copy::Encoder;
@@ -56,8 +57,8 @@ pub(super) struct Statements {
     probe: SqlStr,
     versions: SqlStr,
     vanish: SqlStr,
-    fence: SqlStr,
-    record: SqlStr,
+    archive: String,
+    commits: String,
 }
 
 impl Statements {
@@ -101,7 +102,8 @@ impl Statements {
             )),
             revise: sql(format!("update {messages} m set {assignments} from {STAGING} s where {same} and {newer}")),
             probe: sql(format!(
-                "select exists (select from {messages} where app_key = $1 and message_server_id = any ($2))"
+                "select exists (select from {messages} where app_key = $1 and message_server_id = any ($2)), \
+                    set_config('statement_timeout', '0', true)"
             )),
             // A time that is none of ours is before or after all of ours.
             versions: sql(format!(
@@ -120,13 +122,8 @@ impl Statements {
                     as v (k, c, t, i, a, e, n) \
                  on conflict (app_key, message_server_id) do nothing"
             )),
-            fence: sql(format!(
-                "update {archive} set sequence = $2, updated_at = now() where ledger_id = $1 and sequence < $2"
-            )),
-            record: sql(format!(
-                "insert into {commits} (ledger_id, sequence, run_id, messages, inserted, revised, bytes) \
-                 values ($1, $2, $3, $4, $5, $6, $7)"
-            )),
+            archive,
+            commits,
         }
     }
 }
@@ -135,14 +132,14 @@ impl Statements {
 #[derive(Debug, Clone)]
 pub(super) struct CommitId {
     pub(super) app_key: String,
-    pub(super) ledger_id: String,
+    pub(super) ledger_id: Uuid,
     pub(super) sequence: u64,
 }
 
 /// What is committed.
 pub(super) struct Commit<'a> {
     pub(super) id: &'a CommitId,
-    pub(super) run_id: &'a str,
+    pub(super) run_id: Uuid,
     pub(super) pending: &'a [Arc<MessageRows>],
     pub(super) vanished: &'a [Vanished],
     pub(super) messages: u64,
@@ -150,7 +147,8 @@ pub(super) struct Commit<'a> {
 }
 
 /// Whether some messages are there, as far as a sample of their keys tells. Copying straight into the table is the
-/// cheaper way, but only if none is.
+/// cheaper way, but only if none is. The transaction's statements may then take as long as messages come, which is the
+/// commit interval's to say.
 pub(super) async fn met(
     session: &mut Session,
     statements: &Statements,
@@ -159,18 +157,21 @@ pub(super) async fn met(
 ) -> Result<bool, sqlx::Error> {
     let step = keys.len().div_ceil(SAMPLE).max(1);
     let sample: Vec<i64> = keys.step_by(step).collect();
-    sqlx::query_scalar(statements.probe.clone()).bind(app_key).bind(sample).fetch_one(&mut session.connection).await
+    let probe = sqlx::query_as::<_, (bool, String)>(statements.probe.clone()).bind(app_key).bind(sample);
+    Ok(probe.fetch_one(&mut session.connection).await?.0)
 }
 
 /// Begins the transaction of a commit. Returns `false`, in a transaction that is to be rolled back, if the archive is
 /// not, or no longer, where this commit comes next.
 pub(super) async fn begin(session: &mut Session, statements: &Statements, id: &CommitId) -> Result<bool, sqlx::Error> {
-    session.connection.execute("begin isolation level read committed").await?;
-    let fenced = sqlx::query(statements.fence.clone())
-        .bind(&id.ledger_id)
-        .bind(id.sequence as i64)
-        .execute(&mut session.connection)
-        .await?;
+    let CommitId { ledger_id, sequence, .. } = id;
+    // In one message: while the database waits for the next, it does nothing.
+    let begin = format!(
+        "begin isolation level read committed; \
+         update {} set sequence = {sequence}, updated_at = now() where ledger_id = '{ledger_id}' and sequence < {sequence}",
+        statements.archive
+    );
+    let fenced = session.connection.execute(sqlx::raw_sql(AssertSqlSafe(begin))).await?;
     reach("postgres.fenced");
     Ok(fenced.rows_affected() > 0)
 }
@@ -230,19 +231,17 @@ pub(super) async fn complete(
     for vanished in commit.vanished.chunks(VANISHED) {
         note(connection, statements, commit, vanished).await?;
     }
-    sqlx::query(statements.record.clone())
-        .bind(&commit.id.ledger_id)
-        .bind(commit.id.sequence as i64)
-        .bind(commit.run_id)
-        .bind(commit.messages as i64)
-        .bind(counts.inserted as i64)
-        .bind(counts.revised as i64)
-        .bind(counts.bytes as i64)
-        .execute(&mut *connection)
-        .await?;
+    let Counts { inserted, revised, bytes } = counts;
+    let CommitId { ledger_id, sequence, .. } = commit.id;
+    let record = format!(
+        "insert into {} (ledger_id, sequence, run_id, messages, inserted, revised, bytes) \
+         values ('{ledger_id}', {sequence}, '{}', {}, {inserted}, {revised}, {bytes}); \
+         commit",
+        statements.commits, commit.run_id, commit.messages
+    );
     commit.announced.wait().await;
     reach("postgres.commit");
-    connection.execute("commit").await?;
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(record))).await?;
     reach("postgres.committed");
     Ok(())
 }
@@ -259,7 +258,7 @@ async fn note(
     }
     sqlx::query(statements.vanish.clone())
         .bind(&commit.id.app_key)
-        .bind(commit.run_id)
+        .bind(commit.run_id.to_string())
         .bind(column(vanished, |message| message.conversation_key.clone()))
         .bind(column(vanished, |message| message.conversation_id.clone()))
         .bind(column(vanished, |message| message.conversation_type))

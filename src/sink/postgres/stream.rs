@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{Error, Executor as _};
+use sqlx::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
@@ -92,8 +92,6 @@ impl Start {
         if commit::met(session, statements, &id.app_key, keys).await? {
             return Ok(Course::Met);
         }
-        // One statement for as long as messages come: how long that may be is the commit interval's to say.
-        session.connection.execute("set local statement_timeout = 0").await?;
         let mut copy = session.connection.copy_in_raw(&statements.copy).await?;
         encoder.clear();
         encoder.begin();
