@@ -55,9 +55,9 @@ pub use self::schema::script;
 pub use self::takeover::PostgresTakeover;
 
 /// Messages that make a commit due: more would make a transaction long.
-const DUE_ROWS: u64 = 50_000;
+const DUE_ROWS: u64 = 75_000;
 /// Bytes in memory that make a commit due.
-const DUE_BYTES: usize = 20 * 1024 * 1024;
+const DUE_BYTES: usize = 24 * 1024 * 1024;
 /// How long one try of a commit may take before its connection is given up.
 const COMMIT: Duration = Duration::from_mins(10);
 /// How often a commit, or the opening, is tried.
@@ -151,24 +151,22 @@ impl Writing {
     /// Sends messages on their way into the table, if that is likely to be the way: the first of a commit begin its
     /// transaction. Returns whether these did.
     fn stream(&mut self, target: &Target, before: &[Arc<MessageRows>], rows: &Arc<MessageRows>) -> bool {
-        let mut begins = false;
-        if before.is_empty()
-            && self.stream.is_none()
-            && self.way == Way::Copy
-            && let Some(session) = self.session.take()
-        {
-            begins = true;
-            self.stream = Some(Stream::begin(Start {
-                session,
-                statements: Arc::clone(&self.statements),
-                encoder: Encoder::new(&target.stamp, target.raw),
-                id: self.id(target, self.committed + 1),
-            }));
-        }
         if let Some(stream) = &self.stream {
             stream.send(Arc::clone(rows));
+            return false;
         }
-        begins
+        if !before.is_empty() || self.way != Way::Copy {
+            return false;
+        }
+        let Some(session) = self.session.take() else { return false };
+        self.stream = Some(Stream::begin(Start {
+            session,
+            statements: Arc::clone(&self.statements),
+            encoder: Encoder::new(&target.stamp, target.raw),
+            id: self.id(target, self.committed + 1),
+            first: Arc::clone(rows),
+        }));
+        true
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor, SqlStr};
+use sqlx::{AssertSqlSafe, Either, Executor, Row, SqlStr};
 use uuid::Uuid;
 
 use super::connect::Session;
@@ -54,9 +54,9 @@ pub(super) struct Statements {
     insert: SqlStr,
     keep: SqlStr,
     revise: SqlStr,
-    probe: SqlStr,
     versions: SqlStr,
     vanish: SqlStr,
+    messages: String,
     archive: String,
     commits: String,
 }
@@ -101,10 +101,6 @@ impl Statements {
                  where {newer} order by m.message_server_id for update of m on conflict do nothing"
             )),
             revise: sql(format!("update {messages} m set {assignments} from {STAGING} s where {same} and {newer}")),
-            probe: sql(format!(
-                "select exists (select from {messages} where app_key = $1 and message_server_id = any ($2)), \
-                    set_config('statement_timeout', '0', true)"
-            )),
             // A time that is none of ours is before or after all of ours.
             versions: sql(format!(
                 "select message_server_id, case when isfinite(modify_time) \
@@ -122,9 +118,34 @@ impl Statements {
                     as v (k, c, t, i, a, e, n) \
                  on conflict (app_key, message_server_id) do nothing"
             )),
+            messages,
             archive,
             commits,
         }
+    }
+}
+
+impl Statements {
+    /// Begins a transaction, and moves the archive to this commit: no row if it does not come next. All in one message:
+    /// while the database waits for another, it does nothing.
+    fn begin(&self, CommitId { ledger_id, sequence, .. }: &CommitId) -> String {
+        format!(
+            "begin isolation level read committed; \
+             update {} set sequence = {sequence}, updated_at = now() \
+             where ledger_id = '{ledger_id}' and sequence < {sequence}",
+            self.archive
+        )
+    }
+
+    /// Says that the commit was made, and makes it final.
+    fn commit(&self, commit: &Commit<'_>, Counts { inserted, revised, bytes }: Counts) -> String {
+        let CommitId { ledger_id, sequence, .. } = commit.id;
+        format!(
+            "insert into {} (ledger_id, sequence, run_id, messages, inserted, revised, bytes) \
+             values ('{ledger_id}', {sequence}, '{}', {}, {inserted}, {revised}, {bytes}); \
+             commit",
+            self.commits, commit.run_id, commit.messages
+        )
     }
 }
 
@@ -146,34 +167,62 @@ pub(super) struct Commit<'a> {
     pub(super) announced: &'a Announced,
 }
 
-/// Whether some messages are there, as far as a sample of their keys tells. Copying straight into the table is the
-/// cheaper way, but only if none is. The transaction's statements may then take as long as messages come, which is the
-/// commit interval's to say.
-pub(super) async fn met(
-    session: &mut Session,
-    statements: &Statements,
-    app_key: &str,
-    keys: impl ExactSizeIterator<Item = i64>,
-) -> Result<bool, sqlx::Error> {
-    let step = keys.len().div_ceil(SAMPLE).max(1);
-    let sample: Vec<i64> = keys.step_by(step).collect();
-    let probe = sqlx::query_as::<_, (bool, String)>(statements.probe.clone()).bind(app_key).bind(sample);
-    Ok(probe.fetch_one(&mut session.connection).await?.0)
-}
-
 /// Begins the transaction of a commit. Returns `false`, in a transaction that is to be rolled back, if the archive is
 /// not, or no longer, where this commit comes next.
 pub(super) async fn begin(session: &mut Session, statements: &Statements, id: &CommitId) -> Result<bool, sqlx::Error> {
-    let CommitId { ledger_id, sequence, .. } = id;
-    // In one message: while the database waits for the next, it does nothing.
-    let begin = format!(
-        "begin isolation level read committed; \
-         update {} set sequence = {sequence}, updated_at = now() where ledger_id = '{ledger_id}' and sequence < {sequence}",
-        statements.archive
-    );
-    let fenced = session.connection.execute(sqlx::raw_sql(AssertSqlSafe(begin))).await?;
+    let begun = session.connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.begin(id)))).await?;
     reach("postgres.fenced");
-    Ok(fenced.rows_affected() > 0)
+    Ok(begun.rows_affected() > 0)
+}
+
+/// Where a transaction stands that messages are to be copied in straight away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// Nothing is against it.
+    Free,
+    /// Some of the messages are there already. It is to be rolled back.
+    Met,
+    /// The archive is not, or no longer, where this commit comes next. It is to be rolled back.
+    NotOurs,
+}
+
+/// Begins the transaction of a commit whose first messages have these keys, and which may take as long as messages come:
+/// that is the commit interval's to say. Copying straight into the table is the cheapest way, but only if no message is
+/// there already: a sample tells.
+pub(super) async fn begin_copy(
+    session: &mut Session,
+    statements: &Statements,
+    id: &CommitId,
+    keys: impl ExactSizeIterator<Item = i64>,
+) -> Result<Begun, sqlx::Error> {
+    let step = keys.len().div_ceil(SAMPLE).max(1);
+    let sample: Vec<String> = keys.step_by(step).map(|key| key.to_string()).collect();
+    let begin = format!(
+        "{}; \
+         select exists (select from {} where app_key = {} and message_server_id = any ('{{{}}}'::bigint[])), \
+            set_config('statement_timeout', '0', true)",
+        statements.begin(id),
+        statements.messages,
+        schema::literal(&id.app_key),
+        sample.join(",")
+    );
+    let mut results = sqlx::raw_sql(AssertSqlSafe(begin)).fetch_many(&mut session.connection);
+    let (mut fenced, mut met) = (0, None);
+    while let Some(result) = results.try_next().await? {
+        match result {
+            // The select counts as well, after its row.
+            Either::Left(done) if met.is_none() => fenced += done.rows_affected(),
+            Either::Left(_) => {}
+            Either::Right(row) => met = Some(row.try_get(0)?),
+        }
+    }
+    drop(results);
+    reach("postgres.fenced");
+    Ok(match (fenced, met) {
+        (0, _) => Begun::NotOurs,
+        (_, Some(false)) => Begun::Free,
+        (_, Some(true) | None) => Begun::Met,
+    })
 }
 
 /// Takes back what the transaction did.
@@ -231,17 +280,9 @@ pub(super) async fn complete(
     for vanished in commit.vanished.chunks(VANISHED) {
         note(connection, statements, commit, vanished).await?;
     }
-    let Counts { inserted, revised, bytes } = counts;
-    let CommitId { ledger_id, sequence, .. } = commit.id;
-    let record = format!(
-        "insert into {} (ledger_id, sequence, run_id, messages, inserted, revised, bytes) \
-         values ('{ledger_id}', {sequence}, '{}', {}, {inserted}, {revised}, {bytes}); \
-         commit",
-        statements.commits, commit.run_id, commit.messages
-    );
     commit.announced.wait().await;
     reach("postgres.commit");
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(record))).await?;
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.commit(commit, counts)))).await?;
     reach("postgres.committed");
     Ok(())
 }

@@ -84,6 +84,11 @@ pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A text as SQL takes it, whatever it is made of and however the server reads backslashes.
+pub(super) fn literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 /// The names of everything in the database, unquoted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Names {
@@ -266,6 +271,12 @@ mod tests {
         let sql = migrations(&names)[0].sql.as_str().to_owned();
         assert!(sql.contains(r#"create table if not exists "we""ird {{messages}}"."表 Messages" ("#), "{sql}");
         assert!(sql.contains(r#"create index if not exists "表 Messages_conversation" on "#), "{sql}");
+    }
+
+    #[test]
+    fn a_text_is_quoted_for_either_reading_of_backslashes() {
+        assert_eq!(literal("app"), "E'app'");
+        assert_eq!(literal(r"it's '"), r"E'it''s \'''");
     }
 
     #[test]

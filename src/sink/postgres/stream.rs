@@ -11,7 +11,7 @@ use sqlx::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use super::commit::{self, CommitId, Counts, PIECE, Statements};
+use super::commit::{self, Begun, CommitId, Counts, PIECE, Statements};
 use super::connect::{Session, Trouble, trouble};
 use super::copy::Encoder;
 use crate::failpoint::reach;
@@ -44,6 +44,8 @@ pub(super) struct Start {
     pub(super) statements: Arc<Statements>,
     pub(super) encoder: Encoder,
     pub(super) id: CommitId,
+    /// The first messages.
+    pub(super) first: Arc<MessageRows>,
 }
 
 impl Stream {
@@ -81,22 +83,19 @@ impl Start {
     }
 
     async fn copy(&mut self, incoming: &mut UnboundedReceiver<Arc<MessageRows>>) -> Result<Course, Error> {
-        let Self { session, statements, encoder, id } = self;
-        if !commit::begin(session, statements, id).await? {
-            return Ok(Course::NotOurs);
-        }
-        let mut counts = Counts::default();
-        let Some(first) = incoming.recv().await else { return Ok(Course::Copied(counts)) };
-        // What was copied before a message was met would have to be vacuumed.
+        let Self { session, statements, encoder, id, first } = self;
         let keys = first.rows().iter().map(|row| row.message_server_id);
-        if commit::met(session, statements, &id.app_key, keys).await? {
-            return Ok(Course::Met);
+        match commit::begin_copy(session, statements, id, keys).await? {
+            Begun::Free => {}
+            // What was copied before a message was met would have to be vacuumed.
+            Begun::Met => return Ok(Course::Met),
+            Begun::NotOurs => return Ok(Course::NotOurs),
         }
         let mut copy = session.connection.copy_in_raw(&statements.copy).await?;
         encoder.clear();
         encoder.begin();
-        let mut order = Vec::new();
-        let mut next = Some(first);
+        let (mut counts, mut order) = (Counts::default(), Vec::new());
+        let mut next = Some(Arc::clone(first));
         while let Some(rows) = next {
             // By key within what comes at a time: neighbours in the index are written together.
             order.clear();

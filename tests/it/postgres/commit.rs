@@ -303,11 +303,11 @@ async fn a_commit_is_due_by_rows_or_by_bytes() {
     let database = database().await;
     let mut sink = open(&database).await;
     assert!(sink.announces());
-    sink.write(messages(0..49_999)).await.unwrap();
+    sink.write(messages(0..74_999)).await.unwrap();
     assert!(!sink.is_due());
-    sink.write(messages([49_999])).await.unwrap();
+    sink.write(messages([74_999])).await.unwrap();
     assert!(sink.is_due());
-    assert_eq!(sink.prepare(1).await.unwrap().rows, 50_000);
+    assert_eq!(sink.prepare(1).await.unwrap().rows, 75_000);
     assert!(!sink.is_due());
     sink.write(version(-1, None, &"long ".repeat(7_000_000))).await.unwrap();
     assert!(sink.is_due());

@@ -60,7 +60,7 @@ async fn a_commit_is_not_final_before_it_is_announced() {
     let ledger = announced.clone();
     let prepared = tokio::spawn(async move { sink.prepare_when(&announced, 1).await });
     let waits = "select exists (select from pg_stat_activity where application_name = 'yunxin-archiver' \
-         and datname = current_database() and state = 'idle in transaction' and query like 'insert%messages_commits%')";
+         and datname = current_database() and state = 'idle in transaction' and query like 'copy%messages%')";
     while !scalar::<bool>(&mut watcher, waits).await {
         tokio::task::yield_now().await;
     }
@@ -108,4 +108,20 @@ async fn a_message_that_is_there_already_is_met_on_the_way() {
             .await
             .unwrap();
     assert_eq!(counts, (13, 10, 1));
+}
+
+#[tokio::test]
+async fn an_app_key_of_any_characters_is_met_again() {
+    let database = database().await;
+    let app_key = r"it's \' a key; --";
+    let stamp = RunStamp { app_key: app_key.to_owned(), ..stamp() };
+    let mut sink = PostgresSink::new(&settings(&database.url()), stamp).unwrap();
+    sink.open(&claim(0, None)).await.unwrap();
+    committed(&mut sink, 1, messages(0..10)).await;
+    committed(&mut sink, 2, messages(5..15)).await;
+    let mut connection = database.connect().await;
+    assert_eq!(count(&mut connection).await, 15);
+    assert_eq!(scalar::<String>(&mut connection, "select distinct app_key from messages").await, app_key);
+    let sql = "select inserted from messages_commits where sequence = 2";
+    assert_eq!(scalar::<i64>(&mut connection, sql).await, 5);
 }
