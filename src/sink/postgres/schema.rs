@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_text_is_quoted_for_either_reading_of_backslashes() {
         assert_eq!(literal("app"), "E'app'");
-        assert_eq!(literal(r"it's '"), r"E'it''s \'''");
+        assert_eq!(literal(r"it's \"), r"E'it''s \\'");
     }
 
     #[test]
