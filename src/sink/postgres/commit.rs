@@ -123,9 +123,7 @@ impl Statements {
             commits,
         }
     }
-}
 
-impl Statements {
     /// Begins a transaction, and moves the archive to this commit: no row if it does not come next. All in one message:
     /// while the database waits for another, it does nothing.
     fn begin(&self, CommitId { ledger_id, sequence, .. }: &CommitId) -> String {
