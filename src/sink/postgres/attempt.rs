@@ -5,9 +5,10 @@ use std::io;
 use sqlx::AssertSqlSafe;
 use tokio::time::{sleep, timeout};
 
-use super::commit::{self, Commit, Counts, Statements, Way};
+use super::commit::{self, Commit, Counts, Way};
 use super::connect::{Refusal, Session, Trouble, delays, trouble};
 use super::copy::Encoder;
+use super::statements::Statements;
 use super::stream::{Ended, Stream};
 use super::{COMMIT, TRIES, Target, Writing, versions};
 use crate::sink::SinkError;

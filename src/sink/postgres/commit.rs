@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::connect::Session;
 use super::copy::Encoder;
-use super::schema::{self, Names, columns};
+use super::statements::Statements;
 use super::versions::{Item, NEVER, sift};
 use crate::failpoint::reach;
 use crate::message::{MessageRows, Vanished};
@@ -21,7 +21,6 @@ pub(super) const PIECE: usize = 256 * 1024;
 const SAMPLE: usize = 64;
 /// How many vanished messages one statement notes.
 const VANISHED: usize = 10_000;
-const STAGING: &str = "pg_temp.yunxin_archiver_staging";
 
 /// How messages come into the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,108 +42,6 @@ pub(super) struct Counts {
     pub(super) revised: u64,
     /// Bytes sent for all of them.
     pub(super) bytes: u64,
-}
-
-/// The statements of a commit, made once.
-pub(super) struct Statements {
-    pub(super) copy: String,
-    copy_staging: String,
-    create_staging: SqlStr,
-    truncate_staging: SqlStr,
-    insert: SqlStr,
-    keep: SqlStr,
-    revise: SqlStr,
-    versions: SqlStr,
-    vanish: SqlStr,
-    messages: String,
-    archive: String,
-    commits: String,
-}
-
-impl Statements {
-    /// Statements for tables with `raw` or without (`there`), and messages with it or without (`written`).
-    pub(super) fn new(names: &Names, there: bool, written: bool) -> Self {
-        let messages = names.qualified(&names.messages);
-        let revisions = names.qualified(&names.revisions);
-        let vanished = names.qualified(&names.vanished);
-        let archive = names.qualified(&names.archive);
-        let commits = names.qualified(&names.commits);
-        let all = schema::list(columns(there), "");
-        let sent = schema::list(columns(written), "");
-        let earlier = schema::list(columns(there), "m.");
-        let same = "m.app_key = s.app_key and m.message_server_id = s.message_server_id";
-        let newer = "coalesce(s.modify_time, '-infinity') > coalesce(m.modify_time, '-infinity')";
-        let assignments: Vec<String> = columns(there)
-            .iter()
-            .map(|column| match column.name {
-                "revision" => "revision = greatest(m.revision + 1, s.revision)".to_owned(),
-                "requested" => "requested = m.requested or s.requested".to_owned(),
-                name => format!("{0} = s.{0}", schema::quoted(name)),
-            })
-            .collect();
-        let assignments = assignments.join(", ");
-        let sql = |text: String| sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(text));
-        Self {
-            copy: format!("copy {messages} ({sent}) from stdin with (format binary)"),
-            copy_staging: format!("copy {STAGING} ({sent}) from stdin with (format binary)"),
-            create_staging: sql(format!(
-                "create temporary table if not exists {STAGING} on commit delete rows as select {all} from {messages} with no data"
-            )),
-            truncate_staging: sql(format!("truncate {STAGING}")),
-            insert: sql(format!(
-                "insert into {messages} ({all}) select {all} from {STAGING} \
-                 on conflict (app_key, message_server_id) do nothing"
-            )),
-            // Locked until they are revised: another writer may be at the same rows, in the same order.
-            keep: sql(format!(
-                "insert into {revisions} ({all}) select {earlier} from {STAGING} s join {messages} m on {same} \
-                 where {newer} order by m.message_server_id for update of m on conflict do nothing"
-            )),
-            revise: sql(format!("update {messages} m set {assignments} from {STAGING} s where {same} and {newer}")),
-            // A time that is none of ours is before or after all of ours.
-            versions: sql(format!(
-                "select message_server_id, case when isfinite(modify_time) \
-                    then (extract(epoch from modify_time) * 1000)::bigint \
-                    when modify_time > 'epoch' then {} end \
-                 from {messages} where app_key = $1 and message_server_id = any ($2)",
-                i64::MAX
-            )),
-            // Once each: what was noted first stays.
-            vanish: sql(format!(
-                "insert into {vanished} (app_key, conversation_key, conversation_id, conversation_type, \
-                    message_server_id, create_time, code, run_id, noticed_at) \
-                 select $1, k, c, t, i, to_timestamp(a / 1000.0), e, $2, to_timestamp(n / 1000.0) \
-                 from unnest($3::text[], $4::text[], $5::int[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[]) \
-                    as v (k, c, t, i, a, e, n) \
-                 on conflict (app_key, message_server_id) do nothing"
-            )),
-            messages,
-            archive,
-            commits,
-        }
-    }
-
-    /// Begins a transaction, and moves the archive to this commit: no row if it does not come next. All in one message:
-    /// while the database waits for another, it does nothing.
-    fn begin(&self, CommitId { ledger_id, sequence, .. }: &CommitId) -> String {
-        format!(
-            "begin isolation level read committed; \
-             update {} set sequence = {sequence}, updated_at = now() \
-             where ledger_id = '{ledger_id}' and sequence < {sequence}",
-            self.archive
-        )
-    }
-
-    /// Says that the commit was made, and makes it final.
-    fn commit(&self, commit: &Commit<'_>, Counts { inserted, revised, bytes }: Counts) -> String {
-        let CommitId { ledger_id, sequence, .. } = commit.id;
-        format!(
-            "insert into {} (ledger_id, sequence, run_id, messages, inserted, revised, bytes) \
-             values ('{ledger_id}', {sequence}, '{}', {}, {inserted}, {revised}, {bytes}); \
-             commit",
-            self.commits, commit.run_id, commit.messages
-        )
-    }
 }
 
 /// Whose commit it is, and which.
@@ -195,15 +92,7 @@ pub(super) async fn begin_copy(
 ) -> Result<Begun, sqlx::Error> {
     let step = keys.len().div_ceil(SAMPLE).max(1);
     let sample: Vec<String> = keys.step_by(step).map(|key| key.to_string()).collect();
-    let begin = format!(
-        "{}; \
-         select exists (select from {} where app_key = {} and message_server_id = any ('{{{}}}'::bigint[])), \
-            set_config('statement_timeout', '0', true)",
-        statements.begin(id),
-        statements.messages,
-        schema::literal(&id.app_key),
-        sample.join(",")
-    );
+    let begin = statements.begin_copy(id, &sample.join(","));
     let mut results = sqlx::raw_sql(AssertSqlSafe(begin)).fetch_many(&mut session.connection);
     let (mut fenced, mut met) = (0, None);
     while let Some(result) = results.try_next().await? {

@@ -11,9 +11,10 @@ use sqlx::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use super::commit::{self, Begun, CommitId, Counts, PIECE, Statements};
+use super::commit::{self, Begun, CommitId, Counts, PIECE};
 use super::connect::{Session, Trouble, trouble};
 use super::copy::Encoder;
+use super::statements::Statements;
 use crate::failpoint::reach;
 use crate::message::MessageRows;
 
