@@ -153,7 +153,7 @@ impl Intake {
         let accepted =
             order.into_iter().filter(|(_, place)| verdicts.get(*place as usize).is_some_and(|v| v.is_taken()));
         desk.carried.add(&accepted.map(|(id, _)| id).collect::<Vec<_>>());
-        let mut verdicts = verdicts.into_iter();
+        let (mut verdicts, mut turn) = (verdicts.into_iter(), 0);
         for chunk in &chunks {
             self.meter.add_read(chunk.skipped + chunk.invalid.len() as u64);
             self.meter.add_skipped(chunk.skipped);
@@ -164,7 +164,8 @@ impl Intake {
             let (mut read, mut duplicates) = (0, 0);
             for (reference, verdict) in chunk.iter().zip(verdicts.by_ref()) {
                 read += 1;
-                if read % TURN == 0 {
+                turn += 1;
+                if turn % TURN == 0 {
                     yield_now().await;
                 }
                 match verdict {
