@@ -37,6 +37,7 @@ pub mod cli;
 pub mod completeness;
 pub mod config;
 pub mod course;
+mod digits;
 pub mod export;
 mod failpoint;
 pub mod failure;

@@ -226,6 +226,11 @@ impl MessageRows {
         self.text.len() + self.rows.len() * size_of::<Row>()
     }
 
+    /// The whole buffer.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The text of one column of a row of this buffer.
     pub fn get(&self, row: &Row, column: TextColumn) -> Option<&str> {
         self.resolve(row.text[column as usize])

@@ -207,7 +207,11 @@ pub fn write_key(out: &mut String, owner: &str, conversation_type: ConversationT
 }
 
 fn push_lower(out: &mut String, account: &str) {
-    if account.is_ascii() {
+    // Without a way out of the loop it takes less than an account's length in instructions.
+    let is_lower = account.bytes().fold(true, |lower, byte| lower & byte.is_ascii() & !byte.is_ascii_uppercase());
+    if is_lower {
+        out.push_str(account);
+    } else if account.is_ascii() {
         let start = out.len();
         out.push_str(account);
         out[start..].make_ascii_lowercase();

@@ -17,6 +17,7 @@ mod exchange;
 mod extra;
 mod item;
 mod json;
+mod keys;
 mod outcome;
 mod pace;
 mod request;
@@ -26,6 +27,8 @@ mod settings;
 mod sign;
 mod standing;
 mod stats;
+mod threads;
+mod value;
 mod window;
 
 pub use app::{App, ClientError};

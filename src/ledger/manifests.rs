@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::files::{self, FileRow};
 use super::{Ledger, LedgerError, count, millis, run_id, timestamp};
+use crate::digits;
 use crate::failure::Class;
 use crate::manifest::{FailureCount, Sealed, Signature};
 use crate::plan::Batch;
@@ -350,16 +351,18 @@ pub(super) async fn hash_planned(conn: &mut SqliteConnection, run: Uuid, batches
     if let Some(stored) = stored.flatten() {
         hash = hex::decode(&stored).map_err(|_| Fault::Damaged(format!("{stored:?} is no hash")))?;
     }
-    let (mut lines, mut id, mut time) = (String::new(), itoa::Buffer::new(), itoa::Buffer::new());
+    let mut lines = Vec::new();
     for batch in batches {
         let mut refs: Vec<_> = batch.refs.iter().collect();
-        refs.sort_unstable_by_key(|reference| reference.message_server_id);
+        refs.sort_by_key(|reference| reference.message_server_id);
         lines.clear();
         for reference in refs {
-            let (id, time) = (id.format(reference.message_server_id), time.format(reference.create_time));
-            for piece in [batch.key.as_str(), "\t", id, "\t", time, "\n"] {
-                lines.push_str(piece);
-            }
+            lines.extend_from_slice(batch.key.as_str().as_bytes());
+            lines.push(b'\t');
+            digits::push(&mut lines, reference.message_server_id);
+            lines.push(b'\t');
+            digits::push(&mut lines, reference.create_time);
+            lines.push(b'\n');
         }
         hash = Sha256::new().chain_update(&hash).chain_update(&lines).finalize().to_vec();
     }

@@ -30,11 +30,17 @@ pub(super) fn read<R: Read>(
     };
     let columns =
         intake.names().columns(name, &header).map_err(|error| with_delimiter_hint(error, &header, delimiter))?;
+    let texts = columns.texts();
     while let Some(record) = records.next().map_err(fail)? {
         let line = records.line;
         let position = || format!("{name}:{line}");
         match record.and_then(|()| records.expect(header.len())) {
-            Ok(()) => intake.cells(&columns, &header, |place| records.cell(place), position),
+            Ok(()) => {
+                let plain = texts.and_then(|places| records.texts(places));
+                if !plain.is_some_and(|texts| intake.texts(texts)) {
+                    intake.cells(&columns, &header, |place| records.cell(place), position);
+                }
+            }
             Err(message) => intake.broken(position(), message, || vec![("line".to_owned(), records.shown())]),
         }
         if intake.is_full() {
@@ -107,16 +113,21 @@ impl<R: Read> Records<R> {
             self.done = (whole, 1);
             let line = self.lines.window(length);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if memchr::memchr(b'"', line).is_some() {
+            let (mut start, mut quotes) = (0, false);
+            for end in memchr::memchr2_iter(self.delimiter, b'"', line) {
+                if line[end] == b'"' {
+                    quotes = true;
+                    break;
+                }
+                self.cells.push(Cell { start, end, doubled: false });
+                start = end + 1;
+            }
+            if quotes {
+                self.cells.clear();
                 return Ok(Some(self.quoted()?.map_err(|message| {
                     self.done = (self.first_line, 1);
                     message.to_owned()
                 })));
-            }
-            let mut start = 0;
-            for end in memchr::memchr_iter(self.delimiter, line) {
-                self.cells.push(Cell { start, end, doubled: false });
-                start = end + 1;
             }
             if start == 0 && trim(line).is_empty() {
                 continue;
@@ -210,6 +221,19 @@ impl<R: Read> Records<R> {
             }
         }
         Value::Text(Cow::Owned(plain))
+    }
+
+    /// These fields as they stand; `None` when one of them holds doubled quotes.
+    fn texts<const N: usize>(&self, places: [usize; N]) -> Option<[&[u8]; N]> {
+        let mut texts = [[].as_slice(); N];
+        for (text, place) in texts.iter_mut().zip(places) {
+            let Cell { start, end, doubled } = *self.cells.get(place)?;
+            if doubled {
+                return None;
+            }
+            *text = &self.lines.window(end)[start..];
+        }
+        Some(texts)
     }
 
     /// A field of the header as a column's name.

@@ -207,6 +207,16 @@ pub(super) struct Columns {
     pub(super) event: Option<usize>,
 }
 
+impl Columns {
+    /// The columns of conversation ID, message ID and time, when a row is understood by these three.
+    pub(super) fn texts(&self) -> Option<[usize; 3]> {
+        match (self.places, self.event) {
+            ([Some(conversation), None, None, None, Some(id), Some(time)], None) => Some([conversation, id, time]),
+            _ => None,
+        }
+    }
+}
+
 /// What became of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -225,6 +235,18 @@ pub(super) struct Interpreter {
 type Conversation<'a> = (Cow<'a, str>, ConversationType, Cow<'a, str>);
 
 impl Interpreter {
+    /// Adds a reference to `chunk` if these texts of conversation ID, message ID and time are one beyond doubt.
+    pub(super) fn texts(&self, [conversation, id, time]: [&[u8]; 3], chunk: &mut ReferenceChunk) -> bool {
+        let parts = std::str::from_utf8(conversation).ok().and_then(|text| split_conversation_id(text).ok());
+        let id = digits(trim(id)).filter(|id| *id > 0);
+        let time = digits(trim(time)).and_then(|time| self.times.integer(time).ok());
+        let (Some((owner, conversation_type, other)), Some(message_server_id), Some(create_time)) = (parts, id, time)
+        else {
+            return false;
+        };
+        chunk.push(Reference { owner, conversation_type, other, message_server_id, create_time })
+    }
+
     /// Adds a row to `chunk` as what it is; `position` is asked only for an invalid one.
     pub(super) fn row(
         &self,

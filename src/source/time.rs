@@ -53,7 +53,8 @@ impl Times {
         if millis > 0 { Ok(millis) } else { Err(format!("{value} is before 1970")) }
     }
 
-    fn integer(&self, number: i64) -> Result<i64, String> {
+    /// The same of an integer.
+    pub(super) fn integer(&self, number: i64) -> Result<i64, String> {
         let millis = match self.unit {
             TimeUnit::Milliseconds => Some(number),
             TimeUnit::Seconds => number.checked_mul(1000),

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::digits;
+
 /// A value as its source knows it. Nothing is rounded on the way here.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) enum Value<'a> {
@@ -122,20 +124,18 @@ pub(super) fn trim(bytes: &[u8]) -> &[u8] {
 
 /// A whole number of nothing but digits; `None` also when it does not fit.
 pub(super) fn digits(bytes: &[u8]) -> Option<i64> {
-    if bytes.is_empty() || bytes.len() > 32 {
-        return None;
+    let (number, count) = digits::leading(bytes);
+    if count == bytes.len() && (1..=digits::MOST).contains(&count) {
+        return i64::try_from(number).ok();
     }
-    let digit = |byte: &u8| Some(i64::from(byte.wrapping_sub(b'0'))).filter(|digit| *digit <= 9);
-    // 18 digits fit whatever they are, and need no check of each step.
-    let (first, rest) = bytes.split_at(bytes.len().min(18));
-    let mut number: i64 = 0;
-    for byte in first {
-        number = number * 10 + digit(byte)?;
-    }
-    for byte in rest {
-        number = number.checked_mul(10)?.checked_add(digit(byte)?)?;
-    }
-    Some(number)
+    many_digits(bytes)
+}
+
+/// The same with zeros before it.
+#[cold]
+fn many_digits(bytes: &[u8]) -> Option<i64> {
+    let is_number = bytes.len() <= 32 && bytes.iter().all(u8::is_ascii_digit);
+    is_number.then(|| std::str::from_utf8(bytes).ok()?.parse().ok()).flatten()
 }
 
 #[cfg(test)]

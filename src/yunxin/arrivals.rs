@@ -120,6 +120,9 @@ impl Arrivals {
 
     /// When to look again, if `allowed` sends may still arrive, or have arrived, within `span` before `now`.
     pub(super) fn full(&self, allowed: usize, span: Duration, now: Instant) -> Option<Instant> {
+        if self.sends.len() < allowed {
+            return None;
+        }
         let from = self.sends.partition_point(|send| send.at + span <= now);
         let mut within = self.sends.len() - from;
         let mut next = self.sends.get(from).map(|send| send.at + span);

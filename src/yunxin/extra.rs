@@ -63,10 +63,16 @@ impl<'t> Extra<'t> {
     }
 
     /// Forgets a known field: a later value of the same key fits its column.
+    #[inline]
     pub(super) fn forget(&mut self, scope: Scope, name: &'static str) {
         if !self.surprises.is_empty() {
-            self.surprises.retain(|field| field.scope != scope || field.name != name);
+            self.forget_surprise(scope, name);
         }
+    }
+
+    #[cold]
+    fn forget_surprise(&mut self, scope: Scope, name: &'static str) {
+        self.surprises.retain(|field| field.scope != scope || field.name != name);
     }
 
     /// Whether nothing was kept.

@@ -2,20 +2,24 @@
 
 use super::escape::{quote_into, repair_into};
 use super::extra::{Extra, Scope};
-use super::json::{self, Broken, Scanner, Text, Value, value_into};
-use super::response::{Question, name};
+use super::json::{self, Broken, Scanner, Text, Traits, Value, value_into};
+use super::keys::{Key, Keys, Known};
+use super::response::Question;
+use super::threads::{Columns, ThreadReader};
+use super::value::{read_integer, read_text, set_text, time};
 use crate::message::{MessageRows, Row, Span, TextColumn};
 
-/// The end of the year 9999 in milliseconds. What is later, or before the epoch, is no time that every store could hold.
-const LAST_MILLISECOND: i64 = 253_402_300_799_999;
-
-/// Reads items; keeps its memory from one to the next.
+/// Reads items; keeps its memory, and what order fields come in, from one to the next.
 pub(super) struct ItemReader<'t> {
     key: Span,
     conversation: Span,
     conversation_type: i32,
     fetched_at: i64,
     raw: bool,
+    keys: Keys<Field>,
+    threads: ThreadReader,
+    /// The message at hand.
+    row: Row,
     extra: Extra<'t>,
     scratch: String,
 }
@@ -29,35 +33,41 @@ impl<'t> ItemReader<'t> {
             conversation_type: question.conversation_type,
             fetched_at: question.fetched_at,
             raw: question.raw,
+            keys: Keys::new(FIELDS),
+            threads: ThreadReader::new(),
+            row: Row::new(0, 0, question.conversation_type, question.fetched_at),
             extra: Extra::default(),
             scratch: String::new(),
         }
     }
 
-    /// Reads the next value of `scanner` as an item.
+    /// Reads the next value of `scanner` as an item; gives its ID, and when it says that it was created.
     pub(super) fn read(
         &mut self,
         scanner: &mut Scanner<'t>,
         rows: &mut MessageRows,
-    ) -> Result<Result<(Row, Option<i64>), NoId>, Broken> {
+    ) -> Result<Result<(i64, Option<i64>), NoId>, Broken> {
         if scanner.peek() != b'{' {
             scanner.value()?;
             return Ok(Err(NoId { create_time: None, message: "the item is no object" }));
         }
         self.extra.clear();
-        let row = Row::new(0, 0, self.conversation_type, self.fetched_at);
-        let mut item = Item { reader: self, rows, row, create_time: None };
+        self.row = Row::new(0, 0, self.conversation_type, self.fetched_at);
+        let mut item = Item { reader: self, rows, create_time: None };
         item.read_fields(scanner)?;
-        let (row, create_time) = (item.row, item.create_time);
-        if row.message_server_id <= 0 {
+        let create_time = item.create_time;
+        let id = self.row.message_server_id;
+        if id <= 0 {
             return Ok(Err(NoId { create_time, message: "message_server_id is no positive 64-bit integer" }));
         }
-        Ok(Ok((row, create_time)))
+        Ok(Ok((id, create_time)))
     }
 
     /// Completes the message that was read last, and appends it. `replaced` says that invalid UTF-8 was replaced in
     /// `json`, the item's text.
-    pub(super) fn finish(&self, mut row: Row, replaced: bool, json: &str, rows: &mut MessageRows) {
+    pub(super) fn finish(&mut self, create_time: i64, replaced: bool, json: &str, rows: &mut MessageRows) {
+        let row = &mut self.row;
+        row.create_time = create_time;
         row.text[TextColumn::ConversationKey as usize] = self.key;
         row.text[TextColumn::ConversationId as usize] = self.conversation;
         row.substituted |= replaced;
@@ -68,7 +78,7 @@ impl<'t> ItemReader<'t> {
         if self.raw {
             row.text[TextColumn::Raw as usize] = rows.intern(json);
         }
-        rows.push(row);
+        rows.push(*row);
     }
 }
 
@@ -81,200 +91,187 @@ pub(super) struct NoId {
     pub(super) message: &'static str,
 }
 
+/// What a field of an item is.
+#[derive(Debug, Clone, Copy)]
+enum Field {
+    Text(TextColumn),
+    Number(Number),
+    Attachment,
+    Receivers,
+    Inclusive,
+    NewMemberVisible,
+    ThreadConfig,
+}
+
+/// A field that holds an integer.
+#[derive(Debug, Clone, Copy)]
+enum Number {
+    MessageServerId,
+    ConversationType,
+    TeamId,
+    MessageType,
+    SubType,
+    CreateTime,
+    SenderClientType,
+    ModifyTime,
+}
+
+impl Number {
+    /// Whether a string of digits is as good.
+    fn may_be_quoted(self) -> bool {
+        matches!(self, Self::MessageServerId | Self::TeamId | Self::SenderClientType)
+    }
+}
+
+/// The fields of an item, in the order of the API's documentation.
+static FIELDS: &[Known<Field>] = &[
+    Known::new("message_server_id", Field::Number(Number::MessageServerId)),
+    Known::new("message_client_id", Field::Text(TextColumn::MessageClientId)),
+    Known::new("conversation_type", Field::Number(Number::ConversationType)),
+    Known::new("sender_id", Field::Text(TextColumn::SenderId)),
+    Known::new("receiver_id", Field::Text(TextColumn::ReceiverId)),
+    Known::new("team_id", Field::Number(Number::TeamId)),
+    Known::new("message_type", Field::Number(Number::MessageType)),
+    Known::new("sub_type", Field::Number(Number::SubType)),
+    Known::new("create_time", Field::Number(Number::CreateTime)),
+    Known::new("sender_client_type", Field::Number(Number::SenderClientType)),
+    Known::new("text", Field::Text(TextColumn::Text)),
+    Known::new("attachment", Field::Attachment),
+    Known::new("extension", Field::Text(TextColumn::Extension)),
+    Known::new("modify_account_id", Field::Text(TextColumn::ModifyAccountId)),
+    Known::new("modify_time", Field::Number(Number::ModifyTime)),
+    Known::new("receiver_account_ids", Field::Receivers),
+    Known::new("inclusive", Field::Inclusive),
+    Known::new("new_member_visible", Field::NewMemberVisible),
+    Known::new("thread_config", Field::ThreadConfig),
+];
+
 /// An item whose fields are being read.
 struct Item<'r, 't> {
     reader: &'r mut ItemReader<'t>,
     rows: &'r mut MessageRows,
-    row: Row,
     create_time: Option<i64>,
 }
 
-/// The columns of one of the two links of a thread.
-struct Link {
-    scope: Scope,
-    name: &'static str,
-    sender_id: TextColumn,
-    receiver_id: TextColumn,
-    message_client_id: TextColumn,
-    create_time: fn(&mut Row) -> &mut Option<i64>,
-    message_server_id: fn(&mut Row) -> &mut Option<i64>,
-}
-
-const ROOT: Link = Link {
-    scope: Scope::Root,
-    name: "thread_root",
-    sender_id: TextColumn::ThreadRootSenderId,
-    receiver_id: TextColumn::ThreadRootReceiverId,
-    message_client_id: TextColumn::ThreadRootMessageClientId,
-    create_time: |row| &mut row.thread_root_create_time,
-    message_server_id: |row| &mut row.thread_root_message_server_id,
-};
-
-const REPLY: Link = Link {
-    scope: Scope::Reply,
-    name: "thread_reply",
-    sender_id: TextColumn::ThreadReplySenderId,
-    receiver_id: TextColumn::ThreadReplyReceiverId,
-    message_client_id: TextColumn::ThreadReplyMessageClientId,
-    create_time: |row| &mut row.thread_reply_create_time,
-    message_server_id: |row| &mut row.thread_reply_message_server_id,
-};
-
 impl<'t> Item<'_, 't> {
     fn read_fields(&mut self, scanner: &mut Scanner<'t>) -> Result<(), Broken> {
-        scanner.enter_object()?;
-        let mut first = true;
-        while let Some(key) = scanner.key(&mut first)? {
-            let name = name(key);
-            if &*name == "thread_config" {
-                self.read_thread_config(scanner)?;
-                continue;
-            }
-            let (value, json, traits) = scanner.value_text()?;
-            match self.set(&name, value) {
-                Set::Stored(name) => self.reader.extra.forget(Scope::Item, name),
-                Set::Surprised(name) => self.reader.extra.surprise(Scope::Item, name, json, traits),
-                Set::Unknown => self.reader.extra.keep(Scope::Item, key, json, traits),
-            }
-        }
-        Ok(())
-    }
-
-    /// Stores a field of the item's own.
-    fn set(&mut self, name: &str, value: Value<'t>) -> Set {
-        macro_rules! fields {
-            ($($known:literal => $store:expr),* $(,)?) => {
-                match name {
-                    $($known => if $store { Set::Stored($known) } else { Set::Surprised($known) },)*
-                    _ => Set::Unknown,
-                }
-            };
-        }
-        let row = &mut self.row;
-        fields! {
-            // An unusable ID makes the whole item undecodable, so it never surprises.
-            "message_server_id" => { row.message_server_id = value.integer_or_digits().unwrap_or(0); true },
-            "message_client_id" => self.text(TextColumn::MessageClientId, value),
-            "conversation_type" => self.conversation_type(value),
-            "sender_id" => self.text(TextColumn::SenderId, value),
-            "receiver_id" => self.text(TextColumn::ReceiverId, value),
-            "team_id" => store(&mut row.team_id, value, value.integer_or_digits()),
-            "message_type" => store(&mut row.message_type, value, small(value.integer())),
-            "sub_type" => store(&mut row.sub_type, value, small(value.integer())),
-            "create_time" => store(&mut self.create_time, value, time(value).filter(|time| *time > 0)),
-            "sender_client_type" => store(&mut row.sender_client_type, value, small(value.integer_or_digits())),
-            "text" => self.text(TextColumn::Text, value),
-            "attachment" => self.attachment(value),
-            "extension" => self.text(TextColumn::Extension, value),
-            "modify_account_id" => self.text(TextColumn::ModifyAccountId, value),
-            "modify_time" => {
-                let known = store(&mut row.modify_time, value, time(value));
-                row.modify_time = row.modify_time.filter(|time| *time != 0);
-                known
-            },
-            "receiver_account_ids" => self.receivers(value),
-            "inclusive" => store(&mut row.inclusive, value, truth(value)),
-            "new_member_visible" => store(&mut row.new_member_visible, value, truth(value)),
-        }
-    }
-
-    fn read_thread_config(&mut self, scanner: &mut Scanner<'t>) -> Result<(), Broken> {
-        self.reader.extra.forget(Scope::Item, "thread_config");
-        self.reader.extra.clear_scope(Scope::Config);
-        self.clear_link(&ROOT);
-        self.clear_link(&REPLY);
-        if scanner.peek() != b'{' {
-            let (value, json, traits) = scanner.value_text()?;
-            if value != Value::Null {
-                self.reader.extra.surprise(Scope::Item, "thread_config", json, traits);
-            }
-            return Ok(());
-        }
-        scanner.enter_object()?;
-        let mut first = true;
-        while let Some(key) = scanner.key(&mut first)? {
-            match &*name(key) {
-                "thread_root" => self.read_link(scanner, &ROOT)?,
-                "thread_reply" => self.read_link(scanner, &REPLY)?,
-                _ => {
+        self.reader.keys.enter(scanner)?;
+        while let Some(key) = self.reader.keys.next(scanner)? {
+            let known = match key {
+                Key::Known(known) => known,
+                Key::Unknown(key) => {
                     let (_, json, traits) = scanner.value_text()?;
-                    self.reader.extra.keep(Scope::Config, key, json, traits);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn clear_link(&mut self, link: &Link) {
-        self.reader.extra.clear_scope(link.scope);
-        *(link.create_time)(&mut self.row) = None;
-        *(link.message_server_id)(&mut self.row) = None;
-        for column in [link.sender_id, link.receiver_id, link.message_client_id] {
-            self.row.text[column as usize] = Span::NULL;
-        }
-    }
-
-    fn read_link(&mut self, scanner: &mut Scanner<'t>, link: &Link) -> Result<(), Broken> {
-        self.reader.extra.forget(Scope::Config, link.name);
-        self.clear_link(link);
-        if scanner.peek() != b'{' {
-            let (value, json, traits) = scanner.value_text()?;
-            if value != Value::Null {
-                self.reader.extra.surprise(Scope::Config, link.name, json, traits);
-            }
-            return Ok(());
-        }
-        scanner.enter_object()?;
-        let mut first = true;
-        while let Some(key) = scanner.key(&mut first)? {
-            let (value, json, traits) = scanner.value_text()?;
-            let (name, stored) = match &*name(key) {
-                "sender_id" => ("sender_id", self.text(link.sender_id, value)),
-                "receiver_id" => ("receiver_id", self.text(link.receiver_id, value)),
-                "message_client_id" => ("message_client_id", self.text(link.message_client_id, value)),
-                "create_time" => ("create_time", store((link.create_time)(&mut self.row), value, time(value))),
-                "message_server_id" => {
-                    let id = value.integer_or_digits();
-                    ("message_server_id", store((link.message_server_id)(&mut self.row), value, id))
-                }
-                _ => {
-                    self.reader.extra.keep(link.scope, key, json, traits);
+                    self.reader.extra.keep(Scope::Item, key, json, traits);
                     continue;
                 }
             };
-            if stored {
-                self.reader.extra.forget(link.scope, name);
-            } else {
-                self.reader.extra.surprise(link.scope, name, json, traits);
+            match known.field {
+                Field::Text(column) if scanner.is_at(b'"') => {
+                    let row = &mut self.reader.row;
+                    row.substituted |= read_text(scanner, self.rows, &mut row.text[column as usize])?;
+                    self.reader.extra.forget(Scope::Item, known.name);
+                }
+                Field::Number(number) => {
+                    let start = scanner.position();
+                    match read_integer(scanner, number.may_be_quoted()) {
+                        Some(integer) if self.number(number, integer) => {
+                            self.reader.extra.forget(Scope::Item, known.name);
+                        }
+                        Some(_) => {
+                            let json = scanner.slice(start, scanner.position());
+                            self.reader.extra.surprise(Scope::Item, known.name, json, Traits::default());
+                        }
+                        None => self.read_value(known, scanner)?,
+                    }
+                }
+                Field::ThreadConfig => {
+                    let ItemReader { threads, row, extra, .. } = &mut *self.reader;
+                    threads.read(scanner, &mut Columns { rows: self.rows, row, extra })?;
+                }
+                _ => self.read_value(known, scanner)?,
             }
         }
         Ok(())
     }
 
-    fn text(&mut self, column: TextColumn, value: Value<'t>) -> bool {
-        let (span, known) = match value {
-            Value::Null => (Span::NULL, true),
-            Value::String(text) if !text.escaped => (self.rows.intern(text.raw), true),
-            Value::String(text) => {
-                self.row.substituted |= text.lone;
-                (self.rows.intern_with(|out| text.resolve_into(out)).0, true)
-            }
-            _ => (Span::NULL, false),
-        };
-        self.row.text[column as usize] = span;
-        known
+    /// Reads a field's value, whatever it is.
+    fn read_value(&mut self, known: &Known<Field>, scanner: &mut Scanner<'t>) -> Result<(), Broken> {
+        let (value, json, traits) = scanner.value_text()?;
+        if self.set(known.field, value) {
+            self.reader.extra.forget(Scope::Item, known.name);
+        } else {
+            self.reader.extra.surprise(Scope::Item, known.name, json, traits);
+        }
+        Ok(())
     }
 
-    fn conversation_type(&mut self, value: Value<'t>) -> bool {
-        match (value, value.integer()) {
-            (_, Some(number @ 1..=3)) => {
-                self.row.conversation_type = number as i32;
-                true
+    /// Stores a value; false when its column cannot hold it.
+    fn set(&mut self, field: Field, value: Value<'t>) -> bool {
+        let row = &mut self.reader.row;
+        match field {
+            Field::Text(column) => set_text(self.rows, row, column, value),
+            Field::Number(number) => {
+                let integer = if number.may_be_quoted() { value.integer_or_digits() } else { value.integer() };
+                if let Some(integer) = integer {
+                    return self.number(number, integer);
+                }
+                self.no_number(number);
+                // An unusable ID makes the whole item undecodable, so it never surprises.
+                value == Value::Null || matches!(number, Number::MessageServerId)
             }
-            (value, _) => {
-                self.row.conversation_type = self.reader.conversation_type;
-                value == Value::Null
+            Field::Attachment => self.attachment(value),
+            Field::Receivers => self.receivers(value),
+            Field::Inclusive => store(&mut row.inclusive, value, truth(value)),
+            Field::NewMemberVisible => store(&mut row.new_member_visible, value, truth(value)),
+            Field::ThreadConfig => true,
+        }
+    }
+
+    /// Stores an integer; false when its column cannot hold it.
+    fn number(&mut self, number: Number, integer: i64) -> bool {
+        let row = &mut self.reader.row;
+        let small = i32::try_from(integer).ok();
+        match number {
+            Number::MessageServerId => {
+                row.message_server_id = integer;
+                return true;
             }
+            Number::TeamId => {
+                row.team_id = Some(integer);
+                return true;
+            }
+            Number::ConversationType => {
+                let known = (1..=3).contains(&integer);
+                row.conversation_type = if known { integer as i32 } else { self.reader.conversation_type };
+                return known;
+            }
+            Number::MessageType => row.message_type = small,
+            Number::SubType => row.sub_type = small,
+            Number::SenderClientType => row.sender_client_type = small,
+            Number::CreateTime => {
+                self.create_time = time(integer).filter(|time| *time > 0);
+                return self.create_time.is_some();
+            }
+            Number::ModifyTime => {
+                row.modify_time = time(integer).filter(|time| *time != 0);
+                return time(integer).is_some();
+            }
+        }
+        small.is_some()
+    }
+
+    /// Forgets what an earlier value of the same key stored.
+    fn no_number(&mut self, number: Number) {
+        let row = &mut self.reader.row;
+        match number {
+            Number::MessageServerId => row.message_server_id = 0,
+            Number::ConversationType => row.conversation_type = self.reader.conversation_type,
+            Number::TeamId => row.team_id = None,
+            Number::MessageType => row.message_type = None,
+            Number::SubType => row.sub_type = None,
+            Number::CreateTime => self.create_time = None,
+            Number::SenderClientType => row.sender_client_type = None,
+            Number::ModifyTime => row.modify_time = None,
         }
     }
 
@@ -283,19 +280,19 @@ impl<'t> Item<'_, 't> {
             Value::Null => (Span::NULL, true),
             Value::Object(json, _) if is_empty_object(json) => (Span::NULL, true),
             Value::Object(json, traits) => {
-                self.row.substituted |= traits.lone;
+                self.reader.row.substituted |= traits.lone;
                 (self.rows.intern_with(|out| value_into(out, json, traits)).0, true)
             }
             Value::String(text) => (self.attachment_text(text), true),
             _ => (Span::NULL, false),
         };
-        self.row.text[TextColumn::Attachment as usize] = span;
+        self.reader.row.text[TextColumn::Attachment as usize] = span;
         known
     }
 
     /// An attachment that came as a string: the JSON that it holds, else a JSON string.
     fn attachment_text(&mut self, text: Text<'t>) -> Span {
-        self.row.substituted |= text.lone;
+        self.reader.row.substituted |= text.lone;
         let content = &mut self.reader.scratch;
         content.clear();
         text.resolve_into(content);
@@ -303,7 +300,7 @@ impl<'t> Item<'_, 't> {
             Ok((Value::Null, ..)) => Span::NULL,
             Ok((Value::Object(json, _), ..)) if is_empty_object(json) => Span::NULL,
             Ok((_, json, traits)) => {
-                self.row.substituted |= traits.lone;
+                self.reader.row.substituted |= traits.lone;
                 self.rows.intern_with(|out| value_into(out, json, traits)).0
             }
             Err(_) => self.rows.intern_with(|out| quote_into(out, content)).0,
@@ -317,7 +314,7 @@ impl<'t> Item<'_, 't> {
                 let mark = self.rows.mark();
                 let (span, strings) = self.rows.intern_with(|out| strings_into(out, json));
                 if strings {
-                    self.row.substituted |= traits.lone;
+                    self.reader.row.substituted |= traits.lone;
                     (span, true)
                 } else {
                     self.rows.rewind(mark);
@@ -326,30 +323,15 @@ impl<'t> Item<'_, 't> {
             }
             _ => (Span::NULL, false),
         };
-        self.row.text[TextColumn::ReceiverAccountIds as usize] = span;
+        self.reader.row.text[TextColumn::ReceiverAccountIds as usize] = span;
         known
     }
-}
-
-/// What became of a field.
-enum Set {
-    Stored(&'static str),
-    Surprised(&'static str),
-    Unknown,
 }
 
 /// Stores what a value was read as; false when the value is neither that nor null.
 fn store<T>(column: &mut Option<T>, value: Value<'_>, read: Option<T>) -> bool {
     *column = read;
     column.is_some() || value == Value::Null
-}
-
-fn small(integer: Option<i64>) -> Option<i32> {
-    integer.and_then(|integer| i32::try_from(integer).ok())
-}
-
-fn time(value: Value<'_>) -> Option<i64> {
-    value.integer().filter(|time| (0..=LAST_MILLISECOND).contains(time))
 }
 
 fn truth(value: Value<'_>) -> Option<bool> {

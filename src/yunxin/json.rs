@@ -4,14 +4,17 @@
 
 #![expect(
     clippy::inline_always,
-    reason = "a value that is returned goes through memory, in pieces of other sizes than it is read in: that took a third \
-              of the time of decoding"
+    reason = "what is short is read at a dozen instructions: a call, and a result that goes through memory, cost as much again"
 )]
 
+mod nested;
+mod number;
 mod plain;
+mod spelt;
+mod string;
 
-use self::plain::end_of_plain;
-use super::escape::{hex4, low_surrogate, quote_into, repair_into, unescape};
+pub(super) use self::spelt::Spelt;
+use super::escape::{quote_into, repair_into, unescape};
 
 /// Values nested deeper than this are marked [`Traits::deep`]: most readers of JSON refuse them.
 pub(super) const MAX_DEPTH: usize = 100;
@@ -46,11 +49,12 @@ pub(super) struct Traits {
     pub(super) deep: bool,
 }
 
-/// A value. Numbers, objects and arrays are their text.
+/// A value. Objects, arrays and numbers that 64 bits may not hold are their text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<'a> {
     Null,
     Bool(bool),
+    Integer(i64),
     Number(&'a str),
     String(Text<'a>),
     Object(&'a str, Traits),
@@ -59,9 +63,9 @@ pub(super) enum Value<'a> {
 
 impl Value<'_> {
     /// The number, when it is an integer that 64 bits hold.
-    #[inline(always)]
     pub(super) fn integer(self) -> Option<i64> {
         match self {
+            Self::Integer(integer) => Some(integer),
             // JSON's grammar was checked, so what parses here has neither fraction nor exponent.
             Self::Number(text) => text.parse().ok(),
             _ => None,
@@ -69,7 +73,6 @@ impl Value<'_> {
     }
 
     /// [`Self::integer`], or the integer that a string of digits spells.
-    #[inline(always)]
     pub(super) fn integer_or_digits(self) -> Option<i64> {
         match self {
             Self::String(text) if text.raw.bytes().all(|b| b.is_ascii_digit()) => text.raw.parse().ok(),
@@ -234,7 +237,6 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes the next value.
-    #[inline(always)]
     pub(super) fn value(&mut self) -> Result<Value<'a>, Broken> {
         let byte = self.peek();
         let start = self.at;
@@ -248,12 +250,11 @@ impl<'a> Scanner<'a> {
             b't' => self.literal("true").map(|()| Value::Bool(true)),
             b'f' => self.literal("false").map(|()| Value::Bool(false)),
             b'n' => self.literal("null").map(|()| Value::Null),
-            _ => self.number().map(Value::Number),
+            _ => self.number(),
         }
     }
 
     /// Takes the next value, and gives its own text and traits as well.
-    #[inline(always)]
     pub(super) fn value_text(&mut self) -> Result<(Value<'a>, &'a str, Traits), Broken> {
         self.peek();
         let start = self.at;
@@ -274,173 +275,22 @@ impl<'a> Scanner<'a> {
         self.broken("a value was expected")
     }
 
-    fn digits(&mut self) -> Result<(), Broken> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let count = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-        self.at += count;
-        if count == 0 { self.broken("a digit was expected") } else { Ok(()) }
-    }
-
+    /// Whether `byte` is next, without white space before it.
     #[inline(always)]
-    fn number(&mut self) -> Result<&'a str, Broken> {
-        let bytes = self.text.as_bytes();
-        let start = self.at;
-        if bytes.get(self.at) == Some(&b'-') {
-            self.at += 1;
-        }
-        match bytes.get(self.at) {
-            Some(b'0') => self.at += 1,
-            Some(b'1'..=b'9') => self.digits()?,
-            None => return self.broken("the text ends too early"),
-            Some(_) => return self.broken("a value was expected"),
-        }
-        if bytes.get(self.at) == Some(&b'.') {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(bytes.get(self.at), Some(b'e' | b'E')) {
-            self.at += 1;
-            if matches!(bytes.get(self.at), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(&self.text[start..self.at])
+    pub(super) fn is_at(&self, byte: u8) -> bool {
+        self.text.as_bytes().get(self.at) == Some(&byte)
     }
 
-    /// Takes a string, whose opening quote is next.
+    /// Takes what `spelt` spells, if it is next, after a comma when it has one to be after.
     #[inline(always)]
-    fn string(&mut self) -> Result<Text<'a>, Broken> {
-        let bytes = self.text.as_bytes();
-        self.at += 1;
-        let start = self.at;
-        let (mut escaped, mut lone) = (false, false);
-        loop {
-            self.at = end_of_plain(bytes, self.at);
-            match bytes.get(self.at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    escaped = true;
-                    lone |= self.escape()?;
-                }
-                Some(_) => return self.broken("a string holds a raw control character"),
-                None => return self.broken("the text ends inside a string"),
-            }
+    pub(super) fn take_spelt(&mut self, after_comma: bool, spelt: &Spelt) -> bool {
+        let start = self.at + usize::from(after_comma);
+        let next = self.text.as_bytes().get(start..).and_then(<[u8]>::first_chunk);
+        let is_next = (!after_comma || self.is_at(b',')) && next.is_some_and(|next| spelt.begins(next));
+        if is_next {
+            self.at = start + spelt.length;
         }
-        let raw = &self.text[start..self.at];
-        self.at += 1;
-        Ok(Text { raw, escaped, lone })
-    }
-
-    /// Takes an escape; true for half a surrogate pair.
-    fn escape(&mut self) -> Result<bool, Broken> {
-        let bytes = &self.text.as_bytes()[self.at..];
-        match bytes.get(1) {
-            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                self.at += 2;
-                Ok(false)
-            }
-            Some(b'u') => {
-                let Some(code) = hex4(&bytes[2..]) else {
-                    return self.broken("an escape is not of four hexadecimal digits");
-                };
-                let (length, lone) = match code {
-                    0xd800..=0xdbff if low_surrogate(&bytes[6..]).is_some() => (12, false),
-                    0xd800..=0xdfff => (6, true),
-                    _ => (6, false),
-                };
-                self.at += length;
-                Ok(lone)
-            }
-            _ => self.broken("an unknown escape"),
-        }
-    }
-
-    /// Takes an object or a list of whatever depth, which is next.
-    fn skip_nested(&mut self) -> Result<Traits, Broken> {
-        let mut open = Nesting::default();
-        let mut traits = Traits::default();
-        loop {
-            // A value is next.
-            match self.peek() {
-                b'{' => {
-                    self.at += 1;
-                    open.push(true);
-                    traits.deep |= open.depth > MAX_DEPTH;
-                    if self.peek() != b'}' {
-                        traits.lone |= self.key_and_colon()?.lone;
-                        continue;
-                    }
-                }
-                b'[' => {
-                    self.at += 1;
-                    open.push(false);
-                    traits.deep |= open.depth > MAX_DEPTH;
-                    if self.peek() != b']' {
-                        continue;
-                    }
-                }
-                b'"' => traits.lone |= self.string()?.lone,
-                b't' => self.literal("true")?,
-                b'f' => self.literal("false")?,
-                b'n' => self.literal("null")?,
-                _ => {
-                    self.number()?;
-                }
-            }
-            // A value has ended, or a container is empty.
-            loop {
-                let in_object = open.top();
-                match self.peek() {
-                    b',' => {
-                        self.at += 1;
-                        if in_object {
-                            traits.lone |= self.key_and_colon()?.lone;
-                        }
-                        break;
-                    }
-                    b'}' if in_object => self.at += 1,
-                    b']' if !in_object => self.at += 1,
-                    0 if self.at >= self.text.len() => return self.broken("the text ends too early"),
-                    _ => return self.broken("a comma or closing bracket was expected"),
-                }
-                open.pop();
-                if open.depth == 0 {
-                    return Ok(traits);
-                }
-            }
-        }
-    }
-}
-
-/// Which of the open containers are objects: 64 levels without allocation.
-#[derive(Debug, Default)]
-struct Nesting {
-    depth: usize,
-    top: u64,
-    below: Vec<u64>,
-}
-
-impl Nesting {
-    fn push(&mut self, object: bool) {
-        if self.depth > 0 && self.depth.is_multiple_of(64) {
-            self.below.push(self.top);
-        }
-        self.top = self.top << 1 | u64::from(object);
-        self.depth += 1;
-    }
-
-    fn top(&self) -> bool {
-        self.top & 1 == 1
-    }
-
-    fn pop(&mut self) {
-        self.depth -= 1;
-        if self.depth > 0 && self.depth.is_multiple_of(64) {
-            self.top = self.below.pop().unwrap_or_default();
-        } else {
-            self.top >>= 1;
-        }
+        is_next
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use url::Url;
 
+use crate::digits;
 use crate::reference::ConversationId;
 
 /// Which spelling of the call is used.
@@ -60,18 +61,20 @@ fn encode_into(out: &mut String, text: &str) {
 
 /// The request's body for references of (ID, create time in milliseconds).
 pub(super) fn body(refs: &[(i64, i64)]) -> Vec<u8> {
-    let mut body = String::with_capacity(16 + refs.len() * 80);
-    let (mut id_digits, mut time_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
-    body.push_str("{\"messages\":[");
+    let mut body = Vec::with_capacity(16 + refs.len() * 80);
+    body.extend_from_slice(b"{\"messages\":[");
     for (index, (id, create_time)) in refs.iter().enumerate() {
-        body.push_str(if index == 0 { "{\"message_server_id\":" } else { ",{\"message_server_id\":" });
-        body.push_str(id_digits.format(*id));
-        body.push_str(",\"create_time\":");
-        body.push_str(time_digits.format(*create_time));
-        body.push('}');
+        if index > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(b"{\"message_server_id\":");
+        digits::push(&mut body, *id);
+        body.extend_from_slice(b",\"create_time\":");
+        digits::push(&mut body, *create_time);
+        body.push(b'}');
     }
-    body.push_str("]}");
-    body.into_bytes()
+    body.extend_from_slice(b"]}");
+    body
 }
 
 #[cfg(test)]

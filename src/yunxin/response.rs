@@ -130,8 +130,6 @@ fn readable(body: &[u8]) -> Result<(Cow<'_, str>, Vec<usize>), Broken> {
 }
 
 /// A key with its escapes resolved.
-#[expect(clippy::inline_always, reason = "see the scanner, which it is part of")]
-#[inline(always)]
 pub(super) fn name(key: Text<'_>) -> Cow<'_, str> {
     if !key.escaped {
         return Cow::Borrowed(key.raw);
@@ -289,7 +287,7 @@ impl<'q, 't> Lists<'q, 't> {
         let start = scanner.position();
         let read = self.reader.read(scanner, &mut self.decoded.rows)?;
         let end = scanner.position();
-        let (mut row, create_time) = match read {
+        let (id, create_time) = match read {
             Ok(message) => message,
             Err(NoId { create_time, message }) => {
                 self.decoded.rows.rewind(mark);
@@ -301,7 +299,7 @@ impl<'q, 't> Lists<'q, 't> {
                 return Ok(());
             }
         };
-        let Some(index) = self.find(row.message_server_id) else {
+        let Some(index) = self.find(id) else {
             self.decoded.unrequested += 1;
             self.decoded.rows.rewind(mark);
             return Ok(());
@@ -315,8 +313,8 @@ impl<'q, 't> Lists<'q, 't> {
         let next = self.replaced.partition_point(|at| *at < start);
         let replaced = self.replaced.get(next).is_some_and(|at| *at < end);
         let json = scanner.slice(start, end);
-        row.create_time = create_time.unwrap_or(self.question.refs[index].1);
-        self.reader.finish(row, replaced, json, &mut self.decoded.rows);
+        let create_time = create_time.unwrap_or(self.question.refs[index].1);
+        self.reader.finish(create_time, replaced, json, &mut self.decoded.rows);
         self.decoded.archived.push(index as u32);
         Ok(())
     }

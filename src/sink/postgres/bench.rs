@@ -23,8 +23,9 @@ impl Encoder {
     /// Encodes these messages; returns the number of bytes.
     pub fn encode(&mut self, rows: &MessageRows) -> usize {
         self.0.clear();
+        let messages = super::copy::Messages::new(rows);
         for row in rows.rows() {
-            self.0.row(rows, row);
+            self.0.row(&messages, row);
         }
         self.0.encoded().len()
     }

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Either, Executor, Row, SqlStr};
 use uuid::Uuid;
 
 use super::connect::Session;
-use super::copy::Encoder;
+use super::copy::{Encoder, Messages};
 use super::statements::Statements;
 use super::versions::{Item, NEVER, sift};
 use crate::failpoint::reach;
@@ -277,9 +277,10 @@ impl Writer<'_> {
         let mut copy = self.connection.copy_in_raw(statement).await?;
         encoder.clear();
         encoder.begin();
+        let messages: Vec<_> = pending.iter().map(|rows| Messages::new(rows)).collect();
         for item in pass {
-            let rows = &pending[item.chunk as usize];
-            encoder.row(rows, &rows.rows()[item.row as usize]);
+            let row = &pending[item.chunk as usize].rows()[item.row as usize];
+            encoder.row(&messages[item.chunk as usize], row);
             if encoder.encoded().len() >= PIECE {
                 counts.bytes += encoder.encoded().len() as u64;
                 copy.send(encoder.encoded()).await?;

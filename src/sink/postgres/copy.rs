@@ -20,6 +20,19 @@ const TEXT_OID: i32 = 25;
 const NULL: i32 = -1;
 const REPLACEMENT: &str = "\u{fffd}";
 
+/// Messages whose text was looked through: most have no U+0000 anywhere, and then no column has to be looked at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Messages<'r> {
+    rows: &'r MessageRows,
+    nul: bool,
+}
+
+impl<'r> Messages<'r> {
+    pub(super) fn new(rows: &'r MessageRows) -> Self {
+        Self { rows, nul: memchr::memchr(0, rows.text().as_bytes()).is_some() }
+    }
+}
+
 /// Encodes messages in the order of [`COLUMNS`](super::schema::COLUMNS).
 #[derive(Debug)]
 pub(super) struct Encoder {
@@ -28,6 +41,8 @@ pub(super) struct Encoder {
     opening: Vec<u8>,
     run_id: Vec<u8>,
     raw: bool,
+    /// Whether texts of the row at hand may hold U+0000.
+    nul: bool,
     /// Whether the row at hand holds something other than the message did.
     substituted: bool,
     /// What the row at hand cannot hold in its own column: name and JSON.
@@ -43,6 +58,7 @@ impl Encoder {
             opening: Vec::new(),
             run_id: Vec::new(),
             raw,
+            nul: true,
             substituted: false,
             displaced: Vec::new(),
         };
@@ -80,8 +96,10 @@ impl Encoder {
     ///   range where null is not allowed, and `extra` holds what was answered, under the column's name.
     ///
     /// Either sets `substituted`.
-    pub(super) fn row(&mut self, rows: &MessageRows, row: &Row) {
+    pub(super) fn row(&mut self, messages: &Messages<'_>, row: &Row) {
         use TextColumn as Column;
+        let Messages { rows, nul } = *messages;
+        self.nul = nul;
         self.substituted = row.substituted;
         self.buffer.extend_from_slice(&self.opening);
         self.required_text(rows.get(row, Column::ConversationKey));
@@ -163,7 +181,7 @@ impl Encoder {
 
     fn text(&mut self, value: Option<&str>) {
         let Some(value) = value else { return self.length(NULL) };
-        if memchr::memchr(0, value.as_bytes()).is_none() {
+        if !self.nul || memchr::memchr(0, value.as_bytes()).is_none() {
             self.length(value.len() as i32);
             self.buffer.extend_from_slice(value.as_bytes());
         } else {
@@ -229,6 +247,8 @@ impl Encoder {
 
     fn text_array(&mut self, name: &'static str, value: Option<&str>) {
         let Some(value) = value else { return self.length(NULL) };
+        // An escape may spell what the text does not hold.
+        self.nul = true;
         let Ok(elements) = serde_json::from_str::<Vec<String>>(value) else {
             let mut kept = Vec::new();
             json::push(&mut kept, value);
@@ -295,7 +315,7 @@ mod tests {
 
     fn field(name: &str, rows: &MessageRows, row: &Row) -> Option<Vec<u8>> {
         let mut encoder = encoder(true);
-        encoder.row(rows, row);
+        encoder.row(&Messages::new(rows), row);
         let at = columns(true).iter().position(|column| column.name == name).unwrap();
         fields(encoder.encoded())[at].clone()
     }
@@ -312,7 +332,7 @@ mod tests {
         let (rows, row) = (MessageRows::default(), Row::new(1, EPOCH, 1, EPOCH));
         for raw in [false, true] {
             let mut encoder = encoder(raw);
-            encoder.row(&rows, &row);
+            encoder.row(&Messages::new(&rows), &row);
             let found = fields(encoder.encoded());
             assert_eq!(found.len(), columns(raw).len());
             for (column, field) in columns(raw).iter().zip(&found) {
@@ -371,9 +391,9 @@ mod tests {
     #[test]
     fn what_one_row_displaced_does_not_reach_the_next() {
         let mut encoder = encoder(false);
-        encoder.row(&MessageRows::default(), &Row::new(1, i64::MAX, 1, 0));
+        encoder.row(&Messages::new(&MessageRows::default()), &Row::new(1, i64::MAX, 1, 0));
         encoder.clear();
-        encoder.row(&MessageRows::default(), &Row::new(2, 0, 1, 0));
+        encoder.row(&Messages::new(&MessageRows::default()), &Row::new(2, 0, 1, 0));
         let found = fields(encoder.encoded());
         let of = |name| found[columns(false).iter().position(|column| column.name == name).unwrap()].clone();
         assert_eq!(of("extra"), None);
@@ -392,7 +412,7 @@ mod tests {
                 }
             }
             let mut encoder = encoder(true);
-            encoder.row(&rows, &row);
+            encoder.row(&Messages::new(&rows), &row);
             for (column, field) in columns(true).iter().zip(fields(encoder.encoded())) {
                 if let (true, Some(field)) = (column.kind == "jsonb", &field) {
                     prop_assert!(serde_json::from_slice::<serde_json::Value>(&field[1..]).is_ok());

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::commit::{self, Begun, CommitId, Counts, PIECE};
 use super::connect::{Session, Trouble, trouble};
-use super::copy::Encoder;
+use super::copy::{Encoder, Messages};
 use super::statements::Statements;
 use crate::failpoint::reach;
 use crate::message::MessageRows;
@@ -102,8 +102,9 @@ impl Start {
             order.clear();
             order.extend(0..rows.len() as u32);
             order.sort_unstable_by_key(|row| rows.rows()[*row as usize].message_server_id);
+            let messages = Messages::new(&rows);
             for row in &order {
-                encoder.row(&rows, &rows.rows()[*row as usize]);
+                encoder.row(&messages, &rows.rows()[*row as usize]);
             }
             counts.inserted += rows.len() as u64;
             drop(rows);
