@@ -13,7 +13,7 @@ use super::statement::json;
 use super::suspects::Suspects;
 use super::{Ledger, LedgerError, Writer, carried, count, failures, files, manifests, millis};
 use crate::failure::Class;
-use crate::plan::Batch;
+use crate::plan::{Batch, Purpose};
 
 /// Batches finished by one statement.
 const AT_ONCE: usize = 256;
@@ -38,7 +38,9 @@ pub struct Recorded {
 /// A pending batch, as far as finishing it needs to know.
 struct Stored {
     refs: usize,
-    name: BatchName,
+    purpose: Purpose,
+    /// Only of those that something is to be kept of besides what was archived.
+    name: Option<BatchName>,
 }
 
 impl Ledger {
@@ -75,18 +77,18 @@ async fn record(conn: &mut SqliteConnection, suspects: &mut Suspects, commit: &C
         let failures: Vec<_> = some
             .iter()
             .flat_map(|batch| {
-                let name = stored.get(&batch.seq).map(|stored| &stored.name);
+                let name = stored.get(&batch.seq).and_then(|stored| stored.name.as_ref());
                 batch.failures.iter().filter_map(move |failure| Some((failure, name?)))
             })
             .collect();
         failed += failures.len() as i64;
         let links: Vec<FromBatch<'_>> = some
             .iter()
-            .filter_map(|batch| Some(FromBatch { batch: stored.get(&batch.seq)?.name.clone(), links: &batch.links }))
+            .filter_map(|batch| Some(FromBatch { batch: stored.get(&batch.seq)?.name.clone()?, links: &batch.links }))
             .collect();
         linked::insert(conn, &links).await?;
         for batch in some {
-            let purpose = stored.get(&batch.seq).map(|stored| stored.name.purpose).unwrap_or_default();
+            let purpose = stored.get(&batch.seq).map(|stored| stored.purpose).unwrap_or_default();
             if purpose.is_extra() {
                 recorded.extras_archived += batch.archived.len() as u64;
                 recorded.extras_failed += batch.failures.len() as u64;
@@ -171,27 +173,17 @@ async fn finish(
     finished: &[FinishedBatch],
 ) -> Result<HashMap<i64, Stored>, Fault> {
     let all: Vec<i64> = finished.iter().map(|batch| batch.seq).collect();
-    let rows =
-        sqlx::query("select seq, refs, key, asked, depth from pending where seq in (select value from json_each(?))")
-            .bind(json(&all))
-            .fetch_all(&mut *conn)
-            .await?;
-    let mut stored = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let refs = count(row.try_get(1)?) as usize;
-        let name = BatchName { key: row.try_get(2)?, asked: row.try_get(3)?, purpose: purpose(row.try_get(4)?)? };
-        stored.insert(row.try_get(0)?, Stored { refs, name });
-    }
+    let stored = look_up(conn, finished, &all).await?;
     let (mut whole, mut parts) = (Vec::new(), HashMap::new());
     for batch in finished {
-        let Some(Stored { refs, name }) = stored.get(&batch.seq) else {
+        let Some(Stored { refs, purpose, .. }) = stored.get(&batch.seq) else {
             return Err(Fault::Inconsistent(format!("batch {} is finished and was not pending", batch.seq)));
         };
-        let (refs, again) = (*refs, name.purpose.is_refetch());
+        let (refs, again) = (*refs, purpose.is_refetch());
         if (again && !batch.failures.is_empty()) || (!again && batch.reviewed != Reviewed::default()) {
             return Err(Fault::Inconsistent(format!(
-                "batch {} is finished as if it were of another purpose than {:?}",
-                batch.seq, name.purpose
+                "batch {} is finished as if it were of another purpose than {purpose:?}",
+                batch.seq
             )));
         }
         let follow_ups = batch.split.iter().chain(&batch.second);
@@ -228,6 +220,46 @@ async fn finish(
         .bind(json(&all))
         .execute(conn)
         .await?;
+    Ok(stored)
+}
+
+/// What is pending of these batches. A row for each of them would cost more than all else that is done with them: rows
+/// come from SQLite's thread one by one.
+async fn look_up(
+    conn: &mut SqliteConnection,
+    finished: &[FinishedBatch],
+    all: &[i64],
+) -> Result<HashMap<i64, Stored>, Fault> {
+    let list: Option<String> = sqlx::query_scalar(
+        "select group_concat(seq || ' ' || refs || ' ' || depth) from pending
+         where seq in (select value from json_each(?))",
+    )
+    .bind(json(all))
+    .fetch_one(&mut *conn)
+    .await?;
+    let mut stored = HashMap::with_capacity(all.len());
+    for item in list.unwrap_or_default().split_terminator(',') {
+        let mut numbers = item.split(' ').map(|number| number.parse::<i64>().ok());
+        let (Some(Some(seq)), Some(Some(refs)), Some(Some(depth))) = (numbers.next(), numbers.next(), numbers.next())
+        else {
+            return Err(Fault::Damaged(format!("{item:?} is no batch")));
+        };
+        stored.insert(seq, Stored { refs: count(refs) as usize, purpose: purpose(depth)?, name: None });
+    }
+    let named = finished.iter().filter(|batch| !batch.failures.is_empty() || !batch.links.is_empty());
+    let named: Vec<i64> = named.map(|batch| batch.seq).collect();
+    if named.is_empty() {
+        return Ok(stored);
+    }
+    let rows = sqlx::query("select seq, key, asked from pending where seq in (select value from json_each(?))")
+        .bind(json(&named))
+        .fetch_all(conn)
+        .await?;
+    for row in rows {
+        if let Some(stored) = stored.get_mut(&row.try_get(0)?) {
+            stored.name = Some(BatchName { key: row.try_get(1)?, asked: row.try_get(2)?, purpose: stored.purpose });
+        }
+    }
     Ok(stored)
 }
 

@@ -4,6 +4,7 @@
 //! come half as often.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -175,51 +176,59 @@ impl Tally {
 
     /// Counts these messages.
     pub(super) fn add(&mut self, rows: &MessageRows) {
+        let (mut times, mut counts) = (0..0, Vec::new());
         for row in rows.rows() {
-            self.count(row.create_time, row.message_type, 1);
+            if !times.contains(&row.create_time) {
+                self.add_day(times.start, &mut counts);
+                // A time that is of no day stands for itself.
+                times = self.day(row.create_time).unwrap_or(row.create_time..row.create_time.saturating_add(1));
+            }
+            match self.kind(row.message_type) {
+                Some(kind) => add(&mut counts, kind, 1),
+                None => self.elsewhere += 1,
+            }
+        }
+        self.add_day(times.start, &mut counts);
+    }
+
+    /// Counts messages of one day by their kinds, and takes them.
+    fn add_day(&mut self, start: i64, counts: &mut Vec<u64>) {
+        for (kind, n) in counts.drain(..).enumerate().filter(|(_, n)| *n > 0) {
+            match self.days.get_mut(&start) {
+                Some(day) => add(&mut day.counts, kind, n),
+                None => self.elsewhere += n,
+            }
         }
     }
 
-    fn count(&mut self, time: i64, message_type: Option<i32>, n: u64) {
-        let kind = match self.types.iter().position(|known| *known == message_type) {
-            Some(kind) => kind,
-            None if self.types.len() < TYPES => {
+    /// The place of a type among those that are counted.
+    fn kind(&mut self, message_type: Option<i32>) -> Option<usize> {
+        let known = self.types.iter().position(|known| *known == message_type);
+        known.or_else(|| {
+            (self.types.len() < TYPES).then(|| {
                 self.types.push(message_type);
                 self.types.len() - 1
-            }
-            None => {
-                self.elsewhere += n;
-                return;
-            }
-        };
-        match self.day(time) {
-            Some(day) => {
-                if day.counts.len() <= kind {
-                    day.counts.resize(kind + 1, 0);
-                }
-                day.counts[kind] += n;
-            }
-            None => self.elsewhere += n,
-        }
+            })
+        })
     }
 
-    fn day(&mut self, time: i64) -> Option<&mut Day> {
-        let known = self.days.range(..=time).next_back().filter(|(_, day)| time < day.end).map(|(start, _)| *start);
-        let start = if let Some(start) = known {
-            start
-        } else {
-            let noon = Timestamp::from_millisecond(time).ok()?.to_zoned(self.timezone.clone());
-            let start = noon.start_of_day().ok()?;
-            let end = start.tomorrow().and_then(|next| next.start_of_day()).ok()?;
-            let (date, end) = (start.date(), end.timestamp().as_millisecond());
-            let start = start.timestamp().as_millisecond();
-            if self.days.len() >= DAYS_IN_MEMORY {
-                self.give_up_small_days();
-            }
-            self.days.insert(start, Day { date, end, counts: Vec::new() });
-            start
-        };
-        self.days.get_mut(&start)
+    /// The times of the day that `time` is of, which is counted from now on.
+    fn day(&mut self, time: i64) -> Option<Range<i64>> {
+        if let Some((start, day)) = self.days.range(..=time).next_back()
+            && time < day.end
+        {
+            return Some(*start..day.end);
+        }
+        let noon = Timestamp::from_millisecond(time).ok()?.to_zoned(self.timezone.clone());
+        let start = noon.start_of_day().ok()?;
+        let end = start.tomorrow().and_then(|next| next.start_of_day()).ok()?;
+        let (date, end) = (start.date(), end.timestamp().as_millisecond());
+        let start = start.timestamp().as_millisecond();
+        if self.days.len() >= DAYS_IN_MEMORY {
+            self.give_up_small_days();
+        }
+        self.days.insert(start, Day { date, end, counts: Vec::new() });
+        Some(start..end)
     }
 
     fn give_up_small_days(&mut self) {
@@ -242,11 +251,15 @@ impl Tally {
     fn merge(&mut self, other: Self) {
         self.elsewhere += other.elsewhere;
         for (start, day) in other.days {
-            for (message_type, n) in other.types.iter().zip(day.counts) {
-                if n > 0 {
-                    self.count(start, *message_type, n);
+            let start = self.day(start).map_or(start, |times| times.start);
+            let mut counts = Vec::new();
+            for (message_type, n) in other.types.iter().zip(day.counts).filter(|(_, n)| *n > 0) {
+                match self.kind(*message_type) {
+                    Some(kind) => add(&mut counts, kind, n),
+                    None => self.elsewhere += n,
                 }
             }
+            self.add_day(start, &mut counts);
         }
     }
 
@@ -268,6 +281,13 @@ impl Tally {
             elsewhere: self.elsewhere + given_up,
         }
     }
+}
+
+fn add(counts: &mut Vec<u64>, kind: usize, n: u64) {
+    if counts.len() <= kind {
+        counts.resize(kind + 1, 0);
+    }
+    counts[kind] += n;
 }
 
 #[cfg(test)]
