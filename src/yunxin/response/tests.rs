@@ -107,6 +107,29 @@ fn what_is_no_answer_is_refused_whole() {
     }
 }
 
+/// Every place where fields follow each other as expected, and every byte that could stand there instead.
+#[test]
+fn no_single_byte_makes_an_answer_of_what_is_no_json() {
+    let link = r#"{"sender_id":"a","receiver_id":"b","create_time":9,"message_server_id":"7","message_client_id":"c"}"#;
+    let item = |id: u8| {
+        format!(
+            r#"{{"message_server_id":{id},"message_client_id":"c","conversation_type":1,"sender_id":"a\n","receiver_id":"b","message_type":0,"create_time":1753951805248,"text":"你好","thread_config":{{"thread_root":{link},"thread_reply":{link}}}}}"#
+        )
+    };
+    let body = format!(r#"{{"code":200,"data":{{"success_list":[{},{}]}}}}"#, item(30), item(40));
+    assert_eq!(decoded(&body).rows.len(), 2);
+    for at in 0..body.len() {
+        for byte in *b"{}[],:\"\\0-1.eEtn u" {
+            let mut damaged = body.clone().into_bytes();
+            damaged[at] = byte;
+            let Ok(damaged) = String::from_utf8(damaged) else { continue };
+            if serde_json::from_str::<&serde_json::value::RawValue>(&damaged).is_err() {
+                assert!(decode(damaged.as_bytes(), &question(&ASKED)).is_err(), "{damaged}");
+            }
+        }
+    }
+}
+
 #[test]
 fn neighbouring_ids_beyond_double_precision_stay_apart() {
     let decoded = decoded(

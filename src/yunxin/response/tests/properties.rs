@@ -66,6 +66,39 @@ fn message() -> impl Strategy<Value = Json> {
     })
 }
 
+const SAME: [(i64, i64); 4] = [(30, 3000), (31, 3000), (32, 3000), (33, 3000)];
+
+/// Messages of [`SAME`] as JSON text, and themselves.
+fn spelt_list(mut items: Vec<Json>, mut seed: u64, close: bool) -> (String, Vec<Json>) {
+    let mut list = String::new();
+    for (item, (id, _)) in items.iter_mut().zip(SAME) {
+        item["message_server_id"] = json!(id);
+        list.push_str(if list.is_empty() { "" } else { "," });
+        spell(&mut list, item, &mut seed, close);
+    }
+    (list, items)
+}
+
+/// Appends a value as JSON text, the fields of objects in an order that `seed` tells, with white space unless `close`.
+fn spell(out: &mut String, value: &Json, seed: &mut u64, close: bool) {
+    let Json::Object(fields) = value else {
+        out.push_str(&value.to_string());
+        return;
+    };
+    let space = if close { "" } else { " " };
+    let mut fields: Vec<_> = fields.iter().collect();
+    out.push('{');
+    while !fields.is_empty() {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (name, value) = fields.swap_remove((*seed >> 33) as usize % fields.len());
+        out.push_str(&format!("{space}{}{space}:{space}", json!(name)));
+        spell(out, value, seed, close);
+        out.push_str(space);
+        out.push_str(if fields.is_empty() { "" } else { "," });
+    }
+    out.push('}');
+}
+
 /// What a field is by the documentation, and whether it surprises.
 struct Expected {
     extra: Map<String, Json>,
@@ -253,6 +286,21 @@ proptest! {
         let body = if pretty { serde_json::to_vec_pretty(&answer) } else { serde_json::to_vec(&answer) }.unwrap();
         let decoded = decoded(&body);
         check(&item, &decoded.rows, &decoded.rows.rows()[0]);
+    }
+
+    #[test]
+    fn every_field_is_what_serde_reads_in_whatever_order_and_whatever_came_before(
+        items in prop::collection::vec(message(), 1..5),
+        seed: u64,
+        close in any::<bool>(),
+    ) {
+        let (list, items) = spelt_list(items, seed, close);
+        let body = format!(r#"{{"code":200,"data":{{"success_list":[{list}]}}}}"#);
+        let decoded = decoded_with(body, &question(&SAME));
+        prop_assert_eq!(decoded.rows.len(), items.len());
+        for (item, row) in items.iter().zip(decoded.rows.rows()) {
+            check(item, &decoded.rows, row);
+        }
     }
 
     #[test]
