@@ -1,9 +1,12 @@
 //! `init`, `check`, `schema`, `completions`, and what later versions bring.
 
+use std::io::Write as _;
+use std::process::Stdio;
+
 use yunxin_archiver::simulator::{Fate, World};
 
 use crate::support::postgres;
-use crate::support::site::{NIGHTLY, Site, csv, dialogue, id, message, reference, time};
+use crate::support::site::{NIGHTLY, Running, Site, csv, dialogue, id, message, reference, time};
 
 #[test]
 fn init_writes_a_file_that_passes_check_for_every_source_and_sink() {
@@ -39,6 +42,25 @@ fn check_looks_at_the_file_alone_unless_it_shall_connect() {
     assert!(wrong.stderr.contains("jobs.yaml:4:") && wrong.stderr.contains("rate_limit"), "{}", wrong.stderr);
     let none = site.run(&["-c", "none.yaml", "check"]).exits(2);
     assert!(none.stderr.contains("none.yaml: cannot be read"), "{}", none.stderr);
+}
+
+#[test]
+fn a_configuration_that_can_be_read_but_once_is_enough() {
+    let site = Site::nightly(dialogue("alice|1|bob", 0..5));
+    let here = site.path("").display().to_string();
+    let mut text = site.read("jobs.yaml").replace("state: state", &format!("state: {here}state"));
+    for (path, whole) in
+        [("file:secret", "file:{}secret"), ("path: refs.csv", "path: {}refs.csv"), ("path: archive", "path: {}archive")]
+    {
+        text = text.replace(path, &whole.replace("{}", &here));
+    }
+    for (command, archived) in [(["run", "--json"].as_slice(), 5), (&["retry", "nightly", "--all", "--json"], 0)] {
+        let arguments = [&["-c", "/dev/stdin"], command].concat();
+        let mut running = Running::start(site.command(&arguments).stdin(Stdio::piped()));
+        running.stdin().write_all(text.as_bytes()).unwrap();
+        assert_eq!(running.end().exits(0).refs("archived"), archived);
+    }
+    assert_eq!(site.ids("archive").len(), 5);
 }
 
 #[test]
@@ -155,7 +177,7 @@ fn simulate_serves_what_generated_references_ask_for() {
     use std::io::BufRead as _;
     let site = Site::new(World::explicit());
     let mut command = site.command(&["simulate", "--port", "0", "--rate-limit", "1000"]);
-    let mut child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut url = String::new();
     std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
     let mut text = Vec::new();
