@@ -188,6 +188,8 @@ struct Lists<'q, 't> {
     base: (usize, usize),
     /// The IDs asked for with the indexes of their references, sorted.
     index: Vec<(i64, u32)>,
+    /// Where in `index` the next item is, if items come by their IDs.
+    likely: usize,
     has_row: Vec<bool>,
     failed: Vec<Option<Verdict>>,
     stray_items: Vec<Stray>,
@@ -208,6 +210,7 @@ impl<'q, 't> Lists<'q, 't> {
             reader,
             base: rows.mark(),
             index,
+            likely: 0,
             has_row: vec![false; count],
             failed: vec![None; count],
             stray_items: Vec::new(),
@@ -276,9 +279,15 @@ impl<'q, 't> Lists<'q, 't> {
         self.stray_failures.clear();
     }
 
-    fn find(&self, id: i64) -> Option<usize> {
-        let at = self.index.partition_point(|(known, _)| *known < id);
-        self.index.get(at).filter(|(known, _)| *known == id).map(|(_, index)| *index as usize)
+    fn find(&mut self, id: i64) -> Option<usize> {
+        let here = |at: usize| self.index.get(at).filter(|(known, _)| *known == id);
+        let at = match here(self.likely) {
+            Some(_) => self.likely,
+            None => self.index.partition_point(|(known, _)| *known < id),
+        };
+        let index = here(at)?.1;
+        self.likely = at + 1;
+        Some(index as usize)
     }
 
     fn read_item(&mut self, scanner: &mut Scanner<'t>) -> Result<(), Broken> {

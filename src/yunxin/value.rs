@@ -25,7 +25,7 @@ pub(super) fn read_integer(scanner: &mut Scanner<'_>, quoted: bool) -> Option<i6
 pub(super) fn read_text(scanner: &mut Scanner<'_>, rows: &mut MessageRows, column: &mut Span) -> Result<bool, Broken> {
     let (span, lone) = rows.intern_with(|out| scanner.string_into(out));
     *column = span;
-    lone
+    lone.ok_or_else(|| scanner.broken_string())
 }
 
 /// Stores a value in a text column; false when it is neither a string nor null.

@@ -2,14 +2,16 @@
 
 #![expect(clippy::inline_always, reason = "see the scanner, which these are part of")]
 
+use wide::u8x16;
+
 /// The most bytes of a key with its quotes and colon.
 const MOST: usize = 32;
 
 /// `"name":`
 #[derive(Debug, Clone, Copy)]
 pub(in crate::yunxin) struct Spelt {
-    text: [u128; 2],
-    mask: [u128; 2],
+    text: [u8x16; 2],
+    mask: [u8x16; 2],
     pub(super) length: usize,
 }
 
@@ -40,17 +42,14 @@ impl Spelt {
     #[inline(always)]
     pub(super) fn begins(&self, next: &[u8; MOST]) -> bool {
         let [low, high] = halves(next);
-        low & self.mask[0] == self.text[0] && high & self.mask[1] == self.text[1]
+        ((low & self.mask[0]).simd_eq(self.text[0]) & (high & self.mask[1]).simd_eq(self.text[1])).all()
     }
 }
 
 #[inline(always)]
-const fn halves(bytes: &[u8; MOST]) -> [u128; 2] {
-    let (low, high) = bytes.split_at(MOST / 2);
-    match (low.first_chunk(), high.first_chunk()) {
-        (Some(low), Some(high)) => [u128::from_le_bytes(*low), u128::from_le_bytes(*high)],
-        _ => [0; 2],
-    }
+const fn halves(bytes: &[u8; MOST]) -> [u8x16; 2] {
+    let (halves, _) = bytes.as_chunks();
+    [u8x16::new(halves[0]), u8x16::new(halves[1])]
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use crate::yunxin::escape::{hex4, low_surrogate, unescape};
 
 impl<'a> Scanner<'a> {
     /// Takes a string, whose opening quote is next, and appends it with its escapes resolved; whether half a surrogate
-    /// pair was replaced by U+FFFD.
+    /// pair was replaced by U+FFFD. `None`, which unlike an error is returned in a register, stays where it is broken:
+    /// [`Self::broken_string`] says why.
     #[inline(always)]
-    pub(in crate::yunxin) fn string_into(&mut self, out: &mut String) -> Result<bool, Broken> {
+    pub(in crate::yunxin) fn string_into(&mut self, out: &mut String) -> Option<bool> {
         let bytes = self.text.as_bytes();
         self.at += 1;
         let mut start = self.at;
@@ -27,15 +28,22 @@ impl<'a> Scanner<'a> {
                 }
                 Some(b'\\') => {
                     let escape = self.at;
-                    lone |= self.escape()?;
+                    lone |= self.escape().ok()?;
                     out.push(unescape(&bytes[escape..]).0);
                     start = self.at;
                 }
-                _ => return self.unended(),
+                _ => return None,
             }
         }
         self.at += 1;
-        Ok(lone)
+        Some(lone)
+    }
+
+    /// Why the string cannot be read in which the scanner stands.
+    #[cold]
+    pub(in crate::yunxin) fn broken_string(&mut self) -> Broken {
+        let why = if self.is_at(b'\\') { self.escape().err() } else { self.unended::<()>().err() };
+        why.unwrap_or(Broken { what: "a string cannot be read", at: self.at })
     }
 
     /// Takes a string, whose opening quote is next.
