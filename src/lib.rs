@@ -12,7 +12,7 @@
 //!
 //! | room | knows |
 //! |---|---|
-//! | [`reference`](mod@reference), [`message`], [`failure`], [`plan`] | pure values: no clock, no randomness, no I/O, no async |
+//! | [`reference`](mod@reference), [`message`], [`failure`], [`plan`], `digits` | pure values: no clock, no randomness, no I/O, no async |
 //! | [`config`] | what `jobs.yaml` says and what it means |
 //! | [`source`] | where references are read, one file per kind |
 //! | [`yunxin`] | the API: sign, request, response, codes, pace, endpoints, client |

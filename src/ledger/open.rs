@@ -15,6 +15,9 @@ use super::error::{Fault, from_io, sqlite_code};
 use super::schema::{self, FORM, Found};
 use super::{Identity, Ledger, LedgerError, Writer, identity, millis};
 
+/// Rows that SQLite's thread may be ahead: more than are read at once of the large ones, for which it would go to sleep and
+/// be woken time and again.
+const ROWS_AHEAD: usize = 512;
 /// How long a statement waits for another process: a checkpoint at most, as only one process writes.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -88,7 +91,11 @@ impl Ledger {
 }
 
 pub(super) fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new().filename(path).busy_timeout(PATIENCE).disable_statement_logging()
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(PATIENCE)
+        .row_buffer_size(ROWS_AHEAD)
+        .disable_statement_logging()
 }
 
 /// A connection that writes, durably with every transaction.
