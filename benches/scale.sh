@@ -76,8 +76,8 @@ while True:
         curve.append((seconds, memory))
     spent = now
     time.sleep(0.1)
-# Once everything is planned nothing is left to do but to wait: what little that costs is not planning.
-busy = next(at for at, used in course if used >= 0.98 * spent)
+# Once everything is planned nothing is left to do but to wait, which costs next to nothing.
+busy = next(at for at, used in course if max(u for t, u in course if t <= at + 1) - used <= 0.03)
 planned = int((job / "log").read_text().split(" pending=")[1].split()[0])
 asked = int((job / "server").read_text().split("asked at ")[1].split()[0]) - began
 print(f"{millions} million references: {planned:,} planned after {busy:.1f} s, {spent:.2f} CPU s, {spent / millions:.3f} for each million;")
