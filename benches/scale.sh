@@ -3,7 +3,8 @@
 #
 #   benches/scale.sh plan MILLIONS     a run that plans MILLIONS of references and gets no answer: CPU, when the first
 #                                      request came, memory over time
-#   benches/scale.sh slope MILLIONS    archives one million and MILLIONS to Parquet in turn: CPU for each million
+#   benches/scale.sh slope MILLIONS    archives MILLIONS to Parquet, and around that one million as often: CPU for each
+#                                      million
 #   benches/scale.sh cores             archives a million to Parquet on one core and on two, the server on what is left
 #   benches/scale.sh known MILLIONS    a ledger that knows MILLIONS of IDs: its size, and what looking a night up takes
 #
@@ -16,23 +17,21 @@ DIR=$(mkdir -p "${DIR:-target/compare}" && cd "${DIR:-target/compare}" && pwd)
 TARGET=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/release
 JOB=$(mktemp -d "$DIR/scale.XXXXXX")
 export YUNXIN_APP_KEY=simulated-app-key YUNXIN_APP_SECRET=simulated-app-secret
-server=
-trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$JOB"' EXIT
+servers=()
+trap 'kill "${servers[@]}" 2>/dev/null || true; rm -rf "$JOB"' EXIT
 [ -n "${BUILT:-}" ] || cargo build --release --bin yunxin-archiver --example world --example known
 
-serve() { # ARGUMENTS of world serve
-  [ -z "$server" ] || { kill "$server"; wait "$server" 2>/dev/null || true; }
-  rm -f "$JOB/server"
-  "$TARGET/examples/world" serve "$@" >"$JOB/server" &
-  server=$!
-  until grep -q http "$JOB/server" 2>/dev/null; do sleep 0.1; done
+serve() { # NAME ARGUMENTS of world serve
+  "$TARGET/examples/world" serve "${@:2}" >"$JOB/$1" &
+  servers+=($!)
+  until grep -q http "$JOB/$1" 2>/dev/null; do sleep 0.1; done
 }
-job() { # REFERENCES
+job() { # SERVER REFERENCES
   rm -rf "$JOB/state" "$JOB/out"
   cat >"$JOB/jobs.yaml" <<YAML
 version: 1
-apps: { main: { app_key: env:YUNXIN_APP_KEY, app_secret: env:YUNXIN_APP_SECRET, endpoints: ["$(head -1 "$JOB/server")"], rate_limit: 100000 } }
-jobs: { nightly: { app: main, source: { csv: { path: $1 } }, sink: { parquet: { path: out } } } }
+apps: { main: { app_key: env:YUNXIN_APP_KEY, app_secret: env:YUNXIN_APP_SECRET, endpoints: ["$(head -1 "$JOB/$1")"], rate_limit: 100000 } }
+jobs: { nightly: { app: main, source: { csv: { path: $2 } }, sink: { parquet: { path: out } } } }
 YAML
 }
 product() { /usr/bin/time -a -o "$JOB/times" -f "$1 %U %S %e %M" "${@:2}" "$TARGET/yunxin-archiver" -c "$JOB/jobs.yaml" --progress none run 2>>"$JOB/log"; }
@@ -48,8 +47,8 @@ case $WHAT in
 plan)
   references=$JOB/refs.csv
   "$TARGET/examples/world" references "$references" $((MILLIONS * 1000000))
-  serve "$JOB" stall
-  job "$references"
+  serve stalling "$JOB" stall
+  job stalling "$references"
   began=$(date +%s%3N)
   "$TARGET/yunxin-archiver" -c "$JOB/jobs.yaml" --progress none run --deadline "${SECONDS_TO_PLAN:-$((MILLIONS * 2 + 5))}s" 2>"$JOB/log" &
   "$PYTHON" - $! "$began" "$JOB" "$MILLIONS" <<'PYTHON'
@@ -79,29 +78,30 @@ while True:
 # Once everything is planned nothing is left to do but to wait, which costs next to nothing.
 busy = next(at for at, used in course if max(u for t, u in course if t <= at + 1) - used <= 0.03)
 planned = int((job / "log").read_text().split(" pending=")[1].split()[0])
-asked = int((job / "server").read_text().split("asked at ")[1].split()[0]) - began
+asked = int((job / "stalling").read_text().split("asked at ")[1].split()[0]) - began
 print(f"{millions} million references: {planned:,} planned after {busy:.1f} s, {spent:.2f} CPU s, {spent / millions:.3f} for each million;")
 print(f"first request after {asked} ms; peak {peak} MB; ledger {(job / 'state/nightly.sqlite').stat().st_size / 1e6:.0f} MB")
 print("seconds: MB  " + ", ".join(f"{s:.0f}: {m}" for s, m in curve if s <= busy + 1))
 PYTHON
   ;;
 slope)
-  small=$(world 1) large=$(world "$MILLIONS")
+  serve small "$(world 1)"
+  serve large "$(world "$MILLIONS")"
+  small() { for _ in $(seq "$1"); do job small "$(world 1)/refs.csv"; product 1; done; }
+  # The machine is faster now and slower then: before and after the large run the small ones have as much of both.
   for _ in $(seq "$RUNS"); do
-    for million in 1 "$MILLIONS"; do
-      [ "$million" = 1 ] && from=$small || from=$large
-      serve "$from"
-      job "$from/refs.csv"
-      product "$million"
-    done
+    small $((MILLIONS / 2))
+    job large "$(world "$MILLIONS")/refs.csv"
+    product "$MILLIONS"
+    small $((MILLIONS - MILLIONS / 2))
   done
   ;;
 cores)
   from=$(world 1)
-  serve "$from"
+  serve small "$from"
   for _ in $(seq "$RUNS"); do
     for cores in 0 0,1; do
-      job "$from/refs.csv"
+      job small "$from/refs.csv"
       product "$cores" taskset -c "$cores"
     done
   done
@@ -123,7 +123,10 @@ for name, runs in rows.items():
     print(f"{sys.argv[2]} {name}: {cpu / millions:.2f} CPU s and {wall / millions:.2f} s for each million, peak {peak:.0f} MB, {len(runs)} runs")
 first, second = rows.values()
 millions = int(list(rows)[1]) if sys.argv[2] == "slope" else 1
-ratios = [(b[0] / millions / a[0], b[1] / millions / a[1]) for a, b in zip(first, second)]
-print("run by run, of the first: CPU " + ", ".join(f"{r[0]:.2f}" for r in ratios) + "; wall " + ", ".join(f"{r[1]:.2f}" for r in ratios))
+# To each of the second belong as many of the first.
+each = len(first) // len(second)
+means = [[statistics.mean(run[at] for run in first[n * each:(n + 1) * each]) for at in range(2)] for n in range(len(second))]
+ratios = [[run[at] / millions / mean[at] for at in range(2)] for run, mean in zip(second, means)]
+print("in turn, of the first: CPU " + ", ".join(f"{r[0]:.2f}" for r in ratios) + "; wall " + ", ".join(f"{r[1]:.2f}" for r in ratios))
 PYTHON
 fi

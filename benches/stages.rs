@@ -88,22 +88,25 @@ fn plan(criterion: &mut Criterion) {
     group.sample_size(10);
     for (references, dialogues) in [(100_000, 500), (1_000_000, 50_000)] {
         let accounts: Vec<String> = (0..2 * dialogues).map(|n| format!("user{n}")).collect();
+        let reference = |n: u64| {
+            let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let dialogue = (mixed >> 32) as usize % dialogues;
+            Reference {
+                owner: &accounts[dialogue * 2 + (n & 1) as usize],
+                conversation_type: ConversationType::OneToOne,
+                other: &accounts[dialogue * 2 + (n & 1 ^ 1) as usize],
+                message_server_id: (mixed >> 1) as i64,
+                create_time: n as i64,
+            }
+        };
         group.throughput(Throughput::Elements(references));
         group.bench_function(format!("{references} references of {dialogues} dialogues"), |b| {
             b.iter_batched(
                 || Window::new(100, 1_000_000, TeamOwner::Merge),
                 |mut window| {
-                    for n in 0..references {
-                        let mixed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                        let dialogue = (mixed >> 32) as usize % dialogues;
-                        let id = (mixed >> 1) as i64;
-                        window.add(Reference {
-                            owner: &accounts[dialogue * 2 + (n & 1) as usize],
-                            conversation_type: ConversationType::OneToOne,
-                            other: &accounts[dialogue * 2 + (n & 1 ^ 1) as usize],
-                            message_server_id: id,
-                            create_time: n as i64,
-                        });
+                    for from in (0..references).step_by(512) {
+                        let some: Vec<Reference<'_>> = (from..references.min(from + 512)).map(reference).collect();
+                        window.add_all(&some);
                     }
                     window.finish();
                     window.take_ready()

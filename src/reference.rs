@@ -207,9 +207,7 @@ pub fn write_key(out: &mut String, owner: &str, conversation_type: ConversationT
 }
 
 fn push_lower(out: &mut String, account: &str) {
-    // Without a way out of the loop it takes less than an account's length in instructions.
-    let is_lower = account.bytes().fold(true, |lower, byte| lower & byte.is_ascii() & !byte.is_ascii_uppercase());
-    if is_lower {
+    if is_lower(account.as_bytes()) {
         out.push_str(account);
     } else if account.is_ascii() {
         let start = out.len();
@@ -217,5 +215,62 @@ fn push_lower(out: &mut String, account: &str) {
         out[start..].make_ascii_lowercase();
     } else {
         out.push_str(&account.to_lowercase());
+    }
+}
+
+/// Whether these are ASCII without capitals, which accounts are, most likely. Looks at eight bytes at a time.
+fn is_lower(bytes: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const TOP: u64 = 0x80 * EACH;
+    let others = |word: u64| {
+        let ascii = word & !TOP;
+        let from_a = ascii + (0x80 - u64::from(b'A')) * EACH;
+        let beyond_z = ascii + (0x7f - u64::from(b'Z')) * EACH;
+        (word | (from_a & !beyond_z)) & TOP
+    };
+    // The last of them overlap those before: to look twice at a byte is quicker than to look at each of the rest.
+    let found = if let Some(last) = bytes.last_chunk::<8>() {
+        let (words, _) = bytes.as_chunks::<8>();
+        words.iter().fold(others(u64::from_ne_bytes(*last)), |found, word| found | others(u64::from_ne_bytes(*word)))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        others(u64::from(u32::from_ne_bytes(*first)) << 32 | u64::from(u32::from_ne_bytes(*last)))
+    } else {
+        bytes.iter().fold(0, |found, byte| found | others(u64::from(*byte)))
+    };
+    found == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn account() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z0-9_.-]{1,40}", "[@A-Z\\[`a-z{]{1,40}", "[a-zA-Z0-9äÖß用İ]{1,12}", "\\PC{1,10}"]
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_holds_the_accounts_in_lower_case_and_in_order(owner in account(), other in account()) {
+            let (a, b) = (owner.to_lowercase(), other.to_lowercase());
+            let (lesser, greater) = if a <= b { (&a, &b) } else { (&b, &a) };
+            let one_to_one = ConversationKey::new(&owner, ConversationType::OneToOne, &other);
+            prop_assert_eq!(one_to_one.as_str(), format!("1|{lesser}|{greater}"));
+            let team = ConversationKey::new(&owner, ConversationType::Team, &other);
+            prop_assert_eq!(team.as_str(), format!("2|{b}"));
+        }
+    }
+
+    #[test]
+    fn no_byte_at_any_place_is_taken_for_lower_case_that_is_not() {
+        for length in 1..40 {
+            for (at, byte) in (0..length).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+                let mut bytes = vec![b'a'; length];
+                bytes[at] = byte;
+                let expected = byte.is_ascii() && !byte.is_ascii_uppercase();
+                assert_eq!(is_lower(&bytes), expected, "{byte} at {at} of {length}");
+            }
+        }
     }
 }

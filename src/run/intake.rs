@@ -21,6 +21,8 @@ const LARGEST_LOOK_UP: usize = 32 * 1024;
 /// Batches of one plan transaction, about.
 const STORE_AT: usize = 2_000;
 const RETRY_PAGE: u32 = 10_000;
+/// References carried at once: so many that they wait for memory together, so few that they stay in the cache.
+const TOGETHER: usize = 512;
 /// After so many references answers and the sink have their turn: planning is ahead of both.
 const TURN: u64 = 1_024;
 
@@ -153,7 +155,7 @@ impl Intake {
         let accepted =
             order.into_iter().filter(|(_, place)| verdicts.get(*place as usize).is_some_and(|v| v.is_taken()));
         desk.carried.add(&accepted.map(|(id, _)| id).collect::<Vec<_>>());
-        let (mut verdicts, mut turn) = (verdicts.into_iter(), 0);
+        let (mut verdicts, mut taken, mut turn) = (verdicts.into_iter(), Vec::with_capacity(TOGETHER), 0);
         for chunk in &chunks {
             self.meter.add_read(chunk.skipped + chunk.invalid.len() as u64);
             self.meter.add_skipped(chunk.skipped);
@@ -161,33 +163,40 @@ impl Intake {
             if !chunk.invalid.is_empty() {
                 self.store(desk, &chunk.invalid).await?;
             }
-            let (mut read, mut duplicates) = (0, 0);
-            for (reference, verdict) in chunk.iter().zip(verdicts.by_ref()) {
-                read += 1;
-                turn += 1;
-                if turn % TURN == 0 {
-                    yield_now().await;
-                }
-                match verdict {
-                    Verdict::Duplicate => {
-                        duplicates += 1;
-                        continue;
+            let mut rows = chunk.iter().zip(verdicts.by_ref());
+            loop {
+                let (mut read, mut duplicates) = (0, 0);
+                for (reference, verdict) in rows.by_ref().take(TOGETHER) {
+                    read += 1;
+                    match verdict {
+                        Verdict::Duplicate => {
+                            duplicates += 1;
+                            continue;
+                        }
+                        Verdict::Correction => {
+                            desk.corrected.insert(reference.message_server_id);
+                        }
+                        Verdict::New => {}
                     }
-                    Verdict::Correction => {
-                        desk.corrected.insert(reference.message_server_id);
-                    }
-                    Verdict::New => {}
+                    taken.push(reference);
                 }
-                desk.taken += 1;
-                desk.window.add(reference);
+                if read == 0 {
+                    break;
+                }
+                self.meter.add_read(read);
+                self.meter.add_duplicate(duplicates);
+                desk.taken += taken.len() as u64;
+                desk.window.add_all(&taken);
+                taken.clear();
                 if desk.window.ready() >= STORE_AT {
-                    self.meter.add_read(std::mem::take(&mut read));
-                    self.meter.add_duplicate(std::mem::take(&mut duplicates));
                     self.store(desk, &[]).await?;
                 }
+                turn += read;
+                if turn >= TURN {
+                    turn = 0;
+                    yield_now().await;
+                }
             }
-            self.meter.add_read(read);
-            self.meter.add_duplicate(duplicates);
         }
         self.store(desk, &[]).await
     }

@@ -62,9 +62,13 @@ impl<T: Default> Named<T> {
         &mut self.all[number].1
     }
 
-    /// The number of this name, a new one if it has none.
-    pub(super) fn number(&mut self, name: &str) -> u32 {
-        let hash = self.hasher.hash_one(name);
+    /// What [`Self::number`] looks for.
+    pub(super) fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    /// The number of this name, which has this hash; a new one if it has none.
+    pub(super) fn number(&mut self, hash: u64, name: &str) -> u32 {
         let Self { text, all, table, hasher } = self;
         if let Some(found) = table.find(hash, |number| all[*number].0.of(text) == name) {
             return *found;
@@ -74,6 +78,11 @@ impl<T: Default> Named<T> {
         let number = all.push((place, T::default()));
         table.insert_unique(hash, number, |number| hasher.hash_one(all[*number].0.of(text)));
         number
+    }
+
+    /// The number of this name, a new one if it has none.
+    fn number_of(&mut self, name: &str) -> u32 {
+        self.number(self.hash(name), name)
     }
 }
 
@@ -94,10 +103,10 @@ pub(super) fn forget_unused(dialogues: &mut Dialogues, owners: &mut Owners, refs
         }
         refs.amend_owners(&mut list, |owner| {
             if let Some(known) = renumbered.get_mut(*owner as usize) {
-                *owner = *known.get_or_insert_with(|| owners.number(former_owners.name(*owner)));
+                *owner = *known.get_or_insert_with(|| owners.number_of(former_owners.name(*owner)));
             }
         });
-        let number = dialogues.number(place.of(&text));
+        let number = dialogues.number_of(place.of(&text));
         *dialogues.at_mut(number) = list;
     }
 }
@@ -118,7 +127,7 @@ mod tests {
         let names: Vec<String> = (0..10_000).map(|n| format!("user{n}")).collect();
         for _ in 0..2 {
             for (number, name) in names.iter().enumerate() {
-                assert_eq!(owners.number(name) as usize, number);
+                assert_eq!(owners.number_of(name) as usize, number);
             }
         }
         assert_eq!(owners.len(), names.len());
