@@ -65,6 +65,7 @@ impl Span {
     }
 
     /// Whether there is no value.
+    #[inline]
     pub fn is_null(self) -> bool {
         self.start == u32::MAX
     }
@@ -232,11 +233,13 @@ impl MessageRows {
     }
 
     /// The text of one column of a row of this buffer.
+    #[inline]
     pub fn get(&self, row: &Row, column: TextColumn) -> Option<&str> {
         self.resolve(row.text[column as usize])
     }
 
     /// The text of a span of this buffer.
+    #[inline]
     pub fn resolve(&self, span: Span) -> Option<&str> {
         (!span.is_null()).then(|| &self.text[span.start as usize..(span.start + span.len) as usize])
     }
@@ -283,6 +286,12 @@ impl MessageRows {
             }
         }
         self.rows.push(copy);
+    }
+
+    /// Gives back the memory that no message needs.
+    pub fn shrink_to_fit(&mut self) {
+        self.text.shrink_to_fit();
+        self.rows.shrink_to_fit();
     }
 
     /// Forgets every message and keeps the memory.

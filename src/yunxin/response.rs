@@ -370,6 +370,7 @@ impl<'q, 't> Lists<'q, 't> {
             .filter(|(_, (has_row, _))| !**has_row)
             .map(|(index, (_, verdict))| (index, verdict.unwrap_or(Verdict::Unanswered)))
             .collect();
+        self.decoded.rows.shrink_to_fit();
         self.decoded
     }
 
