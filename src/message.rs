@@ -288,7 +288,7 @@ impl MessageRows {
         self.rows.push(copy);
     }
 
-    /// Gives back the memory that no message needs.
+    /// Gives back the memory that no message needs: what is left is [`Self::size`].
     pub fn shrink_to_fit(&mut self) {
         self.text.shrink_to_fit();
         self.rows.shrink_to_fit();

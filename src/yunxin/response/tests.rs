@@ -107,6 +107,23 @@ fn what_is_no_answer_is_refused_whole() {
     }
 }
 
+/// Until they are committed messages are held by the thousand, and what bounds them counts what they need.
+#[test]
+fn messages_take_no_more_memory_than_is_counted() {
+    let refs: Vec<(i64, i64)> = (1..=100).map(|id| (id, 1000)).collect();
+    let items: Vec<String> = refs[..60]
+        .iter()
+        .map(|(id, _)| {
+            format!(r#"{{"message_server_id":{id},"conversation_type":1,"message_type":0,"create_time":1000,"text":"你好"}}"#)
+        })
+        .collect();
+    let body = format!(r#"{{"code":200,"data":{{"success_list":[{}]}}}}"#, items.join(","));
+    let rows = decoded_with(body, &question(&refs)).rows;
+    let counted = rows.size();
+    let (text, rows) = rows.into_parts();
+    assert_eq!(text.capacity() + rows.capacity() * size_of::<Row>(), counted);
+}
+
 /// Every place where fields follow each other as expected, and every byte that could stand there instead.
 #[test]
 fn no_single_byte_makes_an_answer_of_what_is_no_json() {
