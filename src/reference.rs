@@ -182,6 +182,7 @@ impl fmt::Display for ConversationKey {
 }
 
 /// Whether two spellings name one account.
+#[inline]
 pub fn same_account(a: &str, b: &str) -> bool {
     if a.is_ascii() && b.is_ascii() { a.eq_ignore_ascii_case(b) } else { a.to_lowercase() == b.to_lowercase() }
 }

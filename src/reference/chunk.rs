@@ -114,6 +114,7 @@ impl ReferenceChunk {
         self.rows.iter().map(|row| self.view(row))
     }
 
+    #[inline]
     fn view(&self, row: &Row) -> Reference<'_> {
         let start = row.start as usize;
         let middle = start + usize::from(row.owner_len);

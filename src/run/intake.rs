@@ -351,14 +351,14 @@ async fn classify(ledger: &Ledger, carried: &CarriedIds, chunks: &[ReferenceChun
 /// Plans as [`Intake`] does, with nothing but questions to the ledger.
 pub(super) struct Rehearsal {
     window: Window,
-    seen: HashSet<i64>,
+    seen: hashbrown::HashSet<i64>,
     duplicates: u64,
     accepted: u64,
 }
 
 impl Rehearsal {
     pub(super) fn new(window: Window) -> Self {
-        Self { window, seen: HashSet::new(), duplicates: 0, accepted: 0 }
+        Self { window, seen: hashbrown::HashSet::new(), duplicates: 0, accepted: 0 }
     }
 
     /// Takes a chunk as the intake would. Returns the batches that are full.

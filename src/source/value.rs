@@ -118,6 +118,7 @@ impl fmt::Display for Value<'_> {
 }
 
 /// White space at the ends is no part of an ID, a time or a name.
+#[inline]
 pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     bytes.trim_ascii()
 }

@@ -63,6 +63,7 @@ impl Default for Refs {
 
 impl Refs {
     /// Appends to a list.
+    #[inline]
     pub(super) fn push(&mut self, list: &mut List, carried: Carried) {
         list.count += 1;
         if list.count == 1 {
