@@ -4,8 +4,10 @@ use csv::{QuoteStyle, Terminator, Writer, WriterBuilder};
 
 use super::clock::Clock;
 use super::output::{Output, OutputFile};
-use super::record::{Column, Item, Kind, Record, Value};
+use super::record::{Item, Record, Value};
 use super::{ExportError, Transcript};
+use crate::model::columns::Definition;
+use crate::model::{Column, ColumnType};
 
 /// Spreadsheets take UTF-8 for what it is only when it begins with this.
 const MARK: &[u8] = "\u{feff}".as_bytes();
@@ -26,8 +28,8 @@ struct Table {
 }
 
 /// `raw` is no cell for a spreadsheet.
-fn columns() -> impl Iterator<Item = Column> {
-    Column::ALL.iter().copied().filter(|column| *column != Column::Raw)
+fn columns() -> &'static [Definition] {
+    Column::all(false)
 }
 
 impl Table {
@@ -38,7 +40,7 @@ impl Table {
             WriterBuilder::new().quote_style(QuoteStyle::Necessary).terminator(Terminator::CRLF).from_writer(file);
         let mut table = Self { writer, name, rows: 0 };
         let header: Vec<String> =
-            columns().map(|column| column.name().to_owned()).chain(more.iter().map(ToString::to_string)).collect();
+            columns().iter().map(|column| column.name).chain(more.iter().copied()).map(ToOwned::to_owned).collect();
         table.put(&header)?;
         Ok(table)
     }
@@ -63,9 +65,10 @@ impl Tables {
 
     fn cells(&self, record: &Record) -> Vec<String> {
         columns()
-            .map(|column| match (record.get(column), column.kind()) {
+            .iter()
+            .map(|column| match (record.get(column.column), column.kind) {
                 (Value::Null, _) => String::new(),
-                (Value::Integer(time), Kind::Time) => self.clock.exact(*time),
+                (Value::Integer(time), ColumnType::Time) => self.clock.exact(*time),
                 (Value::Integer(number), _) => number.to_string(),
                 (Value::Flag(flag), _) => flag.to_string(),
                 (Value::Text(text), _) => harmless(text),

@@ -7,8 +7,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::clock::Clock;
 use super::output::{Output, OutputFile};
-use super::record::{Column, Item, Kind, Record, Value};
+use super::record::{Item, Record, Value};
 use super::{ExportError, Transcript};
+use crate::model::{Column, ColumnType};
 
 const FILE: &str = "messages.jsonl";
 
@@ -25,15 +26,17 @@ impl Lines {
     }
 
     fn put_record(&self, out: &mut String, record: &Record) -> Result<(), serde_json::Error> {
-        for (n, &column) in Column::ALL.iter().enumerate() {
+        for (n, column) in Column::all(true).iter().enumerate() {
             if n > 0 {
                 out.push(',');
             }
-            out.push_str(&format!("\"{}\":", column.name()));
-            match (record.get(column), column.kind()) {
-                (Value::Integer(time), Kind::Time) => out.push_str(&serde_json::to_string(&self.clock.exact(*time))?),
+            out.push_str(&format!("\"{}\":", column.name));
+            match (record.get(column.column), column.kind) {
+                (Value::Integer(time), ColumnType::Time) => {
+                    out.push_str(&serde_json::to_string(&self.clock.exact(*time))?)
+                }
                 // JSON stands as it is: its numbers may have more digits than any reader keeps.
-                (Value::Text(json), Kind::Json) if serde_json::from_str::<&RawValue>(json).is_ok() => {
+                (Value::Text(json), ColumnType::Json) if serde_json::from_str::<&RawValue>(json).is_ok() => {
                     out.push_str(&json.replace(['\n', '\r'], " "));
                 }
                 (value, _) => out.push_str(&serde_json::to_string(value)?),

@@ -24,6 +24,7 @@ const GROUP: usize = 32 << 20;
 
 /// `messages.parquet` with every version, `context.parquet` with thread context, `vanished.parquet`.
 pub(super) struct Files {
+    raw: bool,
     schema: SchemaRef,
     messages: Option<File>,
     context: Option<File>,
@@ -141,7 +142,7 @@ impl Files {
     pub(super) fn new(raw: bool, output: &Output) -> Result<Self, ExportError> {
         let schema = schema::arrow(raw);
         let messages = Some(File::create("messages.parquet", &schema, output)?);
-        Ok(Self { schema, messages, context: None, vanished: None })
+        Ok(Self { raw, schema, messages, context: None, vanished: None })
     }
 }
 
@@ -158,9 +159,8 @@ fn opened<'a>(
     }
 }
 
-fn row(schema: &SchemaRef, record: &Record) -> Vec<Value> {
-    let value = |name: &str| Column::ALL.iter().find(|column| column.name() == name).map(|column| record.get(*column));
-    schema.fields().iter().map(|field| value(field.name()).cloned().unwrap_or_default()).collect()
+fn row(raw: bool, record: &Record) -> Vec<Value> {
+    Column::all(raw).iter().map(|column| record.get(column.column).clone()).collect()
 }
 
 impl Transcript for Files {
@@ -172,7 +172,7 @@ impl Transcript for Files {
         };
         let file = opened(place, name, &self.schema, output)?;
         for record in item.earlier.iter().chain([&item.latest]) {
-            file.push(row(&self.schema, record))?;
+            file.push(row(self.raw, record))?;
         }
         if let Some(vanished) = &item.vanished {
             let record = &item.latest;

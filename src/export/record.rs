@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::model::Column;
+
 /// A value. Times are milliseconds since the epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -19,90 +21,6 @@ pub enum Value {
     Text(String),
 }
 
-/// What a column's values are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Text.
-    Text,
-    /// The text of a JSON value.
-    Json,
-    /// An integer.
-    Integer,
-    /// Milliseconds since the epoch.
-    Time,
-    /// A boolean.
-    Flag,
-    /// Texts.
-    List,
-}
-
-macro_rules! columns {
-    ($($column:ident $name:literal $kind:ident),+ $(,)?) => {
-        /// A column of the archive.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[repr(usize)]
-        pub enum Column {
-            $(#[doc = concat!("`", $name, "`")] $column),+
-        }
-
-        impl Column {
-            /// Every column, in the order of the archive.
-            pub const ALL: &[Self] = &[$(Self::$column),+];
-
-            /// The column's name.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$column => $name),+ }
-            }
-
-            /// What its values are.
-            pub fn kind(self) -> Kind {
-                match self { $(Self::$column => Kind::$kind),+ }
-            }
-        }
-    };
-}
-
-columns! {
-    AppKey "app_key" Text,
-    ConversationKey "conversation_key" Text,
-    ConversationId "conversation_id" Text,
-    ConversationType "conversation_type" Integer,
-    MessageServerId "message_server_id" Integer,
-    Revision "revision" Integer,
-    MessageClientId "message_client_id" Text,
-    SenderId "sender_id" Text,
-    ReceiverId "receiver_id" Text,
-    TeamId "team_id" Integer,
-    CreateTime "create_time" Time,
-    MessageType "message_type" Integer,
-    SubType "sub_type" Integer,
-    SenderClientType "sender_client_type" Integer,
-    Text "text" Text,
-    Attachment "attachment" Json,
-    Extension "extension" Text,
-    ModifyAccountId "modify_account_id" Text,
-    ModifyTime "modify_time" Time,
-    ReceiverAccountIds "receiver_account_ids" List,
-    Inclusive "inclusive" Flag,
-    NewMemberVisible "new_member_visible" Flag,
-    ThreadRootSenderId "thread_root_sender_id" Text,
-    ThreadRootReceiverId "thread_root_receiver_id" Text,
-    ThreadRootCreateTime "thread_root_create_time" Time,
-    ThreadRootMessageServerId "thread_root_message_server_id" Integer,
-    ThreadRootMessageClientId "thread_root_message_client_id" Text,
-    ThreadReplySenderId "thread_reply_sender_id" Text,
-    ThreadReplyReceiverId "thread_reply_receiver_id" Text,
-    ThreadReplyCreateTime "thread_reply_create_time" Time,
-    ThreadReplyMessageServerId "thread_reply_message_server_id" Integer,
-    ThreadReplyMessageClientId "thread_reply_message_client_id" Text,
-    Extra "extra" Json,
-    Substituted "substituted" Flag,
-    Requested "requested" Flag,
-    RunId "run_id" Text,
-    FetchedAt "fetched_at" Time,
-    Raw "raw" Text,
-}
-
 /// One version of a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -113,7 +31,7 @@ pub struct Record {
 impl Record {
     /// One without any value.
     pub fn new() -> Self {
-        Self { values: vec![Value::Null; Column::ALL.len()] }
+        Self { values: vec![Value::Null; Column::COUNT] }
     }
 
     /// The value of a column.
@@ -228,13 +146,6 @@ pub struct Vanished {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::parquet::schema;
-
-    #[test]
-    fn every_column_of_the_archive_is_known_in_its_order() {
-        let known: Vec<&str> = Column::ALL.iter().map(|column| column.name()).collect();
-        assert_eq!(known, schema::names(true).collect::<Vec<_>>());
-    }
 
     #[test]
     fn a_record_survives_its_way_to_disk() {

@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 use sha2::Sha256;
 
-use super::record::{Column, Kind, Record, Value};
+use super::record::{Record, Value};
 use super::selection::sides;
+use crate::model::{Column, ColumnType};
 use crate::reference::{ConversationId, ConversationType};
 
 /// What stands where a text was.
@@ -213,7 +214,7 @@ impl Pseudonyms {
 
     fn apply(&mut self, record: &mut Record) {
         let one_to_one = record.conversation_type() == 1;
-        for &column in Column::ALL {
+        for column in Column::all(true).iter().map(|definition| definition.column) {
             let value = match record.get(column) {
                 Value::Text(text) => {
                     let account = ACCOUNTS.contains(&column) || (one_to_one && RECEIVERS.contains(&column));
@@ -222,7 +223,7 @@ impl Pseudonyms {
                         Column::ConversationId => self.id(&text.clone()),
                         Column::AppKey | Column::RunId => continue,
                         _ if account => self.name(&text.clone()),
-                        _ if column.kind() == Kind::Json => self.json(&text.clone()),
+                        _ if column.kind() == ColumnType::Json => self.json(&text.clone()),
                         _ => self.scrub(&text.clone()),
                     })
                 }

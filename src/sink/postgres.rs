@@ -53,7 +53,7 @@ use crate::message::{MessageRows, Vanished};
 
 pub use self::probe::probe;
 pub use self::reader::Reader;
-pub use self::schema::script;
+pub use self::schema::{script, type_name};
 pub use self::takeover::PostgresTakeover;
 
 /// Messages that make a commit due: more would make a transaction long.

@@ -13,13 +13,14 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
 
 use super::keys::{Key, Keys};
 use crate::manifest::FileRange;
+use crate::model::Column;
 
 /// Rows decoded at once.
 const ROWS: usize = 32_768;
-const APP: &str = "app_key";
-const ID: &str = "message_server_id";
-const REVISION: &str = "revision";
-const TIME: &str = "create_time";
+const APP: &str = Column::AppKey.name();
+const ID: &str = Column::MessageServerId.name();
+const REVISION: &str = Column::Revision.name();
+const TIME: &str = Column::CreateTime.name();
 
 /// What a file that a manifest names holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -37,7 +37,8 @@ fn a_planted_breach_is_found() {
         ("plan.rs", "use tokio::sync::mpsc;", "names tokio, but its room is pure"),
         ("plan.rs", "fn f() { let t = std::time::Instant::now(); }", "names std::time"),
         ("reference/chunk.rs", "use std::{fmt, fs::File};", "names std::fs"),
-        ("message.rs", "use crate::sink::Sink;", "names sink, but its room is pure"),
+        ("model/message.rs", "use crate::sink::Sink;", "names sink, but its room is pure"),
+        ("model/columns.rs", "use arrow::datatypes::DataType;", "names arrow, but its room is pure"),
         ("failure.rs", "pub async fn f() {}", "is asynchronous"),
         ("source/csv.rs", "use crate::{reference::Reference, ledger::{Ledger}};", "names crate::ledger::Ledger"),
         (

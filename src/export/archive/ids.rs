@@ -12,9 +12,10 @@ use arrow::datatypes::{DataType, Int64Type};
 
 use super::WantedIds;
 use crate::export::ExportError;
+use crate::model::Column;
 
-const ID: &str = "message_server_id";
-const APP: &str = "app_key";
+const ID: &str = Column::MessageServerId.name();
+const APP: &str = Column::AppKey.name();
 /// Rows that are decoded at once.
 const BATCH: usize = 65_536;
 

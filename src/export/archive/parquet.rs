@@ -275,17 +275,14 @@ impl Rows {
     fn new(batch: &RecordBatch) -> Result<Self, ArrowError> {
         let schema = batch.schema();
         let mut columns = Vec::new();
-        for &column in Column::ALL {
-            if let Some((index, _)) = schema.column_with_name(column.name()) {
+        for definition in Column::all(true) {
+            let name = definition.name;
+            if let Some((index, _)) = schema.column_with_name(name) {
                 let array = batch.column(index);
                 if !is_readable(array.data_type()) {
-                    return Err(ArrowError::SchemaError(format!(
-                        "column {} is of type {}",
-                        column.name(),
-                        array.data_type()
-                    )));
+                    return Err(ArrowError::SchemaError(format!("column {name} is of type {}", array.data_type())));
                 }
-                columns.push((column, ArrayRef::clone(array)));
+                columns.push((definition.column, ArrayRef::clone(array)));
             }
         }
         Ok(Self { columns })

@@ -7,8 +7,9 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Archive, HeldId, IdTaker, Origin, Taker, VanishedMessages, Wanted, WantedIds};
 use crate::export::ExportError;
-use crate::export::record::{Column, Kind, Record, Value, Vanished};
+use crate::export::record::{Record, Value, Vanished};
 use crate::export::selection::{Scope, Selection};
+use crate::model::{Column, ColumnType};
 use crate::sink::postgres::{Reader, Settings};
 
 /// IDs that are asked for at once.
@@ -18,7 +19,8 @@ const IDS: usize = 20_000;
 #[derive(Debug)]
 pub struct PostgresArchive {
     reader: Reader,
-    raw: bool,
+    /// The columns that both tables have.
+    columns: Vec<String>,
     origin: Origin,
 }
 
@@ -30,12 +32,12 @@ impl PostgresArchive {
     /// The server cannot be reached or refuses, or there is no archive.
     pub async fn open(settings: &Settings) -> Result<Self, ExportError> {
         let mut reader = Reader::open(settings).await?;
-        let raw = "select count(*) = 2 from pg_attribute where attname = 'raw' and not attisdropped \
-                   and attrelid in (to_regclass($1), to_regclass($2))";
-        let raw: bool = sqlx::query_scalar(raw)
+        let columns = "select attname::text from pg_attribute where attnum > 0 and not attisdropped \
+                       and attrelid in (to_regclass($1), to_regclass($2)) group by attname having count(*) = 2";
+        let columns: Vec<String> = sqlx::query_scalar(columns)
             .bind(&reader.messages)
             .bind(&reader.revisions)
-            .fetch_one(&mut reader.connection)
+            .fetch_all(&mut reader.connection)
             .await
             .map_err(|error| reader.report("cannot look at the archive", error))?;
         let owner = format!("select ledger_id, sequence from {}", reader.archive);
@@ -49,21 +51,25 @@ impl PostgresArchive {
             ledger_id: owner.as_ref().map(|(ledger_id, _)| ledger_id.clone()),
             commit: owner.map(|(_, commit)| commit),
         };
-        Ok(Self { reader, raw, origin })
+        Ok(Self { reader, columns, origin })
     }
 
-    /// Both tables, with values in few types.
+    /// Both tables, with values in few types. What they do not have is null: `raw`, or a column of a later version.
     fn rows(&self, condition: &str) -> String {
-        let select: Vec<String> = Column::ALL
+        let select: Vec<String> = Column::all(true)
             .iter()
             .map(|column| {
-                let name = column.name();
-                match column.kind() {
-                    Kind::Text if *column == Column::Raw && !self.raw => format!("null::text as {name}"),
-                    Kind::Text | Kind::Flag | Kind::List => format!("\"{name}\""),
-                    Kind::Json => format!("\"{name}\"::text as \"{name}\""),
-                    Kind::Integer => format!("\"{name}\"::bigint as \"{name}\""),
-                    Kind::Time => milliseconds(name),
+                let name = column.name;
+                let there = self.columns.iter().any(|known| known == name);
+                let value = if there { format!("\"{name}\"") } else { "null".to_owned() };
+                match column.kind {
+                    ColumnType::Text | ColumnType::Json => format!("{value}::text as \"{name}\""),
+                    ColumnType::Boolean => format!("{value}::boolean as \"{name}\""),
+                    ColumnType::TextList => format!("{value}::text[] as \"{name}\""),
+                    ColumnType::Time if there => milliseconds(name),
+                    ColumnType::Int64 | ColumnType::Int32 | ColumnType::Time => {
+                        format!("{value}::bigint as \"{name}\"")
+                    }
                 }
             })
             .collect();
@@ -224,17 +230,19 @@ impl Archive for PostgresArchive {
 
 fn record(row: &PgRow) -> Result<Record, sqlx::Error> {
     let mut record = Record::new();
-    for &column in Column::ALL {
-        let place = column as usize;
-        let value = match column.kind() {
-            Kind::Text | Kind::Json => row.try_get::<Option<String>, _>(place)?.map(Value::Text),
-            Kind::Integer | Kind::Time => row.try_get::<Option<i64>, _>(place)?.map(Value::Integer),
-            Kind::Flag => row.try_get::<Option<bool>, _>(place)?.map(Value::Flag),
-            Kind::List => row
+    for definition in Column::all(true) {
+        let place = definition.column as usize;
+        let value = match definition.kind {
+            ColumnType::Text | ColumnType::Json => row.try_get::<Option<String>, _>(place)?.map(Value::Text),
+            ColumnType::Int64 | ColumnType::Int32 | ColumnType::Time => {
+                row.try_get::<Option<i64>, _>(place)?.map(Value::Integer)
+            }
+            ColumnType::Boolean => row.try_get::<Option<bool>, _>(place)?.map(Value::Flag),
+            ColumnType::TextList => row
                 .try_get::<Option<Vec<Option<String>>>, _>(place)?
                 .map(|list| Value::List(list.into_iter().map(Option::unwrap_or_default).collect())),
         };
-        record.set(column, value.unwrap_or_default());
+        record.set(definition.column, value.unwrap_or_default());
     }
     Ok(record)
 }

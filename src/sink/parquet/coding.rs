@@ -10,8 +10,10 @@ use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPro
 use ::parquet::schema::types::{ColumnPath, TypePtr};
 use arrow::datatypes::SchemaRef;
 
-use super::schema::{self, Habit, Value};
+use super::schema;
 use super::{Compression, Encodings, Settings};
+use crate::model::columns::Habit;
+use crate::model::{Column, ColumnType};
 use crate::sink::RunStamp;
 
 /// What all files of a run share.
@@ -58,9 +60,9 @@ fn properties(settings: &Settings, stamp: &RunStamp) -> WriterProperties {
         .set_dictionary_enabled(false)
         .set_encoding(Encoding::PLAIN)
         .set_key_value_metadata(Some(metadata(settings, stamp)));
-    for column in schema::columns(settings.raw) {
-        let path = match column.value {
-            Value::Accounts(_) => ColumnPath::new(vec![column.name.into(), "list".into(), "element".into()]),
+    for column in Column::all(settings.raw) {
+        let path = match column.kind {
+            ColumnType::TextList => ColumnPath::new(vec![column.name.into(), "list".into(), "element".into()]),
             _ => ColumnPath::from(column.name),
         };
         if column.habit == Habit::Few {
@@ -68,7 +70,7 @@ fn properties(settings: &Settings, stamp: &RunStamp) -> WriterProperties {
         }
         // For a column with a dictionary, this is what it falls back to when the dictionary grows too large.
         if settings.encodings == Encodings::Compact
-            && let Some(encoding) = compact(column.value)
+            && let Some(encoding) = compact(column.kind)
         {
             builder = builder.set_column_encoding(path, encoding);
         }
@@ -76,11 +78,11 @@ fn properties(settings: &Settings, stamp: &RunStamp) -> WriterProperties {
     builder.build()
 }
 
-fn compact(value: Value) -> Option<Encoding> {
-    match value {
-        Value::Integer(_) | Value::Number(_) | Value::Time(_) => Some(Encoding::DELTA_BINARY_PACKED),
-        Value::AppKey | Value::RunId | Value::Text(_) | Value::Accounts(_) => Some(Encoding::DELTA_LENGTH_BYTE_ARRAY),
-        Value::Flag(_) => None,
+fn compact(kind: ColumnType) -> Option<Encoding> {
+    match kind {
+        ColumnType::Int64 | ColumnType::Int32 | ColumnType::Time => Some(Encoding::DELTA_BINARY_PACKED),
+        ColumnType::Text | ColumnType::Json | ColumnType::TextList => Some(Encoding::DELTA_LENGTH_BYTE_ARRAY),
+        ColumnType::Boolean => None,
     }
 }
 

@@ -9,8 +9,10 @@ use arrow::array::{
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use super::schema::{self, Column, Value};
+use super::schema;
 use crate::message::{MessageRows, Row, TextColumn};
+use crate::model::columns::{Access, Definition, Storage};
+use crate::model::{Column, ColumnType};
 
 /// Rows of a batch: enough to amortise its arrays, few enough to keep them in the cache, and each of them so small that
 /// the allocator hands its memory on instead of returning it to the system.
@@ -21,7 +23,7 @@ pub(super) const BATCH_BYTES: usize = 1 << 20;
 /// Turns messages of one run into record batches.
 #[derive(Debug)]
 pub(super) struct Encoder {
-    columns: &'static [Column],
+    columns: &'static [Definition],
     schema: SchemaRef,
     app_key: StringArray,
     run_id: StringArray,
@@ -31,7 +33,7 @@ impl Encoder {
     /// An encoder for what this run writes.
     pub(super) fn new(app_key: &str, run_id: &str, raw: bool) -> Self {
         Self {
-            columns: schema::columns(raw),
+            columns: Column::all(raw),
             schema: schema::arrow(raw),
             app_key: repeated(app_key, BATCH_ROWS),
             run_id: repeated(run_id, BATCH_ROWS),
@@ -47,55 +49,40 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// A column that is never null has no value, or a list of accounts is no JSON array of strings.
+    /// A column that is never null has no value, or a list is no JSON array of strings.
     pub(super) fn encode(&self, rows: &MessageRows) -> Result<RecordBatch, ArrowError> {
         let columns = self.columns.iter().map(|column| self.array(column, rows));
         RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_, _>>()?)
     }
 
-    fn array(&self, column: &Column, rows: &MessageRows) -> Result<ArrayRef, ArrowError> {
+    fn array(&self, column: &Definition, rows: &MessageRows) -> Result<ArrayRef, ArrowError> {
         let messages = rows.rows();
-        let nulls = || Ok(new_null_array(&column.value.data_type(), messages.len()));
-        Ok(match column.value {
-            Value::AppKey => constant(&self.app_key, messages.len()),
-            Value::RunId => constant(&self.run_id, messages.len()),
-            Value::Text(text) => {
+        let kind = || schema::data_type(column.kind);
+        let nulls = || Ok(new_null_array(&kind(), messages.len()));
+        Ok(match column.storage {
+            Storage::Run if column.column == Column::AppKey => constant(&self.app_key, messages.len()),
+            Storage::Run => constant(&self.run_id, messages.len()),
+            Storage::Text(text) => {
                 let Some(bytes) = text_size(rows, text) else { return nulls() };
+                if column.kind == ColumnType::TextList {
+                    return lists(column, rows, text, bytes);
+                }
                 let mut builder = StringBuilder::with_capacity(messages.len(), bytes);
                 for row in messages {
                     builder.append_option(rows.get(row, text));
                 }
                 Arc::new(builder.finish())
             }
-            Value::Accounts(text) => {
-                let Some(bytes) = text_size(rows, text) else { return nulls() };
-                accounts(rows, text, bytes)?
+            Storage::Int64(Access { get, .. }) if all_null(messages, get) => return nulls(),
+            Storage::Int64(Access { get, .. }) if column.kind == ColumnType::Time => {
+                let times = messages.iter().map(get).collect::<TimestampMillisecondArray>();
+                Arc::new(times.with_data_type(kind()))
             }
-            Value::Integer(value) => {
-                if all_null(messages, value) {
-                    return nulls();
-                }
-                Arc::new(messages.iter().map(value).collect::<Int64Array>())
-            }
-            Value::Number(value) => {
-                if all_null(messages, value) {
-                    return nulls();
-                }
-                Arc::new(messages.iter().map(value).collect::<Int32Array>())
-            }
-            Value::Time(value) => {
-                if all_null(messages, value) {
-                    return nulls();
-                }
-                let times = messages.iter().map(value).collect::<TimestampMillisecondArray>();
-                Arc::new(times.with_data_type(column.value.data_type()))
-            }
-            Value::Flag(value) => {
-                if all_null(messages, value) {
-                    return nulls();
-                }
-                Arc::new(messages.iter().map(value).collect::<BooleanArray>())
-            }
+            Storage::Int64(Access { get, .. }) => Arc::new(messages.iter().map(get).collect::<Int64Array>()),
+            Storage::Int32(Access { get, .. }) if all_null(messages, get) => return nulls(),
+            Storage::Int32(Access { get, .. }) => Arc::new(messages.iter().map(get).collect::<Int32Array>()),
+            Storage::Boolean(Access { get, .. }) if all_null(messages, get) => return nulls(),
+            Storage::Boolean(Access { get, .. }) => Arc::new(messages.iter().map(get).collect::<BooleanArray>()),
         })
     }
 }
@@ -126,19 +113,19 @@ fn text_size(rows: &MessageRows, column: TextColumn) -> Option<usize> {
         .fold(None, |sum, text| Some(sum.unwrap_or(0) + text.len()))
 }
 
-fn accounts(rows: &MessageRows, column: TextColumn, bytes: usize) -> Result<ArrayRef, ArrowError> {
+fn lists(column: &Definition, rows: &MessageRows, text: TextColumn, bytes: usize) -> Result<ArrayRef, ArrowError> {
     let items = StringBuilder::with_capacity(rows.len(), bytes);
     let mut builder = ListBuilder::with_capacity(items, rows.len()).with_field(schema::element());
     for row in rows.rows() {
-        let Some(text) = rows.get(row, column) else {
+        let Some(text) = rows.get(row, text) else {
             builder.append_null();
             continue;
         };
-        let accounts: Vec<Option<String>> = serde_json::from_str(text).map_err(|error| {
-            ArrowError::JsonError(format!("the receivers of message {}: {error}", row.message_server_id))
+        let texts: Vec<Option<String>> = serde_json::from_str(text).map_err(|error| {
+            ArrowError::JsonError(format!("{} of message {}: {error}", column.name, row.message_server_id))
         })?;
-        for account in accounts {
-            builder.values().append_option(account);
+        for text in texts {
+            builder.values().append_option(text);
         }
         builder.append(true);
     }
@@ -189,6 +176,6 @@ mod tests {
         let span = rows.intern("{");
         rows.rows_mut()[0].text[TextColumn::ReceiverAccountIds as usize] = span;
         let error = Encoder::new("key", "run", false).encode(&rows).unwrap_err();
-        assert!(error.to_string().contains("the receivers of message 0"), "{error}");
+        assert!(error.to_string().contains("receiver_account_ids of message 0"), "{error}");
     }
 }

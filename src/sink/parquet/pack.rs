@@ -5,58 +5,16 @@
 //! any time.
 
 use super::encode::{BATCH_BYTES, BATCH_ROWS};
-use crate::message::{MessageRows, Row, Span, TEXT_COLUMNS, TextColumn};
+use crate::message::{MessageRows, Row, Span};
+use crate::model::Column;
+use crate::model::columns::{Access, Storage};
 
-const TEXTS: [TextColumn; TEXT_COLUMNS] = [
-    TextColumn::ConversationKey,
-    TextColumn::ConversationId,
-    TextColumn::MessageClientId,
-    TextColumn::SenderId,
-    TextColumn::ReceiverId,
-    TextColumn::Text,
-    TextColumn::Attachment,
-    TextColumn::Extension,
-    TextColumn::ModifyAccountId,
-    TextColumn::ReceiverAccountIds,
-    TextColumn::ThreadRootSenderId,
-    TextColumn::ThreadRootReceiverId,
-    TextColumn::ThreadRootMessageClientId,
-    TextColumn::ThreadReplySenderId,
-    TextColumn::ThreadReplyReceiverId,
-    TextColumn::ThreadReplyMessageClientId,
-    TextColumn::Extra,
-    TextColumn::Raw,
-];
-
-const SUBSTITUTED: u64 = 1 << 18;
-const REQUESTED: u64 = 1 << 19;
-const INCLUSIVE: u64 = 1 << 20;
-const INCLUSIVE_TRUE: u64 = 1 << 21;
-const NEW_MEMBER: u64 = 1 << 22;
-const NEW_MEMBER_TRUE: u64 = 1 << 23;
-/// Of the optional 64-bit and, behind them, 32-bit integers.
-const LONG: u32 = 24;
-const SHORT: u32 = 30;
+const _: () = assert!(Column::COUNT <= u64::BITS as usize, "a row's mask has a bit for every column");
 
 /// Bytes that are no packed rows: the scratch file was changed by somebody else.
 #[derive(Debug, thiserror::Error)]
 #[error("buffered rows read back from the scratch file are damaged")]
 pub(super) struct Damaged;
-
-fn longs(row: &Row) -> [Option<i64>; 6] {
-    [
-        row.team_id,
-        row.modify_time,
-        row.thread_root_create_time,
-        row.thread_root_message_server_id,
-        row.thread_reply_create_time,
-        row.thread_reply_message_server_id,
-    ]
-}
-
-fn shorts(row: &Row) -> [Option<i32>; 3] {
-    [row.message_type, row.sub_type, row.sender_client_type]
-}
 
 /// Messages of one partition.
 #[derive(Debug, Default)]
@@ -166,42 +124,32 @@ impl Block {
 
     /// Appends one message.
     fn push(&mut self, rows: &MessageRows, row: &Row) {
-        let mut mask = 0_u64;
-        let mut set = |condition: bool, bit: u64| mask |= if condition { bit } else { 0 };
-        set(row.substituted, SUBSTITUTED);
-        set(row.requested, REQUESTED);
-        set(row.inclusive.is_some(), INCLUSIVE);
-        set(row.inclusive == Some(true), INCLUSIVE_TRUE);
-        set(row.new_member_visible.is_some(), NEW_MEMBER);
-        set(row.new_member_visible == Some(true), NEW_MEMBER_TRUE);
-        let (longs, shorts) = (longs(row), shorts(row));
-        for (index, value) in longs.iter().enumerate() {
-            set(value.is_some(), 1 << (LONG + index as u32));
+        let (mut mask, start) = (0_u64, self.fixed.len());
+        self.fixed.extend_from_slice(&mask.to_le_bytes());
+        for column in Column::all(true) {
+            let there = match column.storage {
+                Storage::Run => false,
+                Storage::Text(text) => {
+                    let text = rows.get(row, text);
+                    self.text.push_str(text.unwrap_or_default());
+                    self.put(text.map(|text| (text.len() as u32).to_le_bytes()))
+                }
+                Storage::Int64(Access { get, .. }) => self.put(get(row).map(i64::to_le_bytes)),
+                Storage::Int32(Access { get, .. }) => self.put(get(row).map(i32::to_le_bytes)),
+                Storage::Boolean(Access { get, .. }) => self.put(get(row).map(|flag| [u8::from(flag)])),
+            };
+            mask |= u64::from(there) << column.column as usize;
         }
-        for (index, value) in shorts.iter().enumerate() {
-            set(value.is_some(), 1 << (SHORT + index as u32));
-        }
-        for (index, span) in row.text.iter().enumerate() {
-            set(!span.is_null(), 1 << index);
-        }
-        let out = &mut self.fixed;
-        out.extend_from_slice(&mask.to_le_bytes());
-        out.extend_from_slice(&row.message_server_id.to_le_bytes());
-        out.extend_from_slice(&row.create_time.to_le_bytes());
-        out.extend_from_slice(&row.fetched_at.to_le_bytes());
-        out.extend_from_slice(&row.revision.to_le_bytes());
-        out.extend_from_slice(&row.conversation_type.to_le_bytes());
-        for value in longs.into_iter().flatten() {
-            out.extend_from_slice(&value.to_le_bytes());
-        }
-        for value in shorts.into_iter().flatten() {
-            out.extend_from_slice(&value.to_le_bytes());
-        }
-        for text in TEXTS.iter().filter_map(|column| rows.get(row, *column)) {
-            out.extend_from_slice(&(text.len() as u32).to_le_bytes());
-            self.text.push_str(text);
-        }
+        self.fixed[start..start + size_of::<u64>()].copy_from_slice(&mask.to_le_bytes());
         self.rows += 1;
+    }
+
+    /// Appends a value; false when there is none.
+    fn put<const N: usize>(&mut self, value: Option<[u8; N]>) -> bool {
+        if let Some(value) = value {
+            self.fixed.extend_from_slice(&value);
+        }
+        value.is_some()
     }
 
     /// The messages, over this block's own text. `rows` lends its memory.
@@ -219,44 +167,21 @@ impl Block {
 /// Takes the first message off `input`; its text begins at `end` of `text`, which moves behind it.
 fn unpack(input: &mut &[u8], text: &str, end: &mut usize) -> Result<Row, Damaged> {
     let mask = u64::from_le_bytes(take(input)?);
-    let has = |bit: u64| mask & bit != 0;
-    let mut row = Row::new(long(input)?, long(input)?, 0, long(input)?);
-    row.revision = short(input)?;
-    row.conversation_type = short(input)?;
-    row.substituted = has(SUBSTITUTED);
-    row.requested = has(REQUESTED);
-    row.inclusive = has(INCLUSIVE).then(|| has(INCLUSIVE_TRUE));
-    row.new_member_visible = has(NEW_MEMBER).then(|| has(NEW_MEMBER_TRUE));
-    for (index, field) in [
-        &mut row.team_id,
-        &mut row.modify_time,
-        &mut row.thread_root_create_time,
-        &mut row.thread_root_message_server_id,
-        &mut row.thread_reply_create_time,
-        &mut row.thread_reply_message_server_id,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        if has(1 << (LONG + index as u32)) {
-            *field = Some(long(input)?);
-        }
-    }
-    for (index, field) in
-        [&mut row.message_type, &mut row.sub_type, &mut row.sender_client_type].into_iter().enumerate()
-    {
-        if has(1 << (SHORT + index as u32)) {
-            *field = Some(short(input)?);
-        }
-    }
-    for (index, span) in row.text.iter_mut().enumerate() {
-        if has(1 << index) {
-            let length = u32::from_le_bytes(take(input)?) as usize;
-            *span = Span::new(*end, length);
-            *end += length;
-            if !text.is_char_boundary(*end) {
-                return Err(Damaged);
+    let mut row = Row::default();
+    for column in Column::all(true).iter().filter(|column| mask >> column.column as usize & 1 == 1) {
+        match column.storage {
+            Storage::Run => return Err(Damaged),
+            Storage::Text(column) => {
+                let length = u32::from_le_bytes(take(input)?) as usize;
+                row.text[column as usize] = Span::new(*end, length);
+                *end += length;
+                if !text.is_char_boundary(*end) {
+                    return Err(Damaged);
+                }
             }
+            Storage::Int64(Access { set, .. }) => set(&mut row, Some(i64::from_le_bytes(take(input)?))),
+            Storage::Int32(Access { set, .. }) => set(&mut row, Some(i32::from_le_bytes(take(input)?))),
+            Storage::Boolean(Access { set, .. }) => set(&mut row, Some(take::<1>(input)? != [0])),
         }
     }
     Ok(row)
@@ -268,14 +193,6 @@ fn take<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], Damaged> {
     Ok(*head)
 }
 
-fn long(input: &mut &[u8]) -> Result<i64, Damaged> {
-    take(input).map(i64::from_le_bytes)
-}
-
-fn short(input: &mut &[u8]) -> Result<i32, Damaged> {
-    take(input).map(i32::from_le_bytes)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -285,24 +202,28 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::TEXT_COLUMNS;
 
     prop_compose! {
         fn message()(
-            numbers in any::<[i64; 3]>(),
-            small in any::<[i32; 2]>(),
-            longs in any::<[Option<i64>; 6]>(),
-            shorts in any::<[Option<i32>; 3]>(),
-            flags in any::<([bool; 2], [Option<bool>; 2])>(),
+            values in vec(any::<Option<i64>>(), Column::COUNT),
             text in vec(option::of(any::<String>()), TEXT_COLUMNS),
         ) -> (Row, Vec<Option<String>>) {
-            let mut row = Row::new(numbers[0], numbers[1], small[0], numbers[2]);
-            row.revision = small[1];
-            [row.team_id, row.modify_time, row.thread_root_create_time, row.thread_root_message_server_id,
-                row.thread_reply_create_time, row.thread_reply_message_server_id] = longs;
-            [row.message_type, row.sub_type, row.sender_client_type] = shorts;
-            ([row.substituted, row.requested], [row.inclusive, row.new_member_visible]) = flags;
+            let mut row = Row::default();
+            for (column, value) in Column::all(true).iter().zip(values) {
+                match column.storage {
+                    Storage::Run | Storage::Text(_) => {}
+                    Storage::Int64(Access { set, .. }) => set(&mut row, value),
+                    Storage::Int32(Access { set, .. }) => set(&mut row, value.map(|value| value as i32)),
+                    Storage::Boolean(Access { set, .. }) => set(&mut row, value.map(|value| value > 0)),
+                }
+            }
             (row, text)
         }
+    }
+
+    fn texts(rows: &MessageRows, row: &Row) -> Vec<Option<String>> {
+        row.text.iter().map(|span| rows.resolve(*span).map(ToOwned::to_owned)).collect()
     }
 
     proptest! {
@@ -329,10 +250,7 @@ mod tests {
             };
             let mut after = blocks.into_iter().flat_map(|block| {
                 let back = block.unpack(Vec::new()).unwrap();
-                let messages = back.rows().iter().map(|row| {
-                    let text: Vec<_> = TEXTS.iter().map(|column| back.get(row, *column).map(ToOwned::to_owned)).collect();
-                    (*row, text)
-                });
+                let messages = back.rows().iter().map(|row| (*row, texts(&back, row)));
                 messages.collect::<Vec<_>>()
             });
             for (before, (_, text)) in rows.rows().iter().zip(&messages) {
@@ -355,9 +273,7 @@ mod tests {
             while let Ok(block) = read(&mut input) {
                 if let Ok(rows) = block.unpack(Vec::new()) {
                     for row in rows.rows() {
-                        for column in TEXTS {
-                            let _ = rows.get(row, column);
-                        }
+                        texts(&rows, row);
                     }
                 }
             }

@@ -1,157 +1,41 @@
-//! The columns of the archive: names, order, types, nulls, and where each value comes from.
+//! The columns of the archive as Parquet has them.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-use crate::message::{Row, TextColumn};
+use crate::model::{Column, ColumnType};
 
 /// The version of the schema, as files name it in their metadata. Columns are only ever appended.
 pub const VERSION: &str = "1";
 
-/// Where a column's values come from, and of what type they are.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Value {
-    /// The `AppKey`, the same in every row.
-    AppKey,
-    /// The run, the same in every row.
-    RunId,
-    /// A text column.
-    Text(TextColumn),
-    /// A text column that holds a JSON array of strings.
-    Accounts(TextColumn),
-    /// A 64-bit integer.
-    Integer(fn(&Row) -> Option<i64>),
-    /// A 32-bit integer.
-    Number(fn(&Row) -> Option<i32>),
-    /// Milliseconds since the epoch.
-    Time(fn(&Row) -> Option<i64>),
-    /// A boolean.
-    Flag(fn(&Row) -> Option<bool>),
-}
-
-/// What is known of a column's values, which decides how they are encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Habit {
-    /// Few distinct values: a dictionary.
-    Few,
-    /// Integers near their neighbours.
-    Near,
-    /// Everything else.
-    Free,
-}
-
-/// One column.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Column {
-    /// Its name.
-    pub(super) name: &'static str,
-    /// Where its values come from.
-    pub(super) value: Value,
-    /// Whether it may be null.
-    pub(super) nullable: bool,
-    /// What its values are like.
-    pub(super) habit: Habit,
-    /// What it means, in a line.
-    meaning: &'static str,
-}
-
-const fn some(name: &'static str, value: Value, habit: Habit, meaning: &'static str) -> Column {
-    Column { name, value, nullable: true, habit, meaning }
-}
-
-const fn always(name: &'static str, value: Value, habit: Habit, meaning: &'static str) -> Column {
-    Column { name, value, nullable: false, habit, meaning }
-}
-
-use Habit::{Few, Free, Near};
-use TextColumn as T;
-use Value::{Accounts, AppKey, Flag, Integer, Number, RunId, Text, Time};
-
-static COLUMNS: [Column; 38] = [
-    always("app_key", AppKey, Few, "the AppKey that the message was fetched with"),
-    always(
-        "conversation_key",
-        Text(T::ConversationKey),
-        Few,
-        "the dialogue itself: 1|lesser|greater, 2|team or 3|team, lower-cased",
-    ),
-    always("conversation_id", Text(T::ConversationId), Few, "the conversation as it was asked and answered"),
-    always("conversation_type", Number(|row| Some(row.conversation_type)), Few, "1 one-to-one, 2 team, 3 super team"),
-    always("message_server_id", Integer(|row| Some(row.message_server_id)), Near, "the message's ID"),
-    always("revision", Number(|row| Some(row.revision)), Few, "0 for the first version met, counting up"),
-    some("message_client_id", Text(T::MessageClientId), Free, "the client's own ID of the message"),
-    some("sender_id", Text(T::SenderId), Few, "who sent it"),
-    some("receiver_id", Text(T::ReceiverId), Few, "who got it; one-to-one only"),
-    some("team_id", Integer(|row| row.team_id), Few, "the team; teams only"),
-    always("create_time", Time(|row| Some(row.create_time)), Near, "when it was sent"),
-    some("message_type", Number(|row| row.message_type), Few, "0 text, 1 image, 2 audio, 3 video, … 100 custom"),
-    some("sub_type", Number(|row| row.sub_type), Few, "the custom subtype"),
-    some("sender_client_type", Number(|row| row.sender_client_type), Few, "the kind of client it was sent with"),
-    some("text", Text(T::Text), Free, "the text"),
-    some("attachment", Text(T::Attachment), Free, "JSON text, as it came"),
-    some("extension", Text(T::Extension), Free, "free text, usually JSON"),
-    some("modify_account_id", Text(T::ModifyAccountId), Few, "who edited it"),
-    some("modify_time", Time(|row| row.modify_time), Near, "when it was edited; null when never"),
-    some("receiver_account_ids", Accounts(T::ReceiverAccountIds), Free, "targeted message: the listed receivers"),
-    some("inclusive", Flag(|row| row.inclusive), Free, "targeted message: whether those listed are those who see it"),
-    some("new_member_visible", Flag(|row| row.new_member_visible), Free, "targeted message: whether later members do"),
-    some("thread_root_sender_id", Text(T::ThreadRootSenderId), Few, "who sent the message that started the thread"),
-    some("thread_root_receiver_id", Text(T::ThreadRootReceiverId), Few, "its receiver, or its team's ID"),
-    some("thread_root_create_time", Time(|row| row.thread_root_create_time), Near, "when that message was sent"),
-    some("thread_root_message_server_id", Integer(|row| row.thread_root_message_server_id), Near, "its ID"),
-    some("thread_root_message_client_id", Text(T::ThreadRootMessageClientId), Free, "the client's own ID of it"),
-    some("thread_reply_sender_id", Text(T::ThreadReplySenderId), Few, "who sent the message that this one answers"),
-    some("thread_reply_receiver_id", Text(T::ThreadReplyReceiverId), Few, "its receiver, or its team's ID"),
-    some("thread_reply_create_time", Time(|row| row.thread_reply_create_time), Near, "when that message was sent"),
-    some("thread_reply_message_server_id", Integer(|row| row.thread_reply_message_server_id), Near, "its ID"),
-    some("thread_reply_message_client_id", Text(T::ThreadReplyMessageClientId), Free, "the client's own ID of it"),
-    some("extra", Text(T::Extra), Free, "JSON object of unknown fields and of fields whose type surprised"),
-    always(
-        "substituted",
-        Flag(|row| Some(row.substituted)),
-        Free,
-        "whether a character no store can hold became U+FFFD",
-    ),
-    always("requested", Flag(|row| Some(row.requested)), Free, "false when fetched to complete a thread"),
-    always("run_id", RunId, Few, "the run that wrote the row"),
-    always("fetched_at", Time(|row| Some(row.fetched_at)), Few, "when the message was fetched"),
-    some("raw", Text(T::Raw), Free, "the item's own JSON text; only with raw: true"),
-];
-
-/// The columns in order; `raw` is the last, and there only when asked for.
-pub(super) fn columns(raw: bool) -> &'static [Column] {
-    &COLUMNS[..COLUMNS.len() - usize::from(!raw)]
-}
-
 /// The columns' names in order.
 pub fn names(raw: bool) -> impl Iterator<Item = &'static str> {
-    columns(raw).iter().map(|column| column.name)
+    Column::all(raw).iter().map(|column| column.name)
 }
 
-impl Value {
-    /// The Arrow type of such values. Lists name their item `element`, as the Parquet format does.
-    pub(super) fn data_type(self) -> DataType {
-        match self {
-            Self::AppKey | Self::RunId | Self::Text(_) => DataType::Utf8,
-            Self::Accounts(_) => DataType::List(element()),
-            Self::Integer(_) => DataType::Int64,
-            Self::Number(_) => DataType::Int32,
-            Self::Time(_) => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-            Self::Flag(_) => DataType::Boolean,
-        }
+/// The Arrow type of a column's values. Lists name their item `element`, as the Parquet format does.
+pub(super) fn data_type(kind: ColumnType) -> DataType {
+    match kind {
+        ColumnType::Text | ColumnType::Json => DataType::Utf8,
+        ColumnType::TextList => DataType::List(element()),
+        ColumnType::Int64 => DataType::Int64,
+        ColumnType::Int32 => DataType::Int32,
+        ColumnType::Time => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        ColumnType::Boolean => DataType::Boolean,
     }
+}
 
-    fn type_name(self) -> &'static str {
-        match self {
-            Self::AppKey | Self::RunId | Self::Text(_) => "Utf8",
-            Self::Accounts(_) => "List<Utf8>",
-            Self::Integer(_) => "Int64",
-            Self::Number(_) => "Int32",
-            Self::Time(_) => "Timestamp(ms, UTC)",
-            Self::Flag(_) => "Boolean",
-        }
+/// The same type in words.
+pub fn type_name(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Text | ColumnType::Json => "Utf8",
+        ColumnType::TextList => "List<Utf8>",
+        ColumnType::Int64 => "Int64",
+        ColumnType::Int32 => "Int32",
+        ColumnType::Time => "Timestamp(ms, UTC)",
+        ColumnType::Boolean => "Boolean",
     }
 }
 
@@ -162,15 +46,15 @@ pub(super) fn element() -> Arc<Field> {
 
 /// The Arrow schema of every file.
 pub fn arrow(raw: bool) -> SchemaRef {
-    let fields = columns(raw).iter().map(|column| Field::new(column.name, column.value.data_type(), column.nullable));
+    let fields = Column::all(raw).iter().map(|column| Field::new(column.name, data_type(column.kind), column.nullable));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// The schema to be read by people: a line per column with name, type, `!` where it is never null, and meaning.
 pub fn text() -> String {
     let mut text = String::from("# Columns of a Parquet archive, in order. `!`: never null. Schema version 1.\n");
-    for column in columns(true) {
-        let kind = format!("{}{}", column.value.type_name(), if column.nullable { "" } else { "!" });
+    for column in Column::all(true) {
+        let kind = format!("{}{}", type_name(column.kind), if column.nullable { "" } else { "!" });
         let _ = writeln!(text, "{:<31}{kind:<21}{}", column.name, column.meaning);
     }
     text.push_str(

@@ -20,14 +20,15 @@ use super::archive::{Archive, DEED, MANIFESTS, TEMPORARY};
 use super::disk::{self, failure};
 use super::{blocking, seal};
 use crate::manifest::{BESIDE, Bounds, FileRange, Manifest, ManifestFile, is_vanished};
+use crate::model::Column;
 use crate::sink::{HeldIds, HeldManifest, Holding, RunStamp, SinkError, SinkFile, Takeover};
 
 /// Rows read at once.
 const ROWS: usize = 65_536;
-const ID: &str = "message_server_id";
-const REVISION: &str = "revision";
-const APP: &str = "app_key";
-const TIME: &str = "create_time";
+const ID: &str = Column::MessageServerId.name();
+const REVISION: &str = Column::Revision.name();
+const APP: &str = Column::AppKey.name();
+const TIME: &str = Column::CreateTime.name();
 /// What is read of a file; the last one is not in files that say what vanished.
 const COLUMNS: [&str; 3] = [APP, ID, REVISION];
 

@@ -4,8 +4,10 @@
 
 use std::fmt::Write;
 
-use super::json;
-use crate::message::{MessageRows, Row, TextColumn};
+use super::{json, schema};
+use crate::message::{MessageRows, Row};
+use crate::model::columns::{Access, Definition, Storage};
+use crate::model::{Column, ColumnType};
 use crate::sink::RunStamp;
 
 /// Milliseconds from the Unix epoch to that of Postgres, 2000-01-01.
@@ -33,14 +35,13 @@ impl<'r> Messages<'r> {
     }
 }
 
-/// Encodes messages in the order of [`COLUMNS`](super::schema::COLUMNS).
+/// Encodes messages in the order of [`schema::columns`].
 #[derive(Debug)]
 pub(super) struct Encoder {
+    columns: Vec<&'static Definition>,
     buffer: Vec<u8>,
-    /// The number of fields and the app key: how every row begins.
-    opening: Vec<u8>,
+    app_key: Vec<u8>,
     run_id: Vec<u8>,
-    raw: bool,
     /// Whether texts of the row at hand may hold U+0000.
     nul: bool,
     /// Whether the row at hand holds something other than the message did.
@@ -52,18 +53,17 @@ pub(super) struct Encoder {
 impl Encoder {
     /// An encoder of rows that carry `stamp`, with the column `raw` or without.
     pub(super) fn new(stamp: &RunStamp, raw: bool) -> Self {
-        let fields = super::schema::columns(raw).len() as i16;
         let mut start = Self {
-            buffer: fields.to_be_bytes().to_vec(),
-            opening: Vec::new(),
+            columns: schema::columns(raw),
+            buffer: Vec::new(),
+            app_key: Vec::new(),
             run_id: Vec::new(),
-            raw,
             nul: true,
             substituted: false,
             displaced: Vec::new(),
         };
         start.text(Some(&stamp.app_key));
-        start.opening = std::mem::take(&mut start.buffer);
+        start.app_key = std::mem::take(&mut start.buffer);
         start.text(Some(&stamp.run_id.to_string()));
         start.run_id = std::mem::take(&mut start.buffer);
         start
@@ -97,54 +97,35 @@ impl Encoder {
     ///
     /// Either sets `substituted`.
     pub(super) fn row(&mut self, messages: &Messages<'_>, row: &Row) {
-        use TextColumn as Column;
         let Messages { rows, nul } = *messages;
         self.nul = nul;
         self.substituted = row.substituted;
-        self.buffer.extend_from_slice(&self.opening);
-        self.required_text(rows.get(row, Column::ConversationKey));
-        self.required_text(rows.get(row, Column::ConversationId));
-        self.integer(Some(row.conversation_type));
-        self.bigint(Some(row.message_server_id));
-        self.integer(Some(row.revision));
-        self.text(rows.get(row, Column::MessageClientId));
-        self.text(rows.get(row, Column::SenderId));
-        self.text(rows.get(row, Column::ReceiverId));
-        self.bigint(row.team_id);
-        self.required_time("create_time", row.create_time);
-        self.integer(row.message_type);
-        self.integer(row.sub_type);
-        self.integer(row.sender_client_type);
-        self.text(rows.get(row, Column::Text));
-        self.jsonb(rows.get(row, Column::Attachment));
-        self.text(rows.get(row, Column::Extension));
-        self.text(rows.get(row, Column::ModifyAccountId));
-        self.time("modify_time", row.modify_time);
-        self.text_array("receiver_account_ids", rows.get(row, Column::ReceiverAccountIds));
-        self.boolean(row.inclusive);
-        self.boolean(row.new_member_visible);
-        self.text(rows.get(row, Column::ThreadRootSenderId));
-        self.text(rows.get(row, Column::ThreadRootReceiverId));
-        self.time("thread_root_create_time", row.thread_root_create_time);
-        self.bigint(row.thread_root_message_server_id);
-        self.text(rows.get(row, Column::ThreadRootMessageClientId));
-        self.text(rows.get(row, Column::ThreadReplySenderId));
-        self.text(rows.get(row, Column::ThreadReplyReceiverId));
-        self.time("thread_reply_create_time", row.thread_reply_create_time);
-        self.bigint(row.thread_reply_message_server_id);
-        self.text(rows.get(row, Column::ThreadReplyMessageClientId));
-        self.extra(rows.get(row, Column::Extra));
-        // Whether raw, the last column, is substituted as well is known only after it.
-        self.boolean(Some(false));
-        let substituted = self.buffer.len() - 1;
-        self.boolean(Some(row.requested));
-        self.buffer.extend_from_slice(&self.run_id);
-        self.length(8);
-        self.buffer.extend_from_slice(&microseconds(row.fetched_at.clamp(EARLIEST, LATEST)).to_be_bytes());
-        if self.raw {
-            self.text(rows.get(row, Column::Raw));
+        self.buffer.extend_from_slice(&(self.columns.len() as i16).to_be_bytes());
+        for at in 0..self.columns.len() {
+            self.value(self.columns[at], rows, row);
         }
-        self.buffer[substituted] = u8::from(self.substituted);
+    }
+
+    fn value(&mut self, column: &'static Definition, rows: &MessageRows, row: &Row) {
+        match column.storage {
+            Storage::Run if column.column == Column::AppKey => self.buffer.extend_from_slice(&self.app_key),
+            Storage::Run => self.buffer.extend_from_slice(&self.run_id),
+            Storage::Text(text) => {
+                let value = rows.get(row, text);
+                match column.kind {
+                    ColumnType::TextList => self.text_array(column.name, value),
+                    ColumnType::Json if column.column == Column::Extra => self.extra(value),
+                    ColumnType::Json => self.jsonb(value),
+                    _ if column.nullable => self.text(value),
+                    _ => self.text(Some(value.unwrap_or_default())),
+                }
+            }
+            Storage::Int64(Access { get, .. }) if column.kind == ColumnType::Time => self.time(column, get(row)),
+            Storage::Int64(Access { get, .. }) => self.bigint(get(row)),
+            Storage::Int32(Access { get, .. }) => self.integer(get(row)),
+            Storage::Boolean(_) if column.column == Column::Substituted => self.boolean(Some(self.substituted)),
+            Storage::Boolean(Access { get, .. }) => self.boolean(get(row)),
+        }
     }
 
     fn length(&mut self, length: i32) {
@@ -192,25 +173,14 @@ impl Encoder {
         }
     }
 
-    fn required_text(&mut self, value: Option<&str>) {
-        self.text(Some(value.unwrap_or_default()));
-    }
-
-    fn time(&mut self, name: &'static str, value: Option<i64>) {
-        match value {
-            Some(value) if (EARLIEST..=LATEST).contains(&value) => self.bigint(Some(microseconds(value))),
-            Some(value) => {
-                self.displaced.push((name, value.to_string()));
-                self.length(NULL);
-            }
-            None => self.length(NULL),
-        }
-    }
-
-    fn required_time(&mut self, name: &'static str, value: i64) {
+    fn time(&mut self, column: &Definition, value: Option<i64>) {
+        let Some(value) = value else { return self.length(NULL) };
         let held = value.clamp(EARLIEST, LATEST);
         if held != value {
-            self.displaced.push((name, value.to_string()));
+            self.displaced.push((column.name, value.to_string()));
+            if column.nullable {
+                return self.length(NULL);
+            }
         }
         self.bigint(Some(microseconds(held)));
     }
@@ -283,6 +253,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::message::{TEXT_COLUMNS, TextColumn};
     use crate::sink::postgres::schema::columns;
 
     fn encoder(raw: bool) -> Encoder {
@@ -336,7 +307,7 @@ mod tests {
             let found = fields(encoder.encoded());
             assert_eq!(found.len(), columns(raw).len());
             for (column, field) in columns(raw).iter().zip(&found) {
-                assert!(!column.required || field.is_some(), "{}", column.name);
+                assert!(column.nullable || field.is_some(), "{}", column.name);
             }
         }
         assert_eq!(field("app_key", &rows, &row).unwrap(), b"key");
@@ -402,7 +373,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_row_is_well_formed(texts in prop::collection::vec(any::<Option<String>>(), 18), times in any::<[i64; 3]>()) {
+        fn any_row_is_well_formed(texts in prop::collection::vec(any::<Option<String>>(), TEXT_COLUMNS), times in any::<[i64; 3]>()) {
             let mut rows = MessageRows::default();
             let mut row = Row::new(times[0], times[1], 1, times[2]);
             row.modify_time = Some(times[0]);
@@ -414,11 +385,11 @@ mod tests {
             let mut encoder = encoder(true);
             encoder.row(&Messages::new(&rows), &row);
             for (column, field) in columns(true).iter().zip(fields(encoder.encoded())) {
-                if let (true, Some(field)) = (column.kind == "jsonb", &field) {
+                if let (true, Some(field)) = (column.kind == ColumnType::Json, &field) {
                     prop_assert!(serde_json::from_slice::<serde_json::Value>(&field[1..]).is_ok());
                 }
-                prop_assert!(!column.required || field.is_some());
-                prop_assert!(column.kind != "text" || field.is_none_or(|field| !field.contains(&0)));
+                prop_assert!(column.nullable || field.is_some());
+                prop_assert!(column.kind != ColumnType::Text || field.is_none_or(|field| !field.contains(&0)));
             }
         }
     }

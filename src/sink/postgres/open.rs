@@ -9,7 +9,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::connect::{Refusal, Server, Session};
-use super::schema::{self, Column, LockPurpose, Names};
+use super::schema::{self, LockPurpose, Names};
+use crate::model::Column;
 use crate::sink::{Claim, SinkError};
 
 /// What was found or made.
@@ -48,6 +49,15 @@ pub(super) async fn hand_over(
     Ok(transaction.commit().await?)
 }
 
+/// When a table is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Before it is migrated: it may lack what later migrations add.
+    Found,
+    /// When it has everything.
+    Migrated,
+}
+
 struct SetUp<'a> {
     server: &'a Server,
     names: &'a Names,
@@ -77,14 +87,14 @@ impl SetUp<'_> {
             self.unowned(connection, there(&names.messages)).await?;
         }
         if there(&names.messages) {
-            self.shape(connection, &names.messages).await?;
+            self.shape(connection, &names.messages, Stage::Found).await?;
         }
         let migrator = self.migrator();
         if !there(&names.migrations) || !self.migrated(connection, &migrator).await? {
             self.migrate(connection, &migrator).await?;
         }
-        let has_raw = self.shape(connection, &names.messages).await?;
-        let revisions_have_raw = self.shape(connection, &names.revisions).await?;
+        let has_raw = self.shape(connection, &names.messages, Stage::Migrated).await?;
+        let revisions_have_raw = self.shape(connection, &names.revisions, Stage::Migrated).await?;
         if (self.raw || has_raw) && !(has_raw && revisions_have_raw) {
             connection.execute(sqlx::raw_sql(AssertSqlSafe(schema::add_raw(names)))).await?;
         }
@@ -212,7 +222,7 @@ impl SetUp<'_> {
             let sql = format!("select exists (select from {})", self.table());
             let filled: bool = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await?;
             if filled {
-                self.shape(connection, &self.names.messages).await?;
+                self.shape(connection, &self.names.messages, Stage::Found).await?;
                 return Err(self
                     .not_ours(&format!(
                         "holds messages and no ledger owns it; name another table, or take it over with `adopt {}`",
@@ -264,7 +274,7 @@ impl SetUp<'_> {
     }
 
     /// Insists that a table has the archive's columns; returns whether it has `raw` too.
-    async fn shape(&self, connection: &mut PgConnection, table: &str) -> Result<bool, Refusal> {
+    async fn shape(&self, connection: &mut PgConnection, table: &str, stage: Stage) -> Result<bool, Refusal> {
         let found: Vec<(String, String, bool, bool)> = sqlx::query_as(
             "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
                 a.atthasdef or a.attidentity <> '' \
@@ -288,17 +298,21 @@ impl SetUp<'_> {
                  name another `table`"
             )))
         };
-        let wanted = |column: &Column| format!("{}{}", column.kind, if column.required { " not null" } else { "" });
-        for column in schema::columns(has_raw) {
+        for column in Column::all(has_raw) {
+            let expected = schema::type_name(column.kind);
+            let wanted = format!("{expected}{}", if column.nullable { "" } else { " not null" });
             let Some((_, kind, not_null, _)) = found.iter().find(|(name, ..)| name == column.name) else {
-                return Err(mismatch(column.name, "missing", &wanted(column)));
+                if stage == Stage::Found && !schema::is_first(column.column) {
+                    continue;
+                }
+                return Err(mismatch(column.name, "missing", &wanted));
             };
-            if kind != column.kind || *not_null && !column.required {
+            if kind != expected || *not_null && column.nullable {
                 let kind = format!("{kind}{}", if *not_null { " not null" } else { "" });
-                return Err(mismatch(column.name, &kind, &wanted(column)));
+                return Err(mismatch(column.name, &kind, &wanted));
             }
         }
-        let foreign = |name: &str| schema::COLUMNS.iter().all(|column| column.name != name);
+        let foreign = |name: &str| Column::all(true).iter().all(|column| column.name != name);
         if let Some((column, kind, ..)) =
             found.iter().find(|(name, _, not_null, default)| foreign(name) && *not_null && !*default)
         {

@@ -7,76 +7,42 @@ use sha2::{Digest, Sha256};
 use sqlx::migrate::{Migration, MigrationType};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
+use crate::model::columns::Definition;
+use crate::model::{Column, ColumnType};
+
 /// The longest name that Postgres does not cut off, in bytes.
 const LONGEST_NAME: usize = 63;
 /// What the longest name made from the table's adds to it.
 const LONGEST_SUFFIX: &str = "_conversation";
 
-/// A column of the table of messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Column {
-    pub(super) name: &'static str,
-    /// The type as Postgres names it.
-    pub(super) kind: &'static str,
-    /// Never null.
-    pub(super) required: bool,
+/// How many columns the first migration creates, `raw` not among them. Later migrations add the others.
+const FIRST_COLUMNS: usize = 37;
+
+/// The columns of a table with `raw` or without, in the order in which they are written. What the row at hand could not
+/// hold in its own columns stands in `extra`, and that it did so in `substituted`: these come last.
+pub(super) fn columns(raw: bool) -> Vec<&'static Definition> {
+    let last = |column: &&Definition| matches!(column.column, Column::Extra | Column::Substituted);
+    let (last, mut columns): (Vec<_>, Vec<_>) = Column::all(raw).iter().partition(last);
+    columns.extend(last);
+    columns
 }
 
-const fn required(name: &'static str, kind: &'static str) -> Column {
-    Column { name, kind, required: true }
+/// Whether a table has a column before the migrations that it may still lack.
+pub(super) fn is_first(column: Column) -> bool {
+    (column as usize) < FIRST_COLUMNS
 }
 
-const fn optional(name: &'static str, kind: &'static str) -> Column {
-    Column { name, kind, required: false }
-}
-
-const TIME: &str = "timestamp with time zone";
-
-/// Every column, in order. The last one, `raw`, is there only when asked for.
-pub(super) const COLUMNS: [Column; 38] = [
-    required("app_key", "text"),
-    required("conversation_key", "text"),
-    required("conversation_id", "text"),
-    required("conversation_type", "integer"),
-    required("message_server_id", "bigint"),
-    required("revision", "integer"),
-    optional("message_client_id", "text"),
-    optional("sender_id", "text"),
-    optional("receiver_id", "text"),
-    optional("team_id", "bigint"),
-    required("create_time", TIME),
-    optional("message_type", "integer"),
-    optional("sub_type", "integer"),
-    optional("sender_client_type", "integer"),
-    optional("text", "text"),
-    optional("attachment", "jsonb"),
-    optional("extension", "text"),
-    optional("modify_account_id", "text"),
-    optional("modify_time", TIME),
-    optional("receiver_account_ids", "text[]"),
-    optional("inclusive", "boolean"),
-    optional("new_member_visible", "boolean"),
-    optional("thread_root_sender_id", "text"),
-    optional("thread_root_receiver_id", "text"),
-    optional("thread_root_create_time", TIME),
-    optional("thread_root_message_server_id", "bigint"),
-    optional("thread_root_message_client_id", "text"),
-    optional("thread_reply_sender_id", "text"),
-    optional("thread_reply_receiver_id", "text"),
-    optional("thread_reply_create_time", TIME),
-    optional("thread_reply_message_server_id", "bigint"),
-    optional("thread_reply_message_client_id", "text"),
-    optional("extra", "jsonb"),
-    required("substituted", "boolean"),
-    required("requested", "boolean"),
-    required("run_id", "text"),
-    required("fetched_at", TIME),
-    optional("raw", "text"),
-];
-
-/// The columns of a table with `raw` or without.
-pub(super) fn columns(raw: bool) -> &'static [Column] {
-    &COLUMNS[..COLUMNS.len() - usize::from(!raw)]
+/// The type as Postgres names it.
+pub fn type_name(kind: ColumnType) -> &'static str {
+    match kind {
+        ColumnType::Text => "text",
+        ColumnType::Json => "jsonb",
+        ColumnType::TextList => "text[]",
+        ColumnType::Int64 => "bigint",
+        ColumnType::Int32 => "integer",
+        ColumnType::Time => "timestamp with time zone",
+        ColumnType::Boolean => "boolean",
+    }
 }
 
 /// A name as SQL takes it, whatever it is made of.
@@ -255,7 +221,7 @@ pub fn script(schema: &str, table: &str, raw: bool) -> Result<String, String> {
 }
 
 /// The names of columns, quoted and separated by commas, each after `prefix`.
-pub(super) fn list(columns: &[Column], prefix: &str) -> String {
+pub(super) fn list(columns: &[&Definition], prefix: &str) -> String {
     let names: Vec<String> = columns.iter().map(|column| format!("{prefix}{}", quoted(column.name))).collect();
     names.join(", ")
 }
@@ -310,10 +276,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_only_after_the_other_columns_is_written_after_them() {
+        for raw in [false, true] {
+            let columns = columns(raw);
+            assert_eq!(columns.len(), Column::all(raw).len());
+            let last: Vec<&str> = columns[columns.len() - 2..].iter().map(|column| column.name).collect();
+            assert_eq!(last, ["extra", "substituted"]);
+        }
+    }
+
+    #[test]
     fn the_script_has_every_column() {
         let sql = script("public", "messages", true).unwrap();
         assert!(!sql.contains("{{"), "{sql}");
-        for column in COLUMNS {
+        for column in Column::all(true) {
             assert!(sql.contains(&format!(" {} ", column.name)), "{}", column.name);
         }
     }

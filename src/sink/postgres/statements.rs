@@ -4,6 +4,7 @@ use sqlx::{AssertSqlSafe, SqlStr};
 
 use super::commit::{Commit, CommitId, Counts};
 use super::schema::{self, Names, columns};
+use crate::model::Column;
 
 const STAGING: &str = "pg_temp.yunxin_archiver_staging";
 
@@ -31,17 +32,17 @@ impl Statements {
         let vanished = names.qualified(&names.vanished);
         let archive = names.qualified(&names.archive);
         let commits = names.qualified(&names.commits);
-        let all = schema::list(columns(there), "");
-        let sent = schema::list(columns(written), "");
-        let earlier = schema::list(columns(there), "m.");
+        let all = schema::list(&columns(there), "");
+        let sent = schema::list(&columns(written), "");
+        let earlier = schema::list(&columns(there), "m.");
         let same = "m.app_key = s.app_key and m.message_server_id = s.message_server_id";
         let newer = "coalesce(s.modify_time, '-infinity') > coalesce(m.modify_time, '-infinity')";
         let assignments: Vec<String> = columns(there)
             .iter()
-            .map(|column| match column.name {
-                "revision" => "revision = greatest(m.revision + 1, s.revision)".to_owned(),
-                "requested" => "requested = m.requested or s.requested".to_owned(),
-                name => format!("{0} = s.{0}", schema::quoted(name)),
+            .map(|column| match column.column {
+                Column::Revision => "revision = greatest(m.revision + 1, s.revision)".to_owned(),
+                Column::Requested => "requested = m.requested or s.requested".to_owned(),
+                _ => format!("{0} = s.{0}", schema::quoted(column.name)),
             })
             .collect();
         let assignments = assignments.join(", ");

@@ -1,5 +1,9 @@
 //! What is in a file: columns, types, encodings, compression.
 
+use yunxin_archiver::model::columns::Habit;
+use yunxin_archiver::model::{Column, ColumnType};
+use yunxin_archiver::sink::postgres::type_name;
+
 use super::*;
 
 /// A message with a value in every column, of the kind that is hard to keep.
@@ -125,45 +129,18 @@ async fn readers_see_the_promised_types_and_metadata() {
     let files = archive.files();
     let (path, file) = files.as_object().unwrap().iter().next().unwrap();
     let schema: Vec<&str> = file["schema"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
-    insta::assert_snapshot!(schema.join("\n"), @r"
-    app_key: string!
-    conversation_key: string!
-    conversation_id: string!
-    conversation_type: int32!
-    message_server_id: int64!
-    revision: int32!
-    message_client_id: string
-    sender_id: string
-    receiver_id: string
-    team_id: int64
-    create_time: timestamp[ms, tz=UTC]!
-    message_type: int32
-    sub_type: int32
-    sender_client_type: int32
-    text: string
-    attachment: string
-    extension: string
-    modify_account_id: string
-    modify_time: timestamp[ms, tz=UTC]
-    receiver_account_ids: list<element: string>
-    inclusive: bool
-    new_member_visible: bool
-    thread_root_sender_id: string
-    thread_root_receiver_id: string
-    thread_root_create_time: timestamp[ms, tz=UTC]
-    thread_root_message_server_id: int64
-    thread_root_message_client_id: string
-    thread_reply_sender_id: string
-    thread_reply_receiver_id: string
-    thread_reply_create_time: timestamp[ms, tz=UTC]
-    thread_reply_message_server_id: int64
-    thread_reply_message_client_id: string
-    extra: string
-    substituted: bool!
-    requested: bool!
-    run_id: string!
-    fetched_at: timestamp[ms, tz=UTC]!
-    ");
+    let promised = Column::all(false).iter().map(|column| {
+        let kind = match column.kind {
+            ColumnType::Text | ColumnType::Json => "string",
+            ColumnType::TextList => "list<element: string>",
+            ColumnType::Int64 => "int64",
+            ColumnType::Int32 => "int32",
+            ColumnType::Time => "timestamp[ms, tz=UTC]",
+            ColumnType::Boolean => "bool",
+        };
+        format!("{}: {kind}{}", column.name, if column.nullable { "" } else { "!" })
+    });
+    assert_eq!(schema, promised.collect::<Vec<_>>());
     assert_eq!(
         file["metadata"],
         json!({
@@ -180,26 +157,8 @@ async fn compatible_files_use_plain_and_dictionary_alone() {
     let mut rows = MessageRows::default();
     full(&mut rows);
     archive.commit(1, rows).await;
-    let few = [
-        "app_key",
-        "conversation_key",
-        "conversation_id",
-        "conversation_type",
-        "revision",
-        "sender_id",
-        "receiver_id",
-        "team_id",
-        "message_type",
-        "sub_type",
-        "sender_client_type",
-        "modify_account_id",
-        "thread_root_sender_id",
-        "thread_root_receiver_id",
-        "thread_reply_sender_id",
-        "thread_reply_receiver_id",
-        "run_id",
-        "fetched_at",
-    ];
+    let few: Vec<&str> =
+        Column::all(false).iter().filter(|column| column.habit == Habit::Few).map(|column| column.name).collect();
     for (name, column) in only_file(&archive)["columns"].as_object().unwrap() {
         for encoding in column["encodings"].as_array().unwrap() {
             let encoding = encoding.as_str().unwrap();
@@ -270,16 +229,28 @@ async fn every_compression_can_be_read_and_may_change_from_run_to_run() {
     assert_eq!(texts, ["text"; 5]);
 }
 
+/// The table of columns in docs/schema.md follows the model; with `UPDATE_DOCS=1` the test rewrites it.
 #[test]
-fn the_documentation_names_every_column() {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema.md")).unwrap();
-    let (columns, _) = page.split_once("## The Parquet archive").unwrap();
-    let named: Vec<&str> = columns
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
-        .filter_map(|line| line.split_once('`'))
-        .map(|(name, _)| name)
-        .filter(|name| schema::names(true).any(|column| column == *name))
+fn the_documentation_has_the_table_of_columns() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let head = "| column | Parquet | Postgres | meaning |\n|---|---|---|---|\n";
+    let (before, rest) = page.split_once(head).unwrap();
+    let (table, after) = rest.split_once("\n\n").unwrap();
+    let right: Vec<String> = Column::all(true)
+        .iter()
+        .map(|column| {
+            let never_null = if column.nullable { "" } else { " !" };
+            let parquet = schema::type_name(column.kind).replace('<', "&lt;").replace('>', "&gt;");
+            let postgres = type_name(column.kind).replace("timestamp with time zone", "timestamptz");
+            let meaning = column.description.replace('|', "\\|");
+            format!("| `{}` | {parquet}{never_null} | {postgres}{never_null} | {meaning} |", column.name)
+        })
         .collect();
-    assert_eq!(named, schema::names(true).collect::<Vec<_>>(), "in order, each once");
+    let right = right.join("\n");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}{head}{right}\n\n{after}")).unwrap();
+    } else {
+        assert_eq!(table, right, "docs/schema.md is not what UPDATE_DOCS=1 makes of it");
+    }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use yunxin_archiver::model::Column;
+use yunxin_archiver::model::columns::Origin;
 use yunxin_archiver::simulator::{Message, Settings};
 
 use crate::support::faulty_api::{Act, Asked, FaultyApi, http};
@@ -21,28 +23,9 @@ fn site(to: To) -> Site {
 
 #[test]
 fn a_value_of_any_type_in_any_field_is_archived_for_what_it_is() {
-    let fields = [
-        "conversation_id",
-        "conversation_type",
-        "message_client_id",
-        "sender_id",
-        "receiver_id",
-        "team_id",
-        "create_time",
-        "message_type",
-        "sub_type",
-        "sender_client_type",
-        "text",
-        "attachment",
-        "extension",
-        "modify_account_id",
-        "modify_time",
-        "receiver_account_ids",
-        "inclusive",
-        "new_member_visible",
-        "thread_config",
-        "nobody_knows",
-    ];
+    let columns = Column::all(false).iter().filter(|column| matches!(column.origin, Origin::Item(_)));
+    let fields = columns.map(|column| column.name).filter(|name| *name != "message_server_id");
+    let fields: Vec<&str> = fields.chain(["conversation_id", "thread_config", "nobody_knows"]).collect();
     let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
     let digits = "7".repeat(200_000);
     let values = [

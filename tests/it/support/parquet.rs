@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
-use yunxin_archiver::message::{MessageRows, Row, Span, TextColumn};
+use yunxin_archiver::message::{MessageRows, Row, Span, TEXT_COLUMNS, TextColumn};
 use yunxin_archiver::sink::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, Settings};
 use yunxin_archiver::sink::{Claim, RunStamp, Sink, SinkFile};
 
@@ -126,8 +126,8 @@ pub(crate) fn push_message(rows: &mut MessageRows, id: i64, create_time: i64, te
 }
 
 /// Text columns of a row, all others null.
-pub(crate) fn texts(rows: &mut MessageRows, values: &[(TextColumn, &str)]) -> [Span; 18] {
-    let mut spans = [Span::NULL; 18];
+pub(crate) fn texts(rows: &mut MessageRows, values: &[(TextColumn, &str)]) -> [Span; TEXT_COLUMNS] {
+    let mut spans = [Span::NULL; TEXT_COLUMNS];
     for (column, text) in values {
         spans[*column as usize] = rows.intern(text);
     }

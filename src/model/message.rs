@@ -1,49 +1,6 @@
 //! Messages as the archive holds them: rows over one text buffer, no allocation per message or field.
 
-/// The columns that hold text, in the order of [`Row::text`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub enum TextColumn {
-    /// The dialogue, see [`ConversationKey`](crate::reference::ConversationKey). Never null.
-    ConversationKey,
-    /// The conversation as it was asked and answered, `owner|type|other`. Never null.
-    ConversationId,
-    /// The client's own ID of the message.
-    MessageClientId,
-    /// Who sent it.
-    SenderId,
-    /// Who got it; one-to-one only.
-    ReceiverId,
-    /// The text.
-    Text,
-    /// JSON text.
-    Attachment,
-    /// Free text, usually JSON.
-    Extension,
-    /// Who edited the message.
-    ModifyAccountId,
-    /// The receivers of a targeted message, as a JSON array of strings without white space.
-    ReceiverAccountIds,
-    /// The sender of the message that started the thread.
-    ThreadRootSenderId,
-    /// The receiver (for a team, the team's ID) of the message that started the thread.
-    ThreadRootReceiverId,
-    /// The client's ID of the message that started the thread.
-    ThreadRootMessageClientId,
-    /// The sender of the message that this one answers.
-    ThreadReplySenderId,
-    /// The receiver (for a team, the team's ID) of the message that this one answers.
-    ThreadReplyReceiverId,
-    /// The client's ID of the message that this one answers.
-    ThreadReplyMessageClientId,
-    /// JSON object of unknown fields, and of known fields whose type surprised.
-    Extra,
-    /// The item's own JSON text, only when asked for.
-    Raw,
-}
-
-/// The number of text columns.
-pub const TEXT_COLUMNS: usize = 18;
+pub use super::columns::{Row, TEXT_COLUMNS, TextColumn};
 
 /// A piece of a [`MessageRows`] buffer; [`Span::NULL`] is no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,73 +28,16 @@ impl Span {
     }
 }
 
-/// One message. Times are milliseconds since the epoch.
-#[derive(Debug, Clone, Copy)]
-pub struct Row {
-    /// The message's ID.
-    pub message_server_id: i64,
-    /// When it was created: as answered, else as the reference said.
-    pub create_time: i64,
-    /// When it was fetched.
-    pub fetched_at: i64,
-    /// 0 for the first version met, counting up.
-    pub revision: i32,
-    /// 1, 2 or 3.
-    pub conversation_type: i32,
-    /// The team, for teams.
-    pub team_id: Option<i64>,
-    /// 0 text, 1 image, … 100 custom; others pass through.
-    pub message_type: Option<i32>,
-    /// The custom subtype.
-    pub sub_type: Option<i32>,
-    /// The kind of client it was sent with.
-    pub sender_client_type: Option<i32>,
-    /// When it was edited; null when never.
-    pub modify_time: Option<i64>,
-    /// Targeted message: whether the listed receivers are those who see it.
-    pub inclusive: Option<bool>,
-    /// Targeted message: whether members who join later see it.
-    pub new_member_visible: Option<bool>,
-    /// When the message that started the thread was created.
-    pub thread_root_create_time: Option<i64>,
-    /// The ID of the message that started the thread.
-    pub thread_root_message_server_id: Option<i64>,
-    /// When the message that this one answers was created.
-    pub thread_reply_create_time: Option<i64>,
-    /// The ID of the message that this one answers.
-    pub thread_reply_message_server_id: Option<i64>,
-    /// Whether a character that no store can hold was replaced by U+FFFD.
-    pub substituted: bool,
-    /// Whether a reference asked for it; false when it was fetched to complete a thread.
-    pub requested: bool,
-    /// The text columns, by [`TextColumn`].
-    pub text: [Span; TEXT_COLUMNS],
+impl Default for Span {
+    fn default() -> Self {
+        Self::NULL
+    }
 }
 
 impl Row {
     /// An empty row of this message.
     pub fn new(message_server_id: i64, create_time: i64, conversation_type: i32, fetched_at: i64) -> Self {
-        Self {
-            message_server_id,
-            create_time,
-            fetched_at,
-            revision: 0,
-            conversation_type,
-            team_id: None,
-            message_type: None,
-            sub_type: None,
-            sender_client_type: None,
-            modify_time: None,
-            inclusive: None,
-            new_member_visible: None,
-            thread_root_create_time: None,
-            thread_root_message_server_id: None,
-            thread_reply_create_time: None,
-            thread_reply_message_server_id: None,
-            substituted: false,
-            requested: true,
-            text: [Span::NULL; TEXT_COLUMNS],
-        }
+        Self { message_server_id, create_time, conversation_type, fetched_at, requested: true, ..Self::default() }
     }
 }
 
