@@ -12,7 +12,8 @@
 //!
 //! | room | knows |
 //! |---|---|
-//! | [`reference`](mod@reference), [`message`], [`failure`], [`plan`], `digits` | pure values: no clock, no randomness, no I/O, no async |
+//! | [`model`] | messages, and the one table of their columns; pure |
+//! | [`reference`](mod@reference), [`failure`], [`plan`], `digits` | pure values: no clock, no randomness, no I/O, no async |
 //! | [`config`] | what `jobs.yaml` says and what it means |
 //! | [`source`] | where references are read, one file per kind |
 //! | [`yunxin`] | the API: sign, request, response, codes, pace, endpoints, client |

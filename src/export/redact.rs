@@ -12,6 +12,7 @@ use sha2::Sha256;
 
 use super::record::{Record, Value};
 use super::selection::sides;
+use crate::model::columns::Definition;
 use crate::model::{Column, ColumnType};
 use crate::reference::{ConversationId, ConversationType};
 
@@ -21,12 +22,6 @@ pub const REDACTED: &str = "[redacted]";
 const REDACTED_JSON: &str = r#"{"redacted":true}"#;
 /// Numbers of fewer digits in JSON are never taken for an account.
 const DIGITS: usize = 5;
-/// The columns that hold one account.
-const ACCOUNTS: [Column; 4] =
-    [Column::SenderId, Column::ModifyAccountId, Column::ThreadRootSenderId, Column::ThreadReplySenderId];
-/// The columns that hold an account in one-to-one dialogues, and else a team.
-const RECEIVERS: [Column; 3] = [Column::ReceiverId, Column::ThreadRootReceiverId, Column::ThreadReplyReceiverId];
-
 /// What can be taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,6 +36,11 @@ pub enum Field {
     Extra,
     /// The message's own JSON text. Goes with any redaction.
     Raw,
+}
+
+/// Whether such a column holds an account, in a one-to-one dialogue or in a team.
+fn is_account(kind: ColumnType, one_to_one: bool) -> bool {
+    kind == ColumnType::Account || one_to_one && kind == ColumnType::Receiver
 }
 
 /// What is taken out of an export.
@@ -97,8 +97,8 @@ impl Redaction {
     pub(super) fn learn(&mut self, record: &Record) {
         let Some(pseudonyms) = &mut self.pseudonyms else { return };
         let one_to_one = record.conversation_type() == 1;
-        for column in ACCOUNTS.into_iter().chain(RECEIVERS.into_iter().filter(|_| one_to_one)) {
-            if let Some(account) = record.text(column) {
+        for column in Column::all(true).iter().filter(|column| is_account(column.kind, one_to_one)) {
+            if let Some(account) = record.text(column.column) {
                 pseudonyms.learn(account);
             }
         }
@@ -214,19 +214,16 @@ impl Pseudonyms {
 
     fn apply(&mut self, record: &mut Record) {
         let one_to_one = record.conversation_type() == 1;
-        for column in Column::all(true).iter().map(|definition| definition.column) {
+        for &Definition { column, kind, .. } in Column::all(true) {
             let value = match record.get(column) {
-                Value::Text(text) => {
-                    let account = ACCOUNTS.contains(&column) || (one_to_one && RECEIVERS.contains(&column));
-                    Value::Text(match column {
-                        Column::ConversationKey => self.key(&text.clone()),
-                        Column::ConversationId => self.id(&text.clone()),
-                        Column::AppKey | Column::RunId => continue,
-                        _ if account => self.name(&text.clone()),
-                        _ if column.kind() == ColumnType::Json => self.json(&text.clone()),
-                        _ => self.scrub(&text.clone()),
-                    })
-                }
+                Value::Text(text) => Value::Text(match column {
+                    Column::ConversationKey => self.key(&text.clone()),
+                    Column::ConversationId => self.id(&text.clone()),
+                    Column::AppKey | Column::RunId => continue,
+                    _ if is_account(kind, one_to_one) => self.name(&text.clone()),
+                    _ if kind == ColumnType::Json => self.json(&text.clone()),
+                    _ => self.scrub(&text.clone()),
+                }),
                 Value::List(list) => Value::List(list.clone().iter().map(|account| self.name(account)).collect()),
                 _ => continue,
             };

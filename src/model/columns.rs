@@ -13,6 +13,10 @@ use super::message::Span;
 pub enum ColumnType {
     /// Text.
     Text,
+    /// Text: an account.
+    Account,
+    /// Text: an account in one-to-one dialogues, and else a team.
+    Receiver,
     /// The text of a JSON value.
     Json,
     /// Texts. A row holds them as a JSON array of strings without white space.
@@ -142,19 +146,9 @@ impl Column {
         &DEFINITIONS[..DEFINITIONS.len() - usize::from(!raw)]
     }
 
-    /// What is known of it.
-    pub const fn definition(self) -> &'static Definition {
-        &DEFINITIONS[self as usize]
-    }
-
     /// Its name.
     pub const fn name(self) -> &'static str {
-        self.definition().name
-    }
-
-    /// What its values are.
-    pub const fn kind(self) -> ColumnType {
-        self.definition().kind
+        DEFINITIONS[self as usize].name
     }
 }
 
@@ -257,9 +251,9 @@ columns! {
         "0 for the first version met, counting up with every change that was fetched later";
     MessageClientId message_client_id: text Text, optional, Free, Item(Plain),
         "the client's own ID of the message";
-    SenderId sender_id: text Text, optional, Few, Item(Plain),
+    SenderId sender_id: text Account, optional, Few, Item(Plain),
         "who sent it";
-    ReceiverId receiver_id: text Text, optional, Few, Item(Plain),
+    ReceiverId receiver_id: text Receiver, optional, Few, Item(Plain),
         "who got it; one-to-one only";
     TeamId team_id: cell Int64, optional, Few, Item(Digits),
         "the team; teams only";
@@ -282,7 +276,7 @@ columns! {
     Extension extension: text Text, optional, Free, Item(Plain),
         "free text, usually JSON",
         "free text of the sender's, usually JSON";
-    ModifyAccountId modify_account_id: text Text, optional, Few, Item(Plain),
+    ModifyAccountId modify_account_id: text Account, optional, Few, Item(Plain),
         "who edited it",
         "who edited the message";
     ModifyTime modify_time: cell Time, optional, Near, Item(ZeroIsNull),
@@ -295,9 +289,9 @@ columns! {
     NewMemberVisible new_member_visible: cell Boolean, optional, Free, Item(Plain),
         "targeted message: whether later members do",
         "targeted message: whether members who join later see it";
-    ThreadRootSenderId thread_root_sender_id: text Text, optional, Few, ThreadRoot(Plain),
+    ThreadRootSenderId thread_root_sender_id: text Account, optional, Few, ThreadRoot(Plain),
         "who sent the message that started the thread";
-    ThreadRootReceiverId thread_root_receiver_id: text Text, optional, Few, ThreadRoot(Plain),
+    ThreadRootReceiverId thread_root_receiver_id: text Receiver, optional, Few, ThreadRoot(Plain),
         "its receiver, or its team's ID",
         "its receiver; for a team, the team's ID";
     ThreadRootCreateTime thread_root_create_time: cell Time, optional, Near, ThreadRoot(Plain),
@@ -306,9 +300,9 @@ columns! {
         "its ID";
     ThreadRootMessageClientId thread_root_message_client_id: text Text, optional, Free, ThreadRoot(Plain),
         "the client's own ID of it";
-    ThreadReplySenderId thread_reply_sender_id: text Text, optional, Few, ThreadReply(Plain),
+    ThreadReplySenderId thread_reply_sender_id: text Account, optional, Few, ThreadReply(Plain),
         "who sent the message that this one answers";
-    ThreadReplyReceiverId thread_reply_receiver_id: text Text, optional, Few, ThreadReply(Plain),
+    ThreadReplyReceiverId thread_reply_receiver_id: text Receiver, optional, Few, ThreadReply(Plain),
         "its receiver, or its team's ID",
         "its receiver; for a team, the team's ID";
     ThreadReplyCreateTime thread_reply_create_time: cell Time, optional, Near, ThreadReply(Plain),

@@ -36,6 +36,7 @@ impl Default for Span {
 
 impl Row {
     /// An empty row of this message.
+    #[inline]
     pub fn new(message_server_id: i64, create_time: i64, conversation_type: i32, fetched_at: i64) -> Self {
         Self { message_server_id, create_time, conversation_type, fetched_at, requested: true, ..Self::default() }
     }

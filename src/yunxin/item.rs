@@ -7,9 +7,9 @@ use super::json::{Broken, Scanner};
 use super::keys::{Key, Keys, Known};
 use super::response::Question;
 use super::threads::ThreadReader;
-use super::value::Columns;
+use super::value::{Columns, Field, fields};
 use crate::message::{MessageRows, Row, Span, TextColumn};
-use crate::model::columns::{Column, Definition, Origin};
+use crate::model::columns::Origin;
 
 /// Reads items; keeps its memory, and what order fields come in, from one to the next.
 pub(super) struct ItemReader<'t> {
@@ -18,7 +18,7 @@ pub(super) struct ItemReader<'t> {
     conversation_type: i32,
     fetched_at: i64,
     raw: bool,
-    keys: Keys<Field>,
+    keys: Keys<ItemField>,
     threads: ThreadReader,
     /// The message at hand.
     row: Row,
@@ -71,8 +71,8 @@ impl<'t> ItemReader<'t> {
         while let Some(key) = keys.next(scanner)? {
             match key {
                 Key::Known(known) => match known.field {
-                    Field::Column(column) => columns.read(scanner, Scope::Item, known.name, column)?,
-                    Field::ThreadConfig => threads.read(scanner, &mut columns)?,
+                    ItemField::Column(field) => columns.read(scanner, Scope::Item, known.name, field)?,
+                    ItemField::ThreadConfig => threads.read(scanner, &mut columns)?,
                 },
                 Key::Unknown(key) => {
                     let (_, json, traits) = scanner.value_text()?;
@@ -116,13 +116,13 @@ pub(super) struct NoId {
 
 /// What a field of an item is.
 #[derive(Debug, Clone, Copy)]
-enum Field {
-    Column(&'static Definition),
+enum ItemField {
+    Column(Field),
     ThreadConfig,
 }
 
-static FIELDS: LazyLock<Vec<Known<Field>>> = LazyLock::new(|| {
-    let columns = Column::all(true).iter().filter(|column| matches!(column.origin, Origin::Item(_)));
-    let columns = columns.map(|column| Known::new(column.key(), Field::Column(column)));
-    columns.chain([Known::new("thread_config", Field::ThreadConfig)]).collect()
+static FIELDS: LazyLock<Vec<Known<ItemField>>> = LazyLock::new(|| {
+    let columns = fields(|origin| matches!(origin, Origin::Item(_)));
+    let columns = columns.map(|(key, field)| Known::new(key, ItemField::Column(field)));
+    columns.chain([Known::new("thread_config", ItemField::ThreadConfig)]).collect()
 });

@@ -5,20 +5,19 @@ use std::sync::LazyLock;
 use super::extra::Scope;
 use super::json::{Broken, Scanner, Value};
 use super::keys::{Key, Keys, Known};
-use super::value::Columns;
-use crate::model::columns::{Column, Definition, Origin};
+use super::value::{Columns, Field, fields};
+use crate::model::columns::Origin;
 
 /// One of the two links of a thread.
 struct Link {
     scope: Scope,
     name: &'static str,
-    fields: Vec<Known<&'static Definition>>,
+    fields: Vec<Known<Field>>,
 }
 
 impl Link {
     fn new(scope: Scope, name: &'static str, is_of_link: fn(Origin) -> bool) -> Self {
-        let columns = Column::all(true).iter().filter(|column| is_of_link(column.origin));
-        Self { scope, name, fields: columns.map(|column| Known::new(column.key(), column)).collect() }
+        Self { scope, name, fields: fields(is_of_link).map(|(key, field)| Known::new(key, field)).collect() }
     }
 }
 
@@ -35,7 +34,7 @@ static NAMES: LazyLock<[Known<usize>; 2]> = LazyLock::new(|| [0, 1].map(|place| 
 #[derive(Debug)]
 pub(super) struct ThreadReader {
     links: Keys<usize>,
-    fields: [Keys<&'static Definition>; 2],
+    fields: [Keys<Field>; 2],
 }
 
 impl ThreadReader {
@@ -47,7 +46,7 @@ impl ThreadReader {
     pub(super) fn read<'t>(&mut self, scanner: &mut Scanner<'t>, columns: &mut Columns<'_, 't>) -> Result<(), Broken> {
         columns.extra.forget(Scope::Item, "thread_config");
         columns.extra.clear_scope(Scope::Config);
-        LINKS.iter().for_each(|link| columns.clear(link));
+        LINKS.iter().for_each(|link| columns.clear_link(link));
         if scanner.peek() != b'{' {
             return columns.no_object(scanner, Scope::Item, "thread_config");
         }
@@ -67,12 +66,12 @@ impl ThreadReader {
 
 fn read_link<'t>(
     link: &Link,
-    fields: &mut Keys<&'static Definition>,
+    fields: &mut Keys<Field>,
     scanner: &mut Scanner<'t>,
     columns: &mut Columns<'_, 't>,
 ) -> Result<(), Broken> {
     columns.extra.forget(Scope::Config, link.name);
-    columns.clear(link);
+    columns.clear_link(link);
     if scanner.peek() != b'{' {
         return columns.no_object(scanner, Scope::Config, link.name);
     }
@@ -91,11 +90,9 @@ fn read_link<'t>(
 
 impl<'t> Columns<'_, 't> {
     /// Forgets what an earlier value of the same key stored.
-    fn clear(&mut self, link: &Link) {
+    fn clear_link(&mut self, link: &Link) {
         self.extra.clear_scope(link.scope);
-        for known in &link.fields {
-            self.set(known.field, Value::Null);
-        }
+        link.fields.iter().for_each(|known| self.clear(known.field));
     }
 
     /// Takes a value where an object should be; null is nothing at all.

@@ -5,11 +5,61 @@
 use super::escape::{quote_into, repair_into};
 use super::extra::{Extra, Scope};
 use super::json::{self, Broken, Scanner, Text, Traits, Value, value_into};
-use crate::message::{MessageRows, Row, Span};
-use crate::model::columns::{Access, ColumnType, Definition, Reading, Storage};
+use crate::message::{MessageRows, Row, Span, TextColumn};
+use crate::model::columns::{Access, Column, ColumnType, Origin, Reading, Storage};
 
 /// The end of the year 9999 in milliseconds. What is later, or before the epoch, is no time that every store could hold.
 const LAST_MILLISECOND: i64 = 253_402_300_799_999;
+
+/// A field of an answer that goes to a column: what the column's definition says, at hand for every message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Field {
+    place: Place,
+    /// Whether a string that spells an integer is as good.
+    digits: bool,
+    /// Whether 0 means null.
+    zero_is_null: bool,
+    /// The least and the greatest integer that the column takes.
+    range: (i64, i64),
+}
+
+/// Where values go.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Text(TextColumn),
+    Json(TextColumn),
+    TextList(TextColumn),
+    Int64(Access<i64>),
+    Int32(Access<i32>),
+    Boolean(Access<bool>),
+}
+
+/// The fields of an object of an item, by the columns whose values come from there.
+pub(super) fn fields(is_there: fn(Origin) -> bool) -> impl Iterator<Item = (&'static str, Field)> {
+    Column::all(true).iter().filter(move |column| is_there(column.origin)).filter_map(|column| {
+        let place = match (column.storage, column.kind) {
+            (Storage::Run, _) => return None,
+            (Storage::Text(text), ColumnType::Json) => Place::Json(text),
+            (Storage::Text(text), ColumnType::TextList) => Place::TextList(text),
+            (Storage::Text(text), _) => Place::Text(text),
+            (Storage::Int64(access), _) => Place::Int64(access),
+            (Storage::Int32(access), _) => Place::Int32(access),
+            (Storage::Boolean(access), _) => Place::Boolean(access),
+        };
+        let reading = column.origin.reading();
+        let (first, last) = match column.kind {
+            ColumnType::Time => (0, LAST_MILLISECOND),
+            ColumnType::Int32 => (i32::MIN.into(), i32::MAX.into()),
+            _ => (i64::MIN, i64::MAX),
+        };
+        let range = match reading {
+            Reading::Within(least, greatest) => (first.max(least), last.min(greatest)),
+            _ => (first, last),
+        };
+        let (digits, zero_is_null) = (reading == Reading::Digits, reading == Reading::ZeroIsNull);
+        Some((column.key(), Field { place, digits, zero_is_null, range }))
+    })
+}
 
 /// Where the fields of a message go.
 pub(super) struct Columns<'c, 't> {
@@ -20,92 +70,86 @@ pub(super) struct Columns<'c, 't> {
 }
 
 impl<'t> Columns<'_, 't> {
-    /// Reads the next value as that of a column's field. What the column cannot hold goes to `extra`.
+    /// Reads the next value as that of a field. What its column cannot hold goes to `extra`.
     #[inline(always)]
     pub(super) fn read(
         &mut self,
         scanner: &mut Scanner<'t>,
         scope: Scope,
         name: &'static str,
-        column: &Definition,
+        field: Field,
     ) -> Result<(), Broken> {
-        let start = scanner.position();
-        let (held, json, traits) = match column.storage {
-            Storage::Text(text) if column.kind == ColumnType::Text && scanner.is_at(b'"') => {
+        let mut start = scanner.position();
+        let (held, traits) = match field.place {
+            Place::Text(column) if scanner.is_at(b'"') => {
                 let (span, lone) = self.rows.intern_with(|out| scanner.string_into(out));
-                self.row.text[text as usize] = span;
+                self.row.text[column as usize] = span;
                 self.row.substituted |= lone.ok_or_else(|| scanner.broken_string())?;
-                (true, "", Traits::default())
+                (true, Traits::default())
             }
-            Storage::Int64(_) | Storage::Int32(_) => match read_integer(scanner, column) {
-                Some(integer) => {
-                    let held = self.set_integer(column, Some(integer));
-                    (held, scanner.slice(start, scanner.position()), Traits::default())
-                }
-                None => self.read_any(scanner, column)?,
-            },
-            _ => self.read_any(scanner, column)?,
+            Place::Int64(_) | Place::Int32(_) if let Some(integer) = read_integer(scanner, field.digits) => {
+                (self.set_integer(field, Some(integer)), Traits::default())
+            }
+            _ => {
+                scanner.peek();
+                start = scanner.position();
+                let (value, _, traits) = scanner.value_text()?;
+                (self.set(field, value), traits)
+            }
         };
         if held {
             self.extra.forget(scope, name);
         } else {
-            self.extra.surprise(scope, name, json, traits);
+            self.extra.surprise(scope, name, scanner.slice(start, scanner.position()), traits);
         }
         Ok(())
     }
 
-    /// Reads a value of any type.
-    fn read_any(&mut self, scanner: &mut Scanner<'t>, column: &Definition) -> Result<(bool, &'t str, Traits), Broken> {
-        let (value, json, traits) = scanner.value_text()?;
-        Ok((self.set(column, value), json, traits))
-    }
-
     /// Stores a value; false, with null in its place, when the column cannot hold it.
-    pub(super) fn set(&mut self, column: &Definition, value: Value<'t>) -> bool {
-        let held = match column.storage {
-            Storage::Run => false,
-            Storage::Text(text) => {
-                let span = match (column.kind, value) {
-                    (ColumnType::Text, Value::String(text)) => Some(self.text(text)),
-                    (ColumnType::Json, Value::String(text)) => Some(self.json_in(text)),
-                    (ColumnType::Json, Value::Object(json, traits)) => Some(self.json(json, traits)),
-                    (ColumnType::TextList, Value::Array(json, traits)) => self.list(json, traits),
-                    _ => None,
-                };
-                self.row.text[text as usize] = span.unwrap_or_default();
-                span.is_some()
+    fn set(&mut self, field: Field, value: Value<'t>) -> bool {
+        let (column, span) = match (field.place, value) {
+            (Place::Int64(_) | Place::Int32(_), _) => {
+                let integer = if field.digits { value.integer_or_digits() } else { value.integer() };
+                return self.set_integer(field, integer) || value == Value::Null;
             }
-            Storage::Int64(_) | Storage::Int32(_) => {
-                let quoted = column.origin.reading() == Reading::Digits;
-                self.set_integer(column, if quoted { value.integer_or_digits() } else { value.integer() })
-            }
-            Storage::Boolean(Access { set, .. }) => {
+            (Place::Boolean(Access { set, .. }), _) => {
                 let truth = if let Value::Bool(truth) = value { Some(truth) } else { None };
                 set(self.row, truth);
-                truth.is_some()
+                return truth.is_some() || value == Value::Null;
             }
+            (Place::Text(column), Value::String(text)) => (column, Some(self.text(text))),
+            (Place::Json(column), Value::String(text)) => (column, Some(self.json_in(text))),
+            (Place::Json(column), Value::Object(json, traits)) => (column, Some(self.json(json, traits))),
+            (Place::TextList(column), Value::Array(json, traits)) => (column, self.list(json, traits)),
+            (Place::Text(column) | Place::Json(column) | Place::TextList(column), _) => (column, None),
         };
-        held || value == Value::Null
+        self.row.text[column as usize] = span.unwrap_or_default();
+        span.is_some() || value == Value::Null
     }
 
     /// Stores an integer; false, with null in its place, when the column cannot hold it.
-    fn set_integer(&mut self, column: &Definition, integer: Option<i64>) -> bool {
-        let integer = integer.filter(|integer| match column.origin.reading() {
-            Reading::Within(first, last) => (first..=last).contains(integer),
-            _ => true,
-        });
-        let integer = integer.filter(|integer| match column.kind {
-            ColumnType::Time => (0..=LAST_MILLISECOND).contains(integer),
-            ColumnType::Int32 => i32::try_from(*integer).is_ok(),
-            _ => true,
-        });
-        let value = integer.filter(|integer| *integer != 0 || column.origin.reading() != Reading::ZeroIsNull);
-        match column.storage {
-            Storage::Int64(Access { set, .. }) => set(self.row, value),
-            Storage::Int32(Access { set, .. }) => set(self.row, value.map(|value| value as i32)),
-            _ => return false,
+    #[inline]
+    fn set_integer(&mut self, field: Field, integer: Option<i64>) -> bool {
+        let integer = integer.filter(|integer| (field.range.0..=field.range.1).contains(integer));
+        let value = integer.filter(|integer| *integer != 0 || !field.zero_is_null);
+        match field.place {
+            Place::Int64(Access { set, .. }) => set(self.row, value),
+            Place::Int32(Access { set, .. }) => set(self.row, value.map(|value| value as i32)),
+            _ => {}
         }
         integer.is_some()
+    }
+
+    /// Forgets what an earlier value of the same key stored.
+    pub(super) fn clear(&mut self, field: Field) {
+        match field.place {
+            Place::Text(column) | Place::Json(column) | Place::TextList(column) => {
+                self.row.text[column as usize] = Span::NULL;
+            }
+            Place::Int64(Access { set, .. }) => set(self.row, None),
+            Place::Int32(Access { set, .. }) => set(self.row, None),
+            Place::Boolean(Access { set, .. }) => set(self.row, None),
+        }
     }
 
     fn text(&mut self, text: Text<'t>) -> Span {
@@ -149,15 +193,11 @@ impl<'t> Columns<'_, 't> {
     }
 }
 
-/// Takes an integer, also one that a string spells if the column may be read so, when it is next, without white space
-/// before it. `None` takes nothing.
+/// Takes an integer, also one that a string spells if `digits`, when it is next, without white space before it. `None`
+/// takes nothing.
 #[inline(always)]
-fn read_integer(scanner: &mut Scanner<'_>, column: &Definition) -> Option<i64> {
-    if scanner.is_at(b'"') && column.origin.reading() == Reading::Digits {
-        scanner.quoted_integer()
-    } else {
-        scanner.plain_integer()
-    }
+fn read_integer(scanner: &mut Scanner<'_>, digits: bool) -> Option<i64> {
+    if digits && scanner.is_at(b'"') { scanner.quoted_integer() } else { scanner.plain_integer() }
 }
 
 /// Appends a list of strings without white space; false, with `out` in any state, when it holds something else.

@@ -63,7 +63,9 @@ impl PostgresArchive {
                 let there = self.columns.iter().any(|known| known == name);
                 let value = if there { format!("\"{name}\"") } else { "null".to_owned() };
                 match column.kind {
-                    ColumnType::Text | ColumnType::Json => format!("{value}::text as \"{name}\""),
+                    ColumnType::Text | ColumnType::Account | ColumnType::Receiver | ColumnType::Json => {
+                        format!("{value}::text as \"{name}\"")
+                    }
                     ColumnType::Boolean => format!("{value}::boolean as \"{name}\""),
                     ColumnType::TextList => format!("{value}::text[] as \"{name}\""),
                     ColumnType::Time if there => milliseconds(name),
@@ -233,7 +235,9 @@ fn record(row: &PgRow) -> Result<Record, sqlx::Error> {
     for definition in Column::all(true) {
         let place = definition.column as usize;
         let value = match definition.kind {
-            ColumnType::Text | ColumnType::Json => row.try_get::<Option<String>, _>(place)?.map(Value::Text),
+            ColumnType::Text | ColumnType::Account | ColumnType::Receiver | ColumnType::Json => {
+                row.try_get::<Option<String>, _>(place)?.map(Value::Text)
+            }
             ColumnType::Int64 | ColumnType::Int32 | ColumnType::Time => {
                 row.try_get::<Option<i64>, _>(place)?.map(Value::Integer)
             }

@@ -8,7 +8,7 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion};
 use ::parquet::schema::types::{ColumnPath, TypePtr};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 
 use super::schema;
 use super::{Compression, Encodings, Settings};
@@ -79,10 +79,10 @@ fn properties(settings: &Settings, stamp: &RunStamp) -> WriterProperties {
 }
 
 fn compact(kind: ColumnType) -> Option<Encoding> {
-    match kind {
-        ColumnType::Int64 | ColumnType::Int32 | ColumnType::Time => Some(Encoding::DELTA_BINARY_PACKED),
-        ColumnType::Text | ColumnType::Json | ColumnType::TextList => Some(Encoding::DELTA_LENGTH_BYTE_ARRAY),
-        ColumnType::Boolean => None,
+    match schema::data_type(kind) {
+        DataType::Int64 | DataType::Int32 | DataType::Timestamp(..) => Some(Encoding::DELTA_BINARY_PACKED),
+        DataType::Utf8 | DataType::List(_) => Some(Encoding::DELTA_LENGTH_BYTE_ARRAY),
+        _ => None,
     }
 }
 

@@ -129,11 +129,10 @@ impl Block {
         for column in Column::all(true) {
             let there = match column.storage {
                 Storage::Run => false,
-                Storage::Text(text) => {
-                    let text = rows.get(row, text);
-                    self.text.push_str(text.unwrap_or_default());
-                    self.put(text.map(|text| (text.len() as u32).to_le_bytes()))
-                }
+                Storage::Text(text) => rows.get(row, text).is_some_and(|text| {
+                    self.text.push_str(text);
+                    self.put(Some((text.len() as u32).to_le_bytes()))
+                }),
                 Storage::Int64(Access { get, .. }) => self.put(get(row).map(i64::to_le_bytes)),
                 Storage::Int32(Access { get, .. }) => self.put(get(row).map(i32::to_le_bytes)),
                 Storage::Boolean(Access { get, .. }) => self.put(get(row).map(|flag| [u8::from(flag)])),

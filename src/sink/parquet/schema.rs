@@ -18,7 +18,7 @@ pub fn names(raw: bool) -> impl Iterator<Item = &'static str> {
 /// The Arrow type of a column's values. Lists name their item `element`, as the Parquet format does.
 pub(super) fn data_type(kind: ColumnType) -> DataType {
     match kind {
-        ColumnType::Text | ColumnType::Json => DataType::Utf8,
+        ColumnType::Text | ColumnType::Account | ColumnType::Receiver | ColumnType::Json => DataType::Utf8,
         ColumnType::TextList => DataType::List(element()),
         ColumnType::Int64 => DataType::Int64,
         ColumnType::Int32 => DataType::Int32,
@@ -30,7 +30,7 @@ pub(super) fn data_type(kind: ColumnType) -> DataType {
 /// The same type in words.
 pub fn type_name(kind: ColumnType) -> &'static str {
     match kind {
-        ColumnType::Text | ColumnType::Json => "Utf8",
+        ColumnType::Text | ColumnType::Account | ColumnType::Receiver | ColumnType::Json => "Utf8",
         ColumnType::TextList => "List<Utf8>",
         ColumnType::Int64 => "Int64",
         ColumnType::Int32 => "Int32",

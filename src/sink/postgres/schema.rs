@@ -35,7 +35,7 @@ pub(super) fn is_first(column: Column) -> bool {
 /// The type as Postgres names it.
 pub fn type_name(kind: ColumnType) -> &'static str {
     match kind {
-        ColumnType::Text => "text",
+        ColumnType::Text | ColumnType::Account | ColumnType::Receiver => "text",
         ColumnType::Json => "jsonb",
         ColumnType::TextList => "text[]",
         ColumnType::Int64 => "bigint",

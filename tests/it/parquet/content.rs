@@ -131,7 +131,7 @@ async fn readers_see_the_promised_types_and_metadata() {
     let schema: Vec<&str> = file["schema"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
     let promised = Column::all(false).iter().map(|column| {
         let kind = match column.kind {
-            ColumnType::Text | ColumnType::Json => "string",
+            ColumnType::Text | ColumnType::Account | ColumnType::Receiver | ColumnType::Json => "string",
             ColumnType::TextList => "list<element: string>",
             ColumnType::Int64 => "int64",
             ColumnType::Int32 => "int32",
