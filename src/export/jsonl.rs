@@ -33,7 +33,7 @@ impl Lines {
             out.push_str(&format!("\"{}\":", column.name));
             match (record.get(column.column), column.kind) {
                 (Value::Integer(time), ColumnType::Time) => {
-                    out.push_str(&serde_json::to_string(&self.clock.exact(*time))?)
+                    out.push_str(&serde_json::to_string(&self.clock.exact(*time))?);
                 }
                 // JSON stands as it is: its numbers may have more digits than any reader keeps.
                 (Value::Text(json), ColumnType::Json) if serde_json::from_str::<&RawValue>(json).is_ok() => {

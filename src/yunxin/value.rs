@@ -47,14 +47,14 @@ pub(super) fn fields(is_there: fn(Origin) -> bool) -> impl Iterator<Item = (&'st
             (Storage::Boolean(access), _) => Place::Boolean(access),
         };
         let reading = column.origin.reading();
-        let (first, last) = match column.kind {
+        let held = match column.kind {
             ColumnType::Time => (0, LAST_MILLISECOND),
             ColumnType::Int32 => (i32::MIN.into(), i32::MAX.into()),
             _ => (i64::MIN, i64::MAX),
         };
         let range = match reading {
-            Reading::Within(least, greatest) => (first.max(least), last.min(greatest)),
-            _ => (first, last),
+            Reading::Within(first, last) => (held.0.max(first), held.1.min(last)),
+            _ => held,
         };
         let (digits, zero_is_null) = (reading == Reading::Digits, reading == Reading::ZeroIsNull);
         Some((column.key(), Field { place, digits, zero_is_null, range }))
