@@ -28,22 +28,37 @@ const TEXTS: [TextColumn; TEXT_COLUMNS] = [
     TextColumn::Raw,
 ];
 
-const SUBSTITUTED: u64 = 1 << 18;
-const REQUESTED: u64 = 1 << 19;
-const INCLUSIVE: u64 = 1 << 20;
-const INCLUSIVE_TRUE: u64 = 1 << 21;
-const NEW_MEMBER: u64 = 1 << 22;
-const NEW_MEMBER_TRUE: u64 = 1 << 23;
-/// Of the optional 64-bit and, behind them, 32-bit integers.
-const LONG: u32 = 24;
-const SHORT: u32 = 30;
+/// Optional 64-bit and 32-bit integers of a row.
+const LONGS: usize = 6;
+const SHORTS: usize = 3;
+
+// What a row has, as bits of one mask: texts, then these flags, then the optional integers.
+const FLAGS: usize = TEXT_COLUMNS;
+const SUBSTITUTED: u64 = 1 << FLAGS;
+const REQUESTED: u64 = 1 << (FLAGS + 1);
+const INCLUSIVE: u64 = 1 << (FLAGS + 2);
+const INCLUSIVE_TRUE: u64 = 1 << (FLAGS + 3);
+const NEW_MEMBER: u64 = 1 << (FLAGS + 4);
+const NEW_MEMBER_TRUE: u64 = 1 << (FLAGS + 5);
+const LONG: usize = FLAGS + 6;
+const SHORT: usize = LONG + LONGS;
+const BITS: usize = SHORT + SHORTS;
+
+const _: () = {
+    assert!(BITS <= u64::BITS as usize, "the mask has no bit left: make it wider");
+    let mut place = 0;
+    while place < TEXT_COLUMNS {
+        assert!(TEXTS[place] as usize == place, "texts stand in the order of their columns");
+        place += 1;
+    }
+};
 
 /// Bytes that are no packed rows: the scratch file was changed by somebody else.
 #[derive(Debug, thiserror::Error)]
 #[error("buffered rows read back from the scratch file are damaged")]
 pub(super) struct Damaged;
 
-fn longs(row: &Row) -> [Option<i64>; 6] {
+fn longs(row: &Row) -> [Option<i64>; LONGS] {
     [
         row.team_id,
         row.modify_time,
@@ -54,7 +69,7 @@ fn longs(row: &Row) -> [Option<i64>; 6] {
     ]
 }
 
-fn shorts(row: &Row) -> [Option<i32>; 3] {
+fn shorts(row: &Row) -> [Option<i32>; SHORTS] {
     [row.message_type, row.sub_type, row.sender_client_type]
 }
 
@@ -176,10 +191,10 @@ impl Block {
         set(row.new_member_visible == Some(true), NEW_MEMBER_TRUE);
         let (longs, shorts) = (longs(row), shorts(row));
         for (index, value) in longs.iter().enumerate() {
-            set(value.is_some(), 1 << (LONG + index as u32));
+            set(value.is_some(), 1 << (LONG + index));
         }
         for (index, value) in shorts.iter().enumerate() {
-            set(value.is_some(), 1 << (SHORT + index as u32));
+            set(value.is_some(), 1 << (SHORT + index));
         }
         for (index, span) in row.text.iter().enumerate() {
             set(!span.is_null(), 1 << index);
@@ -227,25 +242,22 @@ fn unpack(input: &mut &[u8], text: &str, end: &mut usize) -> Result<Row, Damaged
     row.requested = has(REQUESTED);
     row.inclusive = has(INCLUSIVE).then(|| has(INCLUSIVE_TRUE));
     row.new_member_visible = has(NEW_MEMBER).then(|| has(NEW_MEMBER_TRUE));
-    for (index, field) in [
+    let longs: [&mut Option<i64>; LONGS] = [
         &mut row.team_id,
         &mut row.modify_time,
         &mut row.thread_root_create_time,
         &mut row.thread_root_message_server_id,
         &mut row.thread_reply_create_time,
         &mut row.thread_reply_message_server_id,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        if has(1 << (LONG + index as u32)) {
+    ];
+    for (index, field) in longs.into_iter().enumerate() {
+        if has(1 << (LONG + index)) {
             *field = Some(long(input)?);
         }
     }
-    for (index, field) in
-        [&mut row.message_type, &mut row.sub_type, &mut row.sender_client_type].into_iter().enumerate()
-    {
-        if has(1 << (SHORT + index as u32)) {
+    let shorts: [&mut Option<i32>; SHORTS] = [&mut row.message_type, &mut row.sub_type, &mut row.sender_client_type];
+    for (index, field) in shorts.into_iter().enumerate() {
+        if has(1 << (SHORT + index)) {
             *field = Some(short(input)?);
         }
     }
