@@ -8,9 +8,9 @@
 //!   server lost commits.
 //! - Every transaction that writes holds an advisory lock. Who gets the lock knows that no commit is still under way: that
 //!   is how the archive is opened. After a connection broke, the sink connects again, takes the lock (ending its own former
-//!   transaction if the server still has it), and reads from the archive whether the commit under way was made, by this
-//!   run.
-//! - Nothing outlives its transaction, so the connections may be those of a pooler (see [`connect`]).
+//!   session if that still holds it), and reads from the archive whether the commit under way was made, by this run.
+//! - The connections may be those of a pooler: nothing but, in a session of our own, the lock outlives its transaction (see
+//!   [`connect`]).
 //! - What counts is what is there: see [`attempt`].
 //!
 //! `messages` has exactly one row for every message: (`app_key`, `message_server_id`) is its key, and the row is the

@@ -98,10 +98,8 @@ impl Target {
         recorded: &Recorded,
     ) -> Result<(), Refusal> {
         let names = &self.names;
-        let doubted = counts.short || counts.unrevised || recorded.triggers.is_some();
-        let run = (!counts.unrevised).then(|| commit.run_id.to_string());
-        let missing = match doubted {
-            true => commit::missing(session, statements, encoder, commit, run).await?,
+        let missing = match counts.short || recorded.triggers.is_some() {
+            true => commit::missing(session, statements, encoder, commit).await?,
             false => None,
         };
         let (table, what) = match missing {
@@ -109,16 +107,20 @@ impl Target {
                 &names.messages,
                 format!("lacks {count} of the {} messages (such as {example}) that were", commit.messages),
             ),
+            None if let Some((count, example)) = counts.unrevised => {
+                (&names.messages, format!("lacks {count} new versions of messages (such as {example}) that were"))
+            }
             None if counts.unkept > 0 => {
                 (&names.revisions, format!("lacks {} earlier versions that were", counts.unkept))
             }
-            None if recorded.unnoted > 0 => {
-                (&names.vanished, format!("lacks {} of the {} notes that were", recorded.unnoted, commit.vanished.len()))
-            }
+            None if recorded.unnoted > 0 => (
+                &names.vanished,
+                format!("lacks {} of the {} notes that were", recorded.unnoted, commit.vanished.len()),
+            ),
             None if !recorded.recorded => (&names.commits, "lacks the row of the commit that was".to_owned()),
             None => return Ok(()),
         };
-        let triggers = recorded.triggers.as_ref().filter(|_| missing.is_some());
+        let triggers = recorded.triggers.as_ref().filter(|_| *table == names.messages);
         Err(self.dropped(table, &what, triggers.map(String::as_str)).into())
     }
 

@@ -44,12 +44,12 @@ pub(super) struct Counts {
     pub(super) revised: u64,
     /// Bytes sent for all of them.
     pub(super) bytes: u64,
-    /// Whether the database says that it wrote fewer new messages than it was sent.
+    /// Whether the database says that it wrote fewer rows than it was sent.
     pub(super) short: bool,
-    /// Whether it says so of new versions.
-    pub(super) unrevised: bool,
     /// Earlier versions that are not among the revisions.
     pub(super) unkept: u64,
+    /// Messages that stayed in an earlier version, and one of them.
+    pub(super) unrevised: Option<(u64, i64)>,
 }
 
 /// Whose commit it is, and which.
@@ -131,7 +131,7 @@ pub(super) async fn write(
             Way::Merge => writer.merge(pass).await?,
             // The later passes hold what the first has just written.
             Way::Copy | Way::Sift => {
-                let there = writer.versions(&commit.id.app_key, pass, None).await?;
+                let there = writer.versions(&commit.id.app_key, pass).await?;
                 let (fresh, newer) = sift(pass, there);
                 writer.counts.short |= writer.copy(&fresh).await?;
                 writer.revise(&newer).await?;
@@ -179,24 +179,19 @@ pub(super) async fn record(
     Ok(Recorded { recorded: row.try_get("recorded")?, unnoted, triggers: row.try_get("triggers")? })
 }
 
-/// Messages of a commit that are not in the table, at least in the version that was sent: how many, and one of them.
-///
-/// With `run`, what this run wrote counts in whatever version it stands there: a trigger may have changed it.
+/// Messages of a commit that are not in the table: how many, and one of them.
 pub(super) async fn missing(
     session: &mut Session,
     statements: &Statements,
     encoder: &mut Encoder,
     commit: &Commit<'_>,
-    run: Option<String>,
 ) -> Result<Option<(u64, i64)>, sqlx::Error> {
     let mut reader = Writer::new(session, statements, encoder, commit);
-    let mut missing = BTreeSet::new();
-    for pass in passes(commit.pending) {
-        let there = reader.versions(&commit.id.app_key, &pass, run.as_deref()).await?;
-        let (fresh, newer) = sift(&pass, there);
-        missing.extend(fresh.iter().chain(&newer).map(|item| item.message_server_id));
-    }
-    Ok(missing.first().map(|first| (missing.len() as u64, *first)))
+    // The first pass has every message.
+    let pass = passes(commit.pending).swap_remove(0);
+    let there = reader.versions(&commit.id.app_key, &pass).await?;
+    let (missing, _) = sift(&pass, there);
+    Ok(missing.first().map(|first| (missing.len() as u64, first.message_server_id)))
 }
 
 /// Makes the commit final once it is announced.
@@ -276,9 +271,9 @@ impl<'a> Writer<'a> {
         self.stage(pass).await?;
         let inserted = self.execute(&self.statements.insert).await?;
         self.counts.inserted += inserted;
-        // The others may be there in any version.
         if inserted < pass.len() as u64 {
-            self.counts.unrevised = true;
+            // Most likely the others are there.
+            self.counts.short = true;
             self.revise_staged().await?;
         }
         Ok(())
@@ -291,7 +286,7 @@ impl<'a> Writer<'a> {
         }
         self.stage(pass).await?;
         let revised = self.revise_staged().await?;
-        self.counts.unrevised |= revised < pass.len() as u64;
+        self.counts.short |= revised < pass.len() as u64;
         Ok(())
     }
 
@@ -303,28 +298,27 @@ impl<'a> Writer<'a> {
     }
 
     async fn revise_staged(&mut self) -> Result<u64, sqlx::Error> {
-        self.execute(&self.statements.keep).await?;
-        let row = last_row(self.connection, self.statements.unkept.clone()).await?;
+        let Self { statements, .. } = *self;
+        self.execute(&statements.keep).await?;
+        let row = last_row(self.connection, statements.unkept.clone()).await?;
         self.counts.unkept += row.try_get::<i64, _>("unkept")? as u64;
-        let revised = self.execute(&self.statements.revise).await?;
+        let revised = self.execute(&statements.revise).await?;
         self.counts.revised += revised;
+        let row = last_row(self.connection, statements.unrevised.clone()).await?;
+        if let Some(example) = row.try_get("example")? {
+            self.counts.unrevised = Some((row.try_get::<i64, _>("unrevised")? as u64, example));
+        }
         reach("postgres.merged");
         Ok(revised)
     }
 
-    /// Which of these messages are there, and when they were edited. What `run` wrote was edited last of all.
-    async fn versions(
-        &mut self,
-        app_key: &str,
-        pass: &[Item],
-        run: Option<&str>,
-    ) -> Result<Vec<(i64, i64)>, sqlx::Error> {
+    /// Which of these messages are there, and when they were edited.
+    async fn versions(&mut self, app_key: &str, pass: &[Item]) -> Result<Vec<(i64, i64)>, sqlx::Error> {
         let keys: Vec<i64> = pass.iter().map(|item| item.message_server_id).collect();
         let mut found = sqlx::query_as::<_, (i64, Option<i64>)>(self.statements.versions.clone())
             .persistent(false)
             .bind(app_key)
             .bind(keys)
-            .bind(run)
             .fetch(&mut *self.connection);
         let mut versions = Vec::new();
         while let Some((key, modified)) = found.try_next().await? {

@@ -1,7 +1,8 @@
 //! Connections to the server, what a transaction sets for itself, and what errors mean.
 //!
-//! Nothing outlives a transaction: no setting, no lock, no named statement, no temporary table. So a connection may come
-//! from a pooler that gives every transaction another session, and finds nothing of ours in it afterwards.
+//! A connection may be one to a pooler, which gives every transaction another session, and the session to others
+//! afterwards. So nothing outlives a transaction: no setting, no named statement, no temporary table, no lock. Only where a
+//! session proves to be ours alone it keeps the archive's lock as well, and so keeps other processes out from the start.
 
 use std::io;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
+use uuid::Uuid;
 
 use super::schema::Locks;
 use crate::sink::SinkError;
@@ -46,7 +48,11 @@ const PARAMETERS: [&str; 19] = [
 const GREETING: &str = "
     select pg_is_in_recovery() as standby,
         current_setting('server_encoding') as encoding,
-        current_setting('fsync') as fsync";
+        current_setting('fsync') as fsync,
+        current_setting('yunxin_archiver.session', true) as session";
+/// A setting that a connection asks for when it begins. The server gives it to the session that it begins for this
+/// connection, which is nobody else's then; a pooler refuses it, or passes over it.
+const SESSION: &str = "yunxin_archiver.session";
 /// Makes a transaction independent of what database and role have as defaults. `synchronous_commit` is only ever raised:
 /// a commit must be on disk before the ledger hears of it. Names without a schema, as triggers have them, are found
 /// where the role finds them.
@@ -134,6 +140,13 @@ fn is_statement_mode(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.message().contains("statement pooling"))
 }
 
+/// Whether who answered does not take the setting that a connection asked for: of poolers, each says so with another
+/// code. Wrong credentials are not tried twice.
+fn is_refused_setting(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(code.get(..2), Some("08" | "0A" | "22" | "42")))
+}
+
 /// Why something was not done: a refusal, or an error of the database that another try may pass.
 pub(super) enum Refusal {
     Sink(SinkError),
@@ -163,9 +176,11 @@ pub(super) struct Server {
     pub(super) warnings: Vec<String>,
 }
 
-/// A connection, of which nothing is known but what the server is.
+/// A connection.
 pub(super) struct Session {
     pub(super) connection: PgConnection,
+    /// Whether its session is known to be nobody else's.
+    own: bool,
     /// Whether the server writes to disk when it says so.
     pub(super) durable: bool,
 }
@@ -265,8 +280,8 @@ impl Server {
     }
 
     /// Connects as [`Self::connect`] does, and begins a transaction that holds the archive's lock: no other transaction
-    /// that writes the archive is under way then. With `again` a connection of this process may have broken: if the
-    /// server has not noticed yet, that session is ended.
+    /// that writes the archive is under way then. A session of our own keeps the lock. With `again` a connection of this
+    /// process may have broken: if the server has not noticed yet, that session is ended.
     pub(super) async fn session(&self, locks: Locks, again: bool) -> Result<Session, SinkError> {
         self.reach(Some(locks), again).await
     }
@@ -275,7 +290,7 @@ impl Server {
         let began = Instant::now();
         let mut delays = delays();
         loop {
-            let error = match self.greet().await {
+            let error = match self.greet(locks.is_some()).await {
                 Ok(Greeted::Primary(mut session)) => {
                     let Some(locks) = locks else { return Ok(session) };
                     match self.lock(&mut session, locks, again).await {
@@ -303,9 +318,19 @@ impl Server {
         }
     }
 
-    async fn greet(&self) -> Result<Greeted, sqlx::Error> {
+    async fn greet(&self, to_keep: bool) -> Result<Greeted, sqlx::Error> {
         let greeting = async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
+            let asked = to_keep.then(|| Uuid::now_v7().to_string());
+            let connected = match &asked {
+                Some(asked) => PgConnection::connect_with(&self.options.clone().options([(SESSION, asked)])).await,
+                None => PgConnection::connect_with(&self.options).await,
+            };
+            let mut connection = match connected {
+                Err(error) if asked.is_some() && is_refused_setting(&error) => {
+                    PgConnection::connect_with(&self.options).await?
+                }
+                connected => connected?,
+            };
             let row: PgRow = sqlx::raw_sql(GREETING).fetch_one(&mut connection).await?;
             let encoding: String = row.try_get("encoding")?;
             if encoding != "UTF8" {
@@ -315,7 +340,8 @@ impl Server {
                 return Ok(Greeted::Standby);
             }
             let durable = row.try_get::<String, _>("fsync")? == "on";
-            Ok(Greeted::Primary(Session { connection, durable }))
+            let own = asked.is_some() && asked == row.try_get::<Option<String>, _>("session")?;
+            Ok(Greeted::Primary(Session { connection, own, durable }))
         };
         match timeout(CONNECT, greeting).await {
             Ok(result) => result,
@@ -327,10 +353,8 @@ impl Server {
         let began = Instant::now();
         let patience = if again { self.patience } else { HANDOVER.min(self.patience) };
         let Locks { archive, process } = locks;
-        let begin = format!(
-            "{}; select pg_try_advisory_xact_lock({archive}) and pg_try_advisory_xact_lock({process}) as locked",
-            Mode::Write.begin()
-        );
+        let lock = if session.own { "pg_try_advisory_lock" } else { "pg_try_advisory_xact_lock" };
+        let begin = format!("{}; select {lock}({archive}) and {lock}({process}) as locked", Mode::Write.begin());
         loop {
             if last_row(&mut session.connection, begin.clone()).await?.try_get("locked")? {
                 return Ok(());

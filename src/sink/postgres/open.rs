@@ -105,7 +105,10 @@ impl SetUp<'_> {
         let mut written = 0;
         for (needed, sql) in [
             (true, format!("update {archive} set ledger_id = $1, job = $2, sequence = $3, updated_at = now()")),
-            (false, format!("insert into {archive} (ledger_id, job, sequence) values ($1, $2, $3)")),
+            (
+                false,
+                format!("insert into {archive} (ledger_id, job, sequence) values ($1, $2, $3) on conflict do nothing"),
+            ),
             (true, owner),
         ] {
             if needed || written == 0 {
@@ -120,7 +123,8 @@ impl SetUp<'_> {
         if written > 0 {
             return Ok(());
         }
-        let what = format!("{archive} lacks the row that was written to it: a trigger, a rule or a policy there drops rows");
+        let what =
+            format!("{archive} lacks the row that was written to it: a trigger, a rule or a policy there drops rows");
         let context = format!("cannot take possession of {} at {}", self.table(), self.server.place());
         Err(SinkError::Failed { context, source: what.into() }.into())
     }

@@ -17,6 +17,7 @@ pub(super) struct Statements {
     pub(super) insert: SqlStr,
     pub(super) keep: SqlStr,
     pub(super) unkept: String,
+    pub(super) unrevised: String,
     pub(super) revise: SqlStr,
     pub(super) versions: SqlStr,
     pub(super) vanish: SqlStr,
@@ -73,14 +74,18 @@ impl Statements {
                     (select from {revisions} r where r.app_key = m.app_key \
                         and r.message_server_id = m.message_server_id and r.revision = m.revision)"
             ),
+            unrevised: format!(
+                "select count(*) as unrevised, min(s.message_server_id) as example \
+                 from {STAGING} s join {messages} m on {same} where {newer}"
+            ),
             revise: sql(format!("update {messages} m set {assignments} from {STAGING} s where {same} and {newer}")),
-            // A time that is none of ours is before or after all of ours. What the run $3 wrote is later than anything.
+            // A time that is none of ours is before or after all of ours.
             versions: sql(format!(
-                "select message_server_id, case when run_id = $3 then {latest} when isfinite(modify_time) \
+                "select message_server_id, case when isfinite(modify_time) \
                     then (extract(epoch from modify_time) * 1000)::bigint \
-                    when modify_time > 'epoch' then {latest} end \
+                    when modify_time > 'epoch' then {} end \
                  from {messages} where app_key = $1 and message_server_id = any ($2)",
-                latest = i64::MAX
+                i64::MAX
             )),
             // Once each: what was noted first stays.
             vanish: sql(format!(

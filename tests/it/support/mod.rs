@@ -9,6 +9,7 @@ pub(crate) mod mariadb;
 pub(crate) mod nights;
 pub(crate) mod page;
 pub(crate) mod parquet;
+pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod refs;

@@ -50,9 +50,21 @@ impl PgUrl {
         Self { port: self.port, database: "postgres".to_owned() }
     }
 
+    /// The port of whoever answers for it.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The same database, by way of another port.
+    pub(crate) fn at(&self, port: u16) -> Self {
+        Self { port, database: self.database.clone() }
+    }
+
     /// A connection.
     pub(crate) async fn connect(&self) -> PgConnection {
-        self.url().parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
+        let options: PgConnectOptions = self.url().parse().unwrap();
+        // A pooler does not know this parameter.
+        options.extra_float_digits(None).connect().await.unwrap()
     }
 
     /// Runs statements, separated by semicolons.
