@@ -98,9 +98,10 @@ impl Target {
         recorded: &Recorded,
     ) -> Result<(), Refusal> {
         let names = &self.names;
-        let missing = match counts.short || recorded.triggers.is_some() {
-            true => commit::missing(session, statements, encoder, commit).await?,
-            false => None,
+        let missing = if counts.short || recorded.triggers.is_some() {
+            commit::missing(session, statements, encoder, commit).await?
+        } else {
+            None
         };
         let (table, what) = match missing {
             Some((count, example)) => (
@@ -117,7 +118,7 @@ impl Target {
                 &names.vanished,
                 format!("lacks {} of the {} notes that were", recorded.unnoted, commit.vanished.len()),
             ),
-            None if !recorded.recorded => (&names.commits, "lacks the row of the commit that was".to_owned()),
+            None if !recorded.noted => (&names.commits, "lacks the row of the commit that was".to_owned()),
             None => return Ok(()),
         };
         let triggers = recorded.triggers.as_ref().filter(|_| *table == names.messages);

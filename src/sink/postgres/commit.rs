@@ -144,7 +144,7 @@ pub(super) async fn write(
 /// What the database says of a commit when everything is written.
 pub(super) struct Recorded {
     /// Whether there is a row that says so.
-    pub(super) recorded: bool,
+    pub(super) noted: bool,
     /// Vanished messages that are not noted.
     pub(super) unnoted: u64,
     /// The triggers on the table of messages: they may undo what was written.
@@ -176,7 +176,7 @@ pub(super) async fn record(
             .await?;
         unnoted += sent.saturating_sub(noted as u64);
     }
-    Ok(Recorded { recorded: row.try_get("recorded")?, unnoted, triggers: row.try_get("triggers")? })
+    Ok(Recorded { noted: row.try_get("recorded")?, unnoted, triggers: row.try_get("triggers")? })
 }
 
 /// Messages of a commit that are not in the table: how many, and one of them.

@@ -354,9 +354,9 @@ impl Server {
         let patience = if again { self.patience } else { HANDOVER.min(self.patience) };
         let Locks { archive, process } = locks;
         let lock = if session.own { "pg_try_advisory_lock" } else { "pg_try_advisory_xact_lock" };
-        let begin = format!("{}; select {lock}({archive}) and {lock}({process}) as locked", Mode::Write.begin());
+        let attempt = format!("{}; select {lock}({archive}) and {lock}({process}) as locked", Mode::Write.begin());
         loop {
-            if last_row(&mut session.connection, begin.clone()).await?.try_get("locked")? {
+            if last_row(&mut session.connection, attempt.clone()).await?.try_get("locked")? {
                 return Ok(());
             }
             session.rollback().await?;

@@ -21,8 +21,8 @@ const NULL: i32 = -1;
 const REPLACEMENT: &str = "\u{fffd}";
 
 /// Whether the database holds this time, in milliseconds since the epoch.
-pub(super) fn is_time(time: &i64) -> bool {
-    (EARLIEST..=LATEST).contains(time)
+pub(super) fn is_time(time: i64) -> bool {
+    (EARLIEST..=LATEST).contains(&time)
 }
 
 /// Messages whose text was looked through: most have no U+0000 anywhere, and then no column has to be looked at.
@@ -203,7 +203,7 @@ impl Encoder {
 
     fn time(&mut self, name: &'static str, value: Option<i64>) {
         match value {
-            Some(value) if is_time(&value) => self.bigint(Some(microseconds(value))),
+            Some(value) if is_time(value) => self.bigint(Some(microseconds(value))),
             Some(value) => {
                 self.displaced.push((name, value.to_string()));
                 self.length(NULL);

@@ -22,44 +22,60 @@ async fn fails(sink: &mut PostgresSink, commit: u64, table: &str) -> String {
 }
 
 const EVEN: &str = "if new.message_server_id % 2 = 0 then return null; end if; return new;";
+const INSTEAD: &str = "if new.message_server_id % 2 = 0 then return null; end if; \
+     insert into public.stored select new.*; return new;";
 const WHENEVER: &str = "delete from public.messages where message_server_id % 2 = 0; return null;";
 
 #[tokio::test]
 async fn whatever_drops_messages_fails_the_commit_and_the_next_one_completes_it() {
+    let drop = "drop trigger meddle on messages";
     // Those that delete also lose what was there before.
     let (some, all) = ("5 of the 15 messages (such as 20)", "7 of the 15 messages (such as 16)");
-    for (body, lost, trigger) in [
-        (EVEN, some, "create trigger meddle before insert on messages for each row execute function meddle()"),
-        (WHENEVER, all, "create trigger meddle after insert on messages for each row execute function meddle()"),
-        (WHENEVER, all, "create trigger meddle after insert on messages for each statement execute function meddle()"),
+    for (body, lost, make, undo) in [
+        (EVEN, some, "create trigger meddle before insert on messages for each row execute function meddle()", drop),
+        (WHENEVER, all, "create trigger meddle after insert on messages for each row execute function meddle()", drop),
+        (
+            WHENEVER,
+            all,
+            "create trigger meddle after insert on messages for each statement execute function meddle()",
+            drop,
+        ),
         (
             WHENEVER,
             all,
             "create constraint trigger meddle after insert on messages deferrable initially deferred \
              for each row execute function meddle()",
+            drop,
+        ),
+        (
+            INSTEAD,
+            some,
+            "alter table messages rename to stored; create view messages as select * from stored; \
+             create trigger meddle instead of insert on messages for each row execute function meddle()",
+            "drop view messages; alter table stored rename to messages",
         ),
     ] {
         let database = database().await;
         let mut sink = open(&database).await;
         committed(&mut sink, 1, messages([1])).await;
-        database.execute(&format!("{}; {trigger}", function(body))).await;
+        database.execute(&format!("{}; {make}", function(body))).await;
         let mut connection = database.connect().await;
         // Once where all are new, and once where some are there.
         for (commit, ids) in [(2, 10..20), (3, 15..30)] {
             sink.write(messages(ids)).await.unwrap();
             let said = fails(&mut sink, commit, "messages").await;
             let lost = if commit == 2 { "5 of the 10 messages (such as 10)" } else { lost };
-            assert!(said.contains(lost) && said.contains("its triggers: meddle"), "{trigger}: {said}");
-            let last: i64 = scalar(&mut connection, "select sequence from messages_archive").await;
-            assert_eq!(last, commit as i64 - 1, "{trigger}");
+            assert!(said.contains(lost) && said.contains("its triggers: meddle"), "{make}: {said}");
+            let sequence: i64 = scalar(&mut connection, "select sequence from messages_archive").await;
+            assert_eq!(sequence, commit as i64 - 1, "{make}");
             let recorded: i64 = scalar(&mut connection, "select count(*) from messages_commits").await;
-            assert_eq!(recorded, last);
-            database.execute("drop trigger meddle on messages").await;
+            assert_eq!(recorded, sequence);
+            database.execute(undo).await;
             sink.prepare(commit).await.unwrap();
-            database.execute(trigger).await;
+            database.execute(make).await;
         }
         let found: i64 = scalar(&mut connection, "select count(*) from messages").await;
-        assert_eq!(found, 21, "{trigger}");
+        assert_eq!(found, 21, "{make}");
     }
 }
 
