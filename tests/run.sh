@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests. Arguments go to `cargo test`.
 #
-# The tests stand on real services: programs of Postgres and MariaDB (each test process starts private servers of its
+# The tests stand on real services: programs of Postgres, PgBouncer and MariaDB (each test process starts private servers of its
 # own), and Python with DuckDB and PyArrow as independent readers of Parquet. What is missing is installed first: by apt
 # when run by root on Debian or Ubuntu, and into target/python for Python; what is present is left as it is.
 set -euo pipefail
@@ -14,6 +14,7 @@ packages=()
 { found cc && found make; } || packages+=(build-essential)
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
 found initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
+found pgbouncer || [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
 found mariadbd || [ -x /usr/sbin/mariadbd ] || packages+=(mariadb-server)
 python=target/python/bin/python3
 if ! readers python3 && ! readers "$python"; then
