@@ -12,7 +12,7 @@
 //!
 //! | room | knows |
 //! |---|---|
-//! | [`reference`](mod@reference), [`message`], [`failure`], [`plan`], `digits` | pure values: no clock, no randomness, no I/O, no async |
+//! | [`reference`](mod@reference), [`message`], [`failure`], [`plan`], `digits`, `sql` | pure values: no clock, no randomness, no I/O, no async |
 //! | [`config`] | what `jobs.yaml` says and what it means |
 //! | [`source`] | where references are read, one file per kind |
 //! | [`yunxin`] | the API: sign, request, response, codes, pace, endpoints, client |
@@ -55,6 +55,7 @@ pub mod simulator;
 pub mod sink;
 mod sort;
 pub mod source;
+mod sql;
 pub mod summary;
 pub mod telemetry;
 pub mod verify;

@@ -56,7 +56,7 @@ pub enum CursorValue {
         /// Whether the column carries a zone.
         zoned: bool,
     },
-    /// A text column, compared as the database compares it.
+    /// A time as text of one form, in a database that has no type for it.
     Text(String),
 }
 

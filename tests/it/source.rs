@@ -2,9 +2,13 @@
 
 mod files;
 mod mysql;
+mod mysql_session;
 mod parquet;
+mod pooler;
 mod postgres;
+mod postgres_session;
 mod sqlite;
+mod sqlite_state;
 mod text;
 
 use secrecy::SecretString;

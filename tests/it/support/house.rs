@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) type Sources = BTreeMap<String, String>;
 
 /// Rooms that are pure values.
-const PURE: [&str; 5] = ["reference", "message", "failure", "plan", "digits"];
+const PURE: [&str; 6] = ["reference", "message", "failure", "plan", "digits", "sql"];
 /// What a pure room may not name: I/O, clocks, randomness, asynchrony.
 const IMPURE: [&str; 23] = [
     "arrow",

@@ -13,7 +13,7 @@ pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod refs;
-mod server;
+pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod storm;
 pub(crate) mod threads;

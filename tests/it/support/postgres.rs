@@ -40,6 +40,22 @@ impl PgUrl {
         format!("postgres://{user}:{password}@127.0.0.1:{}/{}", self.port, self.database)
     }
 
+    /// What the server's own client prints of a query.
+    pub(crate) fn client(&self, user: &str, password: &str, sql: &str) -> String {
+        let output = std::process::Command::new(program("psql"))
+            .args(["--no-psqlrc", "--tuples-only", "--no-align", "--command", sql, &self.url_as(user, password)])
+            .env("PGCLIENTENCODING", "UTF8")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same database behind another port.
+    pub(crate) fn at(&self, port: u16) -> Self {
+        Self { port, database: self.database.clone() }
+    }
+
     /// The database's name.
     pub(crate) fn database(&self) -> &str {
         &self.database
