@@ -107,6 +107,21 @@ impl Names {
         self.event.as_deref()
     }
 
+    /// The names of which an input has some.
+    pub(super) fn expected(&self) -> Vec<&str> {
+        match &self.event {
+            Some(event) => vec![event],
+            None => self.fields.iter().map(|names| names[0].as_str()).collect(),
+        }
+    }
+
+    /// Whether JSON text, broken as it may be, has a member of one of these names.
+    pub(super) fn occur_in(&self, text: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(text).to_lowercase();
+        let mut names = self.fields.iter().flatten().chain(&self.event);
+        text.starts_with('{') && names.any(|name| text.contains(&format!("\"{}\"", name.to_lowercase())))
+    }
+
     /// Finds the fields among the columns of `input`, or says which are missing.
     pub(super) fn columns(&self, input: &str, found: &[String]) -> Result<Columns, SourceError> {
         let mut columns = Columns { places: [None; FIELDS], event: None };
@@ -208,6 +223,11 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    /// How many columns a row must have for all that are used to be among them.
+    pub(super) fn needed(&self) -> usize {
+        self.places.into_iter().chain([self.event]).flatten().max().map_or(0, |last| last + 1)
+    }
+
     /// The columns of conversation ID, message ID and time, when a row is understood by these three.
     pub(super) fn texts(&self) -> Option<[usize; 3]> {
         match (self.places, self.event) {

@@ -2,6 +2,9 @@
 //!
 //! What is finer than a millisecond is cut off, never rounded. A local time that occurs twice, when clocks go back,
 //! is taken as the earlier one; a local time that clocks skip is no time, because its zone must be wrong.
+//!
+//! Whatever form a time has, no message was created before 2010 or will be created more than a day from now: such a
+//! time was written in another unit than it is read in, and the API would only say that the message does not exist.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -10,8 +13,35 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use super::settings::TimeUnit;
 use super::value::{Value, digits, trim};
 
-/// The times that milliseconds of 13 digits can tell: 2001-09-09 to 2286-11-20. An integer outside counts another unit.
-const MILLISECONDS: std::ops::Range<i64> = 1_000_000_000_000..10_000_000_000_000;
+/// No message is older: 2010-01-01.
+const EARLIEST: i64 = 1_262_304_000_000;
+/// How far ahead of this host's clock a message may be, in milliseconds.
+const AHEAD: i64 = 24 * 3_600_000;
+
+/// The start of a cursor that is an integer has 13 digits in milliseconds: 2001-09-09 to 2286-11-20.
+const STARTS: std::ops::Range<i64> = 1_000_000_000_000..10_000_000_000_000;
+
+/// The units in which times are counted, in nanoseconds, and what to do about an integer that counts them.
+const UNITS: [(&str, i128, &str); 4] = [
+    ("seconds", 1_000_000_000, "set `time_unit: s`"),
+    ("milliseconds", 1_000_000, "set `time_unit: ms`"),
+    ("microseconds", 1_000, "divide it by 1000, and leave `time_unit` at ms"),
+    ("nanoseconds", 1, "divide it by 1000000, and leave `time_unit` at ms"),
+];
+
+/// What makes a time so many times too late; the inverse makes it as many times too early.
+const SLIPS: [(i128, &str, &str); 2] = [
+    (
+        1_000,
+        "seconds that were taken for milliseconds, or milliseconds for microseconds",
+        "milliseconds that were taken for seconds, or microseconds for milliseconds",
+    ),
+    (
+        1_000_000,
+        "seconds that were taken for microseconds, or milliseconds for nanoseconds",
+        "microseconds that were taken for seconds, or nanoseconds for milliseconds",
+    ),
+];
 
 /// Reads times as the settings say.
 #[derive(Debug, Clone)]
@@ -20,12 +50,14 @@ pub(super) struct Times {
     zone: TimeZone,
     /// The zone's offset when it never changes, which spares the look-up.
     fixed: Option<Offset>,
+    /// The latest create time there could be when the source was opened.
+    latest: i64,
 }
 
 impl Times {
     pub(super) fn new(unit: TimeUnit, zone: TimeZone) -> Self {
         let fixed = zone.to_fixed_offset().ok();
-        Self { unit, zone, fixed }
+        Self { unit, zone, fixed, latest: latest() }
     }
 
     /// Milliseconds since the epoch, or what is wrong.
@@ -37,12 +69,14 @@ impl Times {
                 None => self.text(trim(bytes))?,
             },
             Value::Timestamp { micros, zoned: true } => micros.div_euclid(1000),
-            Value::Timestamp { micros, zoned: false } => {
-                let local = civil(*micros).ok_or_else(|| format!("{value} is beyond all calendars"))?;
-                self.local(local)?.as_millisecond()
-            }
+            Value::Timestamp { micros, zoned: false } => match civil(*micros) {
+                Some(local) => self.local(local)?.as_millisecond(),
+                None => micros.div_euclid(1000),
+            },
             Value::Null => return Err("is null".to_owned()),
-            Value::Decimal(text) => return self.decimal(text),
+            Value::Decimal(text) => {
+                return self.decimal(text).unwrap_or_else(|| Err(format!("{text} is no whole number")));
+            }
             Value::Float(_) => {
                 return Err(format!("{value} is a floating-point number: give an integer, a timestamp or text"));
             }
@@ -50,45 +84,58 @@ impl Times {
             Value::Date(_) => return Err(format!("{value} is a date without a time of day")),
             Value::Other(kind) => return Err(format!("is {kind}: give an integer, a timestamp or text")),
         };
-        if millis > 0 { Ok(millis) } else { Err(format!("{value} is before 1970")) }
+        if self.is_plausible(millis.into()) { Ok(millis) } else { Err(self.implausible(value, millis.into())) }
     }
 
     /// The same of an integer.
     pub(super) fn integer(&self, number: i64) -> Result<i64, String> {
-        let millis = match self.unit {
-            TimeUnit::Milliseconds => Some(number),
-            TimeUnit::Seconds => number.checked_mul(1000),
-        };
-        match millis {
-            Some(millis) if MILLISECONDS.contains(&millis) => Ok(millis),
-            _ => Err(self.implausible(number)),
+        let millis = self.millis(number);
+        if self.is_plausible(millis) { Ok(millis as i64) } else { Err(self.implausible_integer(number, millis)) }
+    }
+
+    /// What an integer counts, in milliseconds.
+    fn millis(&self, number: i64) -> i128 {
+        match self.unit {
+            TimeUnit::Milliseconds => number.into(),
+            TimeUnit::Seconds => i128::from(number) * 1000,
         }
     }
 
-    fn implausible(&self, number: i64) -> String {
+    /// Whether a message can have been created then.
+    fn is_plausible(&self, millis: i128) -> bool {
+        (EARLIEST.into()..=self.latest.into()).contains(&millis)
+            // A source may be read for days.
+            || (millis > self.latest.into() && millis <= latest().into())
+    }
+
+    #[cold]
+    fn implausible_integer(&self, number: i64, millis: i128) -> String {
         let unit = match self.unit {
             TimeUnit::Milliseconds => "milliseconds",
             TimeUnit::Seconds => "seconds",
         };
-        let hint = match number.checked_ilog10().map(|zeros| zeros + 1) {
-            Some(9..=10) if self.unit == TimeUnit::Milliseconds => "; if it counts seconds, set `time_unit: s`",
-            Some(12..=13) if self.unit == TimeUnit::Seconds => "; if it counts milliseconds, set `time_unit: ms`",
-            Some(15..=16) => "; if it counts microseconds, divide it by 1000",
-            Some(18..=19) => "; if it counts nanoseconds, divide it by 1000000",
-            _ => "",
-        };
-        format!("{number} is no time in {unit}: not between 2001 and 2286{hint}")
+        let likely = UNITS.iter().find(|(_, nanos, _)| self.is_plausible(i128::from(number) * nanos / 1_000_000));
+        let hint = likely.map_or_else(String::new, |(unit, _, advice)| format!("; it looks like {unit}: {advice}"));
+        format!("{number} is no time in {unit}: {}{hint}", outside(millis))
+    }
+
+    #[cold]
+    fn implausible(&self, value: &Value<'_>, millis: i128) -> String {
+        // The mistake was made before any zone came into it.
+        let counted = if let Value::Timestamp { micros, .. } = value { i128::from(*micros) / 1000 } else { millis };
+        let likely = SLIPS.iter().find_map(|(times, early, late)| {
+            let early = self.is_plausible(counted * times).then_some(early);
+            early.or_else(|| self.is_plausible(counted / times).then_some(late))
+        });
+        let hint = likely.map_or_else(String::new, |likely| format!("; it looks like {likely}"));
+        format!("{value} is no time of a message: {}{hint}", outside(millis))
     }
 
     /// An exact number of seconds may have a fraction, as `extract(epoch from …)` gives it.
-    fn decimal(&self, text: &str) -> Result<i64, String> {
-        if let (TimeUnit::Seconds, Some((whole, fraction))) = (self.unit, text.split_once('.'))
-            && let Some(seconds) = digits(whole.as_bytes())
-            && let Some(nanos) = fraction_nanos(fraction.as_bytes())
-        {
-            return Ok(self.integer(seconds)? + i64::from(nanos / 1_000_000));
-        }
-        Err(format!("{text} is no whole number"))
+    fn decimal(&self, text: &str) -> Option<Result<i64, String>> {
+        let (whole, fraction) = text.split_once('.').filter(|_| self.unit == TimeUnit::Seconds)?;
+        let (seconds, nanos) = (digits(whole.as_bytes())?, fraction_nanos(fraction.as_bytes())?);
+        Some(self.integer(seconds).map(|millis| millis + i64::from(nanos / 1_000_000)))
     }
 
     fn text(&self, text: &[u8]) -> Result<i64, String> {
@@ -97,14 +144,14 @@ impl Times {
         }
         let shown = || Value::bytes(text);
         let Some(stamp) = Stamp::parse(text) else {
-            return match std::str::from_utf8(text).ok().map(|text| self.decimal(text)) {
-                Some(Ok(millis)) => Ok(millis),
-                _ => Err(format!(
+            let decimal = std::str::from_utf8(text).ok().and_then(|text| self.decimal(text));
+            return decimal.unwrap_or_else(|| {
+                Err(format!(
                     "{} is no time: give an integer since the epoch, or text such as 2025-07-31T08:50:05.248Z or \
                      2025-07-31 08:50:05.248",
                     shown()
-                )),
-            };
+                ))
+            });
         };
         let time = match stamp.offset {
             Some(offset) => {
@@ -139,7 +186,10 @@ impl Times {
     pub(super) fn column_micros(&self, text: &str, zoned: bool) -> Option<i64> {
         let text = text.trim();
         if let Some(number) = digits(text.as_bytes()) {
-            let millis = if number == 0 { 0 } else { self.integer(number).ok()? };
+            let millis = if number == 0 { 0 } else { i64::try_from(self.millis(number)).ok()? };
+            if number != 0 && !STARTS.contains(&millis) {
+                return None;
+            }
             let instant = Timestamp::from_millisecond(millis).ok()?;
             return Some(if zoned { instant.as_microsecond() } else { self.local_micros(instant) });
         }
@@ -164,6 +214,27 @@ impl Times {
         };
         // The last days of the year 9999, which often stand for forever, are beyond the calendar.
         instant.map_or(stamp.civil.year() == 9999, |instant| instant > limit)
+    }
+}
+
+/// The latest create time there can be now.
+fn latest() -> i64 {
+    Timestamp::now().as_millisecond() + AHEAD
+}
+
+/// Why so many milliseconds since the epoch are not the time of a message.
+fn outside(millis: i128) -> String {
+    let time = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
+    let time = time.map_or_else(
+        // The mean year of the calendar is exact enough for a year that no calendar has.
+        || format!("in the year {}", 1970 + millis.div_euclid(31_556_952_000)),
+        |time| time.to_string(),
+    );
+    if millis < EARLIEST.into() {
+        format!("it would be {time}, and no message is from before 2010")
+    } else {
+        let now = Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
+        format!("it would be {time}, more than a day ahead of this host's clock ({now})")
     }
 }
 
@@ -351,10 +422,54 @@ mod tests {
         assert!(text(&seconds(), "1753951805248").unwrap_err().contains("`time_unit: ms`"));
         assert!(text(&utc(), "1753951805248000").unwrap_err().contains("microseconds"));
         assert!(text(&utc(), "1753951805248000000").unwrap_err().contains("nanoseconds"));
+        assert!(text(&seconds(), "1753951805248000").unwrap_err().contains("microseconds"));
         for number in [i64::MIN, -1, 0, 1, i64::MAX] {
             assert!(utc().read(&Value::Integer(number)).is_err());
             assert!(seconds().read(&Value::Integer(number)).is_err());
         }
+    }
+
+    #[test]
+    fn a_time_in_any_form_is_from_2010_to_a_day_ahead() {
+        let now = Timestamp::now().as_millisecond();
+        for (millis, expected) in [
+            (EARLIEST, true),
+            (EARLIEST - 1, false),
+            (now, true),
+            (now + AHEAD - 60_000, true),
+            (now + AHEAD + 60_000, false),
+        ] {
+            let instant = Timestamp::from_millisecond(millis).unwrap();
+            let written = instant.to_string();
+            let decimal = format!("{}.{:03}", millis / 1000, millis % 1000);
+            for (times, value) in [
+                (utc(), Value::Integer(millis)),
+                (utc(), Value::text(&millis.to_string())),
+                (utc(), Value::text(&written)),
+                (utc(), Value::text(written.trim_end_matches('Z'))),
+                (utc(), Value::Timestamp { micros: millis * 1000, zoned: true }),
+                (utc(), Value::Timestamp { micros: millis * 1000, zoned: false }),
+                (seconds(), Value::text(&decimal)),
+                (seconds(), Value::decimal_text(&decimal)),
+            ] {
+                assert_eq!(times.read(&value).is_ok(), expected, "{value}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_unit_that_was_mistaken_is_said_of_every_form() {
+        let moment = 1_753_951_805_248;
+        let of = |micros: i64| utc().read(&Value::Timestamp { micros, zoned: true }).unwrap_err();
+        assert!(of(moment).contains("before 2010; it looks like seconds that were taken for milliseconds, or milli"));
+        assert!(of(moment / 1000).contains("seconds that were taken for microseconds"));
+        let late = of(moment * 1_000_000);
+        assert!(late.contains("in the year 57550, more than a day ahead of this host's clock"), "{late}");
+        assert!(late.contains("it looks like milliseconds that were taken for seconds"), "{late}");
+        let unzoned = utc().read(&Value::Timestamp { micros: moment * 1_000_000, zoned: false }).unwrap_err();
+        assert!(unzoned.contains("in the year 57550"), "{unzoned}");
+        let written = text(&utc(), "1970-01-21 07:12:31.805").unwrap_err();
+        assert!(written.contains("it looks like seconds"), "{written}");
     }
 
     #[test]
@@ -380,7 +495,9 @@ mod tests {
         }
         assert!(utc().read(&Value::Float(1_753_951_805_248.0)).unwrap_err().contains("floating-point"));
         assert!(utc().read(&Value::Date(20_300)).unwrap_err().contains("2025-07-31 is a date"));
-        assert!(utc().read(&Value::Timestamp { micros: i64::MAX, zoned: false }).is_err());
+        for micros in [i64::MIN, i64::MAX] {
+            assert!(utc().read(&Value::Timestamp { micros, zoned: false }).is_err());
+        }
     }
 
     #[test]
@@ -402,7 +519,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_time_is_read_as_jiff_writes_it(millis in 1_i64..10_000_000_000_000, offset in -50_000..50_000_i32) {
+        fn every_time_is_read_as_jiff_writes_it(millis in EARLIEST..1_790_000_000_000, offset in -50_000..50_000_i32) {
             let instant = Timestamp::from_millisecond(millis).unwrap();
             prop_assert_eq!(text(&utc(), &instant.to_string()), Ok(millis));
             let offset = Offset::from_seconds(offset / 60 * 60).unwrap();
@@ -419,7 +536,7 @@ mod tests {
         }
 
         #[test]
-        fn an_earlier_time_is_earlier_as_text_too(millis in 1_000_000_000_000_i64..4_000_000_000_000, by in 1..10_000_000_u64) {
+        fn an_earlier_time_is_earlier_as_text_too(millis in EARLIEST + 10_000_000..1_790_000_000_000, by in 1..10_000_000_u64) {
             let later = Timestamp::from_millisecond(millis).unwrap().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
             let before = earlier(&later, Duration::from_millis(by)).unwrap();
             prop_assert!(before < later);

@@ -1,11 +1,15 @@
 //! References from every kind of source.
 
+mod compressed;
 mod files;
+mod forms;
+mod listing;
 mod mysql;
 mod parquet;
 mod postgres;
 mod sqlite;
 mod text;
+mod times;
 
 use secrecy::SecretString;
 use yunxin_archiver::source::{Cursor, Files, Input, Overlap, Query, Settings};
