@@ -397,6 +397,16 @@ mod tests {
         assert_eq!(found[1], ok(2, &["a", "b"]));
     }
 
+    #[test]
+    fn the_first_line_says_what_ends_all() {
+        assert_eq!(
+            rows(b"a,b\r\"c\nd\",e\r\rf,\"g\"", 2),
+            [ok(1, &["a", "b"]), ok(2, &["c\nd", "e"]), ok(4, &["f", "g"])]
+        );
+        assert_eq!(rows(b"\"a\rb\",c\nd\re,f\r\n", 2), [ok(1, &["a\rb", "c"]), ok(2, &["d\re", "f"])]);
+        assert_eq!(rows(b"a,b\r", 2), [ok(1, &["a", "b"])]);
+    }
+
     proptest! {
         #[test]
         fn what_was_written_as_csv_is_read_back(
@@ -420,7 +430,8 @@ mod tests {
         fn no_bytes_make_it_panic_and_every_row_has_its_own_line(text in "[a\",\n\r]{0,60}") {
             let found = rows(text.as_bytes(), 2);
             prop_assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0));
-            prop_assert!(found.last().is_none_or(|(line, _)| *line <= text.split('\n').count() as u64));
+            let lines = text.split('\n').count().max(text.split('\r').count());
+            prop_assert!(found.last().is_none_or(|(line, _)| *line <= lines as u64));
         }
     }
 }

@@ -161,3 +161,55 @@ impl<R: Read> Values<R> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The values of a text, as a reader of it takes them.
+    fn values(text: &[u8]) -> Result<Vec<String>, SourceError> {
+        let mut values = Values::new(Lines::new(text));
+        let mut found = Vec::new();
+        while let Some(next) = values.next("x")? {
+            let mut length = match next {
+                Next::Line(length) | Next::Object(length) => length,
+                Next::TooLong => panic!(),
+            };
+            if serde_json::from_slice::<IgnoredAny>(values.window(length)).is_err() {
+                length = values.beyond(length).unwrap().unwrap_or(length);
+            }
+            found.push(String::from_utf8_lossy(values.window(length)).trim().to_owned());
+            values.consume(length);
+        }
+        Ok(found)
+    }
+
+    proptest! {
+        #[test]
+        fn every_object_is_found_whatever_stands_between(
+            texts in proptest::collection::vec("[a-z\\[\\]{},\"\\\\\n ü]{0,12}", 1..12),
+            between in "[ \n\r\t]{0,3}",
+            comma: bool,
+            array: bool,
+            pretty: bool,
+        ) {
+            let write = |text: &String| {
+                let value = serde_json::json!({"a": text, "b": [{"c": text}, 5]});
+                if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() }
+            };
+            let objects: Vec<String> = texts.iter().map(write).collect();
+            let joined = objects.join(&(if comma { "," } else { "" }.to_owned() + &between));
+            let text = if array { format!("[{between}{joined}{between}]\n") } else { joined };
+            prop_assert_eq!(values(text.as_bytes()).unwrap(), objects);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic_or_stay(text in "[\\[\\]{}\",:\n 1a]{0,60}", bytes: Vec<u8>) {
+            let _ = values(text.as_bytes());
+            let _ = values(&bytes);
+        }
+    }
+}

@@ -254,3 +254,36 @@ fn is_directory(directory: &Path, ending: &str) -> SourceError {
         Pattern::escape(&name(directory)).trim_end_matches('/'),
     ))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_search_that_nobody_waits_for_stops_where_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        for n in 0..100 {
+            std::fs::create_dir_all(directory.path().join(format!("{n}/in"))).unwrap();
+        }
+        let path = format!("{}/**/in/*/*.csv", directory.path().display());
+        let files = Files { path, skip_consumed: true };
+        let asked = Cell::new(0);
+        let found = find(&files, "csv", &|| {
+            asked.set(asked.get() + 1);
+            asked.get() > 7
+        });
+        assert!(found.is_err());
+        assert_eq!(asked.get(), 8);
+        assert_eq!(find(&files, "csv", &|| false).unwrap(), [PathBuf::new(); 0]);
+    }
+
+    #[test]
+    fn a_name_shows_what_it_holds_and_nothing_that_acts() {
+        let shown = |bytes: &[u8]| name(Path::new(OsStr::from_bytes(bytes)));
+        assert_eq!(shown("a b/ü天.csv".as_bytes()), "a b/ü天.csv");
+        assert_eq!(shown(b"a\x1b[2J\n\xffb"), "a\\u{1b}[2J\\n\\xffb");
+    }
+}
