@@ -116,7 +116,7 @@ impl Times {
         };
         let likely = UNITS.iter().find(|(_, nanos, _)| self.is_plausible(i128::from(number) * nanos / 1_000_000));
         let hint = likely.map_or_else(String::new, |(unit, _, advice)| format!("; it looks like {unit}: {advice}"));
-        format!("{number} is no time in {unit}: {}{hint}", outside(millis))
+        format!("{number} is no time in {unit}: {} {}{hint}", shown(millis), outside(millis))
     }
 
     #[cold]
@@ -128,7 +128,8 @@ impl Times {
             early.or_else(|| self.is_plausible(counted / times).then_some(late))
         });
         let hint = likely.map_or_else(String::new, |likely| format!("; it looks like {likely}"));
-        format!("{value} is no time of a message: {}{hint}", outside(millis))
+        let value = if in_calendar(millis).is_some() { value.to_string() } else { shown(millis) };
+        format!("{value} {}{hint}", outside(millis))
     }
 
     /// An exact number of seconds may have a fraction, as `extract(epoch from …)` gives it.
@@ -222,19 +223,24 @@ fn latest() -> i64 {
     Timestamp::now().as_millisecond() + AHEAD
 }
 
-/// Why so many milliseconds since the epoch are not the time of a message.
+fn in_calendar(millis: i128) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()
+}
+
+/// So many milliseconds since the epoch, for people.
+fn shown(millis: i128) -> String {
+    // The mean year is exact enough for one that no calendar has.
+    let year = || format!("the year {}", 1970 + millis.div_euclid(31_556_952_000));
+    in_calendar(millis).map_or_else(year, |time| time.to_string())
+}
+
+/// Why no message was created then.
 fn outside(millis: i128) -> String {
-    let time = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok());
-    let time = time.map_or_else(
-        // The mean year of the calendar is exact enough for a year that no calendar has.
-        || format!("in the year {}", 1970 + millis.div_euclid(31_556_952_000)),
-        |time| time.to_string(),
-    );
     if millis < EARLIEST.into() {
-        format!("it would be {time}, and no message is from before 2010")
+        "is before 2010".to_owned()
     } else {
         let now = Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
-        format!("it would be {time}, more than a day ahead of this host's clock ({now})")
+        format!("is more than a day ahead of this host's clock ({now})")
     }
 }
 
@@ -461,13 +467,15 @@ mod tests {
     fn the_unit_that_was_mistaken_is_said_of_every_form() {
         let moment = 1_753_951_805_248;
         let of = |micros: i64| utc().read(&Value::Timestamp { micros, zoned: true }).unwrap_err();
-        assert!(of(moment).contains("before 2010; it looks like seconds that were taken for milliseconds, or milli"));
+        assert!(
+            of(moment).contains("is before 2010; it looks like seconds that were taken for milliseconds, or milli")
+        );
         assert!(of(moment / 1000).contains("seconds that were taken for microseconds"));
         let late = of(moment * 1_000_000);
-        assert!(late.contains("in the year 57550, more than a day ahead of this host's clock"), "{late}");
+        assert!(late.contains("the year 57550 is more than a day ahead of this host's clock"), "{late}");
         assert!(late.contains("it looks like milliseconds that were taken for seconds"), "{late}");
         let unzoned = utc().read(&Value::Timestamp { micros: moment * 1_000_000, zoned: false }).unwrap_err();
-        assert!(unzoned.contains("in the year 57550"), "{unzoned}");
+        assert!(unzoned.starts_with("the year 57550 is"), "{unzoned}");
         let written = text(&utc(), "1970-01-21 07:12:31.805").unwrap_err();
         assert!(written.contains("it looks like seconds"), "{written}");
     }

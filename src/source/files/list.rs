@@ -236,7 +236,7 @@ fn is_directory(directory: &Path, ending: &str) -> SourceError {
     let is_visible = |entry: &walkdir::DirEntry| {
         entry.depth() == 0 || !(entry.file_name().as_bytes().starts_with(b".") || is_marker(entry.file_name()))
     };
-    let entries = WalkDir::new(directory).follow_links(true).sort_by_file_name().into_iter().filter_entry(is_visible);
+    let entries = WalkDir::new(directory).sort_by_file_name().into_iter().filter_entry(is_visible);
     let first = entries.filter_map(Result::ok).find(|entry| entry.file_type().is_file());
     let tree = if first.as_ref().is_some_and(|file| file.depth() > 1) { "**/" } else { "" };
     let extension = |path: &Path| path.extension().map(|extension| extension.to_string_lossy().into_owned());
