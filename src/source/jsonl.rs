@@ -43,7 +43,7 @@ pub(super) fn read<R: Read>(lines: Lines<R>, name: &str, intake: &mut Intake, ou
         let position = || values.position(name);
         if !is_known {
             is_known = parsed.as_ref().is_ok_and(|fields| fields.iter().any(|field| *field != Value::Null))
-                || names.occur_in(text);
+                || has_member(&names, text);
             unknown.get_or_insert_with(|| Value::bytes(text).to_string());
         }
         match parsed {
@@ -71,6 +71,13 @@ pub(super) fn read<R: Read>(lines: Lines<R>, name: &str, intake: &mut Intake, ou
         }
         _ => Ok(()),
     }
+}
+
+/// Whether an object, broken as it may be, has a member of one of the names that are expected.
+fn has_member(names: &Names, text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text).to_lowercase();
+    let is_there = |name: &&str| text.contains(&format!("\"{}\"", name.to_lowercase()));
+    text.starts_with('{') && names.expected().iter().any(is_there)
 }
 
 /// The fields of a line, which may hold its event in a field of its own.

@@ -111,15 +111,8 @@ impl Names {
     pub(super) fn expected(&self) -> Vec<&str> {
         match &self.event {
             Some(event) => vec![event],
-            None => self.fields.iter().map(|names| names[0].as_str()).collect(),
+            None => self.fields.iter().flatten().map(String::as_str).collect(),
         }
-    }
-
-    /// Whether JSON text, broken as it may be, has a member of one of these names.
-    pub(super) fn occur_in(&self, text: &[u8]) -> bool {
-        let text = String::from_utf8_lossy(text).to_lowercase();
-        let mut names = self.fields.iter().flatten().chain(&self.event);
-        text.starts_with('{') && names.any(|name| text.contains(&format!("\"{}\"", name.to_lowercase())))
     }
 
     /// Finds the fields among the columns of `input`, or says which are missing.

@@ -72,6 +72,7 @@ impl<R: Read> Values<R> {
         if self.in_array || self.follows {
             match self.object(1).map_err(fail)? {
                 Ok(length) => return Ok(Some(Next::Object(length))),
+                Err(why) if self.in_array && why.is_eof() => return Err(fail(io::ErrorKind::UnexpectedEof.into())),
                 Err(why) if self.in_array => {
                     let place = format!("{name}:{}:{}", self.line, self.column);
                     return Err(SourceError::Unusable(format!("{place}: is no JSON array of objects: {why}")));
@@ -107,16 +108,13 @@ impl<R: Read> Values<R> {
     /// Moves on behind a value, or behind white space.
     pub(super) fn consume(&mut self, length: usize) {
         let window = self.lines.window(length);
-        match memchr::memrchr(b'\n', window) {
-            Some(last) => {
-                self.line += memchr::memchr_iter(b'\n', window).count() as u64;
-                self.column = (length - last) as u64;
-                self.follows = last + 1 < length;
-            }
-            None => {
-                self.column += length as u64;
-                self.follows |= length > 1;
-            }
+        if let Some(last) = memchr::memrchr(b'\n', window) {
+            self.line += memchr::memchr_iter(b'\n', window).count() as u64;
+            self.column = (length - last) as u64;
+            self.follows = last + 1 < length;
+        } else {
+            self.column += length as u64;
+            self.follows |= length > 1;
         }
         self.lines.consume(length);
     }
@@ -140,23 +138,20 @@ impl<R: Read> Values<R> {
     }
 
     /// The length of the object that begins here, of which `length` bytes are looked at first; or why there is none.
-    fn object(&mut self, mut length: usize) -> io::Result<Result<usize, String>> {
+    fn object(&mut self, mut length: usize) -> io::Result<Result<usize, serde_json::Error>> {
         loop {
             let window = self.lines.whole(length)?;
             if !window.starts_with(b"{") {
-                return Ok(Err("something other than an object".to_owned()));
+                return Ok(Err(serde::de::Error::custom("something other than an object")));
             }
             let mut values = serde_json::Deserializer::from_slice(window).into_iter::<IgnoredAny>();
             match values.next() {
-                Some(Err(error)) if error.is_eof() && window.len() >= length && window.len() < LONGEST => {
-                    length = window.len() * 2;
+                Some(Err(error)) if error.is_eof() && window.len() >= LONGEST => {
+                    return Ok(Err(serde::de::Error::custom(format!("an object longer than {LONGEST} bytes"))));
                 }
-                Some(Err(error)) if error.is_eof() => {
-                    return Ok(Err("an object that does not end".to_owned()));
-                }
-                Some(Err(error)) => return Ok(Err(error.to_string())),
-                Some(Ok(_)) => return Ok(Ok(values.byte_offset())),
-                None => return Ok(Err("nothing".to_owned())),
+                Some(Err(error)) if error.is_eof() && window.len() >= length => length = window.len() * 2,
+                Some(Err(error)) => return Ok(Err(error)),
+                Some(Ok(_)) | None => return Ok(Ok(values.byte_offset())),
             }
         }
     }

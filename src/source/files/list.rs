@@ -215,11 +215,10 @@ impl Search<'_> {
         let path = error.path().unwrap_or(Path::new("")).to_owned();
         match error.io_error().map(std::io::Error::kind) {
             // It is gone since its name was read.
-            Some(ErrorKind::NotFound) => Ok(None),
+            Some(ErrorKind::NotFound) | None => Ok(None),
             // Every file system of Linux has one, for its own use.
             Some(ErrorKind::PermissionDenied) if path.file_name() == Some(OsStr::new("lost+found")) => Ok(None),
             Some(kind) => Err(failed(&name(&path), kind.into())),
-            None => Ok(None),
         }
     }
 }
@@ -277,7 +276,7 @@ mod tests {
         });
         assert!(found.is_err());
         assert_eq!(asked.get(), 8);
-        assert_eq!(find(&files, "csv", &|| false).unwrap(), [PathBuf::new(); 0]);
+        assert!(find(&files, "csv", &|| false).unwrap().is_empty());
     }
 
     #[test]

@@ -43,7 +43,7 @@ async fn frames_that_are_to_be_skipped_are() {
     let (one, two) = (zstandard(&(HEADER.to_owned() + &row(1))), zstandard(&row(2)));
     for whole in [
         [skippable(0, &[1, 2, 3, 4]), one.clone(), two.clone()].concat(),
-        [skippable(15, b""), skippable(3, &[0; 100_000]), one.clone(), skippable(0, b"x"), two.clone()].concat(),
+        [skippable(15, b""), skippable(3, &vec![0; 100_000]), one.clone(), skippable(0, b"x"), two.clone()].concat(),
         [one, two, skippable(0, b"an index")].concat(),
     ] {
         for name in ["refs.csv.zst", "refs.csv"] {

@@ -38,7 +38,8 @@ async fn json_refused(content: impl AsRef<[u8]>) -> String {
 }
 
 fn rows(ids: std::ops::Range<i64>) -> String {
-    HEADER.to_owned() + &ids.map(|id| format!("a|1|b,{id},{TIME},\"x\ny\"\n")).collect::<String>()
+    let rows: Vec<String> = ids.map(|id| format!("a|1|b,{id},{TIME},\"x\ny\"\n")).collect();
+    HEADER.to_owned() + &rows.concat()
 }
 
 fn object(id: i64) -> String {
@@ -95,7 +96,7 @@ async fn json_is_read_by_the_line_in_arrays_and_one_object_after_the_other() {
         format!("[{}]", objects.join(",")),
         format!("\u{feff}[\n{}\n]\n", objects.join(",\n")),
         format!("[{},{}]\n[]\n[{}]", objects[0], objects[1], objects[2]),
-        objects.iter().map(|text| format!("\x1e{text}\n")).collect(),
+        format!("\x1e{}\n", objects.join("\n\x1e")),
         indented.join("\n"),
         indented.concat(),
         format!("[{}]", indented.join(",")),
@@ -157,7 +158,7 @@ async fn an_array_that_is_none_is_refused_behind_what_stood_before() {
     for text in [format!("[{},", object(1)), format!("[{},{}", object(1), &object(2)[..30])] {
         let found = json_of(&text).await;
         assert_eq!(found.references.len(), 1);
-        assert!(found.ended.unwrap_err().to_string().ends_with("refs.json: is cut short") || text.len() > 100);
+        assert!(found.ended.unwrap_err().to_string().ends_with("refs.json: is cut short"));
     }
 }
 
@@ -179,7 +180,7 @@ async fn json_without_a_single_field_is_something_else() {
     let (_directory, path) = file("events.jsonl", "{\"id\":1,\"doc\":{}}\n");
     let mut settings = jsonl(path);
     settings.format = Format::CopyEvent;
-    assert!(unusable(&settings).await.contains("members eventType, fromAccount"));
+    assert!(unusable(&settings).await.contains("members eventType, event_type, fromAccount"));
     settings.columns = [("event".to_owned(), "payload".to_owned())].into();
     assert!(unusable(&settings).await.contains("members payload; it begins with \"{\\\"id\\\":1"));
 }
@@ -230,9 +231,10 @@ async fn columns_that_nobody_uses_may_be_missing_at_the_end_of_a_row() {
          a|1|b,6,{TIME},\"stray\na|1|b,7,{TIME},\"\nx,8,\"\n"
     ))
     .await;
-    assert_eq!(found.ids()[..3], [1, 2, 5]);
     // A quote that would swallow a row is not believed.
-    assert!(found.ids().contains(&7) || found.complaints().contains(":9:"), "{}", found.complaints());
+    let lines: Vec<&str> =
+        found.invalid.iter().map(|invalid| invalid.position.split("refs.csv").nth(1).unwrap()).collect();
+    assert_eq!((found.ids(), lines), (vec![1, 2, 5], vec![":4", ":5", ":8", ":9", ":10"]));
     let complaints = found.complaints();
     assert!(complaints.contains("refs.csv:4: has 2 fields where the header has 5"), "{complaints}");
     assert!(complaints.contains("refs.csv:5: has 6 fields where the header has 5"), "{complaints}");
