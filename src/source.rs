@@ -22,6 +22,7 @@ mod settings;
 mod sqlite;
 mod time;
 mod value;
+mod values;
 
 use std::io::Read;
 

@@ -262,14 +262,16 @@ fn input(text: &str, base: &Path) -> Result<Input, String> {
     if text == "-" {
         return Ok(Input::Stdin);
     }
+    let not_utf8 = "cannot be found: the directory of this file has a name that is not UTF-8";
     if !text.contains(['*', '?', '[']) {
-        return Ok(Input::File(plain(&base.join(text))));
+        let path = plain(&base.join(text));
+        return if path.to_str().is_some() { Ok(Input::File(path)) } else { Err(not_utf8.to_owned()) };
     }
     glob::Pattern::new(text).map_err(|e| format!("is no pattern of files: {}", e.msg))?;
     if Path::new(text).is_absolute() {
         return Ok(Input::Glob(text.to_owned()));
     }
-    let base = base.to_str().ok_or("cannot be a pattern: the directory of this file is not UTF-8")?;
+    let base = base.to_str().ok_or(not_utf8)?;
     let text = text.strip_prefix("./").filter(|rest| !rest.starts_with('/')).unwrap_or(text);
     Ok(Input::Glob(format!("{}/{text}", glob::Pattern::escape(base))))
 }

@@ -107,6 +107,14 @@ impl Names {
         self.event.as_deref()
     }
 
+    /// The names of which an input has some.
+    pub(super) fn expected(&self) -> Vec<&str> {
+        match &self.event {
+            Some(event) => vec![event],
+            None => self.fields.iter().flatten().map(String::as_str).collect(),
+        }
+    }
+
     /// Finds the fields among the columns of `input`, or says which are missing.
     pub(super) fn columns(&self, input: &str, found: &[String]) -> Result<Columns, SourceError> {
         let mut columns = Columns { places: [None; FIELDS], event: None };
@@ -208,6 +216,11 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    /// How many columns a row must have for all that are used to be among them.
+    pub(super) fn needed(&self) -> usize {
+        self.places.into_iter().chain([self.event]).flatten().max().map_or(0, |last| last + 1)
+    }
+
     /// The columns of conversation ID, message ID and time, when a row is understood by these three.
     pub(super) fn texts(&self) -> Option<[usize; 3]> {
         match (self.places, self.event) {

@@ -163,5 +163,5 @@ pub(super) async fn begin(
         Input::Postgres { url, query } => return postgres::begin(url, query, checkpoint, from, intake).await,
         Input::Mysql { url, query } => return mysql::begin(url, query, checkpoint, from, intake).await,
     };
-    files::begin(&files, kind, checkpoint, from.as_ref(), intake, stdin)
+    files::begin(&files, kind, checkpoint, from.as_ref(), intake, stdin).await
 }

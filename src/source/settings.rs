@@ -48,7 +48,7 @@ pub enum Input {
         /// What stands between two fields.
         delimiter: u8,
     },
-    /// One JSON object a line.
+    /// JSON objects: one a line, one after the other, or in arrays.
     Jsonl {
         /// Which files.
         files: Files,

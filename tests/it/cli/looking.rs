@@ -152,7 +152,7 @@ fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
     "##);
     snapshot!(plain(&site, &site.run(&["failures", "nightly", "--format", "csv"]).exits(0).stdout), @r##"
     job,run_id,conversation_id,message_server_id,create_time,class,code,message,attempts,retryable,first_seen,last_seen,source,requested
-    nightly,RUN,'=cmd()|1|bob,,,invalid,,"message_server_id ""x"" is no integer above 0; create_time 1 is no time in milliseconds: not between 2001 and 2286",0,false,TIME,TIME,DIR/refs.csv:5,true
+    nightly,RUN,'=cmd()|1|bob,,,invalid,,"message_server_id ""x"" is no integer above 0; create_time 1 is no time in milliseconds: 1970-01-01T00:00:00.001Z is before 2010",0,false,TIME,TIME,DIR/refs.csv:5,true
     nightly,RUN,alice|1|bob,158844553334358002,1790899202009,unavailable,398,message not available,1,true,TIME,TIME,,true
     nightly,RUN,alice|1|bob,158844553334358000,1790899200007,unavailable,107404,message not exist,1,false,TIME,TIME,,true
     nightly,RUN,alice|1|bob,158844553334358001,1790899201008,unanswered,,the answer names the message in neither of its lists,1,true,TIME,TIME,,true

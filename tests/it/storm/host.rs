@@ -200,7 +200,7 @@ fn a_thousand_partitions_need_no_thousand_descriptors() {
     let mut site = site(0);
     site.fetch = "batch_size: 12".to_owned();
     let day = 86_400_000;
-    site.add((0..1_000).map(|n| ("a|1|b".to_owned(), 5_000_000 + n, 1_700_000_000_000 + n * day)));
+    site.add((0..1_000).map(|n| ("a|1|b".to_owned(), 5_000_000 + n, 1_600_000_000_000 + n * day)));
     ran(&mut site.wrapped(&["prlimit", "--nofile=256"], &["run", "--json"])).exits(0);
     site.is_whole();
     let files = files_below(&site.path("archive"));
