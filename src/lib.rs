@@ -44,6 +44,7 @@ pub mod failure;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod ledger;
+mod locked;
 pub mod manifest;
 pub mod message;
 pub mod plan;
