@@ -47,6 +47,7 @@ pub mod ledger;
 mod locked;
 pub mod manifest;
 pub mod message;
+mod panics;
 pub mod plan;
 pub mod progress;
 pub mod reference;
