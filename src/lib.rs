@@ -44,8 +44,10 @@ pub mod failure;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod ledger;
+mod locked;
 pub mod manifest;
 pub mod message;
+mod panics;
 pub mod plan;
 pub mod progress;
 pub mod reference;

@@ -18,6 +18,7 @@ mod extra;
 mod item;
 mod json;
 mod keys;
+mod outage;
 mod outcome;
 mod pace;
 mod request;

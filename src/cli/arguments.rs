@@ -21,7 +21,7 @@ Exit codes:
   0   complete
   1   failed; what is pending stays pending
   2   usage or configuration
-  3   complete, with new failures that the job does not tolerate
+  3   complete, with new failures that the job does not tolerate, or nearly nothing came of it
   4   credentials or permission refused: do not retry
   5   stopped early by a deadline or signal: run again to go on
   75  the job, or another process of its app, is running";
@@ -372,7 +372,7 @@ pub struct Check {
     #[arg(long)]
     pub connect: bool,
 
-    /// Rows of the source to show.
+    /// Rows of the source to show, and messages to ask for, at most, until one is there.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub sample: usize,
 }

@@ -277,10 +277,7 @@ fn run_settings(config: &Config, job: &Job, command: &str, said: &Said) -> Resul
             config::Threads::Complete => fetch.thread_depth.min(u32::from(u16::MAX)) as u16,
         },
         commit_interval: commit_interval(job),
-        in_flight: match fetch.concurrency {
-            config::Concurrency::Auto => 1024,
-            config::Concurrency::Fixed(bound) => bound as usize,
-        },
+        in_flight: 1024,
         limit: None,
         refetch: None,
         retry: RetryFilter::Due { retry_for: fetch.retry_for },

@@ -42,7 +42,7 @@ pub struct App {
     pub endpoints: Vec<Url>,
     /// The API's version.
     pub api_version: ApiVersion,
-    /// Requests per second.
+    /// Requests per second of `batch_messages`.
     pub rate_limit: u32,
     /// CA certificates to trust instead of the platform's.
     pub ca_file: Option<PathBuf>,

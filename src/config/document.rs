@@ -48,7 +48,7 @@ pub(super) struct AppDocument {
     #[serde(default)]
     #[schemars(schema_with = "api_version", extend("default" = "v2.1"))]
     pub(super) api_version: Leaf,
-    /// Requests per second, of all jobs of this app together.
+    /// Requests per second of `batch_messages`, of all jobs of this app together. The service counts each call by itself.
     #[schemars(with = "Option<u32>", range(min = 1, max = 100_000), extend("default" = 100))]
     pub(super) rate_limit: Leaf,
     /// A file of CA certificates (PEM) to trust instead of the platform's.

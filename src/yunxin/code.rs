@@ -9,7 +9,7 @@ pub enum Reaction {
     Doubt,
     /// Too long or over the limit: split.
     Split,
-    /// Over the rate: every request of the app pauses. No attempt of the batch's.
+    /// Over the rate: every request of this call of the app pauses. No attempt of the batch's.
     Pause,
     /// Try again after a while, with a fresh signature.
     Retry,
@@ -83,7 +83,7 @@ pub(super) enum Fault {
 /// What to do on a [`Fault`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Remedy {
-    /// Over the rate: every request of the app pauses. No attempt of the batch's.
+    /// Over the rate: every request of this call of the app pauses. No attempt of the batch's.
     pub(super) pause: bool,
     /// The next endpoint is tried.
     pub(super) next_endpoint: bool,

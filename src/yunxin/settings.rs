@@ -18,7 +18,7 @@ pub struct AppSettings {
     pub endpoints: Vec<Url>,
     /// Which spelling of the call is used.
     pub api_version: ApiVersion,
-    /// Requests per second.
+    /// Requests per second of `batch_messages`. The service counts each call by itself.
     pub rate_limit: u32,
     /// Certificates in PEM that are trusted instead of the platform's.
     pub ca_bundle: Option<Vec<u8>>,
@@ -52,7 +52,8 @@ impl AppSettings {
 pub struct FetchSettings {
     /// How long one request may take, from being sent to the end of its answer.
     pub timeout: Duration,
-    /// How often one batch is sent in vain before it is given up. Being over the rate does not count.
+    /// How often one batch is sent in vain before it is given up. Being over the rate does not count, nor does what fails
+    /// while nobody answers anything.
     pub attempts: u32,
     /// Without success on any endpoint for so long, the run stops.
     pub give_up_after: Duration,

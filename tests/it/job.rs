@@ -1,9 +1,12 @@
 //! Whole jobs through the binary: what becomes of every reference, and how the process ends.
 
 mod asks;
+mod death;
 mod failures;
 mod locks;
+mod looks_wrong;
 mod nights;
+mod outage;
 mod reconciliation;
 mod refusals;
 mod sources;

@@ -17,6 +17,7 @@ use super::copy::{Encoder, Messages};
 use super::statements::Statements;
 use crate::failpoint::reach;
 use crate::message::MessageRows;
+use crate::panics::unended;
 
 /// A transaction that messages are being copied in.
 pub(super) struct Stream {
@@ -68,7 +69,7 @@ impl Stream {
         drop(self.messages);
         match self.task.await {
             Ok(ended) => ended,
-            Err(error) => Ended::Failed(Error::Io(std::io::Error::other(error))),
+            Err(error) => Ended::Failed(Error::Io(std::io::Error::other(unended(error)))),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use yunxin_archiver::simulator::{DemoWorld, Fate};
+use yunxin_archiver::simulator::{DemoWorld, Fate, Fault};
 
 use crate::support::site::{NIGHTLY, Site, csv, dialogue, dialogues, message, reference};
 
@@ -61,13 +61,13 @@ fn a_plan_is_what_the_run_then_does_and_leaves_no_trace() {
     assert_eq!(some.refs("accepted"), 7000);
     let second = plan();
     assert_eq!(second["references"], expected.accepted - 7000);
-    site.api.faults(|faults| faults.latency_ms = 50);
-    let before = site.api.stats().requests;
+    site.answers(30, Fault::Stall);
+    let more = site.api.stats().requests + 31;
     let running = site.start(&["run"]);
-    site.wait_for_requests(before + 30);
+    site.wait_for_requests(more);
     running.signal(Signal::KILL);
     running.end();
-    site.api.faults(|faults| faults.latency_ms = 0);
+    site.answers_all();
     let third = plan();
     assert!(third["pending"].as_u64() > Some(0), "{third}");
     let ended = site.night();

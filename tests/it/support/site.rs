@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Handle, Message, Settings, World, start_with};
+use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fault, Handle, Hook, Message, Settings, World, start_with};
 
 /// One job named `nightly`, from `refs.csv` to Parquet below `archive`.
 pub(crate) const NIGHTLY: &str =
@@ -175,6 +175,20 @@ impl Site {
     /// Starts the binary.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::start(&mut self.command(arguments))
+    }
+
+    /// Lets so many more requests be answered at once; those after them meet `then`, so that a run goes no further however
+    /// slow whoever looks at it is.
+    pub(crate) fn answers(&self, more: u64, then: Fault) {
+        let last = self.api.stats().requests + more;
+        self.api.faults(|faults| {
+            faults.hook = Some(Hook::new(move |request| (request.sequence > last).then(|| then.clone())));
+        });
+    }
+
+    /// Lets every request be answered.
+    pub(crate) fn answers_all(&self) {
+        self.api.faults(|faults| faults.hook = None);
     }
 
     /// Waits until the API was asked so often.
