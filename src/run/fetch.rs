@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::intake::Planning;
+use super::refusals::Refusals;
 use super::{RunError, Stop};
 use crate::ledger::{Ledger, PendingBatch};
 use crate::yunxin::{AskFor, Client, Outcome, Refusal, Stop as ApiStop};
@@ -48,6 +49,7 @@ pub(super) enum Event {
 pub(super) struct Dispatcher {
     pub(super) ledger: Arc<Ledger>,
     pub(super) client: Arc<Client>,
+    pub(super) refusals: Arc<Refusals>,
     pub(super) stop: Stop,
     pub(super) planning: watch::Receiver<Planning>,
     pub(super) parts: mpsc::UnboundedReceiver<Part>,
@@ -140,6 +142,12 @@ impl Dispatcher {
                 } => both,
                 () = self.stop.told() => return Ok(()),
             };
+            if let Some(outcome) = self.refusals.outcome(&assignment.pending.batch) {
+                drop((room, permit));
+                let (queued, _) = oneshot::channel();
+                self.events.send(Event::Ended(Box::new(assignment), outcome, queued)).await.ok();
+                continue;
+            }
             if self.client.is_probing() && !tasks.is_empty() {
                 drop((room, permit));
                 queue.page.push_front(assignment);
@@ -150,6 +158,7 @@ impl Dispatcher {
                 continue;
             }
             let (client, events, token) = (Arc::clone(&self.client), self.events.clone(), self.stop.token().clone());
+            let refusals = Arc::clone(&self.refusals);
             tasks.spawn(async move {
                 let batch = &assignment.pending.batch;
                 let ask = AskFor {
@@ -159,6 +168,7 @@ impl Dispatcher {
                     batch: assignment.origin.unsigned_abs(),
                 };
                 let outcome = client.fetch(permit, &ask, &token).await?;
+                refusals.note(batch, &outcome);
                 // A writer that is gone has its own error to tell.
                 let probe = matches!(outcome, Outcome::Refused { refusal: Refusal::Split { probe: true }, .. });
                 let (queued, parts) = oneshot::channel();

@@ -116,7 +116,7 @@ impl Recorder {
         Requests {
             sent: stats.sent - self.before.sent,
             ok: stats.ok - self.before.ok,
-            retried: stats.retried - self.before.retried,
+            retried: stats.retried - self.before.retried + self.meter.deferred(),
             throttled: stats.throttled - self.before.throttled,
             split: self.meter.split(),
             other_owner: self.meter.other_owner(),

@@ -2,6 +2,7 @@
 
 mod asks;
 mod failures;
+pub(crate) mod follow_ups;
 mod locks;
 mod nights;
 mod reconciliation;
