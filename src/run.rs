@@ -10,12 +10,14 @@ mod backlog;
 mod commit;
 mod estimate;
 mod fetch;
+mod follow_up;
 mod intake;
 mod meter;
 mod part;
 mod record;
 mod recover;
 mod refetch;
+mod refusals;
 mod seal;
 mod stop;
 mod suspicion;
@@ -66,6 +68,8 @@ pub struct Settings {
     pub plan_window: usize,
     /// In whose name teams are asked.
     pub team_owner: TeamOwner,
+    /// How often a reference may be refused for now before that is a failure.
+    pub attempts: u32,
     /// How many links upward threads are followed; 0 is not at all.
     pub thread_depth: u16,
     /// Time between two commits, at most.
@@ -331,6 +335,7 @@ async fn flow(
     let (planning, planned) = watch::channel(intake::Planning::default());
     let (parts, split) = mpsc::unbounded_channel();
     let (events, outcomes) = mpsc::channel(32);
+    let refusals = Arc::default();
     let intake = intake::Intake {
         settings: Arc::clone(settings),
         ledger: Arc::clone(&ledger),
@@ -342,6 +347,7 @@ async fn flow(
     let dispatcher = fetch::Dispatcher {
         ledger: Arc::clone(&ledger),
         client: Arc::clone(&client),
+        refusals: Arc::clone(&refusals),
         stop: stop.clone(),
         planning: planned,
         parts: split,
@@ -362,6 +368,9 @@ async fn flow(
         meter: Arc::clone(meter),
         run_id,
         batch_size: settings.batch_size,
+        deferrals: settings.attempts,
+        refusals,
+        stop: stop.clone(),
         thread_depth: settings.thread_depth,
         team_owner: settings.team_owner.clone(),
         refetch,

@@ -160,7 +160,7 @@ pub struct Requests {
     pub sent: u64,
     /// Answered with code 200.
     pub ok: u64,
-    /// Attempts after the first.
+    /// Attempts after the first, those included that ask once more for what was refused for now.
     pub retried: u64,
     /// Answered with code 416 or HTTP 429.
     pub throttled: u64,

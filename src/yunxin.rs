@@ -34,7 +34,7 @@ mod window;
 
 pub use app::{App, ClientError};
 pub use client::Client;
-pub use code::{Reaction, Said, reaction, said_of_message};
+pub use code::{Reaction, Said, reaction, said_of_message, speaks_of_owner};
 pub use concurrency::Permit;
 pub use outcome::{Answer, AskFor, Outcome, Refusal, Stop};
 pub use request::ApiVersion;

@@ -272,6 +272,7 @@ fn run_settings(config: &Config, job: &Job, command: &str, said: &Said) -> Resul
         batch_size: fetch.batch_size,
         plan_window: job.plan_window,
         team_owner: team_owner(fetch),
+        attempts: fetch.attempts,
         thread_depth: match fetch.threads {
             config::Threads::Off => 0,
             config::Threads::Complete => fetch.thread_depth.min(u32::from(u16::MAX)) as u16,

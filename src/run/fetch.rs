@@ -12,6 +12,7 @@ use tokio::time::{Duration, sleep};
 
 use super::intake::Planning;
 use super::part::dead;
+use super::refusals::Refusals;
 use super::{RunError, Stop};
 use crate::failpoint::reach;
 use crate::ledger::{Ledger, PendingBatch};
@@ -51,6 +52,7 @@ pub(super) enum Event {
 pub(super) struct Dispatcher {
     pub(super) ledger: Arc<Ledger>,
     pub(super) client: Arc<Client>,
+    pub(super) refusals: Arc<Refusals>,
     pub(super) stop: Stop,
     pub(super) planning: watch::Receiver<Planning>,
     pub(super) parts: mpsc::UnboundedReceiver<Part>,
@@ -147,6 +149,12 @@ impl Dispatcher {
             let ready = tokio::select! { ready = ready => ready, () = self.stop.told() => None };
             // A writer that is gone has its own error to tell.
             let Some((room, permit)) = ready else { return Ok(()) };
+            if let Some(outcome) = self.refusals.outcome(&assignment.pending.batch) {
+                drop((room, permit));
+                let (queued, _) = oneshot::channel();
+                self.events.send(Event::Ended(Box::new(assignment), outcome, queued)).await.ok();
+                continue;
+            }
             if self.client.is_probing() && !tasks.is_empty() {
                 drop((room, permit));
                 queue.page.push_front(assignment);
@@ -158,6 +166,7 @@ impl Dispatcher {
             }
             reach("dispatch.before");
             let (client, events, token) = (Arc::clone(&self.client), self.events.clone(), self.stop.token().clone());
+            let refusals = Arc::clone(&self.refusals);
             tasks.spawn(async move {
                 let batch = &assignment.pending.batch;
                 let ask = AskFor {
@@ -168,6 +177,7 @@ impl Dispatcher {
                 };
                 reach("request.before");
                 let outcome = client.fetch(permit, &ask, &token).await?;
+                refusals.note(batch, &outcome);
                 let probe = matches!(outcome, Outcome::Refused { refusal: Refusal::Split { probe: true }, .. });
                 let (queued, parts) = oneshot::channel();
                 events.send(Event::Ended(Box::new(assignment), outcome, queued)).await.ok();

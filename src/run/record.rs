@@ -114,7 +114,7 @@ impl Recorder {
         Requests {
             sent: stats.sent,
             ok: stats.ok,
-            retried: stats.retried,
+            retried: stats.retried + self.meter.deferred(),
             throttled: stats.throttled,
             split: self.meter.split(),
             other_owner: self.meter.other_owner(),

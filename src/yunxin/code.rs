@@ -36,6 +36,12 @@ pub fn reaction(code: i64) -> Reaction {
     }
 }
 
+/// Whether a code, said of a whole request, speaks of its owner and conversation, so that no other request in this
+/// owner's name would fare better: one message alone cannot be the reason for it.
+pub fn speaks_of_owner(code: i64) -> bool {
+    matches!(code, 102_404 | 102_422 | 108_404 | 109_404 | 110_302 | 110_404)
+}
+
 /// Whether a code says that the service is overloaded: fewer requests at a time would help.
 pub(super) fn is_overload(code: i64) -> bool {
     matches!(code, 408 | 503 | 514)

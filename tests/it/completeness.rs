@@ -43,7 +43,7 @@ fn world() -> (Vec<Ref>, World) {
         let conversation = ["Alice|1|bob", "bob|1|carol", "carol|2|77"][(n % 3) as usize];
         let at = MIDNIGHT + (n + 6) * HOUR;
         let fate = match n {
-            3 => Fate::Failed(398),
+            3 => Fate::Failed(777),
             4 => Fate::Failed(404),
             5 => Fate::Unanswered,
             _ => Fate::Found,
@@ -95,7 +95,7 @@ fn what_failed_is_told_by_class_and_code_and_is_not_absent() {
     assert_eq!(failures.iter().map(|failure| failure["messages"].as_u64().unwrap()).sum::<u64>(), 3);
     let of = |code: Value| failures.iter().find(|failure| failure["code"] == code).unwrap()["class"].clone();
     assert_eq!(
-        (of(json!(398)), of(json!(404)), of(Value::Null)),
+        (of(json!(777)), of(json!(404)), of(Value::Null)),
         (json!("unavailable"), json!("unavailable"), json!("unanswered"))
     );
     // 18 of the hours are those of one day, 2 of the next.

@@ -3,6 +3,7 @@
 mod asks;
 mod death;
 mod failures;
+pub(crate) mod follow_ups;
 mod locks;
 mod looks_wrong;
 mod nights;

@@ -109,7 +109,7 @@ fn what_a_second_ask_brought_is_followed_in_the_name_of_the_owner_that_got_it() 
 fn what_a_thread_lacks_makes_no_exit_3_and_is_asked_again_like_other_failures() {
     let mut world = chain("a|1|b", 4);
     world.insert(message("a|1|b", 1, None, None).fate(Fate::Failed(398)));
-    let night = Night::new(world, COMPLETE);
+    let night = Night::new(world, "batch_size: 3, threads: complete, attempts: 2");
     night.references([("a|1|b", 4)]);
     let (code, job) = night.run(&["run"]);
     assert_eq!(code, 0, "{job}");

@@ -294,6 +294,7 @@ fn every_step_has_been_died_at() {
         .chain(twice)
         .chain(["recover.reopened"])
         .chain(crate::edits::STEPS)
+        .chain(crate::job::follow_ups::STEPS)
         .map(|step| step.split('#').next().unwrap().to_owned())
         .collect();
     assert_eq!(steps_in_the_sources(), died);

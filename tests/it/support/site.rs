@@ -21,6 +21,10 @@ use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fault, Handle, Hook, Messa
 pub(crate) const NIGHTLY: &str =
     "nightly: { app: main, source: { csv: { path: refs.csv } }, sink: { parquet: { path: archive } } }";
 
+/// The same, which asks twice at most for what is refused for now.
+pub(crate) const HASTY: &str = "nightly: { app: main, source: { csv: { path: refs.csv } }, fetch: { attempts: 2 }, \
+                                sink: { parquet: { path: archive } } }";
+
 /// A reference: conversation, message, time.
 pub(crate) type Ref = (String, i64, i64);
 

@@ -162,6 +162,9 @@ impl Site {
             if number % 7 == 3 {
                 message = message.quirk(Quirk::Edited);
             }
+            if self.threads && number % 31 == 8 {
+                message = message.at_first(Fate::Failed(503), 1);
+            }
             if self.threads && !gone && number % 5 == 1 {
                 // A root that answers another message; every second time also a message that a reference names.
                 let (root, first) = (id + EXTRA, id + 2 * EXTRA);
