@@ -1,6 +1,8 @@
 //! Whole jobs through the binary: what becomes of every reference, and how the process ends.
 
 mod asks;
+mod corrections;
+mod dismissals;
 mod failures;
 mod locks;
 mod nights;

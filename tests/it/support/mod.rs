@@ -16,3 +16,4 @@ mod server;
 pub(crate) mod site;
 pub(crate) mod storm;
 pub(crate) mod threads;
+pub(crate) mod tls;
