@@ -100,8 +100,8 @@ impl Comparison {
     }
 
     /// Whether all that was written is all that is in the file.
-    fn is_the_same(self) -> bool {
-        self.0.is_some_and(|mut rest| rest.read(&mut [0]).is_ok_and(|read| read == 0))
+    fn is_the_same(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|rest| rest.read(&mut [0]).is_ok_and(|read| read == 0))
     }
 }
 

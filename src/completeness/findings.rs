@@ -93,6 +93,7 @@ pub struct AbsentReference {
     pub account: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde hands over")]
 fn as_text<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
 }

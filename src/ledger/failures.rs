@@ -323,7 +323,7 @@ impl FailureFilter {
 
 /// Classes as the JSON array that `json_each` takes apart.
 fn names(classes: &[Class]) -> String {
-    serde_json::Value::from_iter(classes.iter().map(|class| class.as_str())).to_string()
+    classes.iter().map(|class| class.as_str()).collect::<serde_json::Value>().to_string()
 }
 
 pub(super) fn class(name: &str) -> Result<Class, Fault> {

@@ -43,9 +43,11 @@ impl Failed {
     pub(super) fn through(mut self, proxy: Option<&str>) -> Self {
         if let Some(proxy) = proxy {
             self.message = format!("through the proxy {proxy}: {}", self.message);
-            // Status 407, as the HTTP library words it.
+            // As the HTTP library words it.
             if self.message.contains("proxy authorization required") {
-                self.message.push_str("; its URL needs a user and password, or others");
+                self.message.push_str("; the proxy's URL needs a user and password, or others");
+            } else if self.message.contains("tunnel error: unsuccessful") {
+                self.message.push_str("; the proxy refuses to connect to the API");
             }
         }
         self

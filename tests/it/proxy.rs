@@ -216,7 +216,7 @@ fn a_proxy_that_refuses_or_is_away_is_named() {
     let far = Far::new();
     for (manner, why) in [
         (Some(Manner::Refuses(407)), "needs a user and password"),
-        (Some(Manner::Refuses(502)), "unsuccessful"),
+        (Some(Manner::Refuses(502)), "refuses to connect to the API"),
         (None, "Connection refused"),
     ] {
         let proxy = manner.map(|manner| Proxy::start(manner, far.api));

@@ -10,6 +10,7 @@ use crate::failure::Class;
 
 /// Arguments of `failures`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
 pub struct Failures {
     /// The job.
     pub job: String,

@@ -6,6 +6,7 @@ use super::super::{Exit, assemble, output};
 use super::{Failures, write_file};
 use crate::config::{Config, Job};
 use crate::ledger::{Dismissed, FailureFilter, JobLock, Ledger};
+use crate::report::figures::counted;
 
 /// Dismisses or reopens the failures that `filter` lets through, and brings their file up to date.
 pub(super) async fn settle(
@@ -42,8 +43,8 @@ pub(super) async fn settle(
     write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
     ledger.close().await.map_err(assemble::ledger_exit)?;
     drop(lock);
-    let invalid = if rows > 0 { format!(", {} of them invalid rows", output::count(rows)) } else { String::new() };
-    output::line(&format!("{done}: {}{invalid}", output::count(references + rows)))?;
+    let references = counted(references, "reference", "references");
+    output::line(&format!("{done}: {references}, {}", counted(rows, "invalid row", "invalid rows")))?;
     Ok(0)
 }
 

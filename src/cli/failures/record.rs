@@ -33,16 +33,17 @@ struct Record<'a> {
 
 #[derive(Serialize)]
 struct Dismissed<'a> {
-    dismissed_at: String,
-    dismissed_by: &'a str,
+    #[serde(rename = "dismissed_at")]
+    at: String,
+    #[serde(rename = "dismissed_by")]
+    by: &'a str,
     reason: &'a str,
 }
 
 impl<'a> Dismissed<'a> {
     fn of(row: &'a FailureRow) -> Option<Self> {
         let (at, reason) = row.closed.as_ref().filter(|_| row.state == FailureState::Dismissed)?;
-        let dismissed_by = row.closed_by.as_deref().unwrap_or_default();
-        Some(Self { dismissed_at: at.to_string(), dismissed_by, reason })
+        Some(Self { at: at.to_string(), by: row.closed_by.as_deref().unwrap_or_default(), reason })
     }
 }
 
@@ -65,9 +66,9 @@ pub(super) fn json_line(out: &mut impl Write, row: &FailureRow) -> anyhow::Resul
         rows: (row.rows > 1).then_some(row.rows),
         dismissed: Dismissed::of(row),
     };
-    serde_json::to_writer(&mut *out, &record)?;
-    out.write_all(b"\n")?;
-    Ok(())
+    let mut line = serde_json::to_vec(&record)?;
+    line.push(b'\n');
+    Ok(out.write_all(&line)?)
 }
 
 pub(super) fn columns(dismissed: bool) -> Vec<&'static str> {
@@ -115,12 +116,8 @@ pub(super) fn cells(row: &FailureRow, dismissed: bool) -> Vec<String> {
         row.rows.to_string(),
     ];
     if dismissed {
-        cells.extend(match Dismissed::of(row) {
-            Some(Dismissed { dismissed_at, dismissed_by, reason }) => {
-                [dismissed_at, harmless(dismissed_by), harmless(reason)]
-            }
-            None => [const { String::new() }; 3],
-        });
+        let said = Dismissed::of(row).map(|Dismissed { at, by, reason }| [at, harmless(by), harmless(reason)]);
+        cells.extend(said.unwrap_or_default());
     }
     cells
 }

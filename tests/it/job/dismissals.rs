@@ -45,17 +45,20 @@ fn what_is_chosen_is_dismissed_with_who_and_why_and_nothing_else_is() {
     };
     let nothing = site.run(&["failures", "nightly", "--dismiss"]).exits(2);
     assert!(nothing.stderr.contains("--dismiss what? --class CLASS"), "{}", nothing.stderr);
-    dismiss(&["--class", "invalid", "--source", "other.csv"], "dismissed: 0");
-    dismiss(&["--older-than", "1d"], "dismissed: 0");
-    dismiss(&["--code", "777", "--operator", "Wei Lin", "--reason", "test account"], "dismissed: 1");
+    dismiss(&["--class", "invalid", "--source", "other.csv"], "dismissed: 0 references, 0 invalid rows");
+    dismiss(&["--older-than", "1d"], "dismissed: 0 references, 0 invalid rows");
+    dismiss(
+        &["--code", "777", "--operator", "Wei Lin", "--reason", "test account"],
+        "dismissed: 1 reference, 0 invalid rows",
+    );
     assert_eq!(open(&site), [0, 1, 3]);
     let lines = dismissed(&site);
     assert_eq!((&lines[0]["message_server_id"], &lines[0]["code"]), (&json!(id(2).to_string()), &json!(777)));
     assert_eq!((&lines[0]["dismissed_by"], &lines[0]["reason"]), (&json!("Wei Lin"), &json!("test account")));
     assert!(lines[0]["dismissed_at"].as_str().unwrap().starts_with("20"));
-    dismiss(&["--source", "*refs.csv"], "dismissed: 2, 2 of them invalid rows");
+    dismiss(&["--source", "*refs.csv"], "dismissed: 0 references, 2 invalid rows");
     assert_eq!(site.failure_lines("nightly").len(), 3);
-    dismiss(&["--all"], "dismissed: 3");
+    dismiss(&["--all"], "dismissed: 3 references, 0 invalid rows");
     assert_eq!(site.read("state/failures-nightly.jsonl"), "");
     assert_eq!(dismissed(&site).len(), 6);
     let table = site.run(&["failures", "nightly"]).exits(0).stdout;
@@ -88,7 +91,7 @@ fn a_dismissed_reference_is_asked_again_when_it_is_corrected_or_reopened_and_not
     let corrected = site.night().exits(0);
     assert_eq!((corrected.refs("accepted"), corrected.refs("archived")), (1, 1));
     let ended = site.run(&["failures", "nightly", "--reopen", "--class", "unavailable", "--code", "107404"]).exits(0);
-    assert_eq!(ended.stdout.trim(), "opened again: 1");
+    assert_eq!(ended.stdout.trim(), "opened again: 1 reference, 0 invalid rows");
     assert_eq!(open(&site), [1]);
     let retried = site.run(&["retry", "nightly", "--all", "--json"]).exits(0);
     assert_eq!((retried.refs("retried"), retried.refs("archived")), (1, 1));
@@ -174,7 +177,7 @@ fn a_file_of_another_kind_costs_a_bounded_state_and_its_rows_close_as_they_are_c
     assert_eq!(status(), rows - 3);
     // The rest is gone from the source, and dismissed.
     let ended = site.run(&["failures", "nightly", "--dismiss", "--class", "invalid"]).exits(0);
-    assert_eq!(ended.stdout.trim(), "dismissed: 59,997, 59,997 of them invalid rows");
+    assert_eq!(ended.stdout.trim(), "dismissed: 0 references, 59,997 invalid rows");
     assert_eq!(site.read("state/failures-nightly.jsonl"), "");
 
     // One other row among those that are told together is new.
