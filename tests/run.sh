@@ -17,6 +17,7 @@ packages=()
 [ -e /etc/ssl/certs/ca-certificates.crt ] || packages+=(ca-certificates)
 found initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || packages+=(postgresql)
 found mariadbd || [ -x /usr/sbin/mariadbd ] || packages+=(mariadb-server)
+found psql || packages+=(postgresql-client)
 found jq || packages+=(jq)
 python=target/python/bin/python3
 recipes=(duckdb==1.1.3 duckdb==2.0.1 chdb==4.4.0)
