@@ -253,14 +253,14 @@ mod tests {
             apps: { main: { app_key: env:KEY, app_secret: env:SECRET, endpoints: ['https://b.example/x/', 'https://a.example'], ca_file: ca.pem } }\n\
             jobs: { night: { app: main, tolerate: [unanswered, 404, 107404], history: 90m, operator: me, purpose: it,\n\
               source: { postgres: { url: env:REFS, query: 'select * from refs where n > :after', columns: { message_server_id: n, create_time: at },\n\
-                cursor: { column: n, start: 5, overlap: 2h }, time_unit: s, timezone: Asia/Shanghai } },\n\
+                cursor: { column: n, start: 2026-01-01, overlap: 2h }, time_unit: s, timezone: Asia/Shanghai } },\n\
               fetch: { timeout: 1500ms, concurrency: 8, team_owner: archive.bot, threads: complete },\n\
               sink: { postgres: { url: 'postgres://writer@db:6543/archive', table: Messages } } } }");
         assert_eq!(
             canonical,
-            r#"{"app.api_version":"v2.1","app.app_key":"the-key","app.ca_file":"/nowhere/ca.pem","app.endpoints":["https://b.example/x","https://a.example/"],"app.rate_limit":100,"configuration":2,"fetch.attempts":6,"fetch.batch_size":100,"fetch.concurrency":8,"fetch.give_up_after":"600","fetch.retry_for":"604800","fetch.team_owner":"archive.bot","fetch.thread_depth":32,"fetch.threads":"complete","fetch.timeout":"1.500000000","history":"5400","job":"night","plan_window":1000000,"sink.commit_interval":"10","sink.kind":"postgres","sink.partitioning":"","sink.place":"db:6543/archive/public.Messages","sink.raw":false,"source.columns":{"create_time":"at","message_server_id":"n"},"source.cursor":{"column":"n","overlap":"7200","start":"5"},"source.format":"reference","source.kind":"postgres","source.place":"db.example:5432/refs","source.query":"select * from refs where n > :after","source.time_unit":"s","source.timezone":"Asia/Shanghai","tolerate.classes":["unanswered"],"tolerate.codes":[404,107404]}"#
+            r#"{"app.api_version":"v2.1","app.app_key":"the-key","app.ca_file":"/nowhere/ca.pem","app.endpoints":["https://b.example/x","https://a.example/"],"app.rate_limit":100,"configuration":2,"fetch.attempts":6,"fetch.batch_size":100,"fetch.concurrency":8,"fetch.give_up_after":"600","fetch.retry_for":"604800","fetch.team_owner":"archive.bot","fetch.thread_depth":32,"fetch.threads":"complete","fetch.timeout":"1.500000000","history":"5400","job":"night","plan_window":1000000,"sink.commit_interval":"10","sink.kind":"postgres","sink.partitioning":"","sink.place":"db:6543/archive/public.Messages","sink.raw":false,"source.columns":{"create_time":"at","message_server_id":"n"},"source.cursor":{"column":"n","overlap":"7200","start":"2026-01-01"},"source.format":"reference","source.kind":"postgres","source.place":"db.example:5432/refs","source.query":"select * from refs where n > :after","source.time_unit":"s","source.timezone":"Asia/Shanghai","tolerate.classes":["unanswered"],"tolerate.codes":[404,107404]}"#
         );
-        assert_eq!(digest, "a92bed43fb3cd8e0a1b6c5236866a1bf611a5e5579be73637b36c66e5a2d7183");
+        assert_eq!(digest, "35785321afa26d5d57f5babc3e22b3bbdde1f734b2845088646ae09caa91c2de");
         assert!(!canonical.contains("hunter2"));
     }
 

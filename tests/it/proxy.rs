@@ -56,10 +56,10 @@ fn serve(mut client: TcpStream, manner: Manner, api: SocketAddr, heard: &Mutex<V
             client.read_exact(&mut greeting).ok()?;
             client.read_exact(&mut vec![0; greeting[1].into()]).ok()?;
             client.write_all(&[5, 0]).ok()?;
-            let mut head = [0; 5];
-            client.read_exact(&mut head).ok()?;
-            assert_eq!(head[3], 3, "a name that the proxy is to look up");
-            let mut name = vec![0; head[4].into()];
+            let mut asked = [0; 5];
+            client.read_exact(&mut asked).ok()?;
+            assert_eq!(asked[3], 3, "a name that the proxy is to look up");
+            let mut name = vec![0; asked[4].into()];
             client.read_exact(&mut name).ok()?;
             client.read_exact(&mut [0; 2]).ok()?;
             heard.lock().unwrap().push(String::from_utf8(name).unwrap());

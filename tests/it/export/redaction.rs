@@ -78,7 +78,7 @@ async fn pseudonyms_are_stable_and_leave_no_account_anywhere() {
                     .as_array()
                     .unwrap()
                     .iter()
-                    .find(|line| line["message_server_id"] == id.to_string())
+                    .find(|line| line["message_server_id"] == json!(id.to_string()))
                     .unwrap()
                     .clone()
             };

@@ -167,8 +167,8 @@ fn a_file_of_another_kind_costs_a_bounded_state_and_its_rows_close_as_they_are_c
     let again = site.night();
     assert_eq!(again.refs("invalid"), rows as u64);
     assert_eq!(again.job()["failures"], json!({}));
-    let size: u64 = site.files("state").iter().map(|path| path.metadata().unwrap().len()).sum();
-    assert!(size < 16_000_000, "a state of {size} bytes");
+    let bytes: u64 = site.files("state").iter().map(|path| path.metadata().unwrap().len()).sum();
+    assert!(bytes < 16_000_000, "a state of {bytes} bytes");
 
     // Rows that are corrected under their ID close, whichever way they were told.
     let right: Vec<Ref> = [5, 50_000, 59_999].map(|n| reference("alice|1|bob", n)).to_vec();
