@@ -13,7 +13,7 @@
 //! | `done` | what recent commits archived, in case a commit is lost |
 //! | `versions` | what the archive holds of messages that are asked for again |
 //! | `known` | every ID, in sorted blocks |
-//! | `failures` | what did not become a message, open and closed |
+//! | `failures` | what did not become a message: open, dismissed and closed |
 //! | `runs`, `courses`, `commits`, `files`, `manifests` | history |
 //!
 //! The process that writes holds the job's [`JobLock`]. Reading takes no lock, and works while another process writes.
@@ -27,12 +27,14 @@ mod carried;
 mod commits;
 mod course;
 mod cut;
+mod dismissal;
 mod error;
 mod failures;
 mod files;
 mod history;
 mod identity;
 pub mod ids;
+mod invalid;
 mod known;
 mod linked;
 mod lock;
@@ -60,6 +62,7 @@ pub use bits::Damaged;
 pub use carried::Aside;
 pub use commits::{Commit, FailedRef, FinishedBatch};
 pub use cut::{Cut, CutOrder};
+pub use dismissal::Dismissed;
 pub use error::LedgerError;
 pub use failures::{FailureFilter, FailureRow, FailureState, OpenFailure, RetryFilter, RetryRef};
 pub use files::{CommittedFile, FileRow};
@@ -73,6 +76,7 @@ pub use runs::{RunCounts, RunRow};
 pub use standing::Standing;
 
 use error::Fault;
+use invalid::Told;
 use known::Directory;
 use open::Reader;
 use suspects::Suspects;
@@ -94,6 +98,14 @@ pub struct Ledger {
 struct Writer {
     conn: SqliteConnection,
     suspects: Option<Suspects>,
+    /// How many invalid rows were told one by one.
+    told: Told,
+}
+
+impl Writer {
+    fn new(conn: SqliteConnection) -> Self {
+        Self { conn, suspects: None, told: Told::default() }
+    }
 }
 
 impl Ledger {

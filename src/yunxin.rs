@@ -39,7 +39,7 @@ pub use concurrency::Permit;
 pub use outcome::{Answer, AskFor, Outcome, Refusal, Stop};
 pub use request::ApiVersion;
 pub use response::Verdict;
-pub use settings::{AppSettings, Concurrency, FetchSettings, Patience};
+pub use settings::{AppSettings, Concurrency, FetchSettings, Patience, Proxy};
 pub use stats::{LATENCY_BUCKETS, Stats};
 
 /// Decodes any bytes as the answer to a question, and insists that every reference of the question is accounted for.

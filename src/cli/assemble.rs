@@ -192,6 +192,13 @@ pub(super) fn app_settings(config: &Config, job: &Job) -> Result<AppSettings, Ex
             .map_err(|error| Exit::words(format!("apps.{}.ca_file: {}: {error}", app.name, path.display())))?;
         settings.ca_bundle = Some(bundle);
     }
+    let proxies = config.proxies(app).map_err(Exit::usage)?;
+    let on_the_way: Vec<Option<&config::Via>> = app.endpoints.iter().map(|url| proxies.of(url)).collect();
+    if let Some(via) = on_the_way.iter().flatten().next() {
+        tracing::info!(app = app.name, proxy = via.name, from = via.from, "requests go through a proxy");
+    }
+    let proxy = |via: &config::Via| crate::yunxin::Proxy { url: via.url.clone(), name: via.name.clone() };
+    settings.proxies = on_the_way.into_iter().map(|via| via.map(proxy)).collect();
     Ok(settings)
 }
 

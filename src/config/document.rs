@@ -54,6 +54,9 @@ pub(super) struct AppDocument {
     /// A file of CA certificates (PEM) to trust instead of the platform's.
     #[schemars(with = "Option<String>", extend("default" = null))]
     pub(super) ca_file: Leaf,
+    /// The proxy to the API: `env` (HTTPS_PROXY, ALL_PROXY and NO_PROXY hold), `none`, or a URL. With a password in it: `env:NAME` or `file:PATH`.
+    #[schemars(with = "Option<String>", extend("default" = "env"))]
+    pub(super) proxy: Leaf,
 }
 
 /// One job: references from a source, messages to a sink.

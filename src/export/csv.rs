@@ -66,6 +66,8 @@ impl Tables {
             .map(|column| match (record.get(column), column.kind()) {
                 (Value::Null, _) => String::new(),
                 (Value::Integer(time), Kind::Time) => self.clock.exact(*time),
+                // As text, of which a spreadsheet keeps every digit.
+                (Value::Integer(id), Kind::Id) => format!("'{id}"),
                 (Value::Integer(number), _) => number.to_string(),
                 (Value::Flag(flag), _) => flag.to_string(),
                 (Value::Text(text), _) => harmless(text),

@@ -32,6 +32,7 @@ impl Lines {
             out.push_str(&format!("\"{}\":", column.name()));
             match (record.get(column), column.kind()) {
                 (Value::Integer(time), Kind::Time) => out.push_str(&serde_json::to_string(&self.clock.exact(*time))?),
+                (Value::Integer(id), Kind::Id) => out.push_str(&format!("\"{id}\"")),
                 // JSON stands as it is: its numbers may have more digits than any reader keeps.
                 (Value::Text(json), Kind::Json) if serde_json::from_str::<&RawValue>(json).is_ok() => {
                     out.push_str(&json.replace(['\n', '\r'], " "));

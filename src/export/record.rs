@@ -28,6 +28,8 @@ pub enum Kind {
     Json,
     /// An integer.
     Integer,
+    /// An ID: an integer of up to 64 bits, with more digits than JSON readers and spreadsheets keep.
+    Id,
     /// Milliseconds since the epoch.
     Time,
     /// A boolean.
@@ -67,12 +69,12 @@ columns! {
     ConversationKey "conversation_key" Text,
     ConversationId "conversation_id" Text,
     ConversationType "conversation_type" Integer,
-    MessageServerId "message_server_id" Integer,
+    MessageServerId "message_server_id" Id,
     Revision "revision" Integer,
     MessageClientId "message_client_id" Text,
     SenderId "sender_id" Text,
     ReceiverId "receiver_id" Text,
-    TeamId "team_id" Integer,
+    TeamId "team_id" Id,
     CreateTime "create_time" Time,
     MessageType "message_type" Integer,
     SubType "sub_type" Integer,
@@ -88,12 +90,12 @@ columns! {
     ThreadRootSenderId "thread_root_sender_id" Text,
     ThreadRootReceiverId "thread_root_receiver_id" Text,
     ThreadRootCreateTime "thread_root_create_time" Time,
-    ThreadRootMessageServerId "thread_root_message_server_id" Integer,
+    ThreadRootMessageServerId "thread_root_message_server_id" Id,
     ThreadRootMessageClientId "thread_root_message_client_id" Text,
     ThreadReplySenderId "thread_reply_sender_id" Text,
     ThreadReplyReceiverId "thread_reply_receiver_id" Text,
     ThreadReplyCreateTime "thread_reply_create_time" Time,
-    ThreadReplyMessageServerId "thread_reply_message_server_id" Integer,
+    ThreadReplyMessageServerId "thread_reply_message_server_id" Id,
     ThreadReplyMessageClientId "thread_reply_message_client_id" Text,
     Extra "extra" Json,
     Substituted "substituted" Flag,

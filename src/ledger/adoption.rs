@@ -96,7 +96,7 @@ impl Adoption {
             path,
             id,
             identity: identity.clone(),
-            writer: Some(Mutex::new(Writer { conn, suspects: None })),
+            writer: Some(Mutex::new(Writer::new(conn))),
             reader: Mutex::new(reader),
             directory: RwLock::new(Some(Directory::default())),
         };

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::bits::Damaged;
 use super::error::Fault;
 use super::statement::{runs, values};
-use super::{Ledger, LedgerError, blob, count, failures, history, known, manifests, millis};
+use super::{Ledger, LedgerError, blob, count, failures, history, invalid, known, manifests, millis};
 use crate::failure::Class;
 use crate::plan::{Batch, BatchRef, Purpose};
 use crate::reference::{ConversationKey, Invalid};
@@ -83,6 +83,8 @@ pub struct Totals {
     pub pending_refetch: u64,
     /// Open failures by class. Failures whose reference is pending again are not among them.
     pub open_failures: BTreeMap<Class, u64>,
+    /// Failures that were dismissed.
+    pub dismissed: u64,
     /// Failures whose reference is pending again.
     pub retrying: u64,
     /// Known IDs. An ID that was asked for again may count twice until blocks are merged.
@@ -128,12 +130,13 @@ impl Ledger {
     pub async fn plan(&self, run_id: Uuid, now: Timestamp, planned: &Planned<'_>) -> Result<PlanReceipt, LedgerError> {
         let stored = async {
             let mut writer = self.writer().await?;
+            let invalid = writer.told.sort(planned.invalid);
             let mut tx = writer.begin().await?;
             let first_seq = append(&mut tx, planned.batches).await?;
             let blocks = known::insert(&mut tx, planned.new_ids).await?;
             failures::retrying(&mut tx, planned.retried).await?;
             failures::close(&mut tx, planned.corrected, millis(now), "corrected").await?;
-            let new_invalid = failures::invalid(&mut tx, run_id, millis(now), planned.invalid).await?;
+            let new_invalid = invalid::store(&mut tx, run_id, millis(now), &invalid).await?;
             sqlx::query("update runs set planned = planned + ?, retried = retried + ? where run_id = ?")
                 .bind(planned.new_ids.len() as i64 + planned.corrected.len() as i64)
                 .bind(planned.retried.len() as i64)
@@ -229,7 +232,8 @@ impl Ledger {
                         + (select coalesce(sum(refs), 0) from carried where depth > 0)
                         + (select coalesce(sum(refs), 0) from linked where planned),
                         (select coalesce(sum(refs), 0) from pending where depth < 0)
-                        + (select coalesce(sum(refs), 0) from carried where depth < 0)",
+                        + (select coalesce(sum(refs), 0) from carried where depth < 0),
+                        (select coalesce(sum(rows), 0) from failures where state = -1)",
             )
             .fetch_one(&mut reader.conn)
             .await?;
@@ -241,9 +245,10 @@ impl Ledger {
                 retrying: count(row.try_get(4)?),
                 pending_extras: count(row.try_get(5)?),
                 pending_refetch: count(row.try_get(6)?),
+                dismissed: count(row.try_get(7)?),
                 open_failures: BTreeMap::new(),
             };
-            let rows = sqlx::query("select class, count(*) from failures where state = 0 group by class")
+            let rows = sqlx::query("select class, sum(rows) from failures where state = 0 group by class")
                 .fetch_all(&mut reader.conn)
                 .await?;
             for row in rows {
@@ -262,7 +267,7 @@ impl Ledger {
                         (select coalesce(sum(refs), 0) from carried where depth = 0),
                         (select count(*) from failures where state = 0 and class <> 'invalid'),
                         (select count(*) from failures where state = 1),
-                        (select count(*) from failures where state = 0 and class = 'invalid'),
+                        (select coalesce(sum(rows), 0) from failures where state = 0 and class = 'invalid'),
                         (select coalesce(sum(refs), 0) from pending where depth > 0)
                         + (select coalesce(sum(refs), 0) from carried where depth > 0)
                         + (select coalesce(sum(refs), 0) from linked where planned),

@@ -52,7 +52,7 @@ impl Ledger {
     pub async fn record(&self, commit: &Commit) -> Result<Recorded, LedgerError> {
         let recorded = async {
             let mut writer = self.writer().await?;
-            let Writer { conn, suspects } = &mut *writer;
+            let Writer { conn, suspects, .. } = &mut *writer;
             let suspects = match suspects {
                 Some(suspects) => suspects,
                 None => suspects.insert(Suspects::load(conn).await?),

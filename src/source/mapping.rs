@@ -250,6 +250,9 @@ type Conversation<'a> = (Cow<'a, str>, ConversationType, Cow<'a, str>);
 impl Interpreter {
     /// Adds a reference to `chunk` if these texts of conversation ID, message ID and time are one beyond doubt.
     pub(super) fn texts(&self, [conversation, id, time]: [&[u8]; 3], chunk: &mut ReferenceChunk) -> bool {
+        if conversation.first() == Some(&b'\'') {
+            return false;
+        }
         let parts = std::str::from_utf8(conversation).ok().and_then(|text| split_conversation_id(text).ok());
         let id = digits(trim(id)).filter(|id| *id > 0);
         let time = digits(trim(time)).and_then(|time| self.times.integer(time).ok());
@@ -351,6 +354,7 @@ impl Interpreter {
             Value::Text(bytes) if !trim(bytes).is_empty() => {
                 let shown = &fields[WHOLE];
                 let text = std::str::from_utf8(bytes).map_err(|_| format!("conversation_id {shown} is not UTF-8"))?;
+                let text = unguarded(text);
                 let (owner, kind, other) = split_conversation_id(text).map_err(|error| {
                     // The error quotes the whole text, which may be anything.
                     if text.len() <= 160 {
@@ -366,6 +370,11 @@ impl Interpreter {
             other => Err(format!("conversation_id {other} is not text of the form owner|type|other")),
         }
     }
+}
+
+/// A text without the apostrophe that files for spreadsheets put before what would begin a formula.
+fn unguarded(text: &str) -> &str {
+    text.strip_prefix('\'').filter(|rest| rest.starts_with(['=', '+', '-', '@'])).unwrap_or(text)
 }
 
 /// An account or a team. Whatever characters it has are the API's business, but for the one that separates.
@@ -415,6 +424,8 @@ fn message_id(value: &Value<'_>) -> Result<i64, String> {
         Value::Integer(number) => *number,
         Value::Text(bytes) => {
             let text = trim(bytes);
+            // As files for spreadsheets have it.
+            let text = text.strip_prefix(b"'").unwrap_or(text);
             match digits(text) {
                 Some(number) => number,
                 None if text.is_empty() => return Err("is empty".to_owned()),

@@ -117,6 +117,11 @@ impl App {
         self.endpoints().failed(index, leave, Instant::now())
     }
 
+    /// The name of the proxy on the way to an endpoint.
+    pub(super) fn proxy_of(&self, endpoint: usize) -> Option<&str> {
+        Some(self.settings.proxies.get(endpoint)?.as_ref()?.name.as_str())
+    }
+
     pub(super) fn url(&self, endpoint: usize, conversation: &ConversationId) -> Url {
         request::url(&self.settings.endpoints[endpoint], self.settings.api_version, conversation)
     }
@@ -156,6 +161,14 @@ fn http_client(settings: &AppSettings) -> Result<reqwest::Client, ClientError> {
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(1024)
         .connect_timeout(settings.connect_timeout);
+    if settings.proxies.iter().any(Option::is_some) {
+        let origins = settings.endpoints.iter().map(Url::origin);
+        let through: Vec<_> = origins.zip(settings.proxies.clone()).collect();
+        builder = builder.proxy(reqwest::Proxy::custom(move |url| {
+            let (_, proxy) = through.iter().find(|(origin, _)| *origin == url.origin())?;
+            proxy.as_ref().map(|proxy| proxy.url.clone())
+        }));
+    }
     if let Some(bundle) = &settings.ca_bundle {
         let certificates = Certificate::from_pem_bundle(bundle).map_err(|error| ClientError::CaBundle(Some(error)))?;
         if certificates.is_empty() {

@@ -178,7 +178,10 @@ impl Client {
         let took = sent.elapsed();
         let received = match result {
             Ok(received) => received,
-            Err(failed) => return self.on_failure(course, endpoint, sent, failed, counts),
+            Err(failed) => {
+                let failed = failed.through(app.proxy_of(endpoint));
+                return self.on_failure(course, endpoint, sent, failed, counts);
+            }
         };
         self.counters.took(took);
         self.counters.bytes.fetch_add(received.body.len() as u64, Ordering::Relaxed);

@@ -40,6 +40,20 @@ impl Failed {
     pub(super) fn new(fault: Fault, message: impl Into<String>) -> Self {
         Self { fault, message: message.into(), retry_after: None, answered: false }
     }
+
+    /// The same, naming the proxy on the way, which may be at fault.
+    pub(super) fn through(mut self, proxy: Option<&str>) -> Self {
+        if let Some(proxy) = proxy {
+            self.message = format!("through the proxy {proxy}: {}", self.message);
+            // As the HTTP library words it.
+            if self.message.contains("proxy authorization required") {
+                self.message.push_str("; the proxy's URL needs a user and password, or others");
+            } else if self.message.contains("tunnel error: unsuccessful") {
+                self.message.push_str("; the proxy refuses to connect to the API");
+            }
+        }
+        self
+    }
 }
 
 /// Sends `request` with `body`, which took the moment `taken`, and reads its answer, of at most `most` bytes, within

@@ -134,7 +134,7 @@ fn an_absent_reference_is_named_with_its_day_and_account_and_can_be_fetched() {
     assert_eq!(counts(&found["messages"]), [21, 17, 3, 0, 1]);
     assert_eq!(
         found["absent"],
-        json!([{ "conversation_id": late.0, "message_server_id": late.1, "create_time": late.2, "day": "2026-10-02", "account": "dave" }])
+        json!([{ "conversation_id": late.0, "message_server_id": late.1.to_string(), "create_time": late.2, "day": "2026-10-02", "account": "dave" }])
     );
     assert_eq!(counts(row(&found, "accounts", "account", "dave")), [1, 0, 0, 0, 1]);
     assert_eq!(found["accounts"][0]["account"], "dave", "those with absent messages come first");

@@ -120,7 +120,7 @@ fn what_a_thread_lacks_makes_no_exit_3_and_is_asked_again_like_other_failures() 
 
     let listed = night.output(&["failures", "night", "--format", "jsonl"]);
     let failure: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    assert_eq!((&failure["message_server_id"], &failure["requested"]), (&json!(1), &json!(false)));
+    assert_eq!((&failure["message_server_id"], &failure["requested"]), (&json!("1"), &json!(false)));
     assert_eq!(failure["code"], 398);
 
     let (code, job) = night.run(&["retry", "night", "--code", "398"]);

@@ -64,7 +64,7 @@ impl PostgresArchive {
                     Kind::Text if *column == Column::Raw && !self.raw => format!("null::text as {name}"),
                     Kind::Text | Kind::Flag | Kind::List => format!("\"{name}\""),
                     Kind::Json => format!("\"{name}\"::text as \"{name}\""),
-                    Kind::Integer => format!("\"{name}\"::bigint as \"{name}\""),
+                    Kind::Integer | Kind::Id => format!("\"{name}\"::bigint as \"{name}\""),
                     Kind::Time => milliseconds(name),
                 }
             })
@@ -237,7 +237,7 @@ fn record(row: &PgRow) -> Result<Record, sqlx::Error> {
         let place = column as usize;
         let value = match column.kind() {
             Kind::Text | Kind::Json => row.try_get::<Option<String>, _>(place)?.map(Value::Text),
-            Kind::Integer | Kind::Time => row.try_get::<Option<i64>, _>(place)?.map(Value::Integer),
+            Kind::Integer | Kind::Id | Kind::Time => row.try_get::<Option<i64>, _>(place)?.map(Value::Integer),
             Kind::Flag => row.try_get::<Option<bool>, _>(place)?.map(Value::Flag),
             Kind::List => row
                 .try_get::<Option<Vec<Option<String>>>, _>(place)?

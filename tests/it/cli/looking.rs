@@ -152,14 +152,14 @@ fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
     invalid 1
     "##);
     snapshot!(plain(&site, &site.run(&["failures", "nightly", "--format", "csv"]).exits(0).stdout), @r##"
-    job,run_id,conversation_id,message_server_id,create_time,class,code,message,attempts,retryable,first_seen,last_seen,source,requested
-    nightly,RUN,'=cmd()|1|bob,,,invalid,,"message_server_id ""x"" is no integer above 0; create_time 1 is no time in milliseconds: 1970-01-01T00:00:00.001Z is before 2010",0,false,TIME,TIME,DIR/refs.csv:5,true
-    nightly,RUN,alice|1|bob,158844553334358000,1790899200007,unavailable,107404,message not exist,2,false,TIME,TIME,,true
-    nightly,RUN,alice|1|bob,158844553334358001,1790899201008,unanswered,,the answer names the message in neither of its lists,2,true,TIME,TIME,,true
-    nightly,RUN,alice|1|bob,158844553334358002,1790899202009,unavailable,398,message not available,2,true,TIME,TIME,,true
+    job,run_id,conversation_id,message_server_id,create_time,class,code,message,attempts,retryable,first_seen,last_seen,source,requested,rows
+    nightly,RUN,'=cmd()|1|bob,,,invalid,,"message_server_id ""x"" is no integer above 0; create_time 1 is no time in milliseconds: 1970-01-01T00:00:00.001Z is before 2010",0,false,TIME,TIME,DIR/refs.csv:5,true,1
+    nightly,RUN,alice|1|bob,'158844553334358000,1790899200007,unavailable,107404,message not exist,2,false,TIME,TIME,,true,1
+    nightly,RUN,alice|1|bob,'158844553334358001,1790899201008,unanswered,,the answer names the message in neither of its lists,2,true,TIME,TIME,,true,1
+    nightly,RUN,alice|1|bob,'158844553334358002,1790899202009,unavailable,398,message not available,2,true,TIME,TIME,,true,1
     "##);
     let lines = site.run(&["failures", "nightly", "--format", "jsonl", "--class", "unanswered"]).exits(0).stdout;
-    snapshot!(plain(&site, &lines), @r#"{"job":"nightly","run_id":"RUN","conversation_id":"alice|1|bob","message_server_id":158844553334358001,"create_time":1790899201008,"class":"unanswered","code":null,"message":"the answer names the message in neither of its lists","attempts":2,"retryable":true,"first_seen":"TIME","last_seen":"TIME","source":null,"requested":true}"#);
+    snapshot!(plain(&site, &lines), @r#"{"job":"nightly","run_id":"RUN","conversation_id":"alice|1|bob","message_server_id":"158844553334358001","create_time":1790899201008,"class":"unanswered","code":null,"message":"the answer names the message in neither of its lists","attempts":2,"retryable":true,"first_seen":"TIME","last_seen":"TIME","source":null,"requested":true}"#);
     let classes =
         site.run(&["failures", "nightly", "--format", "jsonl", "--class", "invalid", "--class", "unavailable"]);
     assert_eq!(classes.stdout.lines().count(), 3);

@@ -17,3 +17,4 @@ pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod storm;
 pub(crate) mod threads;
+pub(crate) mod tls;

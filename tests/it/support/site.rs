@@ -246,8 +246,7 @@ impl Site {
             .iter()
             .filter_map(|line| {
                 let class = line["class"].as_str().unwrap();
-                (class != "invalid")
-                    .then(|| (line["message_server_id"].as_i64().unwrap(), (class.to_owned(), line["code"].as_i64())))
+                (class != "invalid").then(|| (id_in(line), (class.to_owned(), line["code"].as_i64())))
             })
             .collect()
     }
@@ -257,6 +256,11 @@ impl Site {
         let text = self.read(&format!("state/failures-{job}.jsonl"));
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
+}
+
+/// The message's ID in a line of failures: text, whatever reads it.
+pub(crate) fn id_in(line: &Value) -> i64 {
+    line["message_server_id"].as_str().unwrap().parse().unwrap()
 }
 
 /// The IDs of references, sorted, each once.
