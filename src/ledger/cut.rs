@@ -92,7 +92,7 @@ impl Ledger {
         is_refused: &(dyn Fn(&ConversationKey, &str) -> bool + Sync),
     ) -> Result<Cut, Fault> {
         let mut writer = self.writer().await?;
-        let Writer { conn, suspects } = &mut *writer;
+        let Writer { conn, suspects, .. } = &mut *writer;
         let mut tx = super::begin(conn).await?;
         let (mut cut, mut failed_ids, mut after) = (Cut::default(), Vec::new(), String::new());
         loop {

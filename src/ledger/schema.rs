@@ -8,7 +8,7 @@ use sqlx::{SqlSafeStr as _, SqliteConnection};
 use super::error::Fault;
 
 /// Every change of the tables, in order.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
     (2, "manifests", include_str!("../../migrations/sqlite/0002_manifests.sql")),
     (3, "refetch", include_str!("../../migrations/sqlite/0003_refetch.sql")),

@@ -71,11 +71,6 @@ impl PgUrl {
         self.port
     }
 
-    /// The same database, by way of another port.
-    pub(crate) fn at(&self, port: u16) -> Self {
-        Self { port, database: self.database.clone() }
-    }
-
     /// A connection.
     pub(crate) async fn connect(&self) -> PgConnection {
         let options: PgConnectOptions = self.url().parse().unwrap();
