@@ -10,8 +10,8 @@
 //!   is how the archive is opened. After a connection broke, the sink connects again, takes the lock (ending its own former
 //!   session if that still holds it), and reads from the archive whether the commit under way was made, by this run.
 //! - The connections may be those of a pooler: nothing but, in a session of our own, the lock outlives its transaction (see
-//!   [`connect`]).
-//! - What counts is what is there: see [`attempt`].
+//!   `connect`).
+//! - What counts is what is there: see `attempt`.
 //!
 //! `messages` has exactly one row for every message: (`app_key`, `message_server_id`) is its key, and the row is the
 //! latest revision. Earlier ones are in `message_revisions`, by (`app_key`, `message_server_id`, `revision`); for any
