@@ -29,7 +29,7 @@ pub(super) fn read<R: Read>(lines: Lines<R>, name: &str, intake: &mut Intake, ou
             Next::TooLong => {
                 intake.broken(values.position(name), format!("is longer than {LONGEST} bytes"), Vec::new);
                 values.skip_line().map_err(fail)?;
-                unknown.get_or_insert_with(String::new);
+                unknown.get_or_insert_with(|| format!("more than {LONGEST} bytes without a line feed"));
                 continue;
             }
         };
