@@ -27,14 +27,18 @@ mod threads;
 mod verify;
 mod vouch;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use clap::Parser;
+use futures_util::FutureExt as _;
 
 pub use arguments::{Arguments, Command};
 
 use threads::on_all;
 
+use crate::panics::{Panicked, caught};
 use crate::progress::{self, Screen};
-use crate::telemetry;
+use crate::{failpoint, telemetry};
 
 /// Why a command ended without doing its work, with the exit code that says so.
 #[derive(Debug)]
@@ -58,6 +62,16 @@ impl Exit {
     pub(crate) fn failed(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 1, error: error.into() }
     }
+
+    /// A panic.
+    fn defect(panicked: &Panicked) -> Self {
+        Self::failed(anyhow::anyhow!("the program {panicked}; this is a defect, please report it"))
+    }
+}
+
+/// Does a piece of work whose panic is its error, and stops nothing else.
+pub(crate) fn contained<T>(work: impl Future<Output = Result<T, Exit>>) -> impl Future<Output = Result<T, Exit>> {
+    caught(work).map(|ended| ended.unwrap_or_else(|panicked| Err(Exit::defect(&panicked))))
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Exit {
@@ -73,6 +87,19 @@ pub(crate) struct Context {
     pub(crate) progress: progress::Style,
     /// Whether `run` sums up on a terminal; not when the caller does.
     pub(crate) sums_up: bool,
+    /// Who collects JSON lines cannot read any other.
+    pub(crate) json_lines: bool,
+}
+
+impl Context {
+    /// Says why something did not work.
+    fn complain(&self, Exit { code, error }: &Exit, of: &str) {
+        if self.json_lines {
+            tracing::error!(exit_code = code, "{of}{error:#}");
+        } else {
+            output::complain(&format!("{of}{error:#}"));
+        }
+    }
 }
 
 /// Does what was typed. Returns the exit code.
@@ -86,26 +113,24 @@ pub fn main() -> u8 {
         }
     };
     let screen = Screen::default();
-    // Who collects JSON lines cannot read any other.
-    let json = arguments.log_format() == telemetry::Format::Json;
+    let json_lines = arguments.log_format() == telemetry::Format::Json;
     telemetry::start(arguments.log_format(), arguments.log_level(), &screen);
-    let context = Context { config: arguments.config.clone(), screen, progress: arguments.progress(), sums_up: true };
-    let result = dispatch(&context, arguments.command);
+    let (config, progress) = (arguments.config.clone(), arguments.progress());
+    let context = Context { config, screen, progress, sums_up: true, json_lines };
+    let result = catch_unwind(AssertUnwindSafe(|| dispatch(&context, arguments.command)))
+        .unwrap_or_else(|payload| Err(Exit::defect(&Panicked::of(&*payload))));
     match result {
         Ok(code) => code,
         Err(Exit { error, .. }) if output::is_broken_pipe(&error) => 0,
-        Err(Exit { code, error }) => {
-            if json {
-                tracing::error!(exit_code = code, "{error:#}");
-            } else {
-                output::complain(&format!("{error:#}"));
-            }
-            code
+        Err(exit) => {
+            context.complain(&exit, "");
+            exit.code
         }
     }
 }
 
 fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
+    failpoint::reach("command.before");
     match command {
         Command::Run(run) => run::start(context, run),
         Command::Retry(retry) => run::retry(context, retry),

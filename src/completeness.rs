@@ -1,4 +1,5 @@
-//! Whether an archive is complete: every reference of a source is archived, failed, pending, or absent.
+//! Whether an archive is complete: every reference of a source is archived, failed, dismissed, pending, or
+//! absent.
 //!
 //! ```text
 //! references ┐
@@ -29,7 +30,6 @@ use self::fact::{Entry, Fact};
 use self::findings::{Days, State};
 use crate::export::ExportError;
 use crate::export::archive::{Archive, HeldId, WantedIds};
-use crate::failure::Class;
 use crate::ledger::{Ledger, LedgerError, Standing};
 use crate::reference::Invalid;
 use crate::sort::Sorter;
@@ -158,6 +158,7 @@ impl Examination {
             }
             let fact = match standing {
                 Standing::Failed { class, code } => Fact::Failed { class, code },
+                Standing::Dismissed => Fact::Dismissed,
                 Standing::Pending => Fact::Pending,
             };
             match sorter.push(Entry { id, fact }) {
@@ -174,18 +175,6 @@ impl Examination {
         }
     }
 
-    /// Second, without a ledger: takes a failure.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be kept.
-    pub fn failed(&mut self, id: i64, class: Class, code: Option<i64>) -> Result<(), CompletenessError> {
-        if !is_within(self.range, id) {
-            return Ok(());
-        }
-        self.sorter.push(Entry { id, fact: Fact::Failed { class, code } }).map_err(sorting)
-    }
-
     /// Second, without a ledger: takes the failures of a file that a run left, or that `failures --format jsonl`
     /// printed. Returns how many there are.
     ///
@@ -195,8 +184,10 @@ impl Examination {
     pub fn read_failures(&mut self, path: &Path) -> Result<u64, CompletenessError> {
         let mut count = 0;
         for failure in fact::failures(path)? {
-            let (id, class, code) = failure?;
-            self.failed(id, class, code)?;
+            let (id, fact) = failure?;
+            if is_within(self.range, id) {
+                self.sorter.push(Entry { id, fact }).map_err(sorting)?;
+            }
             count += 1;
         }
         Ok(count)

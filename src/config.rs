@@ -13,6 +13,7 @@ mod document;
 mod field;
 mod job;
 mod mistake;
+mod proxy;
 mod query;
 mod reading;
 mod secret;
@@ -30,6 +31,7 @@ pub use database::{DatabaseUrl, Engine};
 pub use field::{Field, Format};
 pub use job::{Concurrency, Fetch, Identity, Job, TeamOwner, Threads, Tolerate};
 pub use mistake::{ConfigError, Mistake};
+pub use proxy::{Proxies, Proxy, Via};
 pub use query::{Cursor, Overlap, Query};
 pub use secret::Reference;
 pub use sink::{Compression, Encodings, ParquetSink, Partition, PostgresSink, Sink, SinkKind};
@@ -127,6 +129,12 @@ impl Config {
     /// Looks up an app's AppSecret.
     pub fn app_secret(&self, app: &App) -> Result<SecretString, ConfigError> {
         app.app_secret.resolve(&self.environment).map_err(|mistake| self.fail(mistake))
+    }
+
+    /// Looks up through which proxies an app's requests go.
+    pub fn proxies(&self, app: &App) -> Result<Proxies, ConfigError> {
+        let key = format!("apps.{}.proxy", app.name);
+        app.proxy.resolve(&self.environment, &key, app.app_key.at).map_err(|mistake| self.fail(mistake))
     }
 
     /// Looks up a database's URL, and checks its form.

@@ -1,34 +1,40 @@
 //! The job's durable memory: one SQLite file.
 //!
 //! A reference is known from the moment that it is planned: as *pending* in a batch to be sent, *carried* to be asked
-//! once more under another owner, *archived*, or *failed*. Every change of state is one transaction, durable when the
+//! for once more, *archived*, or *failed*. Every change of state is one transaction, durable when the
 //! call returns, and none happens in part.
 //!
 //! | table | holds |
 //! |---|---|
 //! | `pending` | batches to be sent |
-//! | `carried` | references to be asked under another owner, until they are cut into batches |
+//! | `carried` | references to be asked for once more, until they are cut into batches |
+//! | `answered` | who was answered for a team |
 //! | `linked` | what archived messages link to, until it is cut into batches or found to be known |
 //! | `done` | what recent commits archived, in case a commit is lost |
 //! | `versions` | what the archive holds of messages that are asked for again |
 //! | `known` | every ID, in sorted blocks |
-//! | `failures` | what did not become a message, open and closed |
+//! | `failures` | what did not become a message: open, dismissed and closed |
 //! | `runs`, `courses`, `commits`, `files`, `manifests` | history |
 //!
 //! The process that writes holds the job's [`JobLock`]. Reading takes no lock, and works while another process writes.
 
 mod adoption;
+mod answered;
 mod batches;
 mod bits;
 pub mod blob;
 mod carried;
 mod commits;
 mod course;
+mod cut;
+mod dismissal;
 mod error;
 mod failures;
 mod files;
+mod history;
 mod identity;
 pub mod ids;
+mod invalid;
 mod known;
 mod linked;
 mod lock;
@@ -55,6 +61,8 @@ pub use batches::{PendingBatch, PlanReceipt, Planned, StoredCheckpoint, Sums, To
 pub use bits::Damaged;
 pub use carried::Aside;
 pub use commits::{Commit, FailedRef, FinishedBatch};
+pub use cut::{Cut, CutOrder};
+pub use dismissal::Dismissed;
 pub use error::LedgerError;
 pub use failures::{FailureFilter, FailureRow, FailureState, OpenFailure, RetryFilter, RetryRef};
 pub use files::{CommittedFile, FileRow};
@@ -68,6 +76,7 @@ pub use runs::{RunCounts, RunRow};
 pub use standing::Standing;
 
 use error::Fault;
+use invalid::Told;
 use known::Directory;
 use open::Reader;
 use suspects::Suspects;
@@ -89,6 +98,14 @@ pub struct Ledger {
 struct Writer {
     conn: SqliteConnection,
     suspects: Option<Suspects>,
+    /// How many invalid rows were told one by one.
+    told: Told,
+}
+
+impl Writer {
+    fn new(conn: SqliteConnection) -> Self {
+        Self { conn, suspects: None, told: Told::default() }
+    }
 }
 
 impl Ledger {

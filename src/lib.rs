@@ -13,7 +13,7 @@
 //! | room | knows |
 //! |---|---|
 //! | [`model`] | messages, and the one table of their columns; pure |
-//! | [`reference`](mod@reference), [`failure`], [`plan`], `digits` | pure values: no clock, no randomness, no I/O, no async |
+//! | [`reference`](mod@reference), [`failure`], [`plan`], `digits`, `sql` | pure values: no clock, no randomness, no I/O, no async |
 //! | [`config`] | what `jobs.yaml` says and what it means |
 //! | [`source`] | where references are read, one file per kind |
 //! | [`yunxin`] | the API: sign, request, response, codes, pace, endpoints, client |
@@ -45,9 +45,11 @@ pub mod failure;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod ledger;
+mod locked;
 pub mod manifest;
 pub mod model;
 pub use model::message;
+mod panics;
 pub mod plan;
 pub mod progress;
 pub mod reference;
@@ -57,6 +59,7 @@ pub mod simulator;
 pub mod sink;
 mod sort;
 pub mod source;
+mod sql;
 pub mod summary;
 pub mod telemetry;
 pub mod verify;

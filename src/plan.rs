@@ -5,23 +5,18 @@
 //! the rest of a dialogue is carried until the source ends, or until more references are carried than the window holds.
 
 mod carried;
+mod follow_up;
 mod owner;
 mod window;
 
-use crate::reference::ConversationKey;
+use std::sync::Arc;
+
+use crate::reference::{ConversationKey, ConversationType, same_account};
 
 pub use carried::CarriedIds;
-pub use owner::{TeamOwner, second_asks};
+pub use follow_up::{Attempt, Candidates, Final, FollowUp, History, MOST_OWNERS, Miss, Remedy, follow_up};
+pub use owner::TeamOwner;
 pub use window::Window;
-
-/// In which of its two asks a batch is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ask {
-    /// Under the owner that most of its references name.
-    First,
-    /// Once more, under the reference's own owner or the other side of the dialogue. Failures are final now.
-    Second,
-}
 
 /// Why a batch is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -105,12 +100,12 @@ pub struct Batch {
     pub key: ConversationKey,
     /// The account in whose name the request asks.
     pub asked: String,
-    /// First or second ask.
-    pub ask: Ask,
     /// Why it is asked.
     pub purpose: Purpose,
-    /// The owners that the references name, as they spell them, each once.
+    /// The owners that the references name, as they spell them; each once, or once for each history.
     pub owners: Vec<String>,
+    /// For each of `owners` what was done before about the references that name it; empty when nothing was.
+    pub histories: Vec<Arc<History>>,
     /// The references.
     pub refs: Vec<BatchRef>,
 }
@@ -121,14 +116,35 @@ impl Batch {
         self.owners.get(usize::from(reference.owner)).map_or(&self.asked, String::as_str)
     }
 
-    /// The same dialogue, ask and account with only the references that `keep` picks by position.
+    /// What was done before about a reference of this batch; nothing when it is asked for the first time.
+    pub fn history_of(&self, reference: &BatchRef) -> Option<&Arc<History>> {
+        self.histories.get(usize::from(reference.owner))
+    }
+
+    /// Whether it is of a team, in which every member may ask.
+    pub fn is_of_team(&self) -> bool {
+        self.key.conversation_type() != ConversationType::OneToOne
+    }
+
+    /// Appends a reference that names `owner`, with what was done about it before.
+    pub fn push(&mut self, reference: BatchRef, owner: &str, history: Option<&Arc<History>>) {
+        let known = (0..self.owners.len()).find(|at| {
+            same_account(&self.owners[*at], owner)
+                && history.is_none_or(|history| self.histories.get(*at).is_some_and(|other| is_same(other, history)))
+        });
+        let index = known.unwrap_or_else(|| {
+            self.owners.push(owner.to_owned());
+            self.histories.extend(history.map(Arc::clone));
+            self.owners.len() - 1
+        });
+        self.refs.push(BatchRef { owner: u16::try_from(index).unwrap_or(u16::MAX), ..reference });
+    }
+
+    /// The same dialogue, purpose and account with only the references that `keep` picks by position.
     pub fn subset(&self, keep: impl Fn(usize) -> bool) -> Self {
-        let refs = self.refs.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, r)| *r);
-        let mut subset = Self { refs: Vec::new(), owners: Vec::new(), ..self.clone() };
-        for reference in refs {
-            let owner = self.owner_of(&reference);
-            let index = owner::index_of(&mut subset.owners, owner);
-            subset.refs.push(BatchRef { owner: index, ..reference });
+        let mut subset = Self { refs: Vec::new(), owners: Vec::new(), histories: Vec::new(), ..self.clone() };
+        for reference in self.refs.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, r)| r) {
+            subset.push(*reference, self.owner_of(reference), self.history_of(reference));
         }
         subset
     }
@@ -142,4 +158,9 @@ impl Batch {
     pub fn split_at(&self, middle: usize) -> [Self; 2] {
         [self.subset(|index| index < middle), self.subset(|index| index >= middle)]
     }
+}
+
+/// Whether two histories are the same, which those of one follow-up are without being compared.
+fn is_same(a: &Arc<History>, b: &Arc<History>) -> bool {
+    Arc::ptr_eq(a, b) || a == b
 }

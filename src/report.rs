@@ -145,6 +145,8 @@ pub enum Since {
     Pending,
     /// It is closed: archived, or corrected.
     Closed,
+    /// An operator dismissed it.
+    Dismissed,
 }
 
 impl Report {

@@ -10,13 +10,17 @@ mod backlog;
 mod commit;
 mod estimate;
 mod fetch;
+mod follow_up;
 mod intake;
 mod meter;
+mod part;
 mod record;
 mod recover;
 mod refetch;
+mod refusals;
 mod seal;
 mod stop;
+mod suspicion;
 mod threads;
 mod ticker;
 mod verdict;
@@ -34,13 +38,16 @@ pub use adopt::{Adopted, adopt, settle};
 pub use estimate::{Estimate, estimate};
 pub use meter::Meter;
 pub use stop::Stop;
+pub(crate) use suspicion::WHY_ABSENT;
 
+use part::{dead, died, ended, part};
 use record::Recorder;
 use ticker::{Shown, Ticker, keep_course};
 
 use crate::failure::Class;
 use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote};
 use crate::manifest::{Signer, is_vanished};
+use crate::panics::caught;
 use crate::plan::TeamOwner;
 use crate::progress::Progress;
 use crate::sink::{Sink, SinkError};
@@ -61,11 +68,14 @@ pub struct Settings {
     pub plan_window: usize,
     /// In whose name teams are asked.
     pub team_owner: TeamOwner,
+    /// How often a reference may be refused for now before that is a failure.
+    pub attempts: u32,
     /// How many links upward threads are followed; 0 is not at all.
     pub thread_depth: u16,
     /// Time between two commits, at most.
     pub commit_interval: Duration,
-    /// Requests and answers under way at once, at most.
+    /// Batches at once that are asked, wait to be asked again, or wait for the writer, at most. More than the requests at
+    /// a time: a batch that nobody answers must not keep others from being asked.
     pub in_flight: usize,
     /// New references to be planned, at most.
     pub limit: Option<u64>,
@@ -140,7 +150,7 @@ pub enum RunError {
     /// A defect.
     #[error(transparent)]
     Sums(#[from] SumsDisagree),
-    /// A task of the run died.
+    /// A part of the run died.
     #[error("a part of the run died: {0}; this is a defect, please report it")]
     Died(String),
 }
@@ -172,16 +182,18 @@ impl RunError {
     }
 }
 
-/// Runs a job to its end and sums it up. Never panics on a failure of source, sink, ledger or API: it is in the summary.
+/// Runs a job to its end and sums it up. A failure of source, sink, ledger or API, or a panic, is in the summary.
 pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let started_at = Timestamp::now();
     let (ledger, client, stop) = (Arc::clone(&parts.ledger), Arc::clone(&parts.client), parts.stop.clone());
     let run_id = parts.run_id;
     let settings = Arc::new(settings);
     let meter = Arc::new(Meter::default());
-    let recorder = Recorder::new(settings.quota, settings.timezone.clone(), client.stats(), Arc::clone(&meter));
+    let recorder = Recorder::new(settings.quota, settings.timezone.clone(), Arc::clone(&meter));
     let recorder = Arc::new(recorder);
-    let mut result = flow(&settings, &meter, &recorder, parts).await;
+    let mut result = caught(flow(&settings, &meter, &recorder, parts))
+        .await
+        .unwrap_or_else(|panicked| Err(dead("its beginning or end", &panicked)));
     let elapsed = recorder.elapsed();
     let mut references = meter.references(0);
     let mut thread_extras = meter.thread_extras(0);
@@ -209,6 +221,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     }
     let stats = client.stats();
     let new_failures = meter.new_failures();
+    let looks_wrong = suspicion::suspicions(&references, &new_failures);
     let (outcome, exit_code, error) = match &result {
         Err(error) => (Outcome::Failed, error.exit_code(), Some(describe(error))),
         Ok(())
@@ -218,6 +231,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         {
             (Outcome::Stopped, 5, Some(stop.reason().unwrap_or("told to stop").to_owned()))
         }
+        Ok(()) if !looks_wrong.is_empty() => (Outcome::Partial, 3, Some(looks_wrong.join("; "))),
         Ok(()) if new_failures.keys().any(|(class, code)| !settings.tolerate.covers(*class, *code)) => {
             (Outcome::Partial, 3, None)
         }
@@ -233,6 +247,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         outcome,
         exit_code,
         error,
+        looks_wrong,
         started_at,
         finished_at: Timestamp::now(),
         references,
@@ -263,11 +278,13 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         }
     }
     let text = serde_json::to_string(&summary).unwrap_or_default();
-    keep_course(&ledger, run_id, &recorder, &client).await;
-    crate::failpoint::reach("finish.before");
-    let stored = ledger
-        .finish_run(run_id, summary.finished_at, outcome.as_str(), exit_code, summary.error.as_deref(), &text)
-        .await;
+    let error = summary.error.clone();
+    let stored = caught(async {
+        keep_course(&ledger, run_id, &recorder, &client).await;
+        crate::failpoint::reach("finish.before");
+        ledger.finish_run(run_id, summary.finished_at, outcome.as_str(), exit_code, error.as_deref(), &text).await
+    });
+    let stored = stored.await.map_err(|panicked| dead("its end", &panicked)).and_then(|stored| Ok(stored?));
     if let Err(error) = stored {
         tracing::error!(error = %error, "the run could not be closed in the ledger");
         if summary.error.is_none() {
@@ -318,6 +335,7 @@ async fn flow(
     let (planning, planned) = watch::channel(intake::Planning::default());
     let (parts, split) = mpsc::unbounded_channel();
     let (events, outcomes) = mpsc::channel(32);
+    let refusals = Arc::default();
     let intake = intake::Intake {
         settings: Arc::clone(settings),
         ledger: Arc::clone(&ledger),
@@ -329,6 +347,7 @@ async fn flow(
     let dispatcher = fetch::Dispatcher {
         ledger: Arc::clone(&ledger),
         client: Arc::clone(&client),
+        refusals: Arc::clone(&refusals),
         stop: stop.clone(),
         planning: planned,
         parts: split,
@@ -349,6 +368,9 @@ async fn flow(
         meter: Arc::clone(meter),
         run_id,
         batch_size: settings.batch_size,
+        deferrals: settings.attempts,
+        refusals,
+        stop: stop.clone(),
         thread_depth: settings.thread_depth,
         team_owner: settings.team_owner.clone(),
         refetch,
@@ -367,42 +389,32 @@ async fn flow(
         run_id,
         quota: settings.quota,
     };
-    let ticker = tokio::spawn(ticker.run());
-    let intake = tokio::spawn(intake.run(source));
-    let dispatcher = tokio::spawn(stopping(stop.clone(), "the API stopped the run", dispatcher.run()));
-    let writer = tokio::spawn(async move {
-        let (sink, result) = writer.run(outcomes).await;
-        (sink, stopping(stop, "the archive could not be written", std::future::ready(result)).await)
+    let ticker = part("the progress", &stop, async {
+        ticker.run().await;
+        Ok(())
     });
-    let (sink, wrote) = writer.await.map_err(died)?;
-    let fetched = dispatcher.await.map_err(died)?;
-    let read = intake.await.map_err(died)?;
-    ticker.abort();
-    let mut sink = sink;
+    let intake = part("reading", &stop, intake.run(source));
+    let dispatcher = part("sending", &stop, dispatcher.run());
+    let writer = part("writing", &stop, async {
+        let (sink, result) = writer.run(outcomes).await;
+        result.map(|()| sink)
+    });
+    let (wrote, fetched, read) = (ended(writer).await, ended(dispatcher).await, ended(intake).await);
+    let shown = if ticker.is_finished() {
+        ended(ticker).await
+    } else {
+        drop(ticker);
+        Ok(())
+    };
     // What was committed is sealed whatever else went wrong; a sink that failed is left for the next start.
-    if wrote.is_ok() {
-        let left = ledger.sums().await?;
-        let (references, extras) = (meter.references(left.pending()), meter.thread_extras(left.pending_extras));
-        ledger.end_run(run_id, Timestamp::now(), &references, &extras).await?;
-        seal::seal(&ledger, sink.as_mut(), signer, None).await?;
-    }
-    wrote.and(fetched).and(read)?;
+    let mut sink = wrote?;
+    let left = ledger.sums().await?;
+    let (references, extras) = (meter.references(left.pending()), meter.thread_extras(left.pending_extras));
+    ledger.end_run(run_id, Timestamp::now(), &references, &extras).await?;
+    seal::seal(&ledger, sink.as_mut(), signer, None).await?;
+    fetched.and(read).and(shown)?;
     ledger.end_refetch().await?;
     ledger.expire(settings.history, Timestamp::now()).await?;
     ledger.compact().await?;
     Ok(())
-}
-
-/// Tells the others to stop when this part fails.
-async fn stopping(stop: Stop, reason: &str, part: impl Future<Output = Result<(), RunError>>) -> Result<(), RunError> {
-    let result = part.await;
-    if result.is_err() {
-        stop.tell(reason);
-    }
-    result
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn died(error: tokio::task::JoinError) -> RunError {
-    RunError::Died(error.to_string())
 }

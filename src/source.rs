@@ -13,6 +13,7 @@ mod intake;
 mod jsonl;
 mod lines;
 mod mapping;
+mod message_id;
 mod mysql;
 mod parquet;
 mod postgres;
@@ -22,6 +23,7 @@ mod settings;
 mod sqlite;
 mod time;
 mod value;
+mod values;
 
 use std::io::Read;
 
@@ -56,7 +58,7 @@ pub enum CursorValue {
         /// Whether the column carries a zone.
         zoned: bool,
     },
-    /// A text column, compared as the database compares it.
+    /// A time as text of one form, in a database that has no type for it.
     Text(String),
 }
 

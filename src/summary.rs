@@ -20,7 +20,7 @@ pub struct Summary {
 pub enum Outcome {
     /// Every reference ended; there are no failures new in this run that the job does not tolerate.
     Complete,
-    /// Every reference ended, and there are such failures.
+    /// Every reference ended, and there are such failures, or something looks wrong as a whole.
     Partial,
     /// A deadline or signal stopped it; the next run goes on.
     Stopped,
@@ -51,8 +51,12 @@ pub struct JobSummary {
     pub outcome: Outcome,
     /// The exit code it asks for.
     pub exit_code: u8,
-    /// Why it failed or stopped.
+    /// Why it failed or stopped, or what looks wrong.
     pub error: Option<String>,
+    /// What looks wrong as a whole, each in a sentence: nearly no reference that exists, nearly no row that is a reference.
+    /// The job is then never complete, whatever it tolerates.
+    #[serde(default)]
+    pub looks_wrong: Vec<String>,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended.
@@ -156,7 +160,7 @@ pub struct Requests {
     pub sent: u64,
     /// Answered with code 200.
     pub ok: u64,
-    /// Attempts after the first.
+    /// Attempts after the first, those included that ask once more for what was refused for now.
     pub retried: u64,
     /// Answered with code 416 or HTTP 429.
     pub throttled: u64,

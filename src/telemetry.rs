@@ -1,10 +1,13 @@
 //! Logs: text for people, JSON for collectors, on stderr and never through a progress bar.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
+use std::panic::PanicHookInfo;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::panics::Panicked;
 use crate::progress::Screen;
 
 /// The form of log lines.
@@ -31,7 +34,7 @@ pub enum Level {
     Trace,
 }
 
-/// Starts logging for the rest of the process. A second call does nothing.
+/// Starts logging for the rest of the process, panics included. A second call changes nothing.
 pub fn start(format: Format, level: Level, screen: &Screen) {
     let filter = match level {
         Level::Quiet => "error",
@@ -49,6 +52,21 @@ pub fn start(format: Format, level: Level, screen: &Screen) {
         Format::Text => subscriber.try_init().ok(),
         Format::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init().ok(),
     };
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Where it happened is always told; its text only if that can quote nothing.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let said = Panicked::of(panic.payload()).said().unwrap_or("its text is withheld, for it may quote a secret");
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| tracing::field::display(backtrace));
+    tracing::error!(
+        thread = thread.name(),
+        backtrace,
+        "panicked at {place}: {said}; this is a defect, please report it"
+    );
 }
 
 #[derive(Debug, Clone)]
@@ -64,8 +82,12 @@ impl<'a> MakeWriter<'a> for AboveBars {
 
 impl Write for AboveBars {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // A closed stderr must not end a run.
-        self.0.suspend(|| std::io::stderr().write_all(bytes)).ok();
+        // A closed stderr must not end a run. What panics may be drawing a bar, and holds its lock.
+        if std::thread::panicking() {
+            std::io::stderr().write_all(bytes).ok();
+        } else {
+            self.0.suspend(|| std::io::stderr().write_all(bytes)).ok();
+        }
         Ok(bytes.len())
     }
 

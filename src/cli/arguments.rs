@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::completeness::Completeness;
 use super::export::Export;
+use super::failures::Failures;
 use super::init::Init;
 use super::vouch::Said;
 use crate::failure::Class;
@@ -21,7 +22,7 @@ Exit codes:
   0   complete
   1   failed; what is pending stays pending
   2   usage or configuration
-  3   complete, with new failures that the job does not tolerate
+  3   complete, with new failures that the job does not tolerate, or nearly nothing came of it
   4   credentials or permission refused: do not retry
   5   stopped early by a deadline or signal: run again to go on
   75  the job, or another process of its app, is running";
@@ -112,7 +113,7 @@ pub enum Command {
     Retry(Retry),
     /// Show runs, cursor, what is pending and what failed.
     Status(Jobs),
-    /// List the failures of a job that are open.
+    /// List the failures of a job that are open, or dismiss them.
     Failures(Failures),
     /// List every committed file of a job, in order, once: what to load.
     Files(Files),
@@ -289,35 +290,8 @@ pub struct Retry {
     pub json: bool,
 }
 
-fn parse_class(text: &str) -> Result<Class, String> {
+pub(super) fn parse_class(text: &str) -> Result<Class, String> {
     text.parse().map_err(|error: crate::failure::UnknownClass| error.to_string())
-}
-
-/// Arguments of `failures`.
-#[derive(Debug, Args)]
-pub struct Failures {
-    /// The job.
-    pub job: String,
-
-    /// How they are printed.
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub format: FailureFormat,
-
-    /// Failures of this class; may be given several times.
-    #[arg(long, value_name = "CLASS", value_parser = parse_class)]
-    pub class: Vec<Class>,
-}
-
-/// How failures are printed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum FailureFormat {
-    /// For people.
-    #[default]
-    Table,
-    /// One JSON object a line: a source of its own.
-    Jsonl,
-    /// With a header line.
-    Csv,
 }
 
 /// Arguments of `files`.
@@ -372,7 +346,7 @@ pub struct Check {
     #[arg(long)]
     pub connect: bool,
 
-    /// Rows of the source to show.
+    /// Rows of the source to show, and messages to ask for, at most, until one is there.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub sample: usize,
 }

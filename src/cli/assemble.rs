@@ -192,6 +192,13 @@ pub(super) fn app_settings(config: &Config, job: &Job) -> Result<AppSettings, Ex
             .map_err(|error| Exit::words(format!("apps.{}.ca_file: {}: {error}", app.name, path.display())))?;
         settings.ca_bundle = Some(bundle);
     }
+    let proxies = config.proxies(app).map_err(Exit::usage)?;
+    let on_the_way: Vec<Option<&config::Via>> = app.endpoints.iter().map(|url| proxies.of(url)).collect();
+    if let Some(via) = on_the_way.iter().flatten().next() {
+        tracing::info!(app = app.name, proxy = via.name, from = via.from, "requests go through a proxy");
+    }
+    let proxy = |via: &config::Via| crate::yunxin::Proxy { url: via.url.clone(), name: via.name.clone() };
+    settings.proxies = on_the_way.into_iter().map(|via| via.map(proxy)).collect();
     Ok(settings)
 }
 
@@ -272,15 +279,13 @@ fn run_settings(config: &Config, job: &Job, command: &str, said: &Said) -> Resul
         batch_size: fetch.batch_size,
         plan_window: job.plan_window,
         team_owner: team_owner(fetch),
+        attempts: fetch.attempts,
         thread_depth: match fetch.threads {
             config::Threads::Off => 0,
             config::Threads::Complete => fetch.thread_depth.min(u32::from(u16::MAX)) as u16,
         },
         commit_interval: commit_interval(job),
-        in_flight: match fetch.concurrency {
-            config::Concurrency::Auto => 1024,
-            config::Concurrency::Fixed(bound) => bound as usize,
-        },
+        in_flight: 1024,
         limit: None,
         refetch: None,
         retry: RetryFilter::Due { retry_for: fetch.retry_for },

@@ -1,16 +1,21 @@
-//! `check`: the file; then source, sink and credentials; then rows as they are understood, and one real message.
+//! `check`: the file; then source, sink and credentials; then rows as they are understood, and a real message.
+
+use std::time::Duration;
 
 use super::arguments::Check;
-use super::{Context, Exit, assemble, output};
+use super::{Context, Exit, assemble, contained, output};
 use crate::config::{self, Config, Job};
 use crate::reference::ConversationId;
-use crate::run::describe;
+use crate::run::{WHY_ABSENT, describe};
 use crate::sink;
 use crate::source::{self, SampleRow, Understood};
-use crate::yunxin::{App, AskFor, Client, Outcome, Verdict};
+use crate::summary::gravest;
+use crate::yunxin::{App, AskFor, Client, FetchSettings, Outcome, Verdict};
 
 /// Rows looked at to tell whether times are whole seconds.
 const LOOKED_AT: usize = 200;
+/// How long an API that does not answer is tried, at most.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
@@ -23,33 +28,34 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Ex
     let mut code = 0;
     for job in jobs {
         output::line(&format!("\njob {}", job.name))?;
-        for result in [
-            check_source(&config, job, arguments.sample).await,
-            check_sink(&config, job).await.map(|line| (vec![line], None)),
-        ] {
-            match result {
-                Ok((lines, first)) => {
-                    for line in lines {
-                        output::line(&format!("  {line}"))?;
-                    }
-                    if let Some(first) = first {
-                        match check_api(&config, job, &first).await {
-                            Ok(lines) => lines.iter().try_for_each(|line| output::line(&format!("  {line}")))?,
-                            Err(exit) => complain(&mut code, &exit)?,
-                        }
-                    }
-                }
-                Err(exit) => complain(&mut code, &exit)?,
-            }
+        let shown = arguments.sample;
+        let sample = look(&mut code, async |lines| check_source(&config, job, shown, lines).await).await?;
+        if !sample.is_empty() {
+            look(&mut code, async |lines| check_api(&config, job, &sample, lines).await).await?;
         }
+        look(&mut code, async |lines| check_sink(&config, job, lines).await).await?;
     }
     Ok(code)
 }
 
-fn complain(code: &mut u8, exit: &Exit) -> Result<(), Exit> {
-    *code = crate::summary::gravest([*code, exit.code]);
-    output::line(&format!("  wrong: {:#}", exit.error))?;
-    Ok(())
+/// Does one check, and prints what it found and what is wrong.
+async fn look<T: Default>(
+    code: &mut u8,
+    check: impl AsyncFnOnce(&mut Vec<String>) -> Result<T, Exit>,
+) -> Result<T, Exit> {
+    let mut lines = Vec::new();
+    let found = contained(check(&mut lines)).await;
+    for line in lines {
+        output::line(&format!("  {line}"))?;
+    }
+    match found {
+        Ok(found) => Ok(found),
+        Err(exit) => {
+            *code = gravest([*code, exit.code]);
+            output::line(&format!("  wrong: {:#}", exit.error))?;
+            Ok(T::default())
+        }
+    }
 }
 
 /// A row that can be asked for.
@@ -59,25 +65,27 @@ struct Sampled {
     create_time: i64,
 }
 
-async fn check_source(config: &Config, job: &Job, shown: usize) -> Result<(Vec<String>, Option<Sampled>), Exit> {
+/// Shows the first rows. Returns what they refer to.
+async fn check_source(config: &Config, job: &Job, shown: usize, lines: &mut Vec<String>) -> Result<Vec<Sampled>, Exit> {
     let kind = job.source.origin.kind().as_str();
     let stdin = matches!(&job.source.origin, config::Origin::Csv { files, .. } | config::Origin::Jsonl { files }
         if files.input == config::Input::Stdin);
     if stdin {
-        return Ok((vec![format!("source {kind}: the standard input, not read by check")], None));
+        lines.push(format!("source {kind}: the standard input, not read by check"));
+        return Ok(Vec::new());
     }
     let settings = assemble::source_settings(config, job, None)?;
     let rows = source::sample(settings, shown.max(LOOKED_AT)).await.map_err(|error| {
         let error = crate::run::RunError::Source(error);
         Exit { code: error.exit_code(), error: anyhow::anyhow!("source {kind}: {}", describe(&error)) }
     })?;
-    let mut lines = vec![format!("source {kind}: ok")];
+    lines.push(format!("source {kind}: ok"));
     if rows.is_empty() {
         lines.push("no rows (yet)".to_owned());
     }
     lines.extend(rows.iter().take(shown).flat_map(show));
     lines.extend(whole_seconds(&rows));
-    let first = rows.iter().find_map(|row| match &row.understood {
+    let references = rows.iter().filter_map(|row| match &row.understood {
         Understood::Reference { conversation_id, message_server_id, create_time } => Some(Sampled {
             conversation: ConversationId::parse(conversation_id).ok()?,
             message_server_id: *message_server_id,
@@ -85,7 +93,11 @@ async fn check_source(config: &Config, job: &Job, shown: usize) -> Result<(Vec<S
         }),
         Understood::Skipped | Understood::Invalid(_) => None,
     });
-    Ok((lines, first))
+    let sample: Vec<Sampled> = references.take(shown.max(1)).collect();
+    if sample.is_empty() && rows.iter().any(|row| matches!(row.understood, Understood::Invalid(_))) {
+        return Err(Exit { code: 3, error: anyhow::anyhow!("none of the first {} rows is a reference", rows.len()) });
+    }
+    Ok(sample)
 }
 
 fn show(row: &SampleRow) -> [String; 2] {
@@ -121,7 +133,7 @@ fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
     })
 }
 
-async fn check_sink(config: &Config, job: &Job) -> Result<String, Exit> {
+async fn check_sink(config: &Config, job: &Job, lines: &mut Vec<String>) -> Result<(), Exit> {
     let kind = job.sink.kind().as_str();
     let probed = match &job.sink {
         config::Sink::Parquet(parquet) => sink::parquet::probe(&parquet.path),
@@ -130,7 +142,10 @@ async fn check_sink(config: &Config, job: &Job) -> Result<String, Exit> {
         }
     };
     match probed {
-        Ok(found) => Ok(format!("sink {kind}: {found}")),
+        Ok(found) => {
+            lines.push(format!("sink {kind}: {found}"));
+            Ok(())
+        }
         Err(error) => {
             let error = crate::run::RunError::Sink(error);
             Err(Exit { code: error.exit_code(), error: anyhow::anyhow!("sink {kind}: {}", describe(&error)) })
@@ -138,48 +153,61 @@ async fn check_sink(config: &Config, job: &Job) -> Result<String, Exit> {
     }
 }
 
-/// Asks for one message that the source names.
-async fn check_api(config: &Config, job: &Job, first: &Sampled) -> Result<Vec<String>, Exit> {
+/// Asks for the messages of the sample, one after the other, until one is there.
+async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut Vec<String>) -> Result<(), Exit> {
     let app = App::new(assemble::app_settings(config, job)?).map_err(Exit::usage)?;
-    let client = Client::new(app, assemble::fetch_settings(job));
-    let ask = AskFor {
-        key: first.conversation.key(),
-        conversation: first.conversation.clone(),
-        refs: vec![(first.message_server_id, first.create_time)],
-        batch: 1,
-    };
-    let permit = client.permit().await;
-    let outcome = client.fetch(permit, &ask, &tokio_util::sync::CancellationToken::new()).await.map_err(|stop| {
-        let error = crate::run::RunError::Api(stop);
-        Exit { code: error.exit_code(), error: anyhow::anyhow!("API: {}", describe(&error)) }
-    })?;
-    match outcome {
-        Outcome::Answered(answer) => {
-            let found = if let Some(row) = answer.rows.rows().first() {
-                message_line(&answer.rows, row)
-            } else {
+    let settings = assemble::fetch_settings(job);
+    let client = Client::new(app, FetchSettings { give_up_after: settings.give_up_after.min(PATIENCE), ..settings });
+    for one in sample {
+        let ask = AskFor {
+            key: one.conversation.key(),
+            conversation: one.conversation.clone(),
+            refs: vec![(one.message_server_id, one.create_time)],
+            batch: 1,
+        };
+        let permit = client.permit().await;
+        let outcome =
+            client.fetch(permit, &ask, &tokio_util::sync::CancellationToken::new()).await.map_err(|stop| {
+                let error = crate::run::RunError::Api(stop);
+                Exit { code: error.exit_code(), error: anyhow::anyhow!("API: {}", describe(&error)) }
+            })?;
+        match outcome {
+            Outcome::Answered(answer) => {
+                if lines.is_empty() {
+                    lines.push("API: ok, credentials accepted".to_owned());
+                }
+                if let Some(row) = answer.rows.rows().first() {
+                    lines.push(message_line(&answer.rows, row));
+                    return Ok(());
+                }
                 let why = answer.verdicts.first().map(|(_, verdict)| why(verdict)).unwrap_or_default();
-                format!("message {}: not there: {why}", first.message_server_id)
-            };
-            Ok(vec!["API: ok, credentials accepted".to_owned(), found])
-        }
-        Outcome::Refused { code: 414, message, .. } => Err(Exit {
-            code: 4,
-            error: anyhow::anyhow!(
-                "API: refused with code 414 ({message}): the AppSecret or this host's clock is wrong, or this one \
-                 reference is ({} {} {})",
-                first.conversation,
-                first.message_server_id,
-                first.create_time
-            ),
-        }),
-        Outcome::Refused { code, message, .. } => {
-            Ok(vec![format!("API: answered, refusing this conversation with code {code}: {message}")])
-        }
-        Outcome::Exhausted { message, attempts, .. } => {
-            Err(Exit::failed(anyhow::anyhow!("API: no answer in {attempts} attempts: {message}")))
+                lines.push(format!("message {}: not there: {why}", one.message_server_id));
+            }
+            Outcome::Refused { code: 414, message, .. } => {
+                return Err(Exit {
+                    code: 4,
+                    error: anyhow::anyhow!(
+                        "API: refused with code 414 ({message}): the AppSecret or this host's clock is wrong, or this \
+                         one reference is ({} {} {})",
+                        one.conversation,
+                        one.message_server_id,
+                        one.create_time
+                    ),
+                });
+            }
+            Outcome::Refused { code, message, .. } => {
+                lines.push(format!("API: answered, refusing {} with code {code}: {message}", one.conversation));
+            }
+            Outcome::Exhausted { message, attempts, .. } => {
+                return Err(Exit::failed(anyhow::anyhow!("API: no answer in {attempts} attempts: {message}")));
+            }
         }
     }
+    let none = match sample.len() {
+        1 => "the message that the first reference names is not there".to_owned(),
+        all => format!("none of the messages that the first {all} references name is there"),
+    };
+    Err(Exit { code: 3, error: anyhow::anyhow!("{none}: {WHY_ABSENT}") })
 }
 
 fn why(verdict: &Verdict) -> String {

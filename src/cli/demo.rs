@@ -41,8 +41,7 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     ));
     let summary_path = directory.join("summary.json");
     let order = Run { summary: Some(summary_path.clone()), ..Run::default() };
-    let context =
-        Context { config: config.clone(), screen: context.screen.clone(), progress: context.progress, sums_up: false };
+    let context = Context { config: config.clone(), screen: context.screen.clone(), sums_up: false, ..*context };
     let config = Config::load(&config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, &order.jobs)?;
     let code = run::run(&context, &config, &jobs, order).await?;

@@ -13,7 +13,8 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
     let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
     let (colour, outcome) = match summary.outcome {
         Outcome::Complete => ("1;32", "complete"),
-        Outcome::Partial => ("1;33", "complete, with new failures"),
+        Outcome::Partial if summary.looks_wrong.is_empty() => ("1;33", "complete, with new failures"),
+        Outcome::Partial => ("1;31", "complete, but nearly nothing came of it"),
         Outcome::Stopped => ("1;33", "stopped"),
         Outcome::Failed => ("1;31", "failed"),
     };
@@ -26,8 +27,13 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
             paint("2", &format!("{seconds:.1} s"))
         ),
     ];
-    if let Some(error) = &summary.error {
+    if summary.outcome != Outcome::Partial
+        && let Some(error) = &summary.error
+    {
         lines.push(format!("  {error}"));
+    }
+    for found in &summary.looks_wrong {
+        lines.push(format!("  {} {found}", paint("1;31", "this looks wrong:")));
     }
     if summary.run_id.is_some() {
         lines.push(String::new());

@@ -1,81 +1,51 @@
 //! `failures JOB`, and the file of open failures that every run leaves.
 
+mod arguments;
+mod dismissal;
+mod record;
+
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read as _, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
-use super::arguments::{FailureFormat, Failures};
+pub(super) use self::arguments::Failures;
+
+use self::arguments::FailureFormat;
+use self::record::{cells, columns, json_line};
 use super::{Context, Exit, assemble, output};
 use crate::config::{Config, Job};
 use crate::failure::Class;
-use crate::ledger::{FailureFilter, FailureRow, Ledger};
+use crate::ledger::{FailureFilter, FailureRow, FailureState, Ledger};
 
 const PAGE: u32 = 5_000;
-
-/// One failure as it is written, in this order. A JSON line of it is a reference, so that a file of failures is itself
-/// a source.
-#[derive(Serialize)]
-struct Record<'a> {
-    job: &'a str,
-    run_id: String,
-    conversation_id: Option<&'a str>,
-    message_server_id: Option<i64>,
-    create_time: Option<i64>,
-    class: &'static str,
-    code: Option<i64>,
-    message: &'a str,
-    attempts: u64,
-    retryable: bool,
-    first_seen: String,
-    last_seen: String,
-    source: Option<&'a str>,
-    requested: bool,
-}
-
-impl<'a> Record<'a> {
-    fn new(row: &'a FailureRow) -> Self {
-        Self {
-            job: &row.job,
-            run_id: row.run_id.to_string(),
-            conversation_id: row.conversation_id.as_deref(),
-            message_server_id: row.message_server_id,
-            create_time: row.create_time,
-            class: row.class.as_str(),
-            code: row.code,
-            message: &row.message,
-            attempts: row.attempts,
-            retryable: row.retryable,
-            first_seen: row.first_seen.to_string(),
-            last_seen: row.last_seen.to_string(),
-            source: row.source.as_deref(),
-            requested: !row.extra,
-        }
-    }
-}
 
 pub(super) async fn failures(context: &Context, arguments: &Failures) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let job = assemble::one(&config, &arguments.job)?;
+    let filter = filter(job, arguments)?;
+    if arguments.dismiss || arguments.reopen {
+        return dismissal::settle(&config, job, arguments, &filter).await;
+    }
     let ledger = assemble::ledger_to_read(&config, job).await?;
-    let permanent_before = permanent_before(job);
+    let dismissed = arguments.dismissed;
     let out = BufWriter::new(io::stdout().lock());
     match arguments.format {
-        FailureFormat::Table => table(ledger.as_ref(), permanent_before, &arguments.class, out).await?,
+        FailureFormat::Table => table(ledger.as_ref(), &filter, out).await?,
         FailureFormat::Jsonl => {
             let mut out = out;
             if let Some(ledger) = &ledger {
-                each(ledger, permanent_before, &arguments.class, |row| json_line(&mut out, row)).await?;
+                each(ledger, &filter, |row| json_line(&mut out, row)).await?;
             }
             out.flush()?;
         }
         FailureFormat::Csv => {
             let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(out);
-            writer.write_record(COLUMNS)?;
+            writer.write_record(columns(dismissed))?;
             if let Some(ledger) = &ledger {
-                each(ledger, permanent_before, &arguments.class, |row| Ok(writer.write_record(cells(row))?)).await?;
+                each(ledger, &filter, |row| Ok(writer.write_record(cells(row, dismissed))?)).await?;
             }
             writer.flush()?;
         }
@@ -83,31 +53,81 @@ pub(super) async fn failures(context: &Context, arguments: &Failures) -> Result<
     Ok(0)
 }
 
-/// Replaces the file of a job's open failures.
+/// The failures that were asked for.
+fn filter(job: &Job, arguments: &Failures) -> Result<FailureFilter, Exit> {
+    let met_before = |age| {
+        let age = jiff::SignedDuration::try_from(age).ok()?;
+        Timestamp::now().checked_sub(age).ok()
+    };
+    let last_seen_before = match arguments.older_than {
+        None => None,
+        Some(age) => {
+            Some(met_before(age).ok_or_else(|| Exit::words("--older-than is longer ago than all calendars go"))?)
+        }
+    };
+    Ok(FailureFilter {
+        classes: arguments.class.clone(),
+        codes: arguments.code.clone(),
+        source: arguments.source.clone(),
+        last_seen_before,
+        state: Some(if arguments.dismissed { FailureState::Dismissed } else { FailureState::Open }),
+        permanent_before: met_before(job.fetch.retry_for),
+    })
+}
+
+/// Replaces the file of a job's open failures where it differs from what is open now.
 pub(super) async fn write_file(ledger: &Ledger, job: &Job, path: &Path) -> anyhow::Result<()> {
-    let permanent_before = permanent_before(job);
-    let mut text = Vec::new();
-    each(ledger, permanent_before, &[], |row| json_line(&mut text, row)).await?;
-    output::replace(path, &text)?;
+    let age = jiff::SignedDuration::try_from(job.fetch.retry_for).ok();
+    let permanent_before = age.and_then(|age| Timestamp::now().checked_sub(age).ok());
+    let filter = FailureFilter { state: Some(FailureState::Open), permanent_before, ..FailureFilter::default() };
+    let mut written = Comparison::with(path);
+    each(ledger, &filter, |row| json_line(&mut written, row)).await?;
+    if written.is_the_same() {
+        return Ok(());
+    }
+    let mut file = output::Replacement::create(path)?;
+    each(ledger, &filter, |row| json_line(&mut file, row)).await?;
+    file.finish()?;
     Ok(())
 }
 
-/// Failures first met before this are permanent.
-fn permanent_before(job: &Job) -> Option<Timestamp> {
-    let age = jiff::SignedDuration::try_from(job.fetch.retry_for).ok()?;
-    Timestamp::now().checked_sub(age).ok()
+/// Compares what is written to it with a file: to read one again costs less than to write it again.
+struct Comparison(Option<BufReader<File>>);
+
+impl Comparison {
+    fn with(path: &Path) -> Self {
+        Self(File::open(path).ok().map(BufReader::new))
+    }
+
+    /// Whether all that was written is all that is in the file.
+    fn is_the_same(&mut self) -> bool {
+        self.0.as_mut().is_some_and(|rest| rest.read(&mut [0]).is_ok_and(|read| read == 0))
+    }
+}
+
+impl Write for Comparison {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut there = vec![0; bytes.len()];
+        let same = self.0.as_mut().is_some_and(|file| file.read_exact(&mut there).is_ok() && there == bytes);
+        if !same {
+            self.0 = None;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 async fn each(
     ledger: &Ledger,
-    permanent_before: Option<Timestamp>,
-    classes: &[Class],
+    filter: &FailureFilter,
     mut take: impl FnMut(&FailureRow) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let filter = FailureFilter { classes: classes.to_vec(), open_only: true, permanent_before };
     let mut after = 0;
     loop {
-        let page = ledger.failures(&filter, after, PAGE).await?;
+        let page = ledger.failures(filter, after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = last.id;
         for row in &page {
@@ -116,102 +136,78 @@ async fn each(
     }
 }
 
-fn json_line(out: &mut impl Write, row: &FailureRow) -> anyhow::Result<()> {
-    serde_json::to_writer(&mut *out, &Record::new(row))?;
-    out.write_all(b"\n")?;
-    Ok(())
-}
-
-const COLUMNS: [&str; 14] = [
-    "job",
-    "run_id",
-    "conversation_id",
-    "message_server_id",
-    "create_time",
-    "class",
-    "code",
-    "message",
-    "attempts",
-    "retryable",
-    "first_seen",
-    "last_seen",
-    "source",
-    "requested",
-];
-
-fn cells(row: &FailureRow) -> [String; 14] {
-    let number = |value: Option<i64>| value.map(|value| value.to_string()).unwrap_or_default();
-    [
-        row.job.clone(),
-        row.run_id.to_string(),
-        harmless(row.conversation_id.as_deref().unwrap_or_default()),
-        number(row.message_server_id),
-        number(row.create_time),
-        row.class.to_string(),
-        number(row.code),
-        harmless(&row.message),
-        row.attempts.to_string(),
-        row.retryable.to_string(),
-        row.first_seen.to_string(),
-        row.last_seen.to_string(),
-        harmless(row.source.as_deref().unwrap_or_default()),
-        (!row.extra).to_string(),
-    ]
-}
-
-/// Text that no spreadsheet takes for a formula.
-fn harmless(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
-}
-
 /// The first hundred, and how many there are of each kind.
-async fn table(
-    ledger: Option<&Ledger>,
-    permanent_before: Option<Timestamp>,
-    classes: &[Class],
-    mut out: impl Write,
-) -> anyhow::Result<()> {
+async fn table(ledger: Option<&Ledger>, filter: &FailureFilter, mut out: impl Write) -> anyhow::Result<()> {
     const SHOWN: usize = 100;
+    let dismissed = filter.state == Some(FailureState::Dismissed);
     let mut kinds: BTreeMap<(Class, Option<i64>), u64> = BTreeMap::new();
-    let mut shown = Vec::new();
+    let (mut shown, mut told) = (Vec::new(), 0);
     if let Some(ledger) = ledger {
-        each(ledger, permanent_before, classes, |row| {
-            *kinds.entry((row.class, row.code)).or_default() += 1;
+        each(ledger, filter, |row| {
+            *kinds.entry((row.class, row.code)).or_default() += row.rows;
             if shown.len() < SHOWN {
-                shown.push(vec![
-                    row.class.to_string(),
-                    row.code.map(|code| code.to_string()).unwrap_or_default(),
-                    row.message_server_id.map(|id| id.to_string()).unwrap_or_default(),
-                    row.source.clone().or_else(|| row.conversation_id.clone()).unwrap_or_default(),
-                    row.attempts.to_string(),
-                    if row.retryable { "yes" } else { "no" }.to_owned(),
-                    shortened(&row.message),
-                ]);
+                told += row.rows;
+                shown.push(line(row, dismissed));
             }
             Ok(())
         })
         .await?;
     }
+    let hidden = if dismissed { 0 } else { dismissed_count(ledger).await? };
     if kinds.is_empty() {
-        writeln!(out, "no open failures")?;
-        return Ok(());
+        writeln!(out, "no {} failures", if dismissed { "dismissed" } else { "open" })?;
+    } else {
+        let mut header = vec!["class", "code", "message ID", "conversation or place", "attempts", "again", "why"];
+        if dismissed {
+            header.truncate(4);
+            header.extend(["dismissed", "by", "reason"]);
+        }
+        writeln!(out, "{}", output::table(&header, &shown))?;
+        let all: u64 = kinds.values().sum();
+        if all > told {
+            writeln!(out, "… and {} more: --format jsonl or csv lists all", output::count(all - told))?;
+        }
+        writeln!(out)?;
+        let number = |code: Option<i64>| code.map(|code| code.to_string()).unwrap_or_default();
+        let kinds: Vec<Vec<String>> = kinds
+            .into_iter()
+            .map(|((class, code), count)| vec![class.to_string(), number(code), output::count(count)])
+            .collect();
+        let counted = if dismissed { "dismissed" } else { "open" };
+        writeln!(out, "{}", output::table(&["class", "code", counted], &kinds))?;
     }
-    let header = ["class", "code", "message ID", "conversation or place", "attempts", "again", "why"];
-    writeln!(out, "{}", output::table(&header, &shown))?;
-    let all: u64 = kinds.values().sum();
-    if all > SHOWN as u64 {
-        writeln!(out, "… and {} more: --format jsonl or csv lists all", output::count(all - SHOWN as u64))?;
+    if hidden > 0 {
+        writeln!(out, "\n{} dismissed: --dismissed lists them", output::count(hidden))?;
     }
-    writeln!(out)?;
-    let kinds: Vec<Vec<String>> = kinds
-        .into_iter()
-        .map(|((class, code), count)| {
-            vec![class.to_string(), code.map(|code| code.to_string()).unwrap_or_default(), output::count(count)]
-        })
-        .collect();
-    writeln!(out, "{}", output::table(&["class", "code", "open"], &kinds))?;
     out.flush()?;
     Ok(())
+}
+
+fn line(row: &FailureRow, dismissed: bool) -> Vec<String> {
+    let mut cells = vec![
+        row.class.to_string(),
+        row.code.map(|code| code.to_string()).unwrap_or_default(),
+        row.message_server_id.map(|id| id.to_string()).unwrap_or_default(),
+        row.source.clone().or_else(|| row.conversation_id.clone()).unwrap_or_default(),
+    ];
+    match &row.closed {
+        Some((at, reason)) if dismissed => {
+            let by = row.closed_by.as_deref().unwrap_or_default();
+            cells.extend([at.strftime("%F %T").to_string(), shortened(by), shortened(reason)]);
+        }
+        _ => {
+            let again = if row.retryable { "yes" } else { "no" };
+            cells.extend([row.attempts.to_string(), again.to_owned(), shortened(&row.message)]);
+        }
+    }
+    cells
+}
+
+async fn dismissed_count(ledger: Option<&Ledger>) -> anyhow::Result<u64> {
+    Ok(match ledger {
+        Some(ledger) => ledger.totals().await?.dismissed,
+        None => 0,
+    })
 }
 
 /// As much of a message as a table has room for.
@@ -220,18 +216,5 @@ fn shortened(message: &str) -> String {
     match message.char_indices().nth(ROOM) {
         None => message.to_owned(),
         Some((end, _)) => format!("{}…", &message[..end]),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_cell_is_a_formula() {
-        for text in ["=1+1", "+1", "-1", "@x", "\tx", "\rx"] {
-            assert_eq!(harmless(text), format!("'{text}"));
-        }
-        assert_eq!(harmless("a|1|b"), "a|1|b");
     }
 }

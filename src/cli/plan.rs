@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::arguments::Jobs;
-use super::{Context, Exit, assemble, output};
+use super::{Context, Exit, assemble, contained, output};
 use crate::config::{Config, Job};
 use crate::run::{Estimate, describe, estimate};
 use crate::summary::gravest;
@@ -22,10 +22,10 @@ pub(super) async fn plan(context: &Context, arguments: &Jobs) -> Result<u8, Exit
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let (mut rows, mut code) = (Vec::new(), 0);
     for job in assemble::selected(&config, &arguments.jobs)? {
-        match row(&config, job).await {
+        match contained(row(&config, job)).await {
             Ok(row) => rows.push(row),
             Err(exit) => {
-                output::complain(&format!("job {}: {:#}", job.name, exit.error));
+                context.complain(&exit, &format!("job {}: ", job.name));
                 code = gravest([code, exit.code]);
             }
         }

@@ -155,6 +155,7 @@ fn line(row: FailureRow) -> FailureLine {
             FailureState::Open => Since::Open,
             FailureState::Retrying => Since::Pending,
             FailureState::Closed => Since::Closed,
+            FailureState::Dismissed => Since::Dismissed,
         },
     }
 }

@@ -11,7 +11,7 @@ use super::arguments::{Refetch, Retry, Run};
 use super::assemble::{self, Apps, Assembly};
 use super::threads::on_suiting;
 use super::vouch::Said;
-use super::{Context, Exit, ending, failures, output, signals, vouch};
+use super::{Context, Exit, contained, ending, failures, output, signals, vouch};
 use crate::config::{Config, Job};
 use crate::ledger::RetryFilter;
 use crate::progress;
@@ -100,7 +100,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
         let summary = if stop.is_told() {
             not_begun(&job.name, Outcome::Stopped, 5, stop.reason().unwrap_or("told to stop"))
         } else {
-            one(context, config, job, order, stop, &mut apps).await
+            Box::pin(one(context, config, job, order, stop, &mut apps)).await
         };
         if !context.progress.is_watched() {
             report(&summary);
@@ -109,7 +109,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
         }
         summaries.push(summary);
         if let Some(path) = &order.summary {
-            unwritten = write_summary(path, &summaries).err();
+            unwritten = contained(async { write_summary(path, &summaries) }).await.err();
         }
     }
     let code = gravest(summaries.iter().map(|summary| summary.exit_code).chain(unwritten.iter().map(|exit| exit.code)));
@@ -130,7 +130,7 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     let run_id = Uuid::now_v7();
     let prepared = tokio::select! {
         biased;
-        prepared = prepare(config, job, order, run_id, apps) => prepared,
+        prepared = contained(prepare(config, job, order, run_id, apps)) => prepared,
         // Locks may be waited for, and databases may keep silent.
         () = stop.told() => {
             return not_begun(&job.name, Outcome::Stopped, 5, stop.reason().unwrap_or("told to stop"));
@@ -157,7 +157,8 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     };
     let mut summary = execute(settings, parts).await;
     let path = config.state.join(format!("failures-{}.jsonl", &job.name));
-    if let Err(error) = failures::write_file(&ledger, job, &path).await {
+    let written = contained(async { Ok(failures::write_file(&ledger, job, &path).await?) });
+    if let Err(Exit { error, .. }) = written.await {
         tracing::error!(file = %path.display(), "the open failures could not be written: {error:#}");
         if summary.exit_code == 0 {
             summary.exit_code = 1;
@@ -201,6 +202,7 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
         outcome,
         exit_code,
         error: Some(error.to_owned()),
+        looks_wrong: Vec::new(),
         started_at: now,
         finished_at: now,
         references: References::default(),
@@ -222,6 +224,9 @@ fn report(summary: &JobSummary) {
     let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
     if let Some(head) = &summary.manifest {
         tracing::info!(job = summary.job, manifest = head.sequence, sha256 = head.sha256, "{}", vouch::ADVICE);
+    }
+    for found in &summary.looks_wrong {
+        tracing::warn!(job = summary.job, "this looks wrong: {found}");
     }
     match summary.outcome {
         Outcome::Failed => tracing::error!(

@@ -22,6 +22,8 @@ struct Status {
     /// Archived messages that are to be asked for again.
     pending_refetch: u64,
     open_failures: std::collections::BTreeMap<String, u64>,
+    /// Failures that an operator dismissed.
+    dismissed_failures: u64,
     last_commit: u64,
     /// The archive's last manifest.
     manifest: Option<ManifestHead>,
@@ -70,6 +72,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         pending_extras: 0,
         pending_refetch: 0,
         open_failures: std::collections::BTreeMap::new(),
+        dismissed_failures: 0,
         last_commit: 0,
         manifest: None,
         runs: Vec::new(),
@@ -78,12 +81,13 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
     let running = JobLock::holder(&config.state, &job.name).is_some();
     let totals = ledger.totals().await?;
     status.ledger_id = Some(ledger.id().to_string());
-    status.cursor = ledger.checkpoint().await?.and_then(|stored| serde_json::from_str(&stored.text).ok());
+    status.cursor = ledger.checkpoint().await?.and_then(|stored| serde_json::from_str(&stored.text).ok()).map(exact);
     status.pending = totals.pending_refs + totals.carried_refs;
     status.pending_extras = totals.pending_extras;
     status.pending_refetch = totals.pending_refetch;
     status.open_failures =
         totals.open_failures.iter().map(|(class, count)| (class.as_str().to_owned(), *count)).collect();
+    status.dismissed_failures = totals.dismissed;
     status.last_commit = ledger.last_commit().await?;
     status.manifest = ledger.head().await?.and_then(|head| {
         Some(ManifestHead { sequence: head.sequence, run_id: head.run_id.to_string(), sha256: head.sha256? })
@@ -103,6 +107,18 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         });
     }
     Ok(status)
+}
+
+/// The cursor, with numbers beyond 2^53 as text: many a reader of JSON rounds them.
+fn exact(value: serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::Number(number) if number.as_i64().is_some_and(|number| number.unsigned_abs() > 1 << 53) => {
+            Value::String(number.to_string())
+        }
+        Value::Object(object) => object.into_iter().map(|(name, value)| (name, exact(value))).collect(),
+        value => value,
+    }
 }
 
 fn print(status: &Status) -> Result<(), Exit> {
@@ -138,6 +154,9 @@ fn print(status: &Status) -> Result<(), Exit> {
             .join(", ")
     };
     output::line(&format!("failures  {failures}"))?;
+    if status.dismissed_failures > 0 {
+        output::line(&format!("          {} dismissed", output::count(status.dismissed_failures)))?;
+    }
     if let Some(head) = &status.manifest {
         output::line(&format!("manifest  {}, SHA-256 {}", head.sequence, head.sha256))?;
         output::line(&format!("          {}", vouch::ADVICE))?;

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
-use super::Exit;
+use super::{Exit, contained};
 use crate::config::{Job, SinkKind};
 
 /// After so many tasks sockets are looked at: one that decodes an answer takes a tenth of a millisecond, and a database
@@ -38,7 +38,7 @@ fn drive(threads: usize, command: impl Future<Output = Result<u8, Exit>>) -> Res
         .enable_all()
         .build()
         .map_err(|error| Exit::failed(anyhow::anyhow!("the runtime cannot start: {error}")))?;
-    let result = runtime.block_on(command);
+    let result = runtime.block_on(contained(command));
     // Requests that were given up are not waited for.
     runtime.shutdown_background();
     result

@@ -10,6 +10,7 @@ use super::{Context, Exit, assemble, completeness, output};
 use crate::completeness::certificate::Integrity;
 use crate::config::{self, Config, Job};
 use crate::manifest::{PublicKey, Signer};
+use crate::panics::unended;
 use crate::run;
 use crate::verify::{self, Kept, Settings, Verification, VerifyError};
 
@@ -35,7 +36,9 @@ pub(super) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, 
     }));
     let (place, notes) = place(context, &arguments.archive, &mut settings).await?;
     let verified = match place {
-        Place::Parquet(root) => tokio::task::spawn_blocking(move || verify::parquet(&root, &settings)).await?,
+        Place::Parquet(root) => {
+            tokio::task::spawn_blocking(move || verify::parquet(&root, &settings)).await.map_err(unended)?
+        }
         Place::Postgres(place) => verify::postgres(&place, &settings).await,
     };
     let mut verified = verified.map_err(exit)?;

@@ -24,7 +24,7 @@ pub struct Said {
     pub purpose: Option<String>,
 }
 
-fn words(text: &str) -> Result<String, &'static str> {
+pub(super) fn words(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("it is empty"),
         text if text.chars().any(char::is_control) => Err("it holds control characters"),

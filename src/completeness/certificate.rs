@@ -158,6 +158,7 @@ fn totals(findings: &Findings, examined: &Examined) -> String {
         ("referenced", count(total.referenced), "messages, each counted once".to_owned()),
         ("archived", count(total.archived), of(total.archived)),
         ("failed", count(total.failed), beside(total.failed, "recorded with the reason")),
+        ("dismissed", count(total.dismissed), beside(total.dismissed, "failed, closed by an operator")),
         ("pending", count(total.pending), beside(total.pending, "still to be fetched")),
         (missing(examined), count(total.absent), beside(total.absent, "listed below")),
         ("invalid rows", count(findings.read.invalid), beside(findings.read.invalid, "no references")),
@@ -217,10 +218,11 @@ fn how(examined: &Examined, findings: &Findings) -> String {
     let failures = match &examined.failures {
         KnownFailures::Ledger => {
             "A message that is not there is <b>failed</b> when the job's ledger holds an open failure of it, with the class and code that the service's answer had, \
-             and <b>pending</b> when it is still to be fetched or its file awaits its manifest. Otherwise it is <b>absent</b>."
+             <b>dismissed</b> when an operator closed that failure, and <b>pending</b> when it is still to be fetched or its file awaits its manifest. Otherwise it is <b>absent</b>."
         }
         KnownFailures::File(_) => {
-            "A message that is not there is <b>failed</b> when the file of failures names it, with the class and code that the service's answer had. \
+            "A message that is not there is <b>failed</b> when the file of failures names it, with the class and code that the service's answer had, or <b>dismissed</b> \
+             when the file says that an operator closed that failure. \
              Otherwise it is <b>absent</b>; what was still pending cannot be told from it."
         }
         KnownFailures::Nowhere => {
@@ -248,7 +250,7 @@ fn how(examined: &Examined, findings: &Findings) -> String {
         "<p>Every reference was read from its source, from the start and whatever a run had read before. Two references to one message count once, \
          under the one that comes first by time, then by conversation. A message is <b>archived</b> when the archive holds its ID, of the same AppKey.</p>\
          <p>{archive} {failures}</p><p>{integrity}</p>\
-         <p>Every row is accounted for: {} = {} + {} + {} + {} + {}; and every message: {} = {} + {} + {} + {}. \
+         <p>Every row is accounted for: {} = {} + {} + {} + {} + {}; and every message: {} = {} + {} + {} + {} + {}. \
          The SHA-256 of the references is that of one line <code>ID,time,conversation</code> for each message, in order of ID.</p>",
         count(findings.read.rows),
         count(findings.total.referenced),
@@ -259,6 +261,7 @@ fn how(examined: &Examined, findings: &Findings) -> String {
         count(findings.total.referenced),
         count(findings.total.archived),
         count(findings.total.failed),
+        count(findings.total.dismissed),
         count(findings.total.pending),
         count(findings.total.absent)
     )

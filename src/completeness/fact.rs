@@ -19,6 +19,8 @@ pub(super) enum Fact {
     Archived,
     /// Its failure is open.
     Failed { class: Class, code: Option<i64> },
+    /// Its failure was dismissed.
+    Dismissed,
     /// It is still to be asked for, or in a file that is not yet data.
     Pending,
     /// It is referenced.
@@ -31,6 +33,7 @@ impl Fact {
         match self {
             Self::Archived => State::Archived,
             Self::Failed { class, code } => State::Failed { class: *class, code: *code },
+            Self::Dismissed => State::Dismissed,
             Self::Pending => State::Pending,
             Self::Referenced { .. } => State::Absent,
         }
@@ -65,6 +68,7 @@ impl Sortable for Entry {
         match &self.fact {
             Fact::Archived => out.write_all(&[0]),
             Fact::Pending => out.write_all(&[1]),
+            Fact::Dismissed => out.write_all(&[4]),
             Fact::Failed { class, code } => {
                 let number = Class::ALL.iter().position(|known| known == class).unwrap_or_default() as u8;
                 out.write_all(&[2, number | if code.is_none() { NO_CODE } else { 0 }])?;
@@ -88,6 +92,7 @@ impl Sortable for Entry {
         let fact = match bytes::<1>(input)?[0] {
             0 => Fact::Archived,
             1 => Fact::Pending,
+            4 => Fact::Dismissed,
             2 => {
                 let [number] = bytes(input)?;
                 let class = *Class::ALL.get(usize::from(number & !NO_CODE)).ok_or_else(damaged)?;
@@ -115,7 +120,7 @@ fn bytes<const N: usize>(input: &mut impl BufRead) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-type Failure = (i64, Class, Option<i64>);
+type Failure = (i64, Fact);
 
 /// The failures in a file of them, those of rows that are no reference left out.
 pub(super) fn failures(
@@ -144,7 +149,8 @@ fn failure(line: &str) -> Result<Option<Failure>, &'static str> {
     }
     let id = &value["message_server_id"];
     let id = id.as_i64().or_else(|| id.as_str()?.parse().ok()).ok_or("has no message_server_id")?;
-    Ok(Some((id, class, value["code"].as_i64())))
+    let dismissed = value["dismissed_at"].is_string();
+    Ok(Some((id, if dismissed { Fact::Dismissed } else { Fact::Failed { class, code: value["code"].as_i64() } })))
 }
 
 #[cfg(test)]
@@ -158,6 +164,7 @@ mod tests {
             Fact::Archived,
             Fact::Failed { class: Class::Unavailable, code: None },
             Fact::Failed { class: Class::Undecodable, code: Some(i64::MIN) },
+            Fact::Dismissed,
             Fact::Pending,
             Fact::Referenced { create_time: -1, conversation_id: "爱丽丝|1|bob".into() },
             Fact::Referenced { create_time: i64::MAX, conversation_id: "".into() },

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::failure::Class;
 use crate::reference::Invalid;
@@ -34,6 +34,8 @@ pub struct Counts {
     pub archived: u64,
     /// Not there, and recorded as failed.
     pub failed: u64,
+    /// Not there, and recorded as a failure that an operator dismissed.
+    pub dismissed: u64,
     /// Still to be fetched.
     pub pending: u64,
     /// None of these.
@@ -45,6 +47,7 @@ pub struct Counts {
 pub(super) enum State {
     Archived,
     Failed { class: Class, code: Option<i64> },
+    Dismissed,
     Pending,
     Absent,
 }
@@ -55,6 +58,7 @@ impl Counts {
         *match state {
             State::Archived => &mut self.archived,
             State::Failed { .. } => &mut self.failed,
+            State::Dismissed => &mut self.dismissed,
             State::Pending => &mut self.pending,
             State::Absent => &mut self.absent,
         } += 1;
@@ -65,17 +69,19 @@ impl Counts {
         self.referenced += other.referenced;
         self.archived += other.archived;
         self.failed += other.failed;
+        self.dismissed += other.dismissed;
         self.pending += other.pending;
         self.absent += other.absent;
     }
 }
 
-/// A reference whose message is not archived, failed or pending. As JSON it is a reference of the default form.
+/// A reference whose message is not archived, failed, dismissed or pending. As JSON it is a reference of the default form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AbsentReference {
     /// The conversation as the reference spells it.
     pub conversation_id: String,
-    /// The message's ID.
+    /// The message's ID; text in JSON, whose numbers many a program rounds.
+    #[serde(serialize_with = "as_text")]
     pub message_server_id: i64,
     /// When the message was created, in milliseconds since the epoch.
     pub create_time: i64,
@@ -85,6 +91,11 @@ pub struct AbsentReference {
     /// The account that the reference names as the one that sees the message, lower-cased.
     #[serde(skip)]
     pub account: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde hands over")]
+fn as_text<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
 }
 
 /// What was found.
@@ -141,9 +152,9 @@ impl Findings {
     /// Whether every row is accounted for.
     pub(super) fn adds_up(&self) -> bool {
         let Read { rows, skipped, invalid, outside, duplicates } = self.read;
-        let Counts { referenced, archived, failed, pending, absent } = self.total;
+        let Counts { referenced, archived, failed, dismissed, pending, absent } = self.total;
         rows == skipped + invalid + outside + duplicates + referenced
-            && referenced == archived + failed + pending + absent
+            && referenced == archived + failed + dismissed + pending + absent
     }
 
     /// Whether nothing is absent, and every file of the archive could be read.

@@ -73,6 +73,9 @@ pub fn verdict(findings: &Findings, knows_failures: bool) -> Verdict {
     if total.failed > 0 {
         sentence.push_str(&format!(", {} recorded as failed with the reason", is(total.failed)));
     }
+    if total.dismissed > 0 {
+        sentence.push_str(&format!(", {} recorded as failed and dismissed by an operator", is(total.dismissed)));
+    }
     if total.pending > 0 {
         sentence.push_str(&format!(", {} still to be fetched", is(total.pending)));
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use url::{Host, Url};
 
 use super::document::AppDocument;
+use super::proxy::Proxy;
 use super::reading::Reading;
 use super::secret::Reference;
 use super::written::Written;
@@ -42,10 +43,12 @@ pub struct App {
     pub endpoints: Vec<Url>,
     /// The API's version.
     pub api_version: ApiVersion,
-    /// Requests per second.
+    /// Requests per second of `batch_messages`.
     pub rate_limit: u32,
     /// CA certificates to trust instead of the platform's.
     pub ca_file: Option<PathBuf>,
+    /// Through which proxy the API is asked; see [`Config::proxies`](super::Config::proxies).
+    pub proxy: Proxy,
 }
 
 const CN: [&str; 2] = ["https://open.yunxinapi.com", "https://open-bak.yunxinapi.com"];
@@ -91,6 +94,7 @@ impl App {
         let api_version = reading.choice(&app.api_version, &format!("{key}.api_version"), ApiVersion::V2_1, &versions);
         let rate_limit = reading.number(&app.rate_limit, &format!("{key}.rate_limit"), 100, 1..=100_000) as u32;
         let ca_file = app.ca_file.is_some().then(|| reading.path(&app.ca_file, &format!("{key}.ca_file"), "."));
+        let proxy = Proxy::read(reading, &app.proxy, name.at, &format!("{key}.proxy"));
         Some(Self {
             name: name.value.clone(),
             app_key: app_key?,
@@ -99,6 +103,7 @@ impl App {
             api_version,
             rate_limit,
             ca_file,
+            proxy: proxy?,
         })
     }
 }
@@ -141,7 +146,7 @@ fn endpoint(text: &str) -> Result<Url, &'static str> {
     Ok(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),

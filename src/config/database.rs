@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::mistake::Mistake;
+use super::mistake::{Mistake, is_name, nearest};
 use super::reading::Reading;
 use super::secret::{Environment, Reference};
 use super::written::{Leaf, Position};
@@ -25,7 +25,7 @@ impl Engine {
         }
     }
 
-    /// The parameters that the driver knows. It would log others, with their values.
+    /// The parameters that mean something. The drivers would pass over others, or log them with their values.
     fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::Postgres => &[
@@ -48,7 +48,22 @@ impl Engine {
                 "application_name",
                 "options",
             ],
-            Self::Mysql => &[],
+            Self::Mysql => &[
+                "sslmode",
+                "ssl-mode",
+                "sslca",
+                "ssl-ca",
+                "sslcert",
+                "ssl-cert",
+                "sslkey",
+                "ssl-key",
+                "statement-cache-capacity",
+                "socket",
+                "charset",
+                "collation",
+                "timezone",
+                "time-zone",
+            ],
         }
     }
 }
@@ -72,13 +87,12 @@ impl DatabaseUrl {
         let reference = reading.reference(leaf, parent, key, &right, |text| {
             let url = form(text, engine)?;
             let named = url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("password"));
-            let stray = is_cut(&url) || url.query().is_some_and(|query| query.contains('@'));
-            if url.password().is_some() || named || stray {
+            if url.password().is_some() || named || is_cut(&url) || has_stray_at(&url) {
                 return Err("a URL with a password never stands in this file: write env:NAME or file:PATH, \
                             and if it was the real one, change it"
                     .to_owned());
             }
-            Ok(())
+            check_parameters(&url, engine)
         });
         reference.map(|reference| Self { reference, engine })
     }
@@ -107,6 +121,7 @@ fn check(text: &str, engine: Engine) -> Result<Url, String> {
     if is_cut(&url) {
         return Err("has an @ or # after its host: within a password write / as %2F, # as %23, ? as %3F".to_owned());
     }
+    check_parameters(&url, engine)?;
     Ok(url)
 }
 
@@ -125,12 +140,40 @@ fn form(text: &str, engine: Engine) -> Result<Url, String> {
     if !fits || url.cannot_be_a_base() {
         return Err(wrong());
     }
-    let known = engine.parameters();
-    let is_known = |name: &str| known.is_empty() || known.contains(&name) || name.starts_with("options[");
-    if url.query_pairs().any(|(name, _)| !is_known(&name)) {
-        return Err(format!("has a parameter after `?` that is unknown: known are {}", known.join(", ")));
-    }
     Ok(url)
+}
+
+/// Whether an `@` stands behind the `?`, as it does when a password with a `?` cut the URL short.
+fn has_stray_at(url: &Url) -> bool {
+    url.query().is_some_and(|query| query.contains('@'))
+}
+
+/// A parameter without effect would be a setting that its writer believes in.
+fn check_parameters(url: &Url, engine: Engine) -> Result<(), String> {
+    let known = engine.parameters();
+    for (name, value) in url.query_pairs() {
+        if engine == Engine::Mysql && name == "charset" && !matches!(&*value, "utf8mb4" | "utf8") {
+            return Err(
+                "has a charset that is not utf8mb4: texts are read as UTF-8, whatever their columns hold".to_owned()
+            );
+        }
+        if known.contains(&&*name) || engine == Engine::Postgres && name.starts_with("options[") {
+            continue;
+        }
+        if has_stray_at(url) {
+            return Err(
+                "has an @ after its `?`: within a password write ? as %3F, within a parameter @ as %40".to_owned()
+            );
+        }
+        let named =
+            if is_name(&name) { format!("the parameter `{name}`, which") } else { "a parameter that".to_owned() };
+        let right = match nearest(&name, known) {
+            Some(nearest) => format!("did you mean `{nearest}`?"),
+            None => format!("known are {}", known.join(", ")),
+        };
+        return Err(format!("has {named} is unknown: {right}"));
+    }
+    Ok(())
 }
 
 fn place(url: &Url, engine: Engine) -> String {
@@ -168,6 +211,37 @@ mod tests {
             let message = check(text, Engine::Postgres).expect_err("a mistake");
             assert!(message.contains("%2F") && !message.contains("hunter2"), "{message}");
         }
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_told_by_its_name_and_never_with_a_value() {
+        for (engine, text, expected) in [
+            (
+                Engine::Mysql,
+                "mysql://db/refs?ssl_mode=hunter2",
+                "`ssl_mode`, which is unknown: did you mean `sslmode`?",
+            ),
+            (
+                Engine::Mysql,
+                "mysql://db/refs?time_zone=hunter2",
+                "`time_zone`, which is unknown: did you mean `timezone`?",
+            ),
+            (Engine::Mysql, "mysql://db/refs?useSSL=hunter2", "`useSSL`, which is unknown"),
+            (Engine::Mysql, "mysql://db/refs?charset=hunter2", "a charset that is not utf8mb4"),
+            (
+                Engine::Postgres,
+                "postgres://db/refs?TimeZone=hunter2",
+                "`TimeZone`, which is unknown: known are sslmode,",
+            ),
+            (Engine::Postgres, "postgres://db/refs?h%20u=hunter2", "has a parameter that is unknown"),
+            (Engine::Postgres, "postgres://u:12?hunter2=x@db/refs", "write ? as %3F"),
+        ] {
+            let message = check(text, engine).expect_err("a mistake");
+            assert!(message.contains(expected) && !message.contains("hunter2"), "{message}");
+        }
+        let all = "mysql://db/refs?charset=utf8&collation=utf8mb4_bin&time-zone=SYSTEM&socket=/run/x";
+        assert!(check(all, Engine::Mysql).is_ok());
+        assert!(check("postgres://db/refs?options[timezone]=UTC&application_name=a@b", Engine::Postgres).is_ok());
     }
 
     #[test]

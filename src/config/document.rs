@@ -48,12 +48,15 @@ pub(super) struct AppDocument {
     #[serde(default)]
     #[schemars(schema_with = "api_version", extend("default" = "v2.1"))]
     pub(super) api_version: Leaf,
-    /// Requests per second, of all jobs of this app together.
+    /// Requests per second of `batch_messages`, of all jobs of this app together. The service counts each call by itself.
     #[schemars(with = "Option<u32>", range(min = 1, max = 100_000), extend("default" = 100))]
     pub(super) rate_limit: Leaf,
     /// A file of CA certificates (PEM) to trust instead of the platform's.
     #[schemars(with = "Option<String>", extend("default" = null))]
     pub(super) ca_file: Leaf,
+    /// The proxy to the API: `env` (HTTPS_PROXY, ALL_PROXY and NO_PROXY hold), `none`, or a URL. With a password in it: `env:NAME` or `file:PATH`.
+    #[schemars(with = "Option<String>", extend("default" = "env"))]
+    pub(super) proxy: Leaf,
 }
 
 /// One job: references from a source, messages to a sink.

@@ -119,7 +119,8 @@ fn unknown(what: &str, found: &str, known: &[&str]) -> String {
     format!("unknown {what} {found}: expected is one of {}", known.join(", "))
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether text can be the name of a key.
+pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 40 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 

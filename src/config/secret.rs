@@ -20,7 +20,7 @@ impl Environment {
         Self(Arc::new(lookup))
     }
 
-    fn get(&self, name: &str) -> Option<String> {
+    pub(super) fn get(&self, name: &str) -> Option<String> {
         (self.0)(name)
     }
 }

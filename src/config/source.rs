@@ -7,9 +7,10 @@ use jiff::tz::TimeZone;
 use super::database::{DatabaseUrl, Engine};
 use super::document::SourceDocument;
 use super::field::{Field, Format, read_columns};
-use super::query::{Dialect, Query, read_query};
+use super::query::{Query, read_query};
 use super::reading::{Reading, path_text, plain};
 use super::written::{Entries, Leaf, OneKind, Position, Written};
+use crate::sql::Dialect;
 
 /// Where references are read.
 #[derive(Debug, Clone)]
@@ -204,21 +205,25 @@ impl Source {
                 if sqlite.path.is_none() {
                     reading.missing(at, &path_key, "the database file");
                 }
+                if let Some(path) = sqlite.path.as_ref().filter(|path| is_url(&path.value)) {
+                    let message = "is a URL: write the path of the file alone, which is always opened to be read only";
+                    reading.mistake(path.at, &path_key, message);
+                }
                 let path = reading.path(&sqlite.path, &path_key, ".");
-                let query = read_query(reading, &sqlite.query, sqlite.cursor.as_ref(), Dialect::Sqlite, at, &key);
+                let query = read_query(reading, &sqlite.query, sqlite.cursor.as_ref(), Dialect::SQLITE, at, &key);
                 let origin = sqlite.path.as_ref().and(query).map(|query| Origin::Sqlite { path, query });
                 (origin, "sqlite", rows!(sqlite))
             }
             SourceDocument::Postgres(database) => {
                 let key = format!("{key}.postgres");
                 let url = DatabaseUrl::read(reading, &database.url, Engine::Postgres, at, &format!("{key}.url"));
-                let query = read_query(reading, &database.query, database.cursor.as_ref(), Dialect::Postgres, at, &key);
+                let query = read_query(reading, &database.query, database.cursor.as_ref(), Dialect::POSTGRES, at, &key);
                 (url.zip(query).map(|(url, query)| Origin::Postgres { url, query }), "postgres", rows!(database))
             }
             SourceDocument::Mysql(database) => {
                 let key = format!("{key}.mysql");
                 let url = DatabaseUrl::read(reading, &database.url, Engine::Mysql, at, &format!("{key}.url"));
-                let query = read_query(reading, &database.query, database.cursor.as_ref(), Dialect::Mysql, at, &key);
+                let query = read_query(reading, &database.query, database.cursor.as_ref(), Dialect::MYSQL, at, &key);
                 (url.zip(query).map(|(url, query)| Origin::Mysql { url, query }), "mysql", rows!(database))
             }
         };
@@ -231,6 +236,11 @@ impl Source {
         let timezone = reading.timezone(rows.timezone, &format!("{key}.timezone"));
         origin.map(|origin| Self { origin, format, columns, time_unit, timezone })
     }
+}
+
+/// Whether a path is written as SQLite's other clients take one, with parameters that would have no effect here.
+fn is_url(path: &str) -> bool {
+    path.starts_with("sqlite:") || path.starts_with("file:")
 }
 
 fn read_files(reading: &mut Reading<'_>, path: &Leaf, cursor: &Leaf, at: Position, key: &str) -> Option<Files> {
@@ -252,14 +262,16 @@ fn input(text: &str, base: &Path) -> Result<Input, String> {
     if text == "-" {
         return Ok(Input::Stdin);
     }
+    let not_utf8 = "cannot be found: the directory of this file has a name that is not UTF-8";
     if !text.contains(['*', '?', '[']) {
-        return Ok(Input::File(plain(&base.join(text))));
+        let path = plain(&base.join(text));
+        return if path.to_str().is_some() { Ok(Input::File(path)) } else { Err(not_utf8.to_owned()) };
     }
     glob::Pattern::new(text).map_err(|e| format!("is no pattern of files: {}", e.msg))?;
     if Path::new(text).is_absolute() {
         return Ok(Input::Glob(text.to_owned()));
     }
-    let base = base.to_str().ok_or("cannot be a pattern: the directory of this file is not UTF-8")?;
+    let base = base.to_str().ok_or(not_utf8)?;
     let text = text.strip_prefix("./").filter(|rest| !rest.starts_with('/')).unwrap_or(text);
     Ok(Input::Glob(format!("{}/{text}", glob::Pattern::escape(base))))
 }

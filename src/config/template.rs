@@ -44,6 +44,7 @@ apps:
     # api_version: v2.1
     # rate_limit: 100             # requests per second, of all jobs of this app
     # ca_file: null               # a CA bundle instead of the platform's
+    # proxy: env                  # HTTPS_PROXY and NO_PROXY hold; or none, or a URL
 
 jobs:
   nightly:

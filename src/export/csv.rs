@@ -69,6 +69,8 @@ impl Tables {
             .map(|column| match (record.get(column.column), column.kind) {
                 (Value::Null, _) => String::new(),
                 (Value::Integer(time), ColumnType::Time) => self.clock.exact(*time),
+                // As text, of which a spreadsheet keeps every digit.
+                (Value::Integer(id), ColumnType::Int64) => format!("'{id}"),
                 (Value::Integer(number), _) => number.to_string(),
                 (Value::Flag(flag), _) => flag.to_string(),
                 (Value::Text(text), _) => harmless(text),

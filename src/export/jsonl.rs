@@ -35,6 +35,8 @@ impl Lines {
                 (Value::Integer(time), ColumnType::Time) => {
                     out.push_str(&serde_json::to_string(&self.clock.exact(*time))?);
                 }
+                // As text: many readers of JSON keep 53 bits of a number.
+                (Value::Integer(id), ColumnType::Int64) => out.push_str(&format!("\"{id}\"")),
                 // JSON stands as it is: its numbers may have more digits than any reader keeps.
                 (Value::Text(json), ColumnType::Json) if serde_json::from_str::<&RawValue>(json).is_ok() => {
                     out.push_str(&json.replace(['\n', '\r'], " "));

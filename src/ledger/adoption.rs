@@ -25,6 +25,7 @@ use super::known::Directory;
 use super::open::{self, Reader, beside};
 use super::statement::runs;
 use super::{FileRow, Identity, Ledger, LedgerError, Writer, count, known, millis};
+use crate::panics::unended;
 
 /// IDs that are sorted in memory at once.
 const RUN: usize = 1 << 20;
@@ -95,7 +96,7 @@ impl Adoption {
             path,
             id,
             identity: identity.clone(),
-            writer: Some(Mutex::new(Writer { conn, suspects: None })),
+            writer: Some(Mutex::new(Writer::new(conn))),
             reader: Mutex::new(reader),
             directory: RwLock::new(Some(Directory::default())),
         };
@@ -154,7 +155,7 @@ impl Adoption {
             let place = place.clone();
             move || install(&path, &place, now)
         });
-        let installed = installed.await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let installed = installed.await.unwrap_or_else(|error| Err(io::Error::other(unended(error))));
         installed.map_err(|error| from_io(&place, "putting the ledger into place", error))
     }
 

@@ -7,11 +7,12 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
+use super::bits::Damaged;
 use super::error::Fault;
 use super::statement::{runs, values};
-use super::{Ledger, LedgerError, blob, count, failures, known, manifests, millis};
+use super::{Ledger, LedgerError, blob, count, failures, history, invalid, known, manifests, millis};
 use crate::failure::Class;
-use crate::plan::{Ask, Batch, Purpose};
+use crate::plan::{Batch, BatchRef, Purpose};
 use crate::reference::{ConversationKey, Invalid};
 use crate::summary::References;
 
@@ -82,6 +83,8 @@ pub struct Totals {
     pub pending_refetch: u64,
     /// Open failures by class. Failures whose reference is pending again are not among them.
     pub open_failures: BTreeMap<Class, u64>,
+    /// Failures that were dismissed.
+    pub dismissed: u64,
     /// Failures whose reference is pending again.
     pub retrying: u64,
     /// Known IDs. An ID that was asked for again may count twice until blocks are merged.
@@ -127,12 +130,13 @@ impl Ledger {
     pub async fn plan(&self, run_id: Uuid, now: Timestamp, planned: &Planned<'_>) -> Result<PlanReceipt, LedgerError> {
         let stored = async {
             let mut writer = self.writer().await?;
+            let invalid = writer.told.sort(planned.invalid);
             let mut tx = writer.begin().await?;
             let first_seq = append(&mut tx, planned.batches).await?;
             let blocks = known::insert(&mut tx, planned.new_ids).await?;
             failures::retrying(&mut tx, planned.retried).await?;
             failures::close(&mut tx, planned.corrected, millis(now), "corrected").await?;
-            let new_invalid = failures::invalid(&mut tx, run_id, millis(now), planned.invalid).await?;
+            let new_invalid = invalid::store(&mut tx, run_id, millis(now), &invalid).await?;
             sqlx::query("update runs set planned = planned + ?, retried = retried + ? where run_id = ?")
                 .bind(planned.new_ids.len() as i64 + planned.corrected.len() as i64)
                 .bind(planned.retried.len() as i64)
@@ -178,7 +182,7 @@ impl Ledger {
     async fn pending_up_to(&self, after: i64, last: i64, limit: u32) -> Result<Vec<PendingBatch>, LedgerError> {
         let read = async {
             let rows = sqlx::query(
-                "select seq, ask, key, asked, body, depth from pending where seq > ? and seq <= ? order by seq limit ?",
+                "select seq, history, key, asked, body, depth from pending where seq > ? and seq <= ? order by seq limit ?",
             )
             .bind(after)
             .bind(last)
@@ -228,7 +232,8 @@ impl Ledger {
                         + (select coalesce(sum(refs), 0) from carried where depth > 0)
                         + (select coalesce(sum(refs), 0) from linked where planned),
                         (select coalesce(sum(refs), 0) from pending where depth < 0)
-                        + (select coalesce(sum(refs), 0) from carried where depth < 0)",
+                        + (select coalesce(sum(refs), 0) from carried where depth < 0),
+                        (select coalesce(sum(rows), 0) from failures where state = -1)",
             )
             .fetch_one(&mut reader.conn)
             .await?;
@@ -240,9 +245,10 @@ impl Ledger {
                 retrying: count(row.try_get(4)?),
                 pending_extras: count(row.try_get(5)?),
                 pending_refetch: count(row.try_get(6)?),
+                dismissed: count(row.try_get(7)?),
                 open_failures: BTreeMap::new(),
             };
-            let rows = sqlx::query("select class, count(*) from failures where state = 0 group by class")
+            let rows = sqlx::query("select class, sum(rows) from failures where state = 0 group by class")
                 .fetch_all(&mut reader.conn)
                 .await?;
             for row in rows {
@@ -261,7 +267,7 @@ impl Ledger {
                         (select coalesce(sum(refs), 0) from carried where depth = 0),
                         (select count(*) from failures where state = 0 and class <> 'invalid'),
                         (select count(*) from failures where state = 1),
-                        (select count(*) from failures where state = 0 and class = 'invalid'),
+                        (select coalesce(sum(rows), 0) from failures where state = 0 and class = 'invalid'),
                         (select coalesce(sum(refs), 0) from pending where depth > 0)
                         + (select coalesce(sum(refs), 0) from carried where depth > 0)
                         + (select coalesce(sum(refs), 0) from linked where planned),
@@ -286,20 +292,22 @@ impl Ledger {
     }
 }
 
-/// A batch from a row that has `ask`, `key`, `asked`, `body`, `depth` from its second column on.
+/// A batch from a row that has `history`, `key`, `asked`, `body`, `depth` from its second column on.
 pub(super) fn stored_batch(row: &SqliteRow) -> Result<Batch, Fault> {
     let seq: i64 = row.try_get(0)?;
-    let (owners, refs) = blob::decode(row.try_get(4)?).map_err(Fault::damaged(format_args!("batch {seq}")))?;
+    let (history, body): (Option<&[u8]>, &[u8]) = (row.try_get(1)?, row.try_get(4)?);
+    let decoded = blob::decode(body).and_then(|(owners, refs)| {
+        let histories = history::decode(history)?;
+        let whole = histories.is_empty() || histories.len() == owners.len();
+        if whole { Ok((owners, refs, histories)) } else { Err(Damaged::Content) }
+    });
+    let (owners, refs, histories) = decoded.map_err(Fault::damaged(format_args!("batch {seq}")))?;
     Ok(Batch {
-        ask: match row.try_get::<i64, _>(1)? {
-            1 => Ask::First,
-            2 => Ask::Second,
-            other => return Err(Fault::Damaged(format!("batch {seq}: it is in its ask {other}, of two"))),
-        },
         purpose: purpose(row.try_get(5)?)?,
         key: ConversationKey::from_stored(row.try_get(2)?),
         asked: row.try_get(3)?,
         owners,
+        histories,
         refs,
     })
 }
@@ -307,13 +315,6 @@ pub(super) fn stored_batch(row: &SqliteRow) -> Result<Batch, Fault> {
 /// A purpose as it was stored.
 pub(super) fn purpose(number: i64) -> Result<Purpose, Fault> {
     Purpose::from_number(number).ok_or_else(|| Fault::Damaged(format!("no batch has the purpose {number}")))
-}
-
-pub(super) fn ask_number(ask: Ask) -> i64 {
-    match ask {
-        Ask::First => 1,
-        Ask::Second => 2,
-    }
 }
 
 /// Stores batches after all others of their kind, those that ask again after those that do not; the batches of one call
@@ -345,17 +346,23 @@ pub(super) async fn prepend(conn: &mut SqliteConnection, batches: &[Batch]) -> R
 async fn insert(conn: &mut SqliteConnection, first: i64, batches: &[Batch]) -> Result<(), Fault> {
     let mut seq = first;
     for some in runs(batches) {
-        let sql = values("insert into pending (seq, ask, depth, key, asked, refs, body) values", 7, some.len(), "");
+        let sql = values(
+            "insert into pending (seq, depth, key, asked, refs, body, history, replaces) values",
+            8,
+            some.len(),
+            "",
+        );
         let mut query = sqlx::query(sql);
         for batch in some {
             query = query
                 .bind(seq)
-                .bind(ask_number(batch.ask))
                 .bind(batch.purpose.number())
                 .bind(batch.key.as_str())
                 .bind(batch.asked.as_str())
                 .bind(batch.refs.len() as i64)
-                .bind(body(batch)?);
+                .bind(body(&batch.key, &batch.owners, &batch.refs)?)
+                .bind(history::encode(&batch.histories))
+                .bind(batch.histories.is_empty() || batch.histories.iter().any(|history| history.in_vain));
             seq += 1;
         }
         query.execute(&mut *conn).await?;
@@ -364,13 +371,12 @@ async fn insert(conn: &mut SqliteConnection, first: i64, batches: &[Batch]) -> R
 }
 
 /// A batch's references as they are stored.
-pub(super) fn body(batch: &Batch) -> Result<Vec<u8>, Fault> {
-    let owners = batch.owners.len();
-    if batch.refs.is_empty() || batch.refs.iter().any(|reference| usize::from(reference.owner) >= owners) {
+pub(super) fn body(key: &ConversationKey, owners: &[String], refs: &[BatchRef]) -> Result<Vec<u8>, Fault> {
+    if refs.is_empty() || refs.iter().any(|reference| usize::from(reference.owner) >= owners.len()) {
         return Err(Fault::Inconsistent(format!(
-            "a batch of {} is empty, or one of its references names none of its {owners} owners",
-            batch.key
+            "a batch of {key} is empty, or one of its references names none of its {} owners",
+            owners.len()
         )));
     }
-    Ok(blob::encode(&batch.owners, &batch.refs))
+    Ok(blob::encode(owners, refs))
 }

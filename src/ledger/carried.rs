@@ -1,32 +1,31 @@
-//! References to be asked for once more under another owner: kept until they can be cut into full batches.
+//! References to be asked for once more, kept until they can be cut into full batches.
 
 use std::collections::HashSet;
 
-use sqlx::{Row as _, SqliteConnection};
-use uuid::Uuid;
+use sqlx::SqliteConnection;
 
-use super::batches::{append, body, purpose, stored_batch};
+use super::batches::{body, stored_batch};
 use super::error::Fault;
 use super::linked::{self, BatchName, FromBatch, Link};
-use super::statement::{json, runs, values};
-use super::{Ledger, LedgerError, blob};
-use crate::plan::{Ask, Batch, BatchRef, Purpose};
-use crate::reference::{ConversationKey, same_account};
+use super::statement::{runs, values};
+use super::{Ledger, LedgerError, history};
+use crate::plan::FollowUp;
 
-/// Rows read, and batches written, at once.
-const AT_ONCE: i64 = 256;
-
-pub(super) async fn insert(conn: &mut SqliteConnection, batches: &[&Batch]) -> Result<(), Fault> {
-    for some in runs(batches) {
-        let sql = values("insert into carried (depth, key, asked, refs, body) values", 5, some.len(), "");
+pub(super) async fn insert(conn: &mut SqliteConnection, follow_ups: &[&FollowUp]) -> Result<(), Fault> {
+    for some in runs(follow_ups) {
+        let sql =
+            values("insert into carried (depth, key, asked, refs, body, history, deferrals) values", 7, some.len(), "");
         let mut query = sqlx::query(sql);
-        for batch in some {
+        for follow_up in some {
+            let FollowUp { key, asked, purpose, owners, refs, history } = follow_up;
             query = query
-                .bind(batch.purpose.number())
-                .bind(batch.key.as_str())
-                .bind(batch.asked.as_str())
-                .bind(batch.refs.len() as i64)
-                .bind(body(batch)?);
+                .bind(purpose.number())
+                .bind(key.as_str())
+                .bind(asked.as_deref().unwrap_or_default())
+                .bind(refs.len() as i64)
+                .bind(body(key, owners, refs)?)
+                .bind(history::encode(&vec![std::sync::Arc::clone(history); owners.len()]))
+                .bind(if follow_up.is_deferred() { history.deferrals } else { 0 });
         }
         query.execute(&mut *conn).await?;
     }
@@ -38,8 +37,8 @@ pub(super) async fn insert(conn: &mut SqliteConnection, batches: &[&Batch]) -> R
 pub struct Aside {
     /// The batch. What is left of it stays pending: its messages are with a sink that has not committed yet.
     pub seq: i64,
-    /// The second asks; their references are the batch's own.
-    pub second: Vec<Batch>,
+    /// The follow-ups; their references are the batch's own.
+    pub follow_ups: Vec<FollowUp>,
     /// What its messages link to.
     pub links: Vec<Link>,
 }
@@ -52,7 +51,7 @@ impl Ledger {
             let mut writer = self.writer().await?;
             let mut tx = writer.begin().await?;
             for aside in asides {
-                let row = sqlx::query("select seq, ask, key, asked, body, depth from pending where seq = ?")
+                let row = sqlx::query("select seq, history, key, asked, body, depth from pending where seq = ?")
                     .bind(aside.seq)
                     .fetch_optional(&mut *tx)
                     .await?;
@@ -61,29 +60,30 @@ impl Ledger {
                 };
                 let batch = stored_batch(&row)?;
                 linked::insert(&mut tx, &[FromBatch { batch: BatchName::of(&batch), links: &aside.links }]).await?;
-                if aside.second.is_empty() {
+                if aside.follow_ups.is_empty() {
                     continue;
                 }
                 let leaving: HashSet<i64> =
-                    aside.second.iter().flat_map(|second| second.refs.iter().map(|r| r.message_server_id)).collect();
+                    aside.follow_ups.iter().flat_map(|more| more.refs.iter().map(|r| r.message_server_id)).collect();
                 let rest = batch.subset(|index| !leaving.contains(&batch.refs[index].message_server_id));
                 if rest.refs.len() + leaving.len() != batch.refs.len() {
                     return Err(Fault::Inconsistent(format!("batch {} has not all that is to leave it", aside.seq)));
                 }
-                sqlx::query("update pending set refs = ?, body = ? where seq = ?")
+                sqlx::query("update pending set refs = ?, body = ?, history = ? where seq = ?")
                     .bind(rest.refs.len() as i64)
-                    .bind(body(&rest)?)
+                    .bind(body(&rest.key, &rest.owners, &rest.refs)?)
+                    .bind(history::encode(&rest.histories))
                     .bind(aside.seq)
                     .execute(&mut *tx)
                     .await?;
-                insert(&mut tx, &aside.second.iter().collect::<Vec<_>>()).await?;
+                insert(&mut tx, &aside.follow_ups.iter().collect::<Vec<_>>()).await?;
             }
             Ok(tx.commit().await?)
         };
-        moved.await.map_err(self.explain("setting second asks aside"))
+        moved.await.map_err(self.explain("setting follow-up asks aside"))
     }
 
-    /// How many batches [`cut_carried`](Self::cut_carried) would make.
+    /// About how many batches the carried references will make.
     pub async fn carried_batches(&self, batch_size: usize) -> Result<u64, LedgerError> {
         let counted = async {
             let cut: i64 = sqlx::query_scalar(
@@ -96,97 +96,5 @@ impl Ledger {
             Ok(super::count(cut))
         };
         counted.await.map_err(self.explain("counting"))
-    }
-
-    /// Cuts everything carried into batches of at most `batch_size` references, each of one dialogue, one asked account
-    /// and one purpose, as full as arithmetic allows; they become pending after all others. Returns how many there are.
-    ///
-    /// One transaction, in memory for a few hundred batches.
-    pub async fn cut_carried(&self, run_id: Uuid, batch_size: usize) -> Result<u64, LedgerError> {
-        let cut = async {
-            let mut writer = self.writer().await?;
-            let mut tx = writer.begin().await?;
-            let mut cut = 0;
-            let mut heap =
-                Heap { batch_size: batch_size.clamp(1, usize::from(u16::MAX)), gathered: None, full: Vec::new() };
-            loop {
-                let rows = sqlx::query(
-                    "select id, key, asked, body, depth from carried order by key, asked, depth, id limit ?",
-                )
-                .bind(AT_ONCE)
-                .fetch_all(&mut *tx)
-                .await?;
-                let mut taken = Vec::with_capacity(rows.len());
-                for row in &rows {
-                    let id: i64 = row.try_get(0)?;
-                    let decoded = blob::decode(row.try_get(3)?);
-                    let (owners, refs) = decoded.map_err(Fault::damaged(format_args!("carried batch {id}")))?;
-                    let purpose = purpose(row.try_get(4)?)?;
-                    heap.add(row.try_get(1)?, row.try_get(2)?, purpose, &owners, &refs);
-                    taken.push(id);
-                }
-                if rows.is_empty() {
-                    heap.finish();
-                }
-                cut += heap.full.len() as u64;
-                for kind in heap.full.chunk_by(|a, b| a.purpose.is_refetch() == b.purpose.is_refetch()) {
-                    append(&mut tx, kind).await?;
-                }
-                heap.full.clear();
-                if rows.is_empty() {
-                    break;
-                }
-                sqlx::query("delete from carried where id in (select value from json_each(?))")
-                    .bind(json(&taken))
-                    .execute(&mut *tx)
-                    .await?;
-            }
-            tx.commit().await?;
-            if cut > 0 {
-                tracing::debug!(%run_id, batches = cut, "what one owner did not get is asked under another");
-            }
-            Ok(cut)
-        };
-        cut.await.map_err(self.explain("cutting batches for other owners"))
-    }
-}
-
-/// Gathers the references of one dialogue, asked account and purpose, which come one after the other.
-struct Heap {
-    batch_size: usize,
-    gathered: Option<Batch>,
-    full: Vec<Batch>,
-}
-
-impl Heap {
-    fn add(&mut self, key: &str, asked: &str, purpose: Purpose, owners: &[String], refs: &[BatchRef]) {
-        if self.gathered.as_ref().is_some_and(|batch| {
-            batch.key.as_str() != key || !same_account(&batch.asked, asked) || batch.purpose != purpose
-        }) {
-            self.finish();
-        }
-        for reference in refs {
-            let batch = self.gathered.get_or_insert_with(|| Batch {
-                key: ConversationKey::from_stored(key.to_owned()),
-                asked: asked.to_owned(),
-                ask: Ask::Second,
-                purpose,
-                owners: Vec::new(),
-                refs: Vec::with_capacity(self.batch_size.min(1024)),
-            });
-            let owner = owners.get(usize::from(reference.owner)).map_or(asked, String::as_str);
-            let index = batch.owners.iter().position(|known| known == owner).unwrap_or_else(|| {
-                batch.owners.push(owner.to_owned());
-                batch.owners.len() - 1
-            });
-            batch.refs.push(BatchRef { owner: index as u16, ..*reference });
-            if batch.refs.len() == self.batch_size {
-                self.finish();
-            }
-        }
-    }
-
-    fn finish(&mut self) {
-        self.full.extend(self.gathered.take());
     }
 }

@@ -10,7 +10,7 @@ use super::linked::Link;
 use super::refetch::Reviewed;
 use super::{Ledger, LedgerError, count, payload, run_id};
 use crate::failure::Reason;
-use crate::plan::Batch;
+use crate::plan::{Batch, FollowUp};
 
 /// How long the batches of a database's commits are kept: as long as a failover may lose one.
 const KEPT_MILLIS: i64 = 24 * 3_600_000;
@@ -47,8 +47,8 @@ pub struct FinishedBatch {
     pub failures: Vec<FailedRef>,
     /// References to be sent again at once, in smaller batches.
     pub split: Vec<Batch>,
-    /// References to be asked for once more under another owner: [`Batch::asked`] says under which.
-    pub second: Vec<Batch>,
+    /// References to be asked for once more in this run.
+    pub follow_ups: Vec<FollowUp>,
     /// What its archived messages link to, wanted for their threads. Whether it is known is not yet looked up.
     pub links: Vec<Link>,
     /// What became of the others, in a batch that asks again for what is in the archive: there `archived` are those of
@@ -57,6 +57,11 @@ pub struct FinishedBatch {
 }
 
 impl FinishedBatch {
+    /// Whether its owner got something of what was asked for.
+    pub fn has_got(&self) -> bool {
+        !self.archived.is_empty() || self.reviewed.unchanged > 0
+    }
+
     /// Whether the sink has something of it.
     pub fn has_rows(&self) -> bool {
         !self.archived.is_empty() || !self.reviewed.vanished.is_empty()
@@ -200,8 +205,8 @@ impl Ledger {
                 .fetch_one(&mut *tx)
                 .await?;
             sqlx::query(
-                "insert into pending (seq, ask, depth, key, asked, refs, body)
-                 select ?2 - 1 + row_number() over (order by seq), ask, depth, key, asked, refs, body
+                "insert into pending (seq, depth, key, asked, refs, body)
+                 select ?2 - 1 + row_number() over (order by seq), depth, key, asked, refs, body
                  from done where commit_seq > ?1",
             )
             .bind(after)

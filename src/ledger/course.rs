@@ -61,7 +61,7 @@ impl Ledger {
         let read = async {
             let rows = sqlx::query(
                 "select * from (
-                     select *, depth > 0 as extra, row_number() over kind as place, count(*) over (partition by class, code) as alike
+                     select *, depth > 0 as extra, row_number() over kind as place, sum(rows) over (partition by class, code) as alike
                      from failures where run_id = ? window kind as (partition by class, code order by id)
                  ) where place <= ? order by class, code, id",
             )

@@ -4,24 +4,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Row as _, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::commits::FailedRef;
 use super::error::Fault;
 use super::linked::BatchName;
 use super::statement::{IDS, json, runs, values};
-use super::{Ledger, LedgerError, millis, run_id, timestamp};
+use super::{Ledger, LedgerError, invalid, millis, run_id, timestamp};
 use crate::failure::Class;
-use crate::reference::{ConversationKey, Invalid};
+use crate::reference::ConversationKey;
 
 /// The first pause before a failure is asked for again; it doubles with every round.
 const FIRST_PAUSE: i64 = 6 * 3_600_000;
 /// The longest pause: less than a day, so that a nightly job asks every night.
 const LONGEST_PAUSE: i64 = 20 * 3_600_000;
 
-/// An open failure, to tell a duplicate from a correction.
+/// A failure that is open or dismissed, to tell a duplicate from a correction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenFailure {
     /// The message's ID.
@@ -77,8 +78,14 @@ pub struct RetryRef {
 pub struct FailureFilter {
     /// Only of these classes; empty for all.
     pub classes: Vec<Class>,
-    /// Only those that are open now.
-    pub open_only: bool,
+    /// Only of these codes; empty for all.
+    pub codes: Vec<i64>,
+    /// Only rows of this input, as [`FailureRow::source`] names it without the row; `*` stands for any text.
+    pub source: Option<String>,
+    /// Only those that were last met before this.
+    pub last_seen_before: Option<Timestamp>,
+    /// Only those that stand here now.
+    pub state: Option<FailureState>,
     /// Failures first met before this count as permanent (except `transport`): now, less `retry_for`.
     pub permanent_before: Option<Timestamp>,
 }
@@ -92,6 +99,27 @@ pub enum FailureState {
     Retrying,
     /// The message was archived, or the reference corrected.
     Closed,
+    /// An operator said that nothing is to be done about it. It is not asked again, unless its reference is corrected.
+    Dismissed,
+}
+
+impl FailureState {
+    /// As it is stored. What is below 2 may still change.
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Self::Dismissed => -1,
+            Self::Open => 0,
+            Self::Retrying => 1,
+            Self::Closed => 2,
+        }
+    }
+
+    fn from_number(number: i64) -> Result<Self, Fault> {
+        [Self::Dismissed, Self::Open, Self::Retrying, Self::Closed]
+            .into_iter()
+            .find(|state| state.number() == number)
+            .ok_or_else(|| Fault::Damaged(format!("no failure stands in state {number}")))
+    }
 }
 
 /// A failure with everything that is known of it.
@@ -125,23 +153,27 @@ pub struct FailureRow {
     pub first_seen: Timestamp,
     /// When it was last met.
     pub last_seen: Timestamp,
-    /// Where an invalid row stood.
+    /// Where an invalid row stood; of rows that are told together, the first and the last.
     pub source: Option<String>,
+    /// How many rows of the input it stands for.
+    pub rows: u64,
     /// Whether only a thread asked for it, and no reference.
     pub extra: bool,
-    /// When and why it was closed.
+    /// When and why it was closed or dismissed.
     pub closed: Option<(Timestamp, String)>,
+    /// Who dismissed it.
+    pub closed_by: Option<String>,
 }
 
 impl Ledger {
-    /// Those of `ids` that are open failures, by ID. (Failures whose reference is pending again are not.)
+    /// Those of `ids` that are open or dismissed failures, by ID. (Failures whose reference is pending again are not.)
     pub async fn open_failures(&self, ids: &[i64]) -> Result<HashMap<i64, OpenFailure>, LedgerError> {
         let read = async {
             let mut found = HashMap::new();
             for some in ids.chunks(IDS) {
                 let rows = sqlx::query(
                     "select message_server_id, key, create_time, depth > 0 from failures indexed by failures_reference
-                     where state < 2 and state = 0 and class <> 'invalid'
+                     where state < 2 and state <> 1 and class <> 'invalid'
                        and message_server_id in (select value from json_each(?))",
                 )
                 .bind(json(some))
@@ -189,24 +221,21 @@ impl Ledger {
                 .bind(FIRST_PAUSE)
                 .bind(LONGEST_PAUSE)
                 .bind(millis(now)),
-                RetryFilter::Chosen { classes, codes, all } => {
-                    let names: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
-                    sqlx::query(
-                        "select conversation_id, key, message_server_id, create_time, run_id, depth
+                RetryFilter::Chosen { classes, codes, all } => sqlx::query(
+                    "select conversation_id, key, message_server_id, create_time, run_id, depth
                          from failures indexed by failures_due
                          where state = 0 and class <> 'invalid' and (key, message_server_id) > (?1, ?2)
                            and (?4 or ((?5 is not null or ?6 is not null or retryable or class = 'transport')
                                        and (?5 is null or class in (select value from json_each(?5)))
                                        and (?6 is null or code in (select value from json_each(?6)))))
                          order by key, message_server_id limit ?3",
-                    )
-                    .bind(key)
-                    .bind(id)
-                    .bind(limit)
-                    .bind(*all)
-                    .bind((!names.is_empty()).then(|| format!("[\"{}\"]", names.join("\",\""))))
-                    .bind((!codes.is_empty()).then(|| json(codes)))
-                }
+                )
+                .bind(key)
+                .bind(id)
+                .bind(limit)
+                .bind(*all)
+                .bind((!classes.is_empty()).then(|| names(classes)))
+                .bind((!codes.is_empty()).then(|| json(codes))),
             };
             let rows = query.fetch_all(&mut self.reader().await?.conn).await?;
             rows.iter()
@@ -233,18 +262,10 @@ impl Ledger {
         limit: u32,
     ) -> Result<Vec<FailureRow>, LedgerError> {
         let read = async {
-            let rows = sqlx::query(
-                "select id, state, class, code, message, retryable, attempts, message_server_id, create_time,
-                        conversation_id, source, run_id, first_seen, last_seen, closed_at, note, depth > 0 as extra
-                 from failures
-                 where id > ? and (?2 = '[]' or class in (select value from json_each(?2))) and (not ?3 or state = 0) order by id limit ?4",
-            )
-            .bind(after_id)
-            .bind(format!("{:?}", filter.classes.iter().map(|class| class.as_str()).collect::<Vec<_>>()))
-            .bind(filter.open_only)
-            .bind(limit)
-            .fetch_all(&mut self.reader().await?.conn)
-            .await?;
+            let sql =
+                format!("select *, depth > 0 as extra from failures where id > ?6 and {CHOSEN} order by id limit ?7");
+            let query = filter.bind(sqlx::query(sqlx::AssertSqlSafe(sql))).bind(after_id).bind(limit);
+            let rows = query.fetch_all(&mut self.reader().await?.conn).await?;
             rows.iter().map(|row| self.failure(row, filter)).collect::<Result<Vec<_>, Fault>>()
         };
         read.await.map_err(self.explain("reading failures"))
@@ -258,11 +279,7 @@ impl Ledger {
         let note: Option<String> = row.try_get("note")?;
         Ok(FailureRow {
             id: row.try_get("id")?,
-            state: match row.try_get::<i64, _>("state")? {
-                0 => FailureState::Open,
-                1 => FailureState::Retrying,
-                _ => FailureState::Closed,
-            },
+            state: FailureState::from_number(row.try_get("state")?)?,
             job: self.identity.job.clone(),
             run_id: run_id(row.try_get("run_id")?)?,
             conversation_id: row.try_get("conversation_id")?,
@@ -276,10 +293,37 @@ impl Ledger {
             first_seen,
             last_seen: timestamp(row.try_get("last_seen")?),
             source: row.try_get("source")?,
+            rows: super::count(row.try_get("rows")?),
             extra: row.try_get("extra")?,
             closed: closed_at.map(|at| (timestamp(at), note.unwrap_or_default())),
+            closed_by: row.try_get("closed_by")?,
         })
     }
+}
+
+/// What a [`FailureFilter`] lets through, with its values bound as the first five.
+pub(super) const CHOSEN: &str = "(?1 = '[]' or class in (select value from json_each(?1)))
+    and (?2 = '[]' or code in (select value from json_each(?2)))
+    and (?3 is null or source glob ?3 or source glob ?3 || ':*')
+    and (?4 is null or last_seen < ?4)
+    and (?5 is null or state = ?5)";
+
+impl FailureFilter {
+    pub(super) fn bind<'q>(&self, query: Query<'q, Sqlite, SqliteArguments>) -> Query<'q, Sqlite, SqliteArguments> {
+        // Only the star is special, whatever characters a name has.
+        let pattern = |source: &String| source.replace('[', "[[]").replace('?', "[?]");
+        query
+            .bind(names(&self.classes))
+            .bind(json(&self.codes))
+            .bind(self.source.as_ref().map(pattern))
+            .bind(self.last_seen_before.map(millis))
+            .bind(self.state.map(FailureState::number))
+    }
+}
+
+/// Classes as the JSON array that `json_each` takes apart.
+fn names(classes: &[Class]) -> String {
+    classes.iter().map(|class| class.as_str()).collect::<serde_json::Value>().to_string()
 }
 
 pub(super) fn class(name: &str) -> Result<Class, Fault> {
@@ -300,12 +344,12 @@ pub(super) async fn retrying(conn: &mut SqliteConnection, ids: &[i64]) -> Result
     Ok(())
 }
 
-/// Closes whatever is open of these IDs; returns how many failures that were.
+/// Closes whatever is open or dismissed of these IDs; returns how many failures that were.
 pub(super) async fn close(conn: &mut SqliteConnection, ids: &[i64], now: i64, note: &str) -> Result<u64, Fault> {
     let mut closed = 0;
     for some in ids.chunks(IDS) {
         closed += sqlx::query(
-            "update failures set state = 2, closed_at = ?, note = ?
+            "update failures set state = 2, closed_at = ?, note = ?, closed_by = null
              where state < 2 and message_server_id in (select value from json_each(?))",
         )
         .bind(now)
@@ -315,48 +359,7 @@ pub(super) async fn close(conn: &mut SqliteConnection, ids: &[i64], now: i64, no
         .await?
         .rows_affected();
     }
-    Ok(closed)
-}
-
-/// Records rows that are no reference; returns how many of them are new.
-pub(super) async fn invalid(
-    conn: &mut SqliteConnection,
-    run_id: Uuid,
-    now: i64,
-    rows: &[Invalid],
-) -> Result<u64, Fault> {
-    let run_id = run_id.to_string();
-    let mut new = 0;
-    for some in runs(rows) {
-        let sql = values(
-            "insert into failures (state, class, message, retryable, attempts, rounds, message_server_id, create_time,
-                                   conversation_id, source, run_id, first_seen, last_seen) values",
-            13,
-            some.len(),
-            "on conflict (source, message) where state < 2 and class = 'invalid' do update
-             set rounds = rounds + 1, run_id = excluded.run_id, last_seen = excluded.last_seen returning rounds",
-        );
-        let mut query = sqlx::query_scalar(sql);
-        for row in some {
-            query = query
-                .bind(0)
-                .bind(Class::Invalid.as_str())
-                .bind(row.message.as_str())
-                .bind(false)
-                .bind(0)
-                .bind(1)
-                .bind(row.message_server_id)
-                .bind(row.create_time)
-                .bind(row.conversation_id.as_deref())
-                .bind(row.position.as_str())
-                .bind(run_id.as_str())
-                .bind(now)
-                .bind(now);
-        }
-        let rounds: Vec<i64> = query.fetch_all(&mut *conn).await?;
-        new += rounds.into_iter().filter(|rounds| *rounds == 1).count() as u64;
-    }
-    Ok(new)
+    Ok(closed + invalid::close(conn, ids, now, note).await?)
 }
 
 /// Records failures, each with the batch it was asked in; returns how many are new, by class and code.

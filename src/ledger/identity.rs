@@ -122,10 +122,8 @@ async fn unfinished(conn: &mut SqliteConnection) -> Result<Option<&'static str>,
 }
 
 async fn begin_anew(conn: &mut SqliteConnection, now: i64) -> Result<Uuid, Fault> {
-    for emptied in
-        ["delete from known", "delete from done", "delete from commits", "delete from files", "delete from manifests"]
-    {
-        sqlx::query(emptied).execute(&mut *conn).await?;
+    for emptied in ["known", "answered", "done", "commits", "files", "manifests"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("delete from {emptied}"))).execute(&mut *conn).await?;
     }
     sqlx::query("update failures set state = 2, closed_at = ?, note = 'the job began anew' where state < 2")
         .bind(now)

@@ -232,7 +232,8 @@ impl Ledger {
         let known = self.probe(&asked).await?;
         gathered.waiting.retain(|link| link.planned || known.binary_search(&link.message_server_id).is_err());
         let new: Vec<i64> = gathered.waiting.iter().filter(fresh).map(|link| link.message_server_id).collect();
-        let batches = gathered.cut(batch_size, team_owner);
+        let mut batches = gathered.cut(batch_size, team_owner);
+        self.prefer_answered(&mut batches, team_owner).await?;
         let mut tx = writer.begin().await?;
         append(&mut tx, &batches).await?;
         let blocks = known::insert(&mut tx, &new).await?;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::LedgerError;
 use super::error::from_io;
 use super::open::create_dir;
+use crate::locked::Locked;
 
 /// How often a held lock is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -21,13 +22,13 @@ const INSTANT: Duration = Duration::from_millis(100);
 /// A job is run by one process at a time.
 #[derive(Debug)]
 pub struct JobLock {
-    _held: File,
+    _held: Locked,
 }
 
 /// An app's quota is used by one process at a time, whatever jobs it runs.
 #[derive(Debug)]
 pub struct AppLock {
-    _held: File,
+    _held: Locked,
 }
 
 impl JobLock {
@@ -39,11 +40,13 @@ impl JobLock {
     /// Who runs the job, as `process 123 since …`; `None` when nobody does.
     pub fn holder(state: &Path, job: &str) -> Option<String> {
         let file = File::open(path(state, job, "job")).ok()?;
-        // A shared lock is refused while somebody holds the job's own, and gone as soon as the file is closed.
+        // A shared lock is refused while somebody holds the job's own.
         match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => Some(read_holder(&file)),
-            Ok(()) | Err(TryLockError::Error(_)) => None,
+            Err(TryLockError::WouldBlock) => return Some(read_holder(&file)),
+            Ok(()) => drop(Locked::of(file)),
+            Err(TryLockError::Error(_)) => {}
         }
+        None
     }
 }
 
@@ -62,9 +65,9 @@ fn path(state: &Path, name: &str, kind: &str) -> PathBuf {
     state.join(format!("{}.{kind}.lock", name.chars().map(plain).collect::<String>()))
 }
 
-async fn acquire(path: &Path, wait: Duration, busy: &str) -> Result<File, LedgerError> {
+async fn acquire(path: &Path, wait: Duration, busy: &str) -> Result<Locked, LedgerError> {
     let failed = |error| from_io(path, "locking", error);
-    let mut file = open(path).map_err(failed)?;
+    let file = open(path).map_err(failed)?;
     let deadline = Instant::now() + wait.max(INSTANT);
     loop {
         match file.try_lock() {
@@ -79,13 +82,15 @@ async fn acquire(path: &Path, wait: Duration, busy: &str) -> Result<File, Ledger
             }
         }
     }
+    let held = Locked::of(file);
+    let mut file: &File = &held;
     let since = Timestamp::now().round(Unit::Second).unwrap_or_default();
     let written = file
         .set_len(0)
         .and_then(|()| file.rewind())
         .and_then(|()| writeln!(file, "process {} since {since}", std::process::id()));
     written.map_err(failed)?;
-    Ok(file)
+    Ok(held)
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
@@ -104,5 +109,26 @@ fn read_holder(mut file: &File) -> String {
     match file.rewind().and_then(|()| file.read_to_string(&mut text)) {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
         _ => "another process".to_owned(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::used_underscore_binding)]
+mod tests {
+    use super::*;
+    use crate::locked::tests::Heir;
+
+    #[tokio::test]
+    async fn a_lock_that_is_dropped_is_free_whatever_child_has_its_descriptor() {
+        let state = tempfile::tempdir().unwrap();
+        let (state, at_once) = (state.path(), Duration::ZERO);
+        let job = JobLock::acquire(state, "nightly", at_once).await.unwrap();
+        let app = AppLock::acquire(state, "main", at_once).await.unwrap();
+        let _heirs = [Heir::of(&job._held), Heir::of(&app._held)];
+        assert!(JobLock::acquire(state, "nightly", at_once).await.is_err());
+        drop((job, app));
+        assert_eq!(JobLock::holder(state, "nightly"), None);
+        JobLock::acquire(state, "nightly", at_once).await.unwrap();
+        AppLock::acquire(state, "main", at_once).await.unwrap();
     }
 }

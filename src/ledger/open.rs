@@ -52,7 +52,7 @@ impl Ledger {
             path: path.to_owned(),
             id,
             identity: identity.clone(),
-            writer: Some(Mutex::new(Writer { conn, suspects: None })),
+            writer: Some(Mutex::new(Writer::new(conn))),
             reader: Mutex::new(reader),
             directory: RwLock::new(None),
         })

@@ -3,18 +3,18 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::batches::ask_number;
 use super::bits::{Damaged, put_text, put_varint, seal, take_len, take_text, take_varint, unseal, unzigzag, zigzag};
-use super::blob;
 use super::commits::{Commit, FailedRef, FinishedBatch};
 use super::files::FileRow;
 use super::linked::Link;
 use super::refetch::Reviewed;
-use crate::failure::{Class, Reason};
-use crate::plan::{Ask, Batch, Purpose};
+use super::{blob, history};
+use crate::plan::{Batch, FollowUp, Purpose};
 use crate::reference::ConversationKey;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// As the last version wrote it: batches had the number of their ask, and no history.
+const WITHOUT_HISTORY: u8 = 2;
 
 pub(super) fn encode(commit: &Commit) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -32,7 +32,10 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
             put_failure(&mut out, failure);
         }
         put_batches(&mut out, &batch.split);
-        put_batches(&mut out, &batch.second);
+        put_varint(&mut out, batch.follow_ups.len() as u64);
+        for follow_up in &batch.follow_ups {
+            put_follow_up(&mut out, follow_up);
+        }
         put_links(&mut out, &batch.links);
         put_varint(&mut out, batch.reviewed.unchanged);
         put_ids(&mut out, &batch.reviewed.vanished);
@@ -50,7 +53,11 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Commit, Damaged> {
-    let from = &mut unseal(bytes, VERSION)?;
+    let (version, from) = match unseal(bytes, VERSION) {
+        Err(Damaged::Version(WITHOUT_HISTORY)) => (WITHOUT_HISTORY, &mut unseal(bytes, WITHOUT_HISTORY)?),
+        content => (VERSION, &mut content?),
+    };
+    let take_batch = |from: &mut &[u8]| take_batch(from, version);
     let seq = take_varint(from)?;
     let (run_id, rest) = from.split_first_chunk::<16>().ok_or(Damaged::Short)?;
     *from = rest;
@@ -62,7 +69,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Commit, Damaged> {
             archived: take_ids(from)?,
             failures: take_list(from, take_failure)?,
             split: take_list(from, take_batch)?,
-            second: take_list(from, take_batch)?,
+            follow_ups: take_list(from, |from| take_follow_up(from, version))?,
             links: take_list(from, take_link)?,
             reviewed: Reviewed { unchanged: take_varint(from)?, vanished: take_ids(from)?, failed: take_varint(from)? },
         })
@@ -110,10 +117,7 @@ fn put_failure(out: &mut Vec<u8>, failure: &FailedRef) {
     put_varint(out, zigzag(failure.message_server_id));
     put_varint(out, zigzag(failure.create_time));
     put_text(out, &failure.conversation_id);
-    put_text(out, failure.reason.class.as_str());
-    out.push(u8::from(failure.reason.code.is_some()) | u8::from(failure.reason.retryable) << 1);
-    put_varint(out, zigzag(failure.reason.code.unwrap_or_default()));
-    put_text(out, &failure.reason.message);
+    history::put_reason(out, &failure.reason);
     put_varint(out, u64::from(failure.attempts));
 }
 
@@ -121,12 +125,8 @@ fn take_failure(from: &mut &[u8]) -> Result<FailedRef, Damaged> {
     let message_server_id = unzigzag(take_varint(from)?);
     let create_time = unzigzag(take_varint(from)?);
     let conversation_id = take_text(from)?.to_owned();
-    let class: Class = take_text(from)?.parse().map_err(|_| Damaged::Content)?;
-    let flags = take_varint(from)?;
-    let code = unzigzag(take_varint(from)?);
-    let message = take_text(from)?.to_owned();
+    let reason = history::take_reason(from)?;
     let attempts = u32::try_from(take_varint(from)?).map_err(|_| Damaged::Content)?;
-    let reason = Reason { class, code: (flags & 1 != 0).then_some(code), message, retryable: flags & 2 != 0 };
     Ok(FailedRef { message_server_id, create_time, conversation_id, reason, attempts })
 }
 
@@ -145,30 +145,54 @@ fn take_link(from: &mut &[u8]) -> Result<Link, Damaged> {
 fn put_batches(out: &mut Vec<u8>, batches: &[Batch]) {
     put_varint(out, batches.len() as u64);
     for batch in batches {
-        put_text(out, batch.key.as_str());
-        put_text(out, &batch.asked);
-        out.push(ask_number(batch.ask) as u8);
-        put_varint(out, zigzag(batch.purpose.number()));
-        let blob = blob::encode(&batch.owners, &batch.refs);
-        put_varint(out, blob.len() as u64);
-        out.extend_from_slice(&blob);
+        put_batch(out, batch);
     }
 }
 
-fn take_batch(from: &mut &[u8]) -> Result<Batch, Damaged> {
+fn put_batch(out: &mut Vec<u8>, batch: &Batch) {
+    put_text(out, batch.key.as_str());
+    put_text(out, &batch.asked);
+    put_varint(out, zigzag(batch.purpose.number()));
+    put_bytes(out, &blob::encode(&batch.owners, &batch.refs));
+    put_bytes(out, &history::encode(&batch.histories).unwrap_or_default());
+}
+
+fn take_batch(from: &mut &[u8], version: u8) -> Result<Batch, Damaged> {
     let key = ConversationKey::from_stored(take_text(from)?.to_owned());
     let asked = take_text(from)?.to_owned();
-    let ask = match take_varint(from)? {
-        1 => Ask::First,
-        2 => Ask::Second,
-        _ => return Err(Damaged::Content),
-    };
+    if version == WITHOUT_HISTORY {
+        take_varint(from)?;
+    }
     let purpose = Purpose::from_number(unzigzag(take_varint(from)?)).ok_or(Damaged::Content)?;
+    let (owners, refs) = blob::decode(take_bytes(from)?)?;
+    let history = if version == WITHOUT_HISTORY { &[] } else { take_bytes(from)? };
+    let histories = history::decode(Some(history).filter(|bytes| !bytes.is_empty()))?;
+    Ok(Batch { key, asked, purpose, owners, histories, refs })
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn take_bytes<'a>(from: &mut &'a [u8]) -> Result<&'a [u8], Damaged> {
     let len = take_len(from)?;
-    let (blob, rest) = from.split_at_checked(len).ok_or(Damaged::Short)?;
+    let (bytes, rest) = from.split_at_checked(len).ok_or(Damaged::Short)?;
     *from = rest;
-    let (owners, refs) = blob::decode(blob)?;
-    Ok(Batch { key, asked, ask, purpose, owners, refs })
+    Ok(bytes)
+}
+
+/// As a batch, all of one history, of which an account without a name is still to be chosen.
+fn put_follow_up(out: &mut Vec<u8>, follow_up: &FollowUp) {
+    let FollowUp { key, asked, purpose, owners, refs, history } = follow_up.clone();
+    let (asked, histories) = (asked.unwrap_or_default(), vec![history; owners.len()]);
+    put_batch(out, &Batch { key, asked, purpose, owners, histories, refs });
+}
+
+fn take_follow_up(from: &mut &[u8], version: u8) -> Result<FollowUp, Damaged> {
+    let Batch { key, asked, purpose, owners, histories, refs } = take_batch(from, version)?;
+    let (asked, history) = (Some(asked).filter(|asked| !asked.is_empty()), histories.into_iter().next());
+    Ok(FollowUp { key, asked, purpose, owners, refs, history: history.unwrap_or_default() })
 }
 
 #[cfg(test)]
@@ -176,21 +200,27 @@ fn take_batch(from: &mut &[u8]) -> Result<Batch, Damaged> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::plan::BatchRef;
+    use std::sync::Arc;
 
-    fn batch(ids: &[i64]) -> Batch {
-        Batch {
-            key: ConversationKey::from_stored("1|a|b".to_owned()),
-            asked: "b".to_owned(),
-            ask: Ask::Second,
+    use super::*;
+    use crate::failure::{Class, Reason};
+    use crate::plan::{BatchRef, History};
+
+    fn follow_up(ids: &[i64], asked: Option<&str>) -> FollowUp {
+        let refs = ids.iter().zip(0..);
+        FollowUp {
+            key: ConversationKey::from_stored("2|7".to_owned()),
+            asked: asked.map(str::to_owned),
             purpose: Purpose::from_number(ids.len() as i64 - 2).unwrap(),
             owners: vec!["A".to_owned(), "b".to_owned()],
-            refs: ids
-                .iter()
-                .map(|id| BatchRef { message_server_id: *id, create_time: id * 3, owner: (id % 2) as u16 })
-                .collect(),
+            refs: refs.map(|(id, n)| BatchRef { message_server_id: *id, create_time: id * 3, owner: n % 2 }).collect(),
+            history: Arc::new(History { asked: vec!["A".to_owned()], attempts: 3, ..History::default() }),
         }
+    }
+
+    fn batch(ids: &[i64]) -> Batch {
+        let FollowUp { key, purpose, owners, refs, history, .. } = follow_up(ids, None);
+        Batch { key, asked: "b".to_owned(), purpose, owners, histories: vec![Arc::default(), history], refs }
     }
 
     proptest! {
@@ -217,7 +247,7 @@ mod tests {
                 run_id: Uuid::now_v7(),
                 now: Timestamp::from_millisecond(1_753_951_805_248).unwrap(),
                 finished: vec![
-                    FinishedBatch { seq: 1 << 32, archived, failures: vec![failure], split: vec![batch(&[1, 2])], second: vec![batch(&[5])], links, reviewed: Reviewed { unchanged: bytes, vanished: vec![i64::MAX, -1], failed: 2 } },
+                    FinishedBatch { seq: 1 << 32, archived, failures: vec![failure], split: vec![batch(&[1, 2])], follow_ups: vec![follow_up(&[5], None), follow_up(&[6, 7], Some("b"))], links, reviewed: Reviewed { unchanged: bytes, vanished: vec![i64::MAX, -1], failed: 2 } },
                     FinishedBatch { seq: 3, ..FinishedBatch::default() },
                 ],
                 files: vec![file],
@@ -231,7 +261,39 @@ mod tests {
         fn whatever_the_bytes_reading_them_ends_without_panic(mut bytes: Vec<u8>) {
             let _ = decode(&bytes);
             bytes.insert(0, VERSION);
+            let _ = decode(&seal(bytes.clone()));
+            bytes[0] = WITHOUT_HISTORY;
             let _ = decode(&seal(bytes));
         }
+    }
+
+    #[test]
+    fn a_commit_that_the_last_version_announced_is_read() {
+        let more = follow_up(&[5, 6], Some("b"));
+        let mut bytes = vec![WITHOUT_HISTORY];
+        // Commit 9 at 0 ms, of 1 message of 8 bytes; in it one batch, number 3, which archived ID 4.
+        put_varint(&mut bytes, 9);
+        bytes.extend_from_slice(Uuid::nil().as_bytes());
+        for number in [0, 1, 8, 1] {
+            put_varint(&mut bytes, number);
+        }
+        put_varint(&mut bytes, zigzag(3));
+        put_ids(&mut bytes, &[4]);
+        // No failure and no part; one second ask, in its ask 2.
+        bytes.extend_from_slice(&[0, 0, 1]);
+        put_text(&mut bytes, more.key.as_str());
+        put_text(&mut bytes, "b");
+        bytes.push(2);
+        put_varint(&mut bytes, zigzag(more.purpose.number()));
+        put_bytes(&mut bytes, &blob::encode(&more.owners, &more.refs));
+        // No link, nothing reviewed, no file.
+        bytes.extend_from_slice(&[0, 0, 0, 0, 0]);
+        let expected = FinishedBatch {
+            seq: 3,
+            archived: vec![4],
+            follow_ups: vec![FollowUp { history: Arc::default(), ..more }],
+            ..FinishedBatch::default()
+        };
+        assert_eq!(decode(&seal(bytes)).unwrap().finished, [expected]);
     }
 }

@@ -11,9 +11,9 @@ use super::linked::{self, BatchName, FromBatch};
 use super::refetch::{Reviewed, ReviewedCounts};
 use super::statement::json;
 use super::suspects::Suspects;
-use super::{Ledger, LedgerError, Writer, carried, count, failures, files, manifests, millis};
+use super::{Ledger, LedgerError, Writer, answered, carried, count, failures, files, manifests, millis};
 use crate::failure::Class;
-use crate::plan::{Batch, Purpose};
+use crate::plan::{Batch, FollowUp, Purpose};
 
 /// Batches finished by one statement.
 const AT_ONCE: usize = 256;
@@ -45,14 +45,14 @@ struct Stored {
 
 impl Ledger {
     /// Records what a commit finished, in one transaction: batches are done, failures stored, failures of archived IDs
-    /// closed, halves pending, second asks carried, links kept, files recorded as unpublished, and the announced commit
+    /// closed, halves pending, follow-up asks carried, links kept, files recorded as unpublished, and the announced commit
     /// forgotten.
     ///
     /// Every reference of a finished batch must be archived, failed, split or asked again; else nothing is recorded.
     pub async fn record(&self, commit: &Commit) -> Result<Recorded, LedgerError> {
         let recorded = async {
             let mut writer = self.writer().await?;
-            let Writer { conn, suspects } = &mut *writer;
+            let Writer { conn, suspects, .. } = &mut *writer;
             let suspects = match suspects {
                 Some(suspects) => suspects,
                 None => suspects.insert(Suspects::load(conn).await?),
@@ -103,8 +103,8 @@ async fn record(conn: &mut SqliteConnection, suspects: &mut Suspects, commit: &C
             *recorded.new_failures.entry(kind).or_default() += n;
         }
         suspects.extend(failures.iter().map(|(failure, _)| failure.message_server_id));
-        let second: Vec<&Batch> = some.iter().flat_map(|batch| &batch.second).collect();
-        carried::insert(conn, &second).await?;
+        let follow_ups: Vec<&FollowUp> = some.iter().flat_map(|batch| &batch.follow_ups).collect();
+        carried::insert(conn, &follow_ups).await?;
     }
     // After the failures: an ID that one batch archived and another did not get is archived.
     let archived = || commit.finished.iter().flat_map(|batch| &batch.archived);
@@ -186,10 +186,10 @@ async fn finish(
                 batch.seq
             )));
         }
-        let follow_ups = batch.split.iter().chain(&batch.second);
-        let accounted =
-            batch.archived.len() + batch.failures.len() + follow_ups.map(|batch| batch.refs.len()).sum::<usize>();
-        let accounted = accounted + batch.reviewed.total() as usize;
+        let split: usize = batch.split.iter().map(|part| part.refs.len()).sum();
+        let follow_ups: usize = batch.follow_ups.iter().map(|more| more.refs.len()).sum();
+        let ended = batch.archived.len() + batch.failures.len() + batch.reviewed.total() as usize;
+        let accounted = ended + split + follow_ups;
         if accounted != refs {
             return Err(Fault::Inconsistent(format!(
                 "batch {} has {refs} references, and {accounted} are accounted for",
@@ -205,9 +205,11 @@ async fn finish(
     if stored.len() < finished.len() {
         return Err(Fault::Inconsistent("a batch is finished twice".to_owned()));
     }
+    let got: Vec<i64> = finished.iter().filter(|batch| batch.has_got()).map(|batch| batch.seq).collect();
+    answered::remember(conn, &got).await?;
     sqlx::query(
-        "insert into done (seq, commit_seq, ask, depth, key, asked, refs, body)
-         select seq, ?, ask, depth, key, asked, refs, body from pending where seq in (select value from json_each(?))",
+        "insert into done (seq, commit_seq, depth, key, asked, refs, body)
+         select seq, ?, depth, key, asked, refs, body from pending where seq in (select value from json_each(?))",
     )
     .bind(commit as i64)
     .bind(json(&whole))
@@ -270,7 +272,7 @@ async fn keep_parts(
     parts: &HashMap<i64, &FinishedBatch>,
 ) -> Result<(), Fault> {
     let rows = sqlx::query(
-        "select seq, ask, key, asked, body, depth from pending where seq in (select value from json_each(?))",
+        "select seq, history, key, asked, body, depth from pending where seq in (select value from json_each(?))",
     )
     .bind(json(parts.keys()))
     .fetch_all(&mut *conn)
@@ -295,16 +297,15 @@ async fn keep_parts(
 /// Remembers that a commit archived these references.
 async fn keep(conn: &mut SqliteConnection, seq: i64, commit: i64, batch: &Batch) -> Result<(), Fault> {
     sqlx::query(
-        "insert or replace into done (seq, commit_seq, ask, depth, key, asked, refs, body) values (?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert or replace into done (seq, commit_seq, depth, key, asked, refs, body) values (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(seq)
     .bind(commit)
-    .bind(super::batches::ask_number(batch.ask))
     .bind(batch.purpose.number())
     .bind(batch.key.as_str())
     .bind(batch.asked.as_str())
     .bind(batch.refs.len() as i64)
-    .bind(body(batch)?)
+    .bind(body(&batch.key, &batch.owners, &batch.refs)?)
     .execute(conn)
     .await?;
     Ok(())

@@ -129,7 +129,7 @@ impl Ledger {
                 "delete from runs where started_at < ? and outcome is not null
                  and (run_id in (select run_id from manifests) or ledger_id <> (select ledger_id from ledger))",
                 "delete from failures where state = 2 and closed_at < ?",
-                "delete from failures where state = 0 and class = 'invalid' and last_seen < ?",
+                "delete from failures where state <= 0 and class = 'invalid' and last_seen < ?",
                 "delete from commits where kept = 0 and at < ?",
             ] {
                 sqlx::query(sql).bind(before).execute(&mut *tx).await?;

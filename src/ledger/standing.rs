@@ -21,6 +21,8 @@ pub enum Standing {
         /// The API's code.
         code: Option<i64>,
     },
+    /// Its failure was dismissed.
+    Dismissed,
     /// It is still to be asked for.
     Pending,
 }
@@ -42,6 +44,7 @@ impl Ledger {
             .fetch(&mut *snapshot);
             while let Some(row) = failures.try_next().await? {
                 let standing = match row.try_get::<i64, _>(3)? {
+                    -1 => Standing::Dismissed,
                     0 => Standing::Failed { class: class(row.try_get(1)?)?, code: row.try_get(2)? },
                     _ => Standing::Pending,
                 };

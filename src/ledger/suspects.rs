@@ -4,6 +4,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::SqliteConnection;
 
 use super::error::Fault;
+use super::invalid;
 
 /// Which IDs may have an open failure, in one mebibyte: nearly every archived ID has none, and must not cost a look-up.
 #[derive(Debug)]
@@ -17,11 +18,14 @@ impl Suspects {
         let mut ids = sqlx::query_scalar::<_, i64>(
             "select message_server_id from failures indexed by failures_ids where state < 2 and message_server_id is not null",
         )
-        .fetch(conn);
+        .fetch(&mut *conn);
         while let Some(id) = ids.try_next().await? {
             suspects.extend([id]);
         }
         drop(ids);
+        for (_, ids) in invalid::together(conn).await? {
+            suspects.extend(ids);
+        }
         Ok(suspects)
     }
 

@@ -11,7 +11,7 @@ mod slab;
 use self::names::{Dialogues, Owners, forget_unused};
 use self::refs::{Carried, Refs};
 use super::owner::{TeamOwner, index_of, majority};
-use super::{Ask, Batch, BatchRef, Purpose};
+use super::{Batch, BatchRef, Purpose};
 use crate::reference::{ConversationKey, ConversationType, Reference, write_key};
 
 /// The owner is the first side of the dialogue's key, spelled as there.
@@ -197,7 +197,8 @@ impl Window {
             (TeamOwner::Account(account), ConversationType::Team | ConversationType::SuperTeam) => account.clone(),
             _ => owners[majority(&owners, &batch)].clone(),
         };
-        self.ready.push(Batch { key, asked, ask: Ask::First, purpose: Purpose::Reference, owners, refs: batch });
+        let (purpose, histories) = (Purpose::Reference, Vec::new());
+        self.ready.push(Batch { key, asked, purpose, owners, histories, refs: batch });
     }
 
     /// Forgets the names of dialogues that carry nothing, when there are many, so that memory follows what is carried,

@@ -43,6 +43,19 @@ pub struct Invalid {
     pub create_time: Option<i64>,
 }
 
+impl Invalid {
+    /// The number of the row within its input, as it is written in the position.
+    pub fn row(&self) -> &str {
+        &self.position[self.position.trim_end_matches(|c: char| c.is_ascii_digit()).len()..]
+    }
+
+    /// The input that it stands in: the position without the row.
+    pub fn input(&self) -> &str {
+        let input = self.position.trim_end_matches(|c: char| c.is_ascii_digit());
+        input.strip_suffix(": row ").or_else(|| input.strip_suffix(':')).unwrap_or(input)
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Row {
     start: u32,

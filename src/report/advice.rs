@@ -45,6 +45,15 @@ pub(super) fn advice(report: &Report) -> Advice {
             ),
             vec![go_on("goes on from here, at any time")],
         ),
+        Ending::Partial if report.error.is_some() => (
+            "complete, but looks wrong",
+            "bad",
+            "Every reference ended in one state, and the sums agree, but nearly nothing came of them.".to_owned(),
+            vec![
+                ("shows how rows are understood".to_owned(), command(&format!("check --connect {}", report.job))),
+                go_on("goes on from here, and asks again what is due"),
+            ],
+        ),
         Ending::Partial => (
             "complete, with failures",
             "warn",

@@ -116,6 +116,7 @@ fn references(report: &Report, caption: &str, kind: &FailureKind) -> String {
         Since::Open => "final",
         Since::Pending => "is being asked again",
         Since::Closed => "solved since",
+        Since::Dismissed => "dismissed",
     };
     let rows: Vec<Vec<String>> = kind
         .listed

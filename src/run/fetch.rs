@@ -7,12 +7,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Duration, sleep};
 
 use super::intake::Planning;
+use super::part::dead;
+use super::refusals::Refusals;
 use super::{RunError, Stop};
+use crate::failpoint::reach;
 use crate::ledger::{Ledger, PendingBatch};
+use crate::panics::Panicked;
 use crate::yunxin::{AskFor, Client, Outcome, Refusal, Stop as ApiStop};
 
 /// How long requests in flight may take to finish once the run is told to stop.
@@ -48,6 +52,7 @@ pub(super) enum Event {
 pub(super) struct Dispatcher {
     pub(super) ledger: Arc<Ledger>,
     pub(super) client: Arc<Client>,
+    pub(super) refusals: Arc<Refusals>,
     pub(super) stop: Stop,
     pub(super) planning: watch::Receiver<Planning>,
     pub(super) parts: mpsc::UnboundedReceiver<Part>,
@@ -79,21 +84,25 @@ impl Dispatcher {
     /// Runs until nothing is pending, the run is told to stop, or the API stops it.
     pub(super) async fn run(mut self) -> Result<(), RunError> {
         let mut tasks = JoinSet::new();
-        let result = self.dispatch(&mut tasks).await;
-        let deadline = Instant::now() + GRACE;
-        let mut result = result;
-        while let Ok(Some(joined)) = timeout_at(deadline, tasks.join_next()).await {
-            let ended = ended(joined);
-            if result.is_ok() {
-                result = ended;
+        let mut result = self.dispatch(&mut tasks).await;
+        if result.is_err() {
+            // Before what is in flight has its time to finish: nothing is sent again meanwhile.
+            self.stop.tell("sending failed");
+        }
+        let finish = async {
+            while let Some(joined) = tasks.join_next().await {
+                result = std::mem::replace(&mut result, Ok(())).and(ended(joined));
             }
+        };
+        tokio::select! {
+            () = finish => {}
+            () = sleep(GRACE) => {}
+            // Nobody is left to take the answers.
+            () = self.events.closed() => {}
         }
         // What is still in flight stays pending.
-        tasks.abort_all();
-        match result {
-            Err(RunError::Api(ApiStop::Cancelled)) => Ok(()),
-            result => result,
-        }
+        tasks.shutdown().await;
+        result
     }
 
     async fn dispatch(&mut self, tasks: &mut JoinSet<Result<(), ApiStop>>) -> Result<(), RunError> {
@@ -132,14 +141,20 @@ impl Dispatcher {
                 }
                 continue;
             };
-            let (room, permit) = tokio::select! {
-                both = async {
-                    // Where answers wait for the writer, more of them would only take memory.
-                    drop(self.events.reserve().await);
-                    (Arc::clone(&room).acquire_owned().await, self.client.permit().await)
-                } => both,
-                () = self.stop.told() => return Ok(()),
+            let ready = async {
+                // Where answers wait for the writer, more of them would only take memory.
+                drop(self.events.reserve().await.ok()?);
+                Some((Arc::clone(&room).acquire_owned().await, self.client.permit().await))
             };
+            let ready = tokio::select! { ready = ready => ready, () = self.stop.told() => None };
+            // A writer that is gone has its own error to tell.
+            let Some((room, permit)) = ready else { return Ok(()) };
+            if let Some(outcome) = self.refusals.outcome(&assignment.pending.batch) {
+                drop((room, permit));
+                let (queued, _) = oneshot::channel();
+                self.events.send(Event::Ended(Box::new(assignment), outcome, queued)).await.ok();
+                continue;
+            }
             if self.client.is_probing() && !tasks.is_empty() {
                 drop((room, permit));
                 queue.page.push_front(assignment);
@@ -149,7 +164,9 @@ impl Dispatcher {
                 }
                 continue;
             }
+            reach("dispatch.before");
             let (client, events, token) = (Arc::clone(&self.client), self.events.clone(), self.stop.token().clone());
+            let refusals = Arc::clone(&self.refusals);
             tasks.spawn(async move {
                 let batch = &assignment.pending.batch;
                 let ask = AskFor {
@@ -158,8 +175,9 @@ impl Dispatcher {
                     refs: batch.refs.iter().map(|r| (r.message_server_id, r.create_time)).collect(),
                     batch: assignment.origin.unsigned_abs(),
                 };
+                reach("request.before");
                 let outcome = client.fetch(permit, &ask, &token).await?;
-                // A writer that is gone has its own error to tell.
+                refusals.note(batch, &outcome);
                 let probe = matches!(outcome, Outcome::Refused { refusal: Refusal::Split { probe: true }, .. });
                 let (queued, parts) = oneshot::channel();
                 events.send(Event::Ended(Box::new(assignment), outcome, queued)).await.ok();
@@ -201,10 +219,14 @@ impl Dispatcher {
     }
 }
 
-fn ended(joined: Result<Result<(), ApiStop>, tokio::task::JoinError>) -> Result<(), RunError> {
+fn ended(joined: Result<Result<(), ApiStop>, JoinError>) -> Result<(), RunError> {
     match joined {
-        Ok(result) => result.map_err(RunError::Api),
-        Err(error) if error.is_cancelled() => Ok(()),
-        Err(error) => Err(RunError::Died(error.to_string())),
+        // Told to stop, which is no error: its batch stays pending.
+        Ok(Err(ApiStop::Cancelled)) => Ok(()),
+        Ok(result) => Ok(result?),
+        Err(error) => match error.try_into_panic() {
+            Ok(payload) => Err(dead("a request", &Panicked::of(&*payload))),
+            Err(_) => Ok(()),
+        },
     }
 }

@@ -251,10 +251,11 @@ impl Intake {
 
     /// Makes the batches that are ready durable, and wakes the dispatcher.
     async fn store(&self, desk: &mut Desk, invalid: &[Invalid]) -> Result<(), RunError> {
-        let batches = desk.window.take_ready();
+        let mut batches = desk.window.take_ready();
         if batches.is_empty() && invalid.is_empty() {
             return Ok(());
         }
+        self.ledger.begin_with_answered(&mut batches, &self.settings.team_owner).await?;
         let (mut new_ids, mut retried, mut corrected) = (Vec::new(), Vec::new(), Vec::new());
         for id in batches.iter().flat_map(|batch| batch.refs.iter().map(|reference| reference.message_server_id)) {
             if take(&mut desk.retried, id) {

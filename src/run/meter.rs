@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use crate::failure::Class;
-use crate::ledger::ReviewedCounts;
+use crate::ledger::{Cut, ReviewedCounts};
 use crate::plan::Batch;
 use crate::progress::Snapshot;
 use crate::summary::{References, Refetched, ThreadExtras};
@@ -38,6 +38,7 @@ pub struct Meter {
     refetch_failed: AtomicU64,
     split: AtomicU64,
     other_owner: AtomicU64,
+    deferred: AtomicU64,
     written: AtomicU64,
     read_to_end: AtomicBool,
     cut_short: AtomicBool,
@@ -103,6 +104,20 @@ impl Meter {
         self.batches.fetch_add(batches, Relaxed);
     }
 
+    /// Counts batches of what was refused for now.
+    pub(super) fn add_deferred(&self, batches: u64) {
+        self.deferred.fetch_add(batches, Relaxed);
+        self.batches.fetch_add(batches, Relaxed);
+    }
+
+    /// Counts what nobody is left to be asked for.
+    pub(super) fn add_given_up(&self, cut: &Cut) {
+        self.fetch_failed.fetch_add(cut.failed + cut.review_failed, Relaxed);
+        self.failed.fetch_add(cut.failed - cut.extras_failed, Relaxed);
+        self.extras_failed.fetch_add(cut.extras_failed, Relaxed);
+        self.refetch_failed.fetch_add(cut.review_failed, Relaxed);
+    }
+
     pub(super) fn add_batch_done(&self, fetched: u64, failed: u64) {
         self.batches_done.fetch_add(1, Relaxed);
         self.fetched.fetch_add(fetched, Relaxed);
@@ -165,6 +180,10 @@ impl Meter {
 
     pub(super) fn split(&self) -> u64 {
         self.split.load(Relaxed)
+    }
+
+    pub(super) fn deferred(&self) -> u64 {
+        self.deferred.load(Relaxed)
     }
 
     pub(super) fn other_owner(&self) -> u64 {

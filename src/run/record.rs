@@ -34,7 +34,6 @@ const TYPES: usize = 24;
 pub(super) struct Recorder {
     began: Instant,
     quota: u32,
-    before: Stats,
     meter: Arc<Meter>,
     taken: Mutex<Taken>,
     messages: Mutex<Tally>,
@@ -48,12 +47,11 @@ struct Taken {
 }
 
 impl Recorder {
-    /// Begins now; `before` is what the client had counted for earlier jobs.
-    pub(super) fn new(quota: u32, timezone: TimeZone, before: Stats, meter: Arc<Meter>) -> Self {
+    /// Begins now.
+    pub(super) fn new(quota: u32, timezone: TimeZone, meter: Arc<Meter>) -> Self {
         Self {
             began: Instant::now(),
             quota,
-            before,
             meter,
             taken: Mutex::new(Taken { samples: Samples::default(), spacing: FIRST_SPACING, due: 0 }),
             messages: Mutex::new(Tally::new(timezone)),
@@ -106,7 +104,7 @@ impl Recorder {
             requests: self.requests(stats),
             bytes: self.bytes(stats),
             samples,
-            latency: stats.latency.iter().zip(self.before.latency).map(|(now, before)| now - before).collect(),
+            latency: stats.latency.to_vec(),
             messages: self.messages.lock().map(|messages| messages.messages()).unwrap_or_default(),
         }
     }
@@ -114,10 +112,10 @@ impl Recorder {
     /// The requests of this run.
     pub(super) fn requests(&self, stats: &Stats) -> Requests {
         Requests {
-            sent: stats.sent - self.before.sent,
-            ok: stats.ok - self.before.ok,
-            retried: stats.retried - self.before.retried,
-            throttled: stats.throttled - self.before.throttled,
+            sent: stats.sent,
+            ok: stats.ok,
+            retried: stats.retried + self.meter.deferred(),
+            throttled: stats.throttled,
             split: self.meter.split(),
             other_owner: self.meter.other_owner(),
             minimum: self.meter.planned_batches(),
@@ -126,16 +124,16 @@ impl Recorder {
 
     /// The bytes of this run.
     pub(super) fn bytes(&self, stats: &Stats) -> Bytes {
-        Bytes { received: stats.bytes - self.before.bytes, written: self.meter.written() }
+        Bytes { received: stats.bytes, written: self.meter.written() }
     }
 
     fn sample(&self, at: u64, stats: &Stats) -> Sample {
         let references = self.meter.references(0);
         Sample {
             at,
-            sent: stats.sent - self.before.sent,
-            ok: stats.ok - self.before.ok,
-            throttled: stats.throttled - self.before.throttled,
+            sent: stats.sent,
+            ok: stats.ok,
+            throttled: stats.throttled,
             fetched: self.meter.fetched(),
             archived: references.archived,
             failed: references.failed,
@@ -351,7 +349,7 @@ mod tests {
 
     #[test]
     fn samples_stay_bounded_however_long_the_run() {
-        let recorder = Recorder::new(100, TimeZone::UTC, Stats::default(), Arc::default());
+        let recorder = Recorder::new(100, TimeZone::UTC, Arc::default());
         let stats = Stats { sent: 7, allowed_rate: 99.5, ..Stats::default() };
         for _ in 0..3 * SAMPLES {
             recorder.taken.lock().unwrap().due = 0;

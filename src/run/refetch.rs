@@ -9,21 +9,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::time::Instant;
 
-use super::verdict::{is_gone, other_owner_may_help};
-use super::write::{Writer, unrecorded};
+use super::verdict::{is_gone, miss};
+use super::write::Writer;
 use super::{RunError, Stop};
 use crate::failpoint::reach;
 use crate::ledger::{FinishedBatch, PendingBatch, Reviewed};
 use crate::message::{HeldVersion, MessageRows, Row, Vanished};
-use crate::plan::{Batch, Purpose, Window, second_asks};
-use crate::reference::{ConversationId, Reference};
-use crate::yunxin::{Answer, Verdict};
+use crate::plan::{Batch, Final, Miss, Purpose, Remedy, Window, follow_up};
+use crate::reference::{ConversationId, Reference, same_account};
+use crate::yunxin::Answer;
 
 /// Batches of one plan transaction, about.
 const STORE_AT: usize = 2_000;
 const PAGE: u32 = 10_000;
+/// Why a message is asked for of which some owner could not say whether it exists.
+const IN_DOUBT: Purpose = Purpose::Refetch { doubt: true };
 
 /// What is to be asked for again.
 #[derive(Debug, Clone)]
@@ -142,8 +143,9 @@ impl Writer {
             return Ok(());
         }
         let purpose = Purpose::Refetch { doubt: false };
-        let batches: Vec<Batch> =
+        let mut batches: Vec<Batch> =
             desk.window.take_ready().into_iter().map(|batch| Batch { purpose, ..batch }).collect();
+        self.ledger.begin_with_answered(&mut batches, &self.team_owner).await?;
         for reference in batches.iter().flat_map(|batch| &batch.refs) {
             desk.carried.remove(&reference.message_server_id);
         }
@@ -162,69 +164,94 @@ impl Writer {
         let held: HashMap<i64, HeldVersion> =
             self.ledger.versions(&ids).await?.into_iter().map(|version| (version.message_server_id, version)).collect();
         let rows = edited(&answer.rows, &held);
-        let second = second_reviews(batch, &answer.verdicts);
-        let asked_again = |id: i64| second.iter().any(|ask| ask.refs.iter().any(|r| r.message_server_id == id));
-        let (mut vanished, mut failed) = (Vec::new(), 0);
-        for (index, verdict) in &answer.verdicts {
-            let Some(reference) = batch.refs.get(*index) else { continue };
-            if asked_again(reference.message_server_id) {
-                continue;
-            }
-            match is_gone(verdict) {
-                Some(code) if batch.purpose == (Purpose::Refetch { doubt: false }) => vanished.push(Vanished {
-                    conversation_key: batch.key.as_str().to_owned(),
-                    conversation_id: batch.key.seen_by(&batch.asked).to_string(),
-                    conversation_type: batch.key.conversation_type() as i32,
-                    message_server_id: reference.message_server_id,
-                    create_time: reference.create_time,
-                    code,
-                    noticed_at: Timestamp::now().as_millisecond(),
-                }),
-                _ => failed += 1,
-            }
+        let mut misses: Vec<Miss> =
+            answer.verdicts.iter().map(|(index, verdict)| miss(batch, *index, verdict)).collect();
+        for miss in misses.iter_mut().filter(|miss| miss.remedy == Remedy::OtherOwner && !is_gone(&miss.reason)) {
+            // Where one owner cannot say whether a message exists, another's word is not enough.
+            miss.purpose = IN_DOUBT;
         }
-        let finished = FinishedBatch {
-            seq: pending.seq,
-            archived: rows.rows().iter().map(|row| row.message_server_id).collect(),
-            second,
-            reviewed: Reviewed {
-                unchanged: (answer.rows.len() - rows.len()) as u64,
-                vanished: vanished.iter().map(|message| message.message_server_id).collect(),
-                failed,
-            },
-            ..FinishedBatch::default()
-        };
-        self.meter.add_batch_done((answer.rows.len() + vanished.len()) as u64, failed);
-        if !finished.has_rows() {
-            return self.take_rowless(finished).await;
-        }
-        self.work.rows += rows.len() + vanished.len();
+        let archived: Vec<i64> = rows.rows().iter().map(|row| row.message_server_id).collect();
         if !rows.is_empty() {
             self.sink.write(Arc::new(rows)).await?;
         }
-        if !vanished.is_empty() {
-            self.sink.write_vanished(vanished).await?;
-        }
-        self.work.since.get_or_insert_with(Instant::now);
-        self.work.unrecorded_asks += unrecorded(&finished);
-        self.work.accepted.push(finished);
-        Ok(())
+        let mut finished = self.review(pending, misses, answer.attempts, Some(!answer.rows.is_empty())).await?;
+        finished.reviewed.unchanged = (answer.rows.len() - archived.len()) as u64;
+        finished.archived = archived;
+        self.take_review(finished, answer.rows.len()).await
     }
 
     /// Takes up that a whole request was in vain.
     pub(super) async fn take_unreviewed(
         &mut self,
         pending: &PendingBatch,
-        mut second: Vec<Batch>,
+        mut misses: Vec<Miss>,
+        attempts: u32,
     ) -> Result<(), RunError> {
-        for ask in &mut second {
-            ask.purpose = Purpose::Refetch { doubt: true };
+        let batch = &pending.batch;
+        for miss in &mut misses {
+            // That a member left takes nothing back of what another said of a message that he never got himself.
+            let reference = &batch.refs[miss.index];
+            let left = miss.remedy == Remedy::OtherOwner && batch.is_of_team();
+            let answered = batch.history_of(reference).is_some_and(|history| history.answered);
+            if !(left && answered && !same_account(batch.owner_of(reference), &batch.asked)) {
+                miss.purpose = IN_DOUBT;
+            }
         }
-        let asked_again: usize = second.iter().map(|ask| ask.refs.len()).sum();
-        let failed = (pending.batch.refs.len() - asked_again) as u64;
-        self.meter.add_batch_done(0, failed);
-        let reviewed = Reviewed { failed, ..Reviewed::default() };
-        self.take_rowless(FinishedBatch { seq: pending.seq, second, reviewed, ..FinishedBatch::default() }).await
+        let finished = self.review(pending, misses, attempts, None).await?;
+        self.take_review(finished, 0).await
+    }
+
+    /// What becomes of archived messages that a batch did not get: asked for once more, noted as vanished, or given up.
+    async fn review(
+        &mut self,
+        pending: &PendingBatch,
+        misses: Vec<Miss>,
+        sent: u32,
+        got: Option<bool>,
+    ) -> Result<FinishedBatch, RunError> {
+        let batch = &pending.batch;
+        let (follow_ups, finals) = follow_up(batch, misses, &self.attempt(sent, got));
+        self.note_deferred(&follow_ups);
+        let (gone, vain): (Vec<_>, Vec<_>) = finals.into_iter().partition(has_vanished);
+        let vanished: Vec<Vanished> = gone.iter().map(|last| vanished(batch, last, got.is_some())).collect();
+        let reviewed = Reviewed {
+            unchanged: 0,
+            vanished: vanished.iter().map(|message| message.message_server_id).collect(),
+            failed: vain.len() as u64,
+        };
+        if !vanished.is_empty() {
+            self.sink.write_vanished(vanished).await?;
+        }
+        Ok(FinishedBatch { seq: pending.seq, follow_ups, reviewed, ..FinishedBatch::default() })
+    }
+
+    async fn take_review(&mut self, finished: FinishedBatch, rows: usize) -> Result<(), RunError> {
+        let Reviewed { vanished, failed, .. } = &finished.reviewed;
+        self.meter.add_batch_done((rows + vanished.len()) as u64, *failed);
+        if !finished.has_rows() {
+            return self.take_rowless(finished).await;
+        }
+        self.accept(finished);
+        Ok(())
+    }
+}
+
+/// Whether every owner that could say so said that the message does not exist.
+fn has_vanished(last: &Final) -> bool {
+    last.purpose == (Purpose::Refetch { doubt: false }) && last.history.answered && is_gone(&last.history.reason)
+}
+
+fn vanished(batch: &Batch, last: &Final, answered: bool) -> Vanished {
+    let reference = &batch.refs[last.index];
+    let told = if answered { &batch.asked } else { last.history.asked.first().unwrap_or(&batch.asked) };
+    Vanished {
+        conversation_key: batch.key.as_str().to_owned(),
+        conversation_id: batch.key.seen_by(told).to_string(),
+        conversation_type: batch.key.conversation_type() as i32,
+        message_server_id: reference.message_server_id,
+        create_time: reference.create_time,
+        code: last.history.reason.code.unwrap_or_default(),
+        noticed_at: Timestamp::now().as_millisecond(),
     }
 }
 
@@ -240,19 +267,4 @@ fn edited(rows: &MessageRows, held: &HashMap<i64, HeldVersion>) -> MessageRows {
         }
     }
     edited
-}
-
-/// Asks under another owner. Where the first could not say whether a message exists, the other's word is not enough.
-fn second_reviews(batch: &Batch, verdicts: &[(usize, Verdict)]) -> Vec<Batch> {
-    let missed = |gone: bool| -> Vec<usize> {
-        let missed = verdicts.iter().filter(|(_, verdict)| other_owner_may_help(verdict));
-        missed.filter(|(_, verdict)| is_gone(verdict).is_some() == gone).map(|(index, _)| *index).collect()
-    };
-    let mut second = second_asks(batch, &missed(true));
-    second.extend(
-        second_asks(batch, &missed(false))
-            .into_iter()
-            .map(|ask| Batch { purpose: Purpose::Refetch { doubt: true }, ..ask }),
-    );
-    second
 }

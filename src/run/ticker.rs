@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::meter::Meter;
 use super::record::Recorder;
+use crate::failpoint::reach;
 use crate::ledger::Ledger;
 use crate::progress::Progress;
 use crate::yunxin::Client;
@@ -44,6 +45,7 @@ impl Ticker {
         let mut ticks = tokio::time::interval(Duration::from_millis(125));
         loop {
             ticks.tick().await;
+            reach("tick.before");
             let stats = self.client.stats();
             self.recorder.tick(&stats);
             self.progress.0.update(&self.meter.snapshot(&stats, self.quota));

@@ -2,31 +2,35 @@
 
 use crate::failure::{Class, Reason};
 use crate::ledger::FailedRef;
-use crate::plan::Batch;
+use crate::plan::{Batch, Final, Miss, Remedy};
 use crate::yunxin::Verdict;
 
-/// Whether what was said of a reference may be different under another owner.
-pub(super) fn other_owner_may_help(verdict: &Verdict) -> bool {
-    match verdict {
-        Verdict::Unavailable { other_owner_may_help, .. } => *other_owner_may_help,
-        Verdict::Unanswered => true,
-        Verdict::Undecodable { .. } => false,
-    }
+/// What was said of a reference of a batch, and what may help.
+pub(super) fn miss(batch: &Batch, index: usize, verdict: &Verdict) -> Miss {
+    let remedy = match verdict {
+        Verdict::Unavailable { other_owner_may_help: true, .. } | Verdict::Unanswered => Remedy::OtherOwner,
+        Verdict::Unavailable { retryable: true, .. } => Remedy::Later,
+        Verdict::Unavailable { .. } | Verdict::Undecodable { .. } => Remedy::Nothing,
+    };
+    Miss { index, reason: reason(verdict), remedy, purpose: batch.purpose }
+}
+
+/// All of a batch, of which the same was said.
+pub(super) fn misses(batch: &Batch, reason: &Reason, remedy: Remedy) -> Vec<Miss> {
+    let all = 0..batch.refs.len();
+    all.map(|index| Miss { index, reason: reason.clone(), remedy, purpose: batch.purpose }).collect()
 }
 
 /// The code that says that a message does not exist, as opposed to one that may not be seen, or not now.
 const NOT_THERE: i64 = 107_404;
 
-/// The code, if it was said that the message does not exist.
-pub(super) fn is_gone(verdict: &Verdict) -> Option<i64> {
-    match verdict {
-        Verdict::Unavailable { code, .. } => code.filter(|code| *code == NOT_THERE),
-        Verdict::Unanswered | Verdict::Undecodable { .. } => None,
-    }
+/// Whether it was said that the message does not exist.
+pub(super) fn is_gone(reason: &Reason) -> bool {
+    reason.class == Class::Unavailable && reason.code == Some(NOT_THERE)
 }
 
 /// Why a reference did not become a message, as the answer has it.
-pub(super) fn reason(verdict: &Verdict) -> Reason {
+fn reason(verdict: &Verdict) -> Reason {
     match verdict {
         Verdict::Unavailable { code, message, retryable, .. } => {
             Reason { class: Class::Unavailable, code: *code, message: message.clone(), retryable: *retryable }
@@ -43,14 +47,14 @@ pub(super) fn reason(verdict: &Verdict) -> Reason {
     }
 }
 
-/// A reference of a batch that failed; `None` when there is no such reference.
-pub(super) fn failed(batch: &Batch, index: usize, reason: Reason, attempts: u32) -> Option<FailedRef> {
-    let reference = batch.refs.get(index)?;
-    Some(FailedRef {
+/// A reference of a batch that failed.
+pub(super) fn failed(batch: &Batch, last: Final) -> FailedRef {
+    let reference = &batch.refs[last.index];
+    FailedRef {
         message_server_id: reference.message_server_id,
         create_time: reference.create_time,
         conversation_id: batch.key.seen_by(batch.owner_of(reference)).to_string(),
-        reason,
-        attempts,
-    })
+        reason: last.history.reason,
+        attempts: last.history.attempts,
+    }
 }

@@ -15,12 +15,13 @@ use super::commit::Recording;
 use super::fetch::{Assignment, Event, Part};
 use super::record::{Recorder, Tally};
 use super::refetch::Refetch;
-use super::verdict::{failed, other_owner_may_help, reason};
-use super::{Meter, RunError, threads};
+use super::refusals::Refusals;
+use super::verdict::{failed, miss, misses};
+use super::{Meter, RunError, Stop, threads};
 use crate::failpoint::reach;
 use crate::failure::{Class, Reason};
-use crate::ledger::{Aside, FailedRef, FinishedBatch, Ledger, PendingBatch};
-use crate::plan::{Batch, TeamOwner, second_asks};
+use crate::ledger::{FinishedBatch, Ledger, PendingBatch};
+use crate::plan::{Attempt, Miss, Remedy, TeamOwner, follow_up};
 use crate::sink::Sink;
 use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop};
 
@@ -36,6 +37,12 @@ pub(super) struct Writer {
     pub(super) meter: Arc<Meter>,
     pub(super) run_id: Uuid,
     pub(super) batch_size: usize,
+    /// How often a reference may be refused for now before that is a failure.
+    pub(super) deferrals: u32,
+    /// Owners that are not asked for their team again.
+    pub(super) refusals: Arc<Refusals>,
+    /// Told to stop, nobody waits for what was refused for now.
+    pub(super) stop: Stop,
     /// How many links upward threads are followed; 0 is not at all.
     pub(super) thread_depth: u16,
     pub(super) team_owner: TeamOwner,
@@ -61,9 +68,11 @@ pub(super) struct Work {
     pub(super) rows: usize,
     /// Batches without.
     pub(super) rowless: Vec<FinishedBatch>,
-    /// Second asks and batches with links that are not yet in the ledger are in `accepted` or in `rowless`, and counted
+    /// Follow-up asks and batches with links that are not yet in the ledger are in `accepted` or in `rowless`, and counted
     /// here.
     pub(super) unrecorded_asks: usize,
+    /// When a reference was last refused for now.
+    pub(super) deferred_at: Option<Instant>,
     /// Single references refused as a bad parameter before anything succeeded: they may be the credentials' fault.
     pub(super) doubtful: Vec<(PendingBatch, i64, String)>,
     /// The messages accepted since the last commit.
@@ -176,18 +185,15 @@ impl Writer {
                 Ok(())
             }
             Outcome::Refused { code, message, refusal, attempts } => {
-                let class = if refusal == Refusal::OtherOwner { Class::Unavailable } else { Class::Refused };
+                let other_owner = refusal == Refusal::OtherOwner;
+                let class = if other_owner { Class::Unavailable } else { Class::Refused };
                 let reason = Reason { class, code: Some(code), message, retryable: false };
-                let again = if refusal == Refusal::OtherOwner {
-                    second_asks(&pending.batch, &(0..pending.batch.refs.len()).collect::<Vec<_>>())
-                } else {
-                    Vec::new()
-                };
-                self.take_failed(&pending, &reason, attempts, again).await
+                let remedy = if other_owner { Remedy::OtherOwner } else { Remedy::Nothing };
+                self.take_failed(&pending, &reason, remedy, attempts).await
             }
             Outcome::Exhausted { code, message, attempts } => {
                 let reason = Reason { class: Class::Transport, code, message, retryable: true };
-                self.take_failed(&pending, &reason, attempts, Vec::new()).await
+                self.take_failed(&pending, &reason, Remedy::Nothing, attempts).await
             }
         }
     }
@@ -207,59 +213,55 @@ impl Writer {
         } else {
             Vec::new()
         };
-        let missed: Vec<usize> = answer
-            .verdicts
-            .iter()
-            .filter(|(_, verdict)| other_owner_may_help(verdict))
-            .map(|(index, _)| *index)
-            .collect();
-        let second = second_asks(batch, &missed);
-        let asked_again = |id: i64| second.iter().any(|ask| ask.refs.iter().any(|r| r.message_server_id == id));
-        let failures: Vec<FailedRef> = answer
-            .verdicts
-            .iter()
-            .filter_map(|(index, verdict)| {
-                let reference = batch.refs.get(*index)?;
-                (!asked_again(reference.message_server_id))
-                    .then(|| failed(batch, *index, reason(verdict), answer.attempts))?
-            })
-            .collect();
-        let archived: Vec<i64> = answer.rows.rows().iter().map(|row| row.message_server_id).collect();
-        self.meter.add_batch_done(archived.len() as u64, failures.len() as u64);
-        let has_rows = !archived.is_empty();
-        let finished =
-            FinishedBatch { seq: pending.seq, archived, failures, second, links, ..FinishedBatch::default() };
-        if has_rows {
-            self.work.tally.get_or_insert_with(|| self.recorder.tally()).add(&answer.rows);
-            self.sink.write(answer.rows).await?;
-            self.work.since.get_or_insert_with(Instant::now);
-            self.work.unrecorded_asks += unrecorded(&finished);
-            self.work.rows += finished.archived.len();
-            self.work.accepted.push(finished);
-            return Ok(());
+        let misses = answer.verdicts.iter().map(|(index, verdict)| miss(batch, *index, verdict)).collect();
+        let mut finished = self.sort_out(&pending, misses, answer.attempts, Some(!answer.rows.is_empty()));
+        finished.archived = answer.rows.rows().iter().map(|row| row.message_server_id).collect();
+        finished.links = links;
+        self.meter.add_batch_done(finished.archived.len() as u64, finished.failures.len() as u64);
+        if finished.archived.is_empty() {
+            return self.take_rowless(finished).await;
         }
-        self.take_rowless(finished).await
+        self.work.tally.get_or_insert_with(|| self.recorder.tally()).add(&answer.rows);
+        self.sink.write(answer.rows).await?;
+        self.accept(finished);
+        Ok(())
+    }
+
+    /// Takes a batch of which the sink has something.
+    pub(super) fn accept(&mut self, finished: FinishedBatch) {
+        self.work.since.get_or_insert_with(Instant::now);
+        self.work.unrecorded_asks += unrecorded(&finished);
+        self.work.rows += finished.archived.len() + finished.reviewed.vanished.len();
+        self.work.accepted.push(finished);
     }
 
     async fn take_failed(
         &mut self,
         pending: &PendingBatch,
         reason: &Reason,
+        remedy: Remedy,
         attempts: u32,
-        second: Vec<Batch>,
     ) -> Result<(), RunError> {
-        let batch = &pending.batch;
-        if batch.purpose.is_refetch() {
-            return self.take_unreviewed(pending, second).await;
+        let misses = misses(&pending.batch, reason, remedy);
+        if pending.batch.purpose.is_refetch() {
+            return self.take_unreviewed(pending, misses, attempts).await;
         }
-        let asked_again = |id: i64| second.iter().any(|ask| ask.refs.iter().any(|r| r.message_server_id == id));
-        let failures: Vec<FailedRef> = (0..batch.refs.len())
-            .filter(|index| !asked_again(batch.refs[*index].message_server_id))
-            .filter_map(|index| failed(batch, index, reason.clone(), attempts))
-            .collect();
-        self.meter.add_batch_done(0, failures.len() as u64);
-        let finished = FinishedBatch { seq: pending.seq, failures, second, ..FinishedBatch::default() };
+        let finished = self.sort_out(pending, misses, attempts, None);
+        self.meter.add_batch_done(0, finished.failures.len() as u64);
         self.take_rowless(finished).await
+    }
+
+    /// What becomes of what a batch did not get. `got`, if it was answered: whether the answer holds anything.
+    fn sort_out(&mut self, pending: &PendingBatch, misses: Vec<Miss>, sent: u32, got: Option<bool>) -> FinishedBatch {
+        let batch = &pending.batch;
+        let (follow_ups, finals) = follow_up(batch, misses, &self.attempt(sent, got));
+        self.note_deferred(&follow_ups);
+        let failures = finals.into_iter().map(|last| failed(batch, last)).collect();
+        FinishedBatch { seq: pending.seq, failures, follow_ups, ..FinishedBatch::default() }
+    }
+
+    pub(super) fn attempt(&self, sent: u32, got: Option<bool>) -> Attempt {
+        Attempt { sent, answered: got.is_some(), got: got.unwrap_or(false), deferrals: self.deferrals }
     }
 
     pub(super) async fn take_rowless(&mut self, finished: FinishedBatch) -> Result<(), RunError> {
@@ -291,46 +293,7 @@ impl Writer {
     async fn settle_doubts(&mut self) -> Result<(), RunError> {
         for (pending, code, message) in std::mem::take(&mut self.work.doubtful) {
             let reason = Reason { class: Class::Refused, code: Some(code), message, retryable: false };
-            self.take_failed(&pending, &reason, 1, Vec::new()).await?;
-        }
-        Ok(())
-    }
-
-    /// Makes second asks and links durable and cuts them into batches, without asking the sink for a commit: what second
-    /// asks are about leaves its first batch, which stays pending with the rest.
-    ///
-    /// Links wait for the second asks, whose messages link as well: so there is one wave of full batches for each step
-    /// upward.
-    async fn settle(&mut self) -> Result<(), RunError> {
-        self.record_rowless().await?;
-        self.recorded().await?;
-        if self.work.unrecorded_asks > 0 {
-            let mut asides = Vec::new();
-            for finished in &mut self.work.accepted {
-                if unrecorded(finished) == 0 {
-                    continue;
-                }
-                asides.push(Aside {
-                    seq: finished.seq,
-                    second: std::mem::take(&mut finished.second),
-                    links: std::mem::take(&mut finished.links),
-                });
-            }
-            self.ledger.set_aside(&asides).await?;
-            reach("aside.after");
-            self.work.unrecorded_asks = 0;
-        }
-        let cut = self.ledger.cut_carried(self.run_id, self.batch_size).await?;
-        reach("cut.after");
-        self.meter.add_other_owner(cut);
-        self.work.new_batches += cut;
-        if self.work.new_batches == 0 {
-            let extras = self.ledger.cut_linked(self.run_id, self.batch_size, &self.team_owner).await?;
-            self.meter.add_extras_planned(extras.batches, extras.new);
-            self.work.new_batches += extras.batches;
-        }
-        if self.work.new_batches == 0 {
-            self.plan_refetch().await?;
+            self.take_failed(&pending, &reason, Remedy::Nothing, 1).await?;
         }
         Ok(())
     }
@@ -338,10 +301,10 @@ impl Writer {
 
 /// How much of a batch the ledger must know before it is told that it is done.
 pub(super) fn unrecorded(finished: &FinishedBatch) -> usize {
-    finished.second.len() + usize::from(!finished.links.is_empty())
+    finished.follow_ups.len() + usize::from(!finished.links.is_empty())
 }
 
-async fn sleep_until(due: Option<Instant>) {
+pub(super) async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,

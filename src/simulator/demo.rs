@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn asking_each_reference_under_its_own_owner_gives_what_is_expected() {
-        let demo = DemoWorld::new(7, END);
+        let mut demo = DemoWorld::new(7, END);
         let (mut messages, mut failed, mut refused, mut asked) = (0, 0, 0, BTreeSet::new());
         for row in &demo.rows {
             let fields: Vec<&str> = row.split(',').collect();

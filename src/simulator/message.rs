@@ -51,6 +51,8 @@ pub struct Message {
     pub(super) fate: Fate,
     pub(super) seen_by: Option<Vec<String>>,
     pub(super) hidden_as: Fate,
+    /// Its fate for the next so many times that it is asked for.
+    pub(super) at_first: (Fate, u32),
     pub(super) echo: Option<Echo>,
 }
 
@@ -108,6 +110,7 @@ impl Message {
             fate: Fate::Found,
             seen_by: None,
             hidden_as: Fate::Missing,
+            at_first: (Fate::Found, 0),
             echo: None,
         }
     }
@@ -153,6 +156,13 @@ impl Message {
         self
     }
 
+    /// Sets what becomes of the first so many references to the message, whoever asks.
+    #[must_use]
+    pub fn at_first(mut self, fate: Fate, times: u32) -> Self {
+        self.at_first = (fate, times);
+        self
+    }
+
     /// Sets what else an answer holds because of the message.
     #[must_use]
     pub fn echo(mut self, echo: Echo) -> Self {
@@ -194,6 +204,7 @@ impl Message {
     /// What becomes of a reference to the message under this owner.
     pub(super) fn fate_for(&self, owner: &str) -> Fate {
         match &self.seen_by {
+            _ if self.at_first.1 > 0 => self.at_first.0,
             Some(owners) if !owners.iter().any(|seen| seen == owner) => self.hidden_as,
             _ => self.fate,
         }
@@ -246,6 +257,8 @@ struct Line {
     fate: Fate,
     seen_by: Option<Vec<String>>,
     hidden_as: Option<Fate>,
+    #[serde(default)]
+    at_first: (Fate, u32),
     echo: Option<Echo>,
     #[serde(default)]
     quirks: Vec<Quirk>,
@@ -275,6 +288,7 @@ impl Entry {
             serde_json::from_str::<IgnoredAny>(item.get())?;
             message.fields = fields_of(item.get())?;
         }
+        message.at_first = line.at_first;
         message.echo = line.echo;
         if let Some(owners) = line.seen_by {
             message = message.seen_by(owners.iter().map(String::as_str), line.hidden_as.unwrap_or(Fate::Missing));

@@ -137,7 +137,7 @@ impl World {
     ///
     /// A message: `conversation_id`, `message_server_id`, `create_time`, and optionally `item` (the object to answer,
     /// exactly), `fate` (`found`, `missing`, `{"failed": 398}`, `unanswered`, `poison`, `{"refused": 404}`), `seen_by`
-    /// (accounts), `hidden_as` (a fate), `echo` (`twice`, `stranger`, `both_lists`), `quirks` (see [`Quirk`]).
+    /// (accounts), `hidden_as` (a fate), `at_first` (`[{"failed": 503}, 2]`: the fate of the first two asks), `echo` (`twice`, `stranger`, `both_lists`), `quirks` (see [`Quirk`]).
     /// A refusal: `conversation_id` and `refuse`, a code.
     ///
     /// # Errors
@@ -192,7 +192,19 @@ impl World {
     }
 
     /// Answers a request whose form was found right.
-    pub(super) fn answer(&self, conversation: &Conversation, references: &[(i64, i64)], unordered: bool) -> Answer {
+    pub(super) fn answer(&mut self, conversation: &Conversation, references: &[(i64, i64)], unordered: bool) -> Answer {
+        let answer = self.look_up(conversation, references, unordered);
+        for (id, _) in references {
+            for message in self.messages.get_mut(id).into_iter().flatten() {
+                if message.conversation.key == conversation.key {
+                    message.at_first.1 = message.at_first.1.saturating_sub(1);
+                }
+            }
+        }
+        answer
+    }
+
+    fn look_up(&self, conversation: &Conversation, references: &[(i64, i64)], unordered: bool) -> Answer {
         if let Some(code) = self.refusal(conversation) {
             return refused(code, "the owner may not see this conversation");
         }

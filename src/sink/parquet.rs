@@ -43,6 +43,7 @@ use self::writer::Writer;
 use super::{Announced, Claim, HeldVersions, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
 use crate::manifest::Sealed;
 use crate::message::{MessageRows, Vanished};
+use crate::panics::unended;
 
 /// Vanished messages that make a commit due: they are in memory until it.
 const NOTES_DUE: usize = 200_000;
@@ -227,9 +228,9 @@ async fn blocking<T: Send + 'static>(
     joined(tokio::task::spawn_blocking(work).await)
 }
 
-/// The outcome of a task; one that panicked is a failure like any other.
+/// The outcome of a task. Its panic goes on in whoever waits for it.
 fn joined<T>(outcome: Result<Result<T, SinkError>, tokio::task::JoinError>) -> Result<T, SinkError> {
     outcome.unwrap_or_else(|error| {
-        Err(SinkError::Failed { context: "writing Parquet".to_owned(), source: Box::new(error) })
+        Err(SinkError::Failed { context: "writing Parquet".to_owned(), source: Box::new(unended(error)) })
     })
 }

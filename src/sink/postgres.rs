@@ -3,10 +3,15 @@
 //! - A commit writes its messages and a row that says so (ledger, sequence, counts) in one transaction that is on disk
 //!   when it returns. The archive's own row carries the sequence of its last commit and is updated first, so a commit
 //!   is made once, and by the ledger that owns the archive.
-//! - While the sink is open its session holds an advisory lock: of two processes one is refused. Whoever holds the lock
-//!   knows that no transaction of an earlier session is still under way. After a connection broke, the sink connects
-//!   again, takes the lock, and reads from the archive whether the commit under way was made.
-//! - The session must be its own: behind a pooler that hands out connections by the transaction, neither holds.
+//! - A commit moves the archive's row on from exactly the commit that its process saw last. So of two processes that
+//!   write at once (two copies of a ledger) one is refused by its next commit, and so is one that did not see that the
+//!   server lost commits.
+//! - Every transaction that writes holds an advisory lock. Who gets the lock knows that no commit is still under way: that
+//!   is how the archive is opened. After a connection broke, the sink connects again, takes the lock (ending its own former
+//!   session if that still holds it), and reads from the archive whether the commit under way was made, by this run.
+//! - The connections may be those of a pooler: nothing but, in a session of our own, the lock outlives its transaction (see
+//!   `connect`).
+//! - What counts is what is there: see `attempt`.
 //!
 //! `messages` has exactly one row for every message: (`app_key`, `message_server_id`) is its key, and the row is the
 //! latest revision. Earlier ones are in `message_revisions`, by (`app_key`, `message_server_id`, `revision`); for any
@@ -42,9 +47,9 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use self::commit::{Commit, CommitId, Way};
-use self::connect::{Backend, Refusal, Server, Session, Trouble, delays, trouble};
+use self::connect::{Refusal, Server, Session, Trouble, delays, trouble};
 use self::copy::Encoder;
-use self::schema::{LockPurpose, Names};
+use self::schema::{Locks, Names};
 use self::statements::Statements;
 use self::stream::{Start, Stream};
 use super::{Announced, Claim, HeldVersions, Opened, Prepared, RunStamp, Sink, SinkError, SinkFile};
@@ -120,8 +125,6 @@ struct Writing {
     session: Option<Session>,
     /// Has the session while messages are on their way into the table.
     stream: Option<Stream>,
-    /// The session's backend, remembered to end it should the session break.
-    backend: Backend,
     /// The last commit that the archive is known to hold.
     committed: u64,
     /// The last commit that was tried.
@@ -147,7 +150,13 @@ impl PostgresSink {
 
 impl Writing {
     fn id(&self, target: &Target, sequence: u64) -> CommitId {
-        CommitId { app_key: target.stamp.app_key.clone(), ledger_id: self.ledger_id, sequence }
+        CommitId {
+            app_key: target.stamp.app_key.clone(),
+            ledger_id: self.ledger_id,
+            locks: target.locks(),
+            before: self.committed,
+            sequence,
+        }
     }
 
     /// Sends messages on their way into the table, if that is likely to be the way: the first of a commit begin its
@@ -177,8 +186,8 @@ impl Target {
         self.names.qualified(&self.names.messages)
     }
 
-    fn lock_key(&self) -> i64 {
-        self.names.lock_key(LockPurpose::Own)
+    fn locks(&self) -> Locks {
+        self.names.locks(self.stamp.run_id)
     }
 
     fn not_set_up(&self, error: sqlx::Error) -> SinkError {
@@ -196,6 +205,17 @@ impl Target {
             source: Box::from(what),
         }
     }
+
+    /// What was written to this table is not there.
+    fn dropped(&self, table: &str, what: &str, triggers: Option<&str>) -> SinkError {
+        let triggers = triggers.map(|triggers| format!(" (its triggers: {})", triggers.escape_debug()));
+        self.failed(&format!(
+            "{} {what} written to it: a trigger, a rule or a policy there drops rows{}. Everything that was not committed is \
+             still pending: remove what drops rows, and run again",
+            self.names.qualified(table),
+            triggers.unwrap_or_default()
+        ))
+    }
 }
 
 #[async_trait]
@@ -203,12 +223,10 @@ impl Sink for PostgresSink {
     async fn open(&mut self, claim: &Claim) -> Result<Opened, SinkError> {
         let target = &self.target;
         self.writing = None;
-        let mut former: Option<Backend> = None;
         let mut delays = delays();
         let mut tries = 0;
         let (found, session) = loop {
-            let mut session = target.server.session(target.lock_key(), former.as_ref()).await?;
-            former = Some(session.backend.clone());
+            let mut session = target.server.session(target.locks(), tries > 0).await?;
             tries += 1;
             match open::open(&target.server, &mut session, &target.names, claim, target.raw).await {
                 Ok(found) => break (found, session),
@@ -232,12 +250,11 @@ impl Sink for PostgresSink {
             ledger_id: claim.ledger_id,
             statements: Arc::new(Statements::new(&target.names, found.raw, target.raw)),
             encoder: Encoder::new(&target.stamp, target.raw),
-            backend: session.backend.clone(),
             session: Some(session),
             committed: found.commit,
             stream: None,
             tried: 0,
-            way: Way::Copy,
+            way: if found.triggers { Way::Sift } else { Way::Copy },
         });
         Ok(Opened { commit: found.commit, missing: Vec::new(), warnings })
     }
@@ -261,11 +278,7 @@ impl Sink for PostgresSink {
     }
 
     async fn held(&mut self, since: i64) -> Result<Box<dyn HeldVersions>, SinkError> {
-        let mut session = self.target.server.connect().await?;
-        sqlx::query("set statement_timeout = 0")
-            .execute(&mut session.connection)
-            .await
-            .map_err(|error| self.target.server.report("cannot begin to read the archive", error))?;
+        let session = self.target.server.connect().await?;
         let app_key = self.target.stamp.app_key.clone();
         Ok(Box::new(held::Held::new(session, &self.target.names, &self.target.server, app_key, since)))
     }

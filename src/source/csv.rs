@@ -22,19 +22,34 @@ pub(super) fn read<R: Read>(
     outlet: &Outlet,
 ) -> Result<(), Stop> {
     let fail = |error| Stop::Error(failed(name, error));
-    let mut records = Records::new(lines, delimiter);
+    let unusable = |message: String| Stop::Error(SourceError::Unusable(format!("{name}: {message}")));
+    let mut records = Records::begin(lines, delimiter).map_err(fail)?;
     let header: Vec<String> = match records.next().map_err(fail)? {
         None => return Ok(()),
-        Some(Err(message)) => return Err(SourceError::Unusable(format!("{name}: its header {message}")).into()),
+        Some(Err(message)) => return Err(unusable(format!("its header {message}"))),
         Some(Ok(())) => (0..records.len()).map(|place| records.name(place)).collect(),
     };
-    let columns =
-        intake.names().columns(name, &header).map_err(|error| with_delimiter_hint(error, &header, delimiter))?;
-    let texts = columns.texts();
+    let names = intake.names();
+    let hint = header_hint(&header, records.delimiter);
+    let columns = match names.columns(name, &header) {
+        Err(SourceError::Unusable(message)) => {
+            return Err(SourceError::Unusable(message + hint.as_deref().unwrap_or_default()).into());
+        }
+        Err(error) => return Err(error.into()),
+        // An event in the only column is taken unasked, but not for whatever that column is.
+        Ok(columns) if columns.event.is_some() && names.event().is_none() && header.len() == 1 => match hint {
+            Some(hint) => return Err(unusable(format!("its header is the one column {:?}{hint}", header[0]))),
+            None => columns,
+        },
+        Ok(columns) => columns,
+    };
+    let (texts, needed) = (columns.texts(), columns.needed());
+    let mut is_bare = true;
     while let Some(record) = records.next().map_err(fail)? {
+        is_bare = false;
         let line = records.line;
         let position = || format!("{name}:{line}");
-        match record.and_then(|()| records.expect(header.len())) {
+        match record.and_then(|()| records.expect(header.len(), needed)) {
             Ok(()) => {
                 let plain = texts.and_then(|places| records.texts(places));
                 if !plain.is_some_and(|texts| intake.texts(texts)) {
@@ -47,21 +62,26 @@ pub(super) fn read<R: Read>(
             outlet.send_blocking(intake.take())?;
         }
     }
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if is_bare && header.iter().any(|column| column.contains(breaks)) {
+        return Err(unusable(
+            "is all one line, its header, which holds control characters: end the lines with line feeds".to_owned(),
+        ));
+    }
     Ok(())
 }
 
-/// A header of one column that holds another delimiter is most likely a wrong setting.
-fn with_delimiter_hint(error: SourceError, header: &[String], delimiter: u8) -> SourceError {
-    let others = [(';', "';'"), ('\t', "a tab, \"\\t\""), (',', "','")];
-    let likely = others
-        .iter()
-        .find(|(other, _)| *other != char::from(delimiter) && matches!(header, [only] if only.contains(*other)));
-    match (error, likely) {
-        (SourceError::Unusable(message), Some((_, shown))) => {
-            SourceError::Unusable(format!("{message}; is `delimiter` {shown}?"))
-        }
-        (error, _) => error,
+/// What a header that lacks columns most likely suffers from.
+fn header_hint(header: &[String], delimiter: u8) -> Option<String> {
+    let others = [(';', "';'"), ('\t', "a tab, \"\\t\""), ('|', "'|'"), (',', "','")];
+    let is_other = |other: char| other != char::from(delimiter) && matches!(header, [only] if only.contains(other));
+    if matches!(header, [first, ..] if first.starts_with('{')) {
+        return Some("; its first line is data: a CSV file begins with a line of column names".to_owned());
     }
+    if header.iter().any(|column| column.contains('\u{fffd}')) {
+        return Some("; its first line is not UTF-8: is it GBK? Save the file as UTF-8".to_owned());
+    }
+    others.iter().find(|(other, _)| is_other(*other)).map(|(_, shown)| format!("; is `delimiter` {shown}?"))
 }
 
 /// A field within its record.
@@ -77,6 +97,8 @@ struct Cell {
 struct Records<R> {
     lines: Lines<R>,
     delimiter: u8,
+    /// What ends a line: a line feed, or a carriage return alone.
+    end: u8,
     cells: Vec<Cell>,
     /// The line on which the record begins.
     line: u64,
@@ -87,8 +109,22 @@ struct Records<R> {
 }
 
 impl<R: Read> Records<R> {
-    fn new(lines: Lines<R>, delimiter: u8) -> Self {
-        Self { lines, delimiter, cells: Vec::new(), line: 1, done: (0, 0), first_line: 0 }
+    /// Begins with the first record, by the delimiter that a line `sep=;` names if there is one, as Excel has it.
+    fn begin(mut lines: Lines<R>, delimiter: u8) -> io::Result<Self> {
+        let end = end_of_lines(&mut lines)?;
+        let mut records = Self { lines, delimiter, end, cells: Vec::new(), line: 1, done: (0, 0), first_line: 0 };
+        if let Found::At(place) = records.lines.find(end, 0)? {
+            let line = records.lines.window(place);
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
+            if let [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', named] = *line
+                && named.is_ascii()
+                && named != b'"'
+            {
+                (records.delimiter, records.done) = (named, (place + 1, 1));
+            }
+        }
+        Ok(records)
     }
 
     /// Goes to the next record; an inner error says what is wrong with it. Empty lines are none.
@@ -98,12 +134,12 @@ impl<R: Read> Records<R> {
             self.line += self.done.1;
             self.done = (0, 0);
             self.cells.clear();
-            let (length, whole) = match self.lines.find(b'\n', 0)? {
+            let (length, whole) = match self.lines.find(self.end, 0)? {
                 Found::At(place) => (place, place + 1),
                 Found::End(0) => return Ok(None),
                 Found::End(length) => (length, length),
                 Found::TooFar => {
-                    self.lines.skip_line()?;
+                    self.lines.skip_line(self.end)?;
                     self.done = (0, 1);
                     self.first_line = 0;
                     return Ok(Some(Err(format!("is longer than {LONGEST} bytes"))));
@@ -155,7 +191,7 @@ impl<R: Read> Records<R> {
                     }
                 };
                 let within = &self.lines.window(close)[at + 1..];
-                ends_of_lines += memchr::memchr_iter(b'\n', within).count() as u64;
+                ends_of_lines += memchr::memchr_iter(self.end, within).count() as u64;
                 (at + 1, close, doubled)
             } else {
                 let Some(end) = self.end_of_plain(at)? else { return Ok(Err("is too long")) };
@@ -168,10 +204,10 @@ impl<R: Read> Records<R> {
                 Some(byte) if byte == self.delimiter => at = after + 1,
                 next => {
                     if next == Some(b'\r') && matches!(self.lines.byte(after + 1)?, Some(b'\n') | None) {
-                        after += 1;
+                        after += usize::from(self.end == b'\n');
                     }
                     match self.lines.byte(after)? {
-                        Some(b'\n') => self.done = (after + 1, ends_of_lines + 1),
+                        Some(byte) if byte == self.end => self.done = (after + 1, ends_of_lines + 1),
                         None => self.done = (after, ends_of_lines + 1),
                         Some(_) => return Ok(Err("has something between a closing quote and the next delimiter")),
                     }
@@ -183,7 +219,7 @@ impl<R: Read> Records<R> {
 
     /// The end of a field without quotes: where a delimiter or an end of line stands.
     fn end_of_plain(&mut self, from: usize) -> io::Result<Option<usize>> {
-        let end = match self.lines.find(b'\n', from)? {
+        let end = match self.lines.find(self.end, from)? {
             Found::At(place) | Found::End(place) => place,
             Found::TooFar => return Ok(None),
         };
@@ -192,14 +228,29 @@ impl<R: Read> Records<R> {
         Ok(Some(from + memchr::memchr(self.delimiter, rest).unwrap_or(rest.len())))
     }
 
-    /// Insists on the number of fields. A record over several lines with another number began with a stray quote: only
-    /// its first line is given up.
-    fn expect(&mut self, fields: usize) -> Result<(), String> {
-        if self.cells.len() == fields {
+    /// Insists on as many fields as the header has, or on the first `needed`: spreadsheets leave out those at the end
+    /// that are empty. A record over several lines with another number began with a stray quote, unless none of its
+    /// further lines could be a record: only its first line is given up.
+    fn expect(&mut self, fields: usize, needed: usize) -> Result<(), String> {
+        let found = self.cells.len();
+        if found == fields || ((needed..fields).contains(&found) && !self.swallows(needed)) {
             return Ok(());
         }
+        let stray = if self.end == b'\n' && memchr::memchr(b'\r', trim(self.lines.window(self.first_line))).is_some() {
+            "; carriage returns stand in it, which end no line where the header ends with a line feed"
+        } else {
+            ""
+        };
         self.done = (self.first_line, 1);
-        Err(format!("has {} fields where the header has {fields}", self.cells.len()))
+        Err(format!("has {found} fields where the header has {fields}{stray}"))
+    }
+
+    /// Whether a line of the record but its first has as many fields as a record needs.
+    fn swallows(&self, needed: usize) -> bool {
+        let lines = self.lines.window(self.done.0).split(|byte| *byte == self.end).skip(1);
+        lines
+            .filter(|line| !trim(line).is_empty())
+            .any(|line| memchr::memchr_iter(self.delimiter, line).count() + 1 >= needed)
     }
 
     fn len(&self) -> usize {
@@ -250,6 +301,27 @@ impl<R: Read> Records<R> {
     }
 }
 
+/// What ends the lines of a file, by what ends its first. Carriage returns before a line feed belong to it.
+fn end_of_lines<R: Read>(lines: &mut Lines<R>) -> io::Result<u8> {
+    let (mut quoted, mut at) = (false, 0);
+    while at < LONGEST {
+        match lines.byte(at)? {
+            Some(b'"') => quoted = !quoted,
+            Some(b'\r') if !quoted => {
+                while lines.byte(at)? == Some(b'\r') {
+                    at += 1;
+                }
+                return Ok(if matches!(lines.byte(at)?, Some(b'\n') | None) { b'\n' } else { b'\r' });
+            }
+            Some(b'\n') if !quoted => break,
+            Some(_) => {}
+            None => break,
+        }
+        at += 1;
+    }
+    Ok(b'\n')
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -260,10 +332,10 @@ mod tests {
     type Row = (u64, Result<Vec<String>, String>);
 
     fn rows(text: &[u8], fields: usize) -> Vec<Row> {
-        let mut records = Records::new(Lines::new(text, "x").unwrap(), b',');
+        let mut records = Records::begin(Lines::new(text), b',').unwrap();
         let mut rows = Vec::new();
         while let Some(record) = records.next().unwrap() {
-            let row = record.and_then(|()| records.expect(fields));
+            let row = record.and_then(|()| records.expect(fields, fields));
             let cells = |()| (0..records.len()).map(|place| records.plain(place)).collect();
             rows.push((records.line, row.map(cells)));
         }
@@ -325,6 +397,16 @@ mod tests {
         assert_eq!(found[1], ok(2, &["a", "b"]));
     }
 
+    #[test]
+    fn the_first_line_says_what_ends_all() {
+        assert_eq!(
+            rows(b"a,b\r\"c\nd\",e\r\rf,\"g\"", 2),
+            [ok(1, &["a", "b"]), ok(2, &["c\nd", "e"]), ok(4, &["f", "g"])]
+        );
+        assert_eq!(rows(b"\"a\rb\",c\nd\re,f\r\n", 2), [ok(1, &["a\rb", "c"]), ok(2, &["d\re", "f"])]);
+        assert_eq!(rows(b"a,b\r", 2), [ok(1, &["a", "b"])]);
+    }
+
     proptest! {
         #[test]
         fn what_was_written_as_csv_is_read_back(
@@ -348,7 +430,8 @@ mod tests {
         fn no_bytes_make_it_panic_and_every_row_has_its_own_line(text in "[a\",\n\r]{0,60}") {
             let found = rows(text.as_bytes(), 2);
             prop_assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0));
-            prop_assert!(found.last().is_none_or(|(line, _)| *line <= text.split('\n').count() as u64));
+            let lines = text.split('\n').count().max(text.split('\r').count());
+            prop_assert!(found.last().is_none_or(|(line, _)| *line <= lines as u64));
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Files: which they are, what is in them once they are decompressed, and which were consumed before.
 
+mod content;
+mod list;
+
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Cursor, Read};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read};
+use std::path::Path;
 use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
@@ -22,8 +26,19 @@ pub(super) enum Kind {
     Parquet,
 }
 
+impl Kind {
+    /// What such files are commonly named.
+    fn ending(self) -> &'static str {
+        match self {
+            Self::Csv { .. } => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
 /// Begins to read the files that `files` names.
-pub(super) fn begin(
+pub(super) async fn begin(
     files: &Files,
     kind: Kind,
     checkpoint: Option<Checkpoint>,
@@ -45,8 +60,8 @@ pub(super) fn begin(
                 "Parquet cannot be read from the standard input: its index stands at its end; name a file".to_owned(),
             )),
             _ => Reading::on_thread(move |outlet| {
-                let plain = decompress(stdin, None).map_err(|error| failed("stdin", error))?;
-                read_text(kind, plain, "stdin", &mut intake, outlet)?;
+                let text = content::text(stdin, None, "stdin")?;
+                read_text(kind, text, "stdin", &mut intake, outlet)?;
                 Ok(None)
             }),
         };
@@ -55,14 +70,15 @@ pub(super) fn begin(
         Some(Checkpoint::Files(consumed)) if files.skip_consumed => consumed,
         _ => Vec::new(),
     };
-    let paths = list(files)?;
+    let paths = list::list(files, kind.ending()).await?;
     let (read_again, hash) = (from.is_some(), files.skip_consumed);
     Reading::on_thread(move |outlet| {
         // A directory that is not mounted today must not make tomorrow's run read everything again.
         let mut now_consumed = if paths.is_empty() { consumed.clone() } else { Vec::new() };
+        let known: HashMap<&str, &ConsumedFile> = consumed.iter().map(|file| (file.path.as_str(), file)).collect();
         for path in &paths {
-            let name = path.display().to_string();
-            if let Some(earlier) = consumed.iter().find(|earlier| earlier.path == name)
+            let name = list::name(path);
+            if let Some(&earlier) = known.get(name.as_str())
                 && !read_again
                 && is_unchanged(path, earlier).map_err(|error| failed(&name, error))?
             {
@@ -77,34 +93,6 @@ pub(super) fn begin(
     })
 }
 
-/// The files in the order of their paths.
-fn list(files: &Files) -> Result<Vec<PathBuf>, SourceError> {
-    let path = Path::new(&files.path);
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => return Err(failed(&files.path, io::ErrorKind::IsADirectory.into())),
-        Ok(_) => return Ok(vec![path.to_owned()]),
-        Err(error) if !files.path.contains(['*', '?', '[']) => return Err(failed(&files.path, error)),
-        Err(_) => {}
-    }
-    // What a dot hides is often still being written.
-    let options =
-        glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
-    let matches = glob::glob_with(&files.path, options)
-        .map_err(|error| SourceError::Unusable(format!("{}: is no glob: {error}", files.path)))?;
-    let mut paths = Vec::new();
-    for path in matches {
-        let path = path.map_err(|error| failed(&error.path().display().to_string(), error.into()))?;
-        if !path.is_dir() {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    if paths.is_empty() && !files.skip_consumed {
-        return Err(SourceError::Unusable(format!("{}: no file matches", files.path)));
-    }
-    Ok(paths)
-}
-
 fn read_file(
     kind: Kind,
     path: &Path,
@@ -115,9 +103,6 @@ fn read_file(
 ) -> Result<Option<ConsumedFile>, Stop> {
     let fail = |error| Stop::Error(failed(name, error));
     let file = File::open(path).map_err(fail)?;
-    if file.metadata().map_err(fail)?.is_dir() {
-        return Err(fail(io::ErrorKind::IsADirectory.into()));
-    }
     if let Kind::Parquet = kind {
         // Parquet is read out of order, so what is read is hashed beforehand.
         let tally = hash.then(|| tally_of(path)).transpose().map_err(fail)?;
@@ -125,12 +110,10 @@ fn read_file(
         return Ok(tally.map(|(bytes, sha256)| ConsumedFile { path: name.to_owned(), bytes, sha256 }));
     }
     let tally = Rc::new(RefCell::new(Tally::default()));
-    let plain: Box<dyn Read> = if hash {
-        decompress(Tallied { reader: file, tally: Rc::clone(&tally) }, Some(path)).map_err(fail)?
-    } else {
-        decompress(file, Some(path)).map_err(fail)?
-    };
-    read_text(kind, plain, name, intake, outlet)?;
+    let input: Box<dyn Read> =
+        if hash { Box::new(Tallied { reader: file, tally: Rc::clone(&tally) }) } else { Box::new(file) };
+    let text = content::text(input, Some(path), name)?;
+    read_text(kind, text, name, intake, outlet)?;
     let tally = tally.take();
     Ok(hash.then(|| ConsumedFile {
         path: name.to_owned(),
@@ -140,8 +123,8 @@ fn read_file(
 }
 
 /// Reads lines, and hands over what stands before an error before the error.
-fn read_text(kind: Kind, plain: impl Read, name: &str, intake: &mut Intake, outlet: &Outlet) -> Result<(), Stop> {
-    let lines = Lines::new(plain, name)?;
+fn read_text(kind: Kind, text: impl Read, name: &str, intake: &mut Intake, outlet: &Outlet) -> Result<(), Stop> {
+    let lines = Lines::new(text);
     let ended = match kind {
         Kind::Csv { delimiter } => csv::read(lines, delimiter, name, intake, outlet),
         _ => jsonl::read(lines, name, intake, outlet),
@@ -150,29 +133,6 @@ fn read_text(kind: Kind, plain: impl Read, name: &str, intake: &mut Intake, outl
         outlet.send_blocking(intake.take())?;
     }
     ended
-}
-
-/// Decompresses what begins as gzip or Zstandard does. What is named `.gz` or `.zst` must begin so.
-fn decompress<'a>(mut reader: impl Read + 'a, path: Option<&Path>) -> io::Result<Box<dyn Read + 'a>> {
-    let mut head = Vec::with_capacity(4);
-    reader.by_ref().take(4).read_to_end(&mut head)?;
-    let gzip = head.starts_with(&[0x1F, 0x8B]);
-    let zstandard = head.starts_with(&[0x28, 0xB5, 0x2F, 0xFD]);
-    let ending = path.and_then(Path::extension).map(std::ffi::OsStr::to_ascii_lowercase);
-    if (ending.as_deref().is_some_and(|ending| ending == "gz") && !gzip)
-        || (ending.as_deref().is_some_and(|ending| ending == "zst") && !zstandard)
-    {
-        let kind = if head.len() < 4 { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::InvalidData };
-        return Err(io::Error::new(kind, "it does not begin as its ending says it does"));
-    }
-    let whole = Cursor::new(head).chain(reader);
-    if gzip {
-        Ok(Box::new(flate2::read::MultiGzDecoder::new(whole)))
-    } else if zstandard {
-        Ok(Box::new(zstd::stream::read::Decoder::new(whole)?))
-    } else {
-        Ok(Box::new(whole))
-    }
 }
 
 /// What was read of a file, as it stands on disk.

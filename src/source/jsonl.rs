@@ -1,4 +1,4 @@
-//! JSON lines, and copy events that are JSON within another source's column.
+//! JSON lines and other files of JSON objects, and copy events that are JSON within another source's column.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,42 +8,76 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::SourceError;
 use super::intake::Intake;
-use super::lines::{Found, LONGEST, Lines, failed};
+use super::lines::{LONGEST, Lines, failed};
 use super::mapping::{FIELDS, Fields, Names};
 use super::reading::{Outlet, Stop};
 use super::value::{Value, trim};
+use super::values::{Next, Values};
 
-/// Reads all lines of a file.
-pub(super) fn read<R: Read>(mut lines: Lines<R>, name: &str, intake: &mut Intake, outlet: &Outlet) -> Result<(), Stop> {
+/// Reads all objects of a file. One without a single object that has a field is not what it is taken for.
+pub(super) fn read<R: Read>(lines: Lines<R>, name: &str, intake: &mut Intake, outlet: &Outlet) -> Result<(), Stop> {
     let fail = |error| Stop::Error(failed(name, error));
     let names = intake.names();
-    let mut line = 0_u64;
-    loop {
-        line += 1;
-        let position = || format!("{name}:{line}");
-        let (length, whole) = match lines.find(b'\n', 0).map_err(fail)? {
-            Found::At(place) => (place, place + 1),
-            Found::End(0) => return Ok(()),
-            Found::End(length) => (length, length),
-            Found::TooFar => {
-                intake.broken(position(), format!("is longer than {LONGEST} bytes"), Vec::new);
-                lines.skip_line().map_err(fail)?;
+    let mut values = Values::new(lines);
+    let (mut is_known, mut unknown) = (false, None);
+    while let Some(next) = values.next(name)? {
+        let (mut length, is_line) = match next {
+            Next::Line(length) => (length, true),
+            Next::Object(length) => (length, false),
+            Next::TooLong => {
+                intake.broken(values.position(name), format!("is longer than {LONGEST} bytes"), Vec::new);
+                values.skip_line().map_err(fail)?;
+                unknown.get_or_insert_with(|| format!("more than {LONGEST} bytes without a line feed"));
                 continue;
             }
         };
-        let text = trim(lines.window(length));
-        if !text.is_empty() {
-            match line_fields(&names, text) {
-                Ok(fields) => intake.row(&fields, position, || shown(text)),
-                Err(message) => intake.broken(position(), message, || shown(text)),
-            }
+        let mut parsed = line_fields(&names, trim(values.window(length)));
+        if is_line && parsed.is_err() {
+            drop(parsed);
+            length = values.beyond(length).map_err(fail)?.unwrap_or(length);
+            parsed = line_fields(&names, trim(values.window(length)));
         }
-        lines.consume(whole);
+        let text = trim(values.window(length));
+        let position = || values.position(name);
+        if !is_known {
+            is_known = parsed.as_ref().is_ok_and(|fields| fields.iter().any(|field| *field != Value::Null))
+                || has_member(&names, text);
+            unknown.get_or_insert_with(|| Value::bytes(text).to_string());
+        }
+        match parsed {
+            Ok(fields) => intake.row(&fields, position, || shown(text)),
+            Err(message) => intake.broken(position(), message, || shown(text)),
+        }
+        values.consume(length);
         if intake.is_full() {
+            if !is_known {
+                break;
+            }
             outlet.send_blocking(intake.take())?;
         }
     }
+    match unknown {
+        Some(first) if !is_known => {
+            // What was taken in is no row of anything, and is not handed on.
+            intake.take();
+            Err(SourceError::Unusable(format!(
+                "{name}: no JSON object in it has any of the members {}; it begins with {first}; `columns` maps fields \
+                 to other names",
+                names.expected().join(", ")
+            ))
+            .into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an object, broken as it may be, has a member of one of the names that are expected.
+fn has_member(names: &Names, text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text).to_lowercase();
+    let is_there = |name: &&str| text.contains(&format!("\"{}\"", name.to_lowercase()));
+    text.starts_with('{') && names.expected().iter().any(is_there)
 }
 
 /// The fields of a line, which may hold its event in a field of its own.

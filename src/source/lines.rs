@@ -31,18 +31,8 @@ pub(super) struct Lines<R> {
 }
 
 impl<R: Read> Lines<R> {
-    /// Begins to read, after a byte order mark if there is one.
-    pub(super) fn new(reader: R, name: &str) -> Result<Self, SourceError> {
-        let mut lines = Self { reader, buffer: vec![0; BLOCK], start: 0, end: 0, at_end: false };
-        let mark = lines.byte(2).and_then(|third| Ok((lines.byte(0)?, lines.byte(1)?, third)));
-        match mark.map_err(|error| failed(name, error))? {
-            (Some(0xEF), Some(0xBB), Some(0xBF)) => lines.consume(3),
-            (Some(0xFF), Some(0xFE), _) | (Some(0xFE), Some(0xFF), _) => {
-                return Err(SourceError::Unusable(format!("{name}: is UTF-16; save it as UTF-8")));
-            }
-            _ => {}
-        }
-        Ok(lines)
+    pub(super) fn new(reader: R) -> Self {
+        Self { reader, buffer: vec![0; BLOCK], start: 0, end: 0, at_end: false }
     }
 
     /// The first `wanted` at or after `from`.
@@ -73,6 +63,12 @@ impl<R: Read> Lines<R> {
         Ok(self.buffer[self.start..self.end].get(place).copied())
     }
 
+    /// All that is in the window once `length` bytes are, or the input has ended.
+    pub(super) fn whole(&mut self, length: usize) -> io::Result<&[u8]> {
+        self.byte(length.saturating_sub(1))?;
+        Ok(&self.buffer[self.start..self.end])
+    }
+
     /// The first `length` bytes, which must have been found before.
     pub(super) fn window(&self, length: usize) -> &[u8] {
         &self.buffer[self.start..self.start + length]
@@ -83,10 +79,10 @@ impl<R: Read> Lines<R> {
         self.start += length;
     }
 
-    /// Moves on behind the next end of line, however far that is.
-    pub(super) fn skip_line(&mut self) -> io::Result<()> {
+    /// Moves on behind the next `end` of a line, however far that is.
+    pub(super) fn skip_line(&mut self, end: u8) -> io::Result<()> {
         loop {
-            match memchr::memchr(b'\n', &self.buffer[self.start..self.end]) {
+            match memchr::memchr(end, &self.buffer[self.start..self.end]) {
                 Some(place) => {
                     self.consume(place + 1);
                     return Ok(());

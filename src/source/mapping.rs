@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::SourceError;
 use super::copy_event::{self, Subject};
+use super::message_id::{DAMAGED, message_id};
 use super::settings::Format;
 use super::time::Times;
 use super::value::{Value, digits, trim};
@@ -105,6 +106,14 @@ impl Names {
     /// The input name that was said to hold a whole copy event.
     pub(super) fn event(&self) -> Option<&str> {
         self.event.as_deref()
+    }
+
+    /// The names of which an input has some.
+    pub(super) fn expected(&self) -> Vec<&str> {
+        match &self.event {
+            Some(event) => vec![event],
+            None => self.fields.iter().flatten().map(String::as_str).collect(),
+        }
     }
 
     /// Finds the fields among the columns of `input`, or says which are missing.
@@ -208,6 +217,11 @@ pub(super) struct Columns {
 }
 
 impl Columns {
+    /// How many columns a row must have for all that are used to be among them.
+    pub(super) fn needed(&self) -> usize {
+        self.places.into_iter().chain([self.event]).flatten().max().map_or(0, |last| last + 1)
+    }
+
     /// The columns of conversation ID, message ID and time, when a row is understood by these three.
     pub(super) fn texts(&self) -> Option<[usize; 3]> {
         match (self.places, self.event) {
@@ -237,6 +251,9 @@ type Conversation<'a> = (Cow<'a, str>, ConversationType, Cow<'a, str>);
 impl Interpreter {
     /// Adds a reference to `chunk` if these texts of conversation ID, message ID and time are one beyond doubt.
     pub(super) fn texts(&self, [conversation, id, time]: [&[u8]; 3], chunk: &mut ReferenceChunk) -> bool {
+        if conversation.first() == Some(&b'\'') {
+            return false;
+        }
         let parts = std::str::from_utf8(conversation).ok().and_then(|text| split_conversation_id(text).ok());
         let id = digits(trim(id)).filter(|id| *id > 0);
         let time = digits(trim(time)).and_then(|time| self.times.integer(time).ok());
@@ -338,6 +355,7 @@ impl Interpreter {
             Value::Text(bytes) if !trim(bytes).is_empty() => {
                 let shown = &fields[WHOLE];
                 let text = std::str::from_utf8(bytes).map_err(|_| format!("conversation_id {shown} is not UTF-8"))?;
+                let text = unguarded(text);
                 let (owner, kind, other) = split_conversation_id(text).map_err(|error| {
                     // The error quotes the whole text, which may be anything.
                     if text.len() <= 160 {
@@ -353,6 +371,11 @@ impl Interpreter {
             other => Err(format!("conversation_id {other} is not text of the form owner|type|other")),
         }
     }
+}
+
+/// A text without the apostrophe that files for spreadsheets put before what would begin a formula.
+fn unguarded(text: &str) -> &str {
+    text.strip_prefix('\'').filter(|rest| rest.starts_with(['=', '+', '-', '@'])).unwrap_or(text)
 }
 
 /// An account or a team. Whatever characters it has are the API's business, but for the one that separates.
@@ -391,38 +414,6 @@ fn conversation_type(value: &Value<'_>) -> Result<ConversationType, String> {
             "conversation_type {value} is none of 1 (one-to-one, PERSON), 2 (team, TEAM), 3 (super team, SUPER_TEAM)"
         )
     })
-}
-
-const DAMAGED: &str =
-    "it may have lost digits beyond 2^53 already, and is never rounded; export the column as an integer or as text";
-
-/// A message's ID: 1 to 2^63 - 1.
-fn message_id(value: &Value<'_>) -> Result<i64, String> {
-    let id = match value {
-        Value::Integer(number) => *number,
-        Value::Text(bytes) => {
-            let text = trim(bytes);
-            match digits(text) {
-                Some(number) => number,
-                None if text.is_empty() => return Err("is empty".to_owned()),
-                None if text.iter().all(u8::is_ascii_digit) => return Err(format!("{value} is above 2^63 - 1")),
-                None if is_float(text) => return Err(format!("{value} is a floating-point number: {DAMAGED}")),
-                None => return Err(format!("{value} is no integer above 0")),
-            }
-        }
-        Value::Null => return Err("is null".to_owned()),
-        Value::Unsigned(_) => return Err(format!("{value} is above 2^63 - 1")),
-        Value::Float(_) => return Err(format!("{value} is a floating-point number: {DAMAGED}")),
-        other => return Err(format!("{other} is no integer")),
-    };
-    if id > 0 { Ok(id) } else { Err(format!("{value} is not positive")) }
-}
-
-/// Whether text is a number with a point or an exponent, as spreadsheets and data frames write damaged integers.
-fn is_float(text: &[u8]) -> bool {
-    text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
-        && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
-        && std::str::from_utf8(text).is_ok_and(|text| text.parse::<f64>().is_ok())
 }
 
 #[cfg(test)]

@@ -38,6 +38,22 @@ fn complaint(fields: &Fields<'_>) -> String {
 }
 
 #[test]
+fn an_apostrophe_that_keeps_a_cell_text_is_no_part_of_it() {
+    for (conversation, id) in [("'@bob|1|carol", "'158844553334358018"), ("@bob|1|carol", " '158844553334358018 ")] {
+        let (outcome, chunk) = read(Format::Reference, &whole(conversation, id, "1753951805248"));
+        assert_eq!(outcome, Outcome::Reference);
+        let reference = chunk.get(0).unwrap();
+        assert_eq!(reference.conversation_id().to_string(), "@bob|1|carol");
+        assert_eq!(reference.message_server_id, 158_844_553_334_358_018);
+    }
+    let interpreter =
+        Interpreter { format: Format::Reference, times: Times::new(TimeUnit::Milliseconds, TimeZone::UTC) };
+    let guarded = [&b"'-bob|1|carol"[..], b"5", b"1753951805248"];
+    assert!(!interpreter.texts(guarded, &mut ReferenceChunk::default()));
+    assert!(complaint(&whole("a|1|b", "'x", "1753951805248")).contains("is no integer above 0"));
+}
+
+#[test]
 fn columns_are_found_by_name_then_but_for_case() {
     let found =
         columns(Format::Reference, &[], &["x", "CREATE_TIME", "Conversation_ID", "create_time", "message_server_id"]);
@@ -190,7 +206,8 @@ fn an_account_longer_than_any_is_refused() {
 proptest! {
     #[test]
     fn every_row_is_counted_once_and_every_reference_is_as_given(
-        owner in "[^|]{0,12}", kind in 0..5_i32, other in "[^|]{0,12}", id: i64, time: i64,
+        owner in "[^|]{0,12}", kind in 0..5_i32, other in "[^|]{0,12}", id: i64,
+        time in prop_oneof![any::<i64>(), 1_200_000_000_000..1_750_000_000_000_i64],
     ) {
         let conversation = format!("{owner}|{kind}|{other}");
         let fields = whole(&conversation, "", "");
@@ -199,7 +216,7 @@ proptest! {
         fields[TIME] = Value::Integer(time);
         let (outcome, chunk) = read(Format::Reference, &fields);
         let valid = !owner.trim().is_empty() && !other.trim().is_empty() && (1..=3).contains(&kind)
-            && id > 0 && (1_000_000_000_000..10_000_000_000_000).contains(&time);
+            && id > 0 && (1_262_304_000_000..=jiff::Timestamp::now().as_millisecond()).contains(&time);
         prop_assert_eq!(outcome == Outcome::Reference, valid);
         if valid {
             let reference = chunk.get(0).unwrap();

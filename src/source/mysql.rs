@@ -1,23 +1,25 @@
 //! Queries on MySQL and MariaDB.
 
-use std::str::FromStr;
 use std::sync::OnceLock;
 
-use chrono::{DateTime, Utc};
+use chrono::NaiveDateTime;
 use jiff::Timestamp;
 use jiff::tz::Offset;
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::mysql::{MySqlColumn, MySqlConnectOptions, MySqlDatabaseError, MySqlRow};
+use secrecy::SecretString;
+use sqlx::mysql::{MySqlColumn, MySqlConnection, MySqlDatabaseError, MySqlRow, MySqlStatement};
 use sqlx::{
     AssertSqlSafe, Column, ConnectOptions, Connection, Decode, Executor, Row, SqlSafeStr, Statement, TypeInfo, ValueRef,
 };
 
 use super::intake::Intake;
-use super::query::{Cells, CursorKind, Dialect, Shape, Tracker, connect, drain, pieces, require_cursor};
+use super::query::{Cells, CursorKind, Shape, Tracker, connect, drain, pieces, require_cursor};
 use super::reading::Reading;
 use super::settings::{Begin, Query};
 use super::value::Value;
 use super::{Checkpoint, CursorValue, SourceError};
+
+mod session;
+mod zone;
 
 pub(super) async fn begin(
     url: SecretString,
@@ -27,32 +29,50 @@ pub(super) async fn begin(
     mut intake: Intake,
 ) -> Result<Reading, SourceError> {
     require_cursor(&query, from.as_ref())?;
-    let parts = pieces(&query, Dialect::Mysql)?;
-    let (sql, placeholders) = (parts.join("?"), parts.len() - 1);
-    let options = MySqlConnectOptions::from_str(url.expose_secret())
-        .map_err(|error| SourceError::Unusable(format!("the MySQL URL cannot be read: {error}")))?
-        .disable_statement_logging();
+    let options = session::options(&url)?;
     let server = format!("mysql at {}:{}", options.get_host(), options.get_port());
-    let cells = MySqlCells { server, kinds: OnceLock::new() };
-    let mut connection = connect(|| options.connect()).await.map_err(|error| cells.explain(error))?;
-    let statement = (&mut connection)
-        .prepare(AssertSqlSafe(sql.clone()).into_sql_str())
+    let mut cells = MySqlCells { server, kinds: OnceLock::new(), used: Vec::new(), instants: Vec::new() };
+    let mut connection = connect(|| options.connect(), |error| matches!(error, sqlx::Error::Io(_)))
         .await
         .map_err(|error| cells.explain(error))?;
-    let header = statement.columns().iter().map(|column| column.name().to_owned()).collect();
-    let shape = Shape::new(&intake.names(), header, &query)?;
+    let dialect = session::settle(&mut connection).await.map_err(|error| cells.explain(error))?;
+    let parts = pieces(&query, dialect)?;
+    let (mut sql, placeholders) = (parts.join("?"), parts.len() - 1);
+    let statement = prepare(&mut connection, &sql).await.map_err(|error| cells.explain(error))?;
+    let header: Vec<String> = statement.columns().iter().map(|column| column.name().to_owned()).collect();
     let kinds: Vec<Kind> = statement.columns().iter().map(Kind::of).collect();
+    let types: Vec<String> = statement.columns().iter().map(|column| column.type_info().name().to_owned()).collect();
+    let shape = Shape::new(&intake.names(), header, &query)?;
     if let Some(place) = (0..kinds.len()).find(|&place| kinds[place] == Kind::Unknown && shape.uses(place)) {
-        return Err(shape.unusable(place, statement.columns()[place].type_info().name()));
+        return Err(shape.unusable(place, &types[place]));
+    }
+    cells.used = (0..kinds.len()).map(|place| shape.uses(place)).collect();
+    if (0..kinds.len()).any(|place| kinds[place] == Kind::Instant && cells.used[place]) {
+        cells.instants = kinds.iter().map(|kind| *kind == Kind::Instant).collect();
+        sql = zone::with_instants(&mut connection, &sql, &shape.header, &cells.instants)
+            .await
+            .map_err(|error| cells.explain(error))?;
     }
     let mut tracker = match (&query.cursor, shape.cursor) {
         (Some(cursor), Some(place)) => {
-            let kind = kinds[place]
-                .cursor()
-                .ok_or_else(|| shape.unusable(place, statement.columns()[place].type_info().name()))?;
+            let kind = kinds[place].cursor().ok_or_else(|| shape.unusable(place, &types[place]))?;
             Some(Tracker::new(cursor, kind, checkpoint, from.as_ref(), intake.times(), Timestamp::now())?)
         }
         _ => None,
+    };
+    let after = match tracker.as_ref().map(|tracker| &tracker.after) {
+        Some(CursorValue::Integer(number)) => After::Integer(*number),
+        Some(CursorValue::Timestamp { micros, zoned: true }) => {
+            let local = zone::at_or_before(&mut connection, *micros).await.map_err(|error| cells.explain(error))?;
+            After::Time(local.ok_or_else(|| {
+                SourceError::Unusable(format!(
+                    "cursor: {} is beyond the times that a TIMESTAMP holds",
+                    Value::Timestamp { micros: *micros, zoned: true }
+                ))
+            })?)
+        }
+        Some(CursorValue::Timestamp { micros, zoned: false }) => After::Time(naive(*micros)),
+        Some(CursorValue::Text(_)) | None => After::Nothing,
     };
     // The server gives up a reader that pauses for longer than this.
     (&mut connection).execute("set session net_write_timeout = 3600").await.map_err(|error| cells.explain(error))?;
@@ -60,21 +80,13 @@ pub(super) async fn begin(
     let is_date = shape.cursor.is_some_and(|place| kinds[place] == Kind::Date);
     Ok(Reading::on_task(move |outlet| async move {
         let mut bound = sqlx::query(AssertSqlSafe(sql)).persistent(false);
-        if let Some(tracker) = &tracker {
-            for _ in 0..placeholders {
-                bound = match &tracker.after {
-                    CursorValue::Integer(number) => bound.bind(*number),
-                    CursorValue::Text(text) => bound.bind(text.clone()),
-                    CursorValue::Timestamp { micros, zoned } => {
-                        let time = DateTime::<Utc>::from_timestamp_micros(*micros).unwrap_or_default();
-                        match zoned {
-                            true => bound.bind(time),
-                            false if is_date => bound.bind(time.date_naive()),
-                            false => bound.bind(time.naive_utc()),
-                        }
-                    }
-                };
-            }
+        for _ in 0..placeholders {
+            bound = match &after {
+                After::Integer(number) => bound.bind(*number),
+                After::Time(time) if is_date => bound.bind(time.date()),
+                After::Time(time) => bound.bind(*time),
+                After::Nothing => bound,
+            };
         }
         let rows = bound.fetch(&mut connection);
         let ended = drain(rows, &cells, &shape, &mut tracker, &mut intake, &outlet).await;
@@ -86,6 +98,22 @@ pub(super) async fn begin(
     }))
 }
 
+/// What is bound to `:after`.
+enum After {
+    Integer(i64),
+    /// A date and time as the column holds it, or as the session's zone shows it.
+    Time(NaiveDateTime),
+    Nothing,
+}
+
+async fn prepare(connection: &mut MySqlConnection, sql: &str) -> Result<MySqlStatement, sqlx::Error> {
+    connection.prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await
+}
+
+fn naive(micros: i64) -> NaiveDateTime {
+    chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default().naive_utc()
+}
+
 /// The types that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -95,7 +123,10 @@ enum Kind {
     Float,
     Double,
     Text,
-    Time { zoned: bool },
+    /// A date and time without a zone.
+    Time,
+    /// A TIMESTAMP: an instant, which the server shows in the session's zone.
+    Instant,
     Date,
     Null,
     Unknown,
@@ -114,8 +145,8 @@ impl Kind {
             // Text of a binary collation, and text that functions put together, is called binary.
             "CHAR" | "VARCHAR" | "TINYTEXT" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT" | "ENUM" | "JSON" | "BINARY"
             | "VARBINARY" | "TINYBLOB" | "BLOB" | "MEDIUMBLOB" | "LONGBLOB" => Self::Text,
-            "TIMESTAMP" => Self::Time { zoned: true },
-            "DATETIME" => Self::Time { zoned: false },
+            "TIMESTAMP" => Self::Instant,
+            "DATETIME" => Self::Time,
             "DATE" => Self::Date,
             "NULL" => Self::Null,
             _ => Self::Unknown,
@@ -125,10 +156,10 @@ impl Kind {
     fn cursor(self) -> Option<CursorKind> {
         match self {
             Self::Integer | Self::Unsigned | Self::Decimal => Some(CursorKind::Integer),
-            Self::Text => Some(CursorKind::Text),
-            Self::Time { zoned } => Some(CursorKind::Timestamp { zoned }),
+            Self::Time => Some(CursorKind::Timestamp { zoned: false }),
+            Self::Instant => Some(CursorKind::Timestamp { zoned: true }),
             Self::Date => Some(CursorKind::Date),
-            Self::Float | Self::Double | Self::Null | Self::Unknown => None,
+            Self::Float | Self::Double | Self::Text | Self::Null | Self::Unknown => None,
         }
     }
 }
@@ -138,10 +169,15 @@ struct MySqlCells {
     /// The kinds of the columns as they arrive: a placeholder has no type before it is bound, and the expressions around
     /// it are of another type then.
     kinds: OnceLock<Vec<Kind>>,
+    /// Which columns something depends on.
+    used: Vec<bool>,
+    /// Which columns arrive as seconds since the epoch.
+    instants: Vec<bool>,
 }
 
 impl Cells for MySqlCells {
     type Row = MySqlRow;
+    type Error = sqlx::Error;
 
     fn cell<'r>(&self, row: &'r MySqlRow, column: usize) -> Value<'r> {
         let kinds = self.kinds.get_or_init(|| row.columns().iter().map(Kind::of).collect());
@@ -150,7 +186,11 @@ impl Cells for MySqlCells {
             return Value::Null;
         }
         let bytes = <&'r [u8] as Decode<'r, sqlx::MySql>>::decode(value);
-        bytes.ok().and_then(|bytes| decode(*kind, bytes)).unwrap_or(Value::Other("an unreadable value"))
+        if *kind == Kind::Instant && self.used.get(column) == Some(&true) {
+            return Value::Other("a TIMESTAMP whose type the server told too late: select unix_timestamp(…) instead");
+        }
+        let value = bytes.ok().and_then(|bytes| decode(*kind, bytes)).unwrap_or(Value::Other("an unreadable value"));
+        if self.instants.get(column) == Some(&true) { zone::instant(&value) } else { value }
     }
 
     fn explain(&self, error: sqlx::Error) -> SourceError {
@@ -175,7 +215,8 @@ impl Cells for MySqlCells {
             (1044 | 1045 | 1142 | 1143 | 1227 | 1370 | 1698, _) => SourceError::Denied(format!("{server}: {error}")),
             (_, code) if code.starts_with("28") => SourceError::Denied(format!("{server}: {error}")),
             (1792, _) => SourceError::Unusable(format!("{server}: query: it must only read: {error}")),
-            (1049, _) => SourceError::Unusable(format!("{server}: {error}")),
+            // No such database; no such time zone, collation.
+            (1049 | 1298 | 1273 | 1253, _) => SourceError::Unusable(format!("{server}: {error}")),
             (_, code) if code.starts_with("42") => SourceError::Unusable(format!("{server}: query: {error}")),
             (0, "") => {
                 SourceError::Failed { context: format!("{server}: the connection failed"), source: error.into() }
@@ -204,7 +245,7 @@ fn decode(kind: Kind, bytes: &[u8]) -> Option<Value<'_>> {
         Kind::Float => Value::Float(f32::from_le_bytes(bytes.try_into().ok()?).into()),
         Kind::Double => Value::Float(f64::from_le_bytes(bytes.try_into().ok()?)),
         Kind::Text => Value::bytes(bytes),
-        Kind::Time { zoned } => Value::Timestamp { micros: micros(bytes)?, zoned },
+        Kind::Time | Kind::Instant => Value::Timestamp { micros: micros(bytes)?, zoned: false },
         Kind::Date => Value::Date(micros(bytes)?.div_euclid(86_400_000_000) as i32),
         Kind::Null => Value::Null,
         Kind::Unknown => return None,

@@ -1,15 +1,19 @@
 //! Parquet files.
 
 use std::fs::File;
+use std::io::{Read, Seek};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal128Type, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Type as PhysicalType;
+use parquet::file::metadata::ParquetMetaData;
 
 use super::SourceError;
 use super::intake::Intake;
@@ -25,7 +29,8 @@ pub(super) fn read(file: File, name: &str, intake: &mut Intake, outlet: &Outlet)
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
         Stop::Error(SourceError::Failed { context: format!("{name}: cannot be read as Parquet"), source: error })
     };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| failed(error.into()))?;
+    check_beginning(&file, name)?;
+    let builder = builder(file).map_err(|error| failed(error.into()))?;
     let schema = builder.schema().clone();
     let header: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
     let columns = intake.names().columns(name, &header)?;
@@ -44,6 +49,10 @@ pub(super) fn read(file: File, name: &str, intake: &mut Intake, outlet: &Outlet)
                 field.data_type()
             ))
             .into());
+        }
+        if is_encrypted(builder.metadata(), place) {
+            let message = format!("{name}: column {:?} is encrypted; write it without encryption", field.name());
+            return Err(SourceError::Unusable(message).into());
         }
     }
     let projected = |place: usize| wanted.iter().position(|&column| column == place);
@@ -78,6 +87,52 @@ pub(super) fn read(file: File, name: &str, intake: &mut Intake, outlet: &Outlet)
         outlet.send_blocking(intake.take())?;
     }
     ended
+}
+
+/// Refuses what is no Parquet file, or one of which not even the footer can be read.
+fn check_beginning(mut file: &File, name: &str) -> Result<(), SourceError> {
+    let mut head = Vec::with_capacity(4);
+    file.take(4)
+        .read_to_end(&mut head)
+        .and_then(|_| file.rewind())
+        .map_err(|error| super::lines::failed(name, error))?;
+    let why = match head.as_slice() {
+        b"PARE" => "is encrypted as a whole, its footer included; write it without encryption",
+        // What is cut short is told by its other end.
+        b"PAR1" | [_, _, _] | [_, _] | [_] | [] => return Ok(()),
+        _ => "is no Parquet file, which begins with PAR1",
+    };
+    Err(SourceError::Unusable(format!("{name}: {why}")))
+}
+
+/// Reads the footer. INT96, the time of Spark, Hive and Impala, is UTC and in milliseconds, so that no year overflows.
+fn builder(file: File) -> parquet::errors::Result<ParquetRecordBatchReaderBuilder<File>> {
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new())?;
+    let roots = metadata.parquet_schema().root_schema().get_fields();
+    let is_int96 = |place: usize| {
+        roots.get(place).is_some_and(|kind| kind.is_primitive() && kind.get_physical_type() == PhysicalType::INT96)
+    };
+    if !(0..roots.len()).any(is_int96) {
+        return Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata));
+    }
+    let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    let fields = metadata.schema().fields().iter().enumerate().map(|(place, field)| {
+        let field = field.as_ref().clone();
+        if is_int96(place) { field.with_data_type(time.clone()) } else { field }
+    });
+    let schema = Schema::new_with_metadata(fields.collect::<Vec<Field>>(), metadata.schema().metadata().clone());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    let metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?;
+    Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata))
+}
+
+/// Whether a column is encrypted in a file whose footer is not.
+fn is_encrypted(metadata: &ParquetMetaData, root: usize) -> bool {
+    let schema = metadata.file_metadata().schema_descr();
+    let groups = metadata.row_groups().iter().flat_map(|group| group.columns().iter().enumerate());
+    groups
+        .filter(|(column, _)| schema.get_column_root_idx(*column) == root)
+        .any(|(_, chunk)| chunk.crypto_metadata().is_some())
 }
 
 /// The type of a column's values, once dictionaries and run-ends are looked up.
@@ -153,9 +208,9 @@ fn reader(array: &dyn Array) -> Reader<'_> {
         }
         DataType::Timestamp(unit, zone) => {
             let zoned = zone.is_some();
-            let scaled = move |value: i64, factor: i64| match value.checked_mul(factor) {
-                Some(micros) => Value::Timestamp { micros, zoned },
-                None => Value::Other("a time beyond all calendars"),
+            let scaled = move |value: i64, factor: i64| {
+                // A time that does not fit is beyond all calendars either way.
+                Value::Timestamp { micros: value.saturating_mul(factor), zoned }
             };
             match unit {
                 TimeUnit::Second => primitive::<TimestampSecondType>(array, move |value| scaled(value, 1_000_000)),

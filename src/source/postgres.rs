@@ -1,21 +1,27 @@
 //! Queries on Postgres.
 
-use std::str::FromStr;
+use std::fmt::Write as _;
 
-use chrono::{DateTime, Utc};
+use bytes::BytesMut;
+use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgStatement, PgTypeInfo, PgTypeKind};
-use sqlx::{
-    AssertSqlSafe, Column, ConnectOptions, Connection, Executor, Row, SqlSafeStr, Statement, TypeInfo, ValueRef,
-};
+use secrecy::SecretString;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{self, FromSql, IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::{Row, Statement};
 
 use super::intake::Intake;
-use super::query::{Cells, CursorKind, Dialect, Shape, Tracker, connect, drain, pieces, require_cursor};
+use super::query::{Cells, CursorKind, Shape, Tracker, connect, drain, pieces, require_cursor};
 use super::reading::Reading;
 use super::settings::{Begin, Query};
 use super::value::Value;
 use super::{Checkpoint, CursorValue, SourceError};
+use crate::sql::Dialect;
+
+mod session;
+mod tls;
+
+use session::{PgError, Place, Session};
 
 /// Postgres counts from 2000-01-01: this many seconds after the epoch.
 const EPOCH_SECONDS: i64 = 946_684_800;
@@ -28,74 +34,133 @@ pub(super) async fn begin(
     mut intake: Intake,
 ) -> Result<Reading, SourceError> {
     require_cursor(&query, from.as_ref())?;
-    let parts: Vec<String> = pieces(&query, Dialect::Postgres)?.into_iter().map(str::to_owned).collect();
-    let options = PgConnectOptions::from_str(url.expose_secret())
-        .map_err(|error| SourceError::Unusable(format!("the Postgres URL cannot be read: {error}")))?
-        .application_name("yunxin-archiver")
-        .disable_statement_logging();
-    let mut cells =
-        PgCells { server: format!("postgres at {}:{}", options.get_host(), options.get_port()), kinds: Vec::new() };
-    let mut connection = connect(|| options.connect()).await.map_err(|error| cells.explain(error))?;
-    let statement = describe(&mut connection, &parts).await.map_err(|error| cells.explain(error))?;
-    let header = statement.columns().iter().map(|column| column.name().to_owned()).collect();
+    let place = Place::new(&url)
+        .map_err(|error| SourceError::Unusable(format!("the Postgres URL cannot be read, or does not fit: {error}")))?;
+    let mut cells = PgCells { server: place.name(), kinds: Vec::new() };
+    let session = connect(|| place.connect(), PgError::is_passing).await.map_err(|error| cells.explain(error))?;
+    let parts = pieces(&query, Dialect::Postgres { backslashes: session.backslashes })?;
+    let columns = describe(&session, &parts).await.map_err(|error| cells.explain(error))?;
+    let header = columns.iter().map(|(name, _)| name.clone()).collect();
     let shape = Shape::new(&intake.names(), header, &query)?;
-    for (place, column) in statement.columns().iter().enumerate() {
-        let kind = Kind::of(column.type_info());
+    for (place, (_, column)) in columns.iter().enumerate() {
+        let kind = Kind::of(column);
         if kind == Kind::Unknown && shape.uses(place) {
-            return Err(shape.unusable(place, column.type_info().name()));
+            return Err(shape.unusable(place, &name(column)));
         }
         cells.kinds.push(kind);
     }
     let mut tracker = match (&query.cursor, shape.cursor) {
         (Some(cursor), Some(place)) => {
-            let kind = cells.kinds[place]
-                .cursor()
-                .ok_or_else(|| shape.unusable(place, statement.columns()[place].type_info().name()))?;
+            let kind = cells.kinds[place].cursor();
+            let kind = kind.ok_or_else(|| shape.unusable(place, &name(&columns[place].1)))?;
             Some(Tracker::new(cursor, kind, checkpoint, from.as_ref(), intake.times(), Timestamp::now())?)
         }
         _ => None,
     };
-    (&mut connection).execute("begin transaction read only").await.map_err(|error| cells.explain(error))?;
     let is_date = shape.cursor.is_some_and(|place| cells.kinds[place] == Kind::Date);
+    let after: Vec<(Bound, Type)> = tracker.iter().filter_map(|tracker| bind(&tracker.after, is_date)).collect();
+    let sql = parts.join("$1");
     Ok(Reading::on_task(move |outlet| async move {
-        let mut bound = sqlx::query(AssertSqlSafe(parts.join("$1"))).persistent(false);
-        if let Some(tracker) = &tracker {
-            bound = match &tracker.after {
-                CursorValue::Integer(number) => bound.bind(*number),
-                CursorValue::Text(text) => bound.bind(text.clone()),
-                CursorValue::Timestamp { micros, zoned } => {
-                    let time = DateTime::<Utc>::from_timestamp_micros(*micros).unwrap_or_default();
-                    match zoned {
-                        true => bound.bind(time),
-                        false if is_date => bound.bind(time.date_naive()),
-                        false => bound.bind(time.naive_utc()),
-                    }
-                }
-            };
-        }
-        let rows = bound.fetch(&mut connection);
-        let ended = drain(rows, &cells, &shape, &mut tracker, &mut intake, &outlet).await;
+        let ended = match session.client.query_typed_raw(&sql, after).await {
+            Ok(rows) => drain(rows.map_err(PgError::from), &cells, &shape, &mut tracker, &mut intake, &outlet).await,
+            Err(error) => Err(cells.explain(error.into()).into()),
+        };
         if ended.is_ok() {
-            // What was read was read, however the connection ends.
-            let _ = connection.close().await;
+            session.end().await;
         }
         (outlet, ended.map(|()| tracker.and_then(Tracker::checkpoint)))
     }))
 }
 
-/// Learns the columns of the statement. The type of `:after` is the type of one of them, so it cannot be given yet; where
-/// an untyped null leaves the statement ambiguous, a null of each type is tried.
-async fn describe(connection: &mut PgConnection, parts: &[String]) -> Result<PgStatement, sqlx::Error> {
-    let mut first_error = None;
-    for after in ["null", "null::bigint", "null::timestamptz", "null::timestamp", "null::date", "null::text"] {
-        let sql = parts.join(&format!("({after})"));
-        match connection.prepare(AssertSqlSafe(sql).into_sql_str()).await {
-            Ok(statement) => return Ok(statement),
-            Err(error @ sqlx::Error::Database(_)) if parts.len() > 1 => first_error = first_error.or(Some(error)),
+/// Begins the transaction in which everything happens, and learns names and types of the columns. The type of `:after` is
+/// the type of one of them, so it cannot be given yet; where an untyped null leaves the statement ambiguous, a null of
+/// each type is tried.
+async fn describe(session: &Session, parts: &[&str]) -> Result<Vec<(String, Type)>, PgError> {
+    let (mut first_error, mut begin) = (None, "begin transaction read only");
+    for after in ["null", "null::bigint", "null::timestamptz", "null::timestamp", "null::date"] {
+        match prepare(session, &mut begin, &parts.join(&format!("({after})"))).await {
+            Ok(statement) if !statement.params().is_empty() => {
+                return Err(PgError::Other("query: a `$1` in it is no parameter of this program".to_owned()));
+            }
+            Ok(statement) => {
+                let columns = statement.columns().iter();
+                return Ok(columns.map(|column| (column.name().to_owned(), column.type_().clone())).collect());
+            }
+            Err(error) if parts.len() > 1 && !error.code().is_empty() => first_error = first_error.or(Some(error)),
             Err(error) => return Err(error),
         }
     }
-    Err(first_error.unwrap_or(sqlx::Error::RowNotFound))
+    Err(first_error.unwrap_or_else(|| PgError::Other("query: it cannot be asked".to_owned())))
+}
+
+async fn prepare(session: &Session, begin: &mut &str, sql: &str) -> Result<Statement, PgError> {
+    /// How many names may be taken by what other clients of a pooler left in the connection.
+    const TAKEN: usize = 100;
+    for _ in 0..TAKEN {
+        session.client.batch_execute(begin).await?;
+        *begin = "rollback; begin transaction read only";
+        match session.client.prepare(sql).await {
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_PSTATEMENT) => {}
+            result => return Ok(result?),
+        }
+    }
+    Err(PgError::Other(
+        "other clients of the pooler left their prepared statements: use `pool_mode = session`".to_owned(),
+    ))
+}
+
+/// What is bound to `:after`, in the column's own type.
+fn bind(after: &CursorValue, is_date: bool) -> Option<(Bound, Type)> {
+    let since = |micros: i64| micros.saturating_sub(EPOCH_SECONDS * 1_000_000);
+    let (bytes, kind) = match after {
+        CursorValue::Integer(number) => (number.to_be_bytes().to_vec(), Type::INT8),
+        CursorValue::Timestamp { micros, .. } if is_date => {
+            ((since(*micros).div_euclid(86_400_000_000) as i32).to_be_bytes().to_vec(), Type::DATE)
+        }
+        CursorValue::Timestamp { micros, zoned } => {
+            (since(*micros).to_be_bytes().to_vec(), if *zoned { Type::TIMESTAMPTZ } else { Type::TIMESTAMP })
+        }
+        CursorValue::Text(_) => return None,
+    };
+    Some((Bound(bytes), kind))
+}
+
+/// A value in Postgres's binary form, to be sent.
+#[derive(Debug)]
+struct Bound(Vec<u8>);
+
+impl ToSql for Bound {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// The same as it arrives.
+struct Raw<'a>(&'a [u8]);
+
+impl<'a> FromSql<'a> for Raw<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+/// A type as SQL names it.
+fn name(kind: &Type) -> String {
+    match kind.kind() {
+        types::Kind::Array(item) => format!("{}[]", item.name().to_uppercase()),
+        _ => kind.name().to_uppercase(),
+    }
 }
 
 /// The types that are read.
@@ -115,21 +180,22 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(type_info: &PgTypeInfo) -> Self {
-        match type_info.name() {
-            "INT2" => Self::Int2,
-            "INT4" => Self::Int4,
-            "INT8" => Self::Int8,
-            "NUMERIC" => Self::Numeric,
-            "FLOAT4" => Self::Float4,
-            "FLOAT8" => Self::Float8,
-            "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "UNKNOWN" | "JSON" => Self::Text,
-            "JSONB" => Self::Jsonb,
-            "TIMESTAMP" => Self::Timestamp { zoned: false },
-            "TIMESTAMPTZ" => Self::Timestamp { zoned: true },
-            "DATE" => Self::Date,
-            name if name.eq_ignore_ascii_case("citext") => Self::Text,
-            _ if matches!(type_info.kind(), PgTypeKind::Enum(_)) => Self::Text,
+    fn of(kind: &Type) -> Self {
+        match *kind {
+            Type::INT2 => Self::Int2,
+            Type::INT4 => Self::Int4,
+            Type::INT8 => Self::Int8,
+            Type::NUMERIC => Self::Numeric,
+            Type::FLOAT4 => Self::Float4,
+            Type::FLOAT8 => Self::Float8,
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::CHAR | Type::NAME | Type::UNKNOWN | Type::JSON => {
+                Self::Text
+            }
+            Type::JSONB => Self::Jsonb,
+            Type::TIMESTAMP => Self::Timestamp { zoned: false },
+            Type::TIMESTAMPTZ => Self::Timestamp { zoned: true },
+            Type::DATE => Self::Date,
+            _ if kind.name() == "citext" || matches!(kind.kind(), types::Kind::Enum(_)) => Self::Text,
             _ => Self::Unknown,
         }
     }
@@ -137,10 +203,9 @@ impl Kind {
     fn cursor(self) -> Option<CursorKind> {
         match self {
             Self::Int2 | Self::Int4 | Self::Int8 | Self::Numeric => Some(CursorKind::Integer),
-            Self::Text => Some(CursorKind::Text),
             Self::Timestamp { zoned } => Some(CursorKind::Timestamp { zoned }),
             Self::Date => Some(CursorKind::Date),
-            Self::Float4 | Self::Float8 | Self::Jsonb | Self::Unknown => None,
+            Self::Float4 | Self::Float8 | Self::Text | Self::Jsonb | Self::Unknown => None,
         }
     }
 }
@@ -151,33 +216,31 @@ struct PgCells {
 }
 
 impl Cells for PgCells {
-    type Row = PgRow;
+    type Row = Row;
+    type Error = PgError;
 
-    fn cell<'r>(&self, row: &'r PgRow, column: usize) -> Value<'r> {
-        let (Ok(value), Some(kind)) = (row.try_get_raw(column), self.kinds.get(column)) else { return Value::Null };
-        if value.is_null() {
+    fn cell<'r>(&self, row: &'r Row, column: usize) -> Value<'r> {
+        let (Ok(Some(Raw(bytes))), Some(kind)) = (row.try_get(column), self.kinds.get(column)) else {
             return Value::Null;
-        }
-        value.as_bytes().ok().and_then(|bytes| decode(*kind, bytes)).unwrap_or(Value::Other("an unreadable value"))
+        };
+        decode(*kind, bytes).unwrap_or(Value::Other("an unreadable value"))
     }
 
-    fn explain(&self, error: sqlx::Error) -> SourceError {
+    fn explain(&self, error: PgError) -> SourceError {
         let server = &self.server;
-        let code = match &error {
-            sqlx::Error::Database(error) => error.code().unwrap_or_default().into_owned(),
-            sqlx::Error::Configuration(_) => {
-                return SourceError::Unusable(format!("{server}: the URL does not fit: {error}"));
-            }
-            _ => String::new(),
-        };
-        match code.as_str() {
+        match error.code() {
             "42501" => SourceError::Denied(format!("{server}: {error}")),
             "25006" => SourceError::Unusable(format!("{server}: query: it must only read: {error}")),
             "0A000" => SourceError::Unusable(format!("{server}: query: {error}")),
             "3D000" => SourceError::Unusable(format!("{server}: {error}")),
             code if code.starts_with("28") => SourceError::Denied(format!("{server}: {error}")),
             code if code.starts_with("42") => SourceError::Unusable(format!("{server}: query: {error}")),
-            "" => SourceError::Failed { context: format!("{server}: the connection failed"), source: error.into() },
+            "" => match error {
+                PgError::Other(what) => SourceError::Unusable(format!("{server}: {what}")),
+                error => {
+                    SourceError::Failed { context: format!("{server}: the connection failed"), source: error.into() }
+                }
+            },
             _ => SourceError::Failed { context: format!("{server}: query failed"), source: error.into() },
         }
     }
@@ -207,30 +270,36 @@ fn decode(kind: Kind, bytes: &[u8]) -> Option<Value<'_>> {
     })
 }
 
-/// A numeric: digits in base 10,000 and the power of the first of them.
+/// A numeric: digits in base 10,000, the power of the first of them, a sign, and how many decimals are shown.
 fn numeric(bytes: &[u8]) -> Option<Value<'static>> {
     let (header, digits) = bytes.split_at_checked(8)?;
-    let word = |place: usize| u16::from_be_bytes([header[place], header[place + 1]]);
-    let (weight, sign, scale) = (i32::from(word(2) as i16), word(4), u32::from(word(6)));
+    let word = |bytes: &[u8]| u16::from_be_bytes([bytes[0], bytes[1]]);
+    let (weight, sign, scale) = (i32::from(word(&header[2..]) as i16), word(&header[4..]), word(&header[6..]));
     if sign & 0x8000 != 0 {
         return Some(Value::Other("not a number"));
     }
     // Beyond 38 digits nothing is an ID or a time, and 128 bits are not enough.
-    if weight > 8 || scale > 12 {
+    if weight > 8 {
         return Some(Value::Other("a number of too many digits"));
     }
-    let digit = |power: i32| {
-        let place = usize::try_from(weight - power).ok()? * 2;
-        Some(i128::from(u16::from_be_bytes([*digits.get(place)?, *digits.get(place + 1)?])))
+    let digit = |power: i32| match usize::try_from(weight - power).map(|place| digits.chunks_exact(2).nth(place)) {
+        Ok(Some(digit)) => word(digit),
+        _ => 0,
     };
-    let mut unscaled = 0_i128;
-    let last = -(scale.div_ceil(4) as i32);
-    for power in (last..=weight.max(0)).rev() {
-        unscaled = unscaled.checked_mul(10_000)?.checked_add(digit(power).unwrap_or(0))?;
+    let mut whole = 0_i128;
+    for power in (0..=weight).rev() {
+        whole = whole * 10_000 + i128::from(digit(power));
     }
-    let surplus = 10_i128.pow((-last).unsigned_abs() * 4 - scale);
-    let unscaled = unscaled / surplus * if sign == 0x4000 { -1 } else { 1 };
-    Some(Value::decimal(unscaled, scale))
+    let mut decimals = String::new();
+    for power in 1..=i32::from(scale.div_ceil(4)) {
+        write!(decimals, "{:04}", digit(-power)).ok()?;
+    }
+    let decimals = &decimals[..usize::from(scale).min(decimals.len())];
+    if decimals.bytes().all(|decimal| decimal == b'0') {
+        return Some(Value::decimal(if sign == 0x4000 { -whole } else { whole }, 0));
+    }
+    let sign = if sign == 0x4000 { "-" } else { "" };
+    Some(Value::Decimal(format!("{sign}{whole}.{decimals}").into()))
 }
 
 #[cfg(test)]
@@ -256,6 +325,11 @@ mod tests {
             (encoded(&[500], -1, 0, 2), Value::Decimal("0.05".into())),
             (encoded(&[922, 3372, 368, 5477, 5808], 4, 0, 0), Value::Unsigned(1 << 63)),
             (encoded(&[], 0, 0xC000, 0), Value::Other("not a number")),
+            (encoded(&[15, 8844, 5533, 3435, 8018], 4, 0, 18), Value::Integer(158_844_553_334_358_018)),
+            (encoded(&[5], 0, 0, 16_000), Value::Integer(5)),
+            (encoded(&[5, 0, 0, 0, 100], 0, 0, 18), Value::Decimal("5.000000000000010000".into())),
+            (encoded(&[5], 0, 0x4000, 3), Value::Integer(-5)),
+            (encoded(&[9999; 9], 8, 0, 0), Value::Decimal("9".repeat(36).into())),
             (encoded(&[1], 9, 0, 0), Value::Other("a number of too many digits")),
         ] {
             assert_eq!(numeric(&bytes), Some(expected));

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
 
 use super::SourceError;
 use super::intake::Intake;
@@ -11,17 +10,17 @@ use super::mapping::{Columns, Names};
 use super::reading::{Outlet, Stop};
 use super::settings::{Begin, Cursor, Query};
 use super::value::Value;
+use crate::sql::{Dialect, SecondStatement, split_at_after};
 
 mod cursor;
-mod placeholder;
 
 pub(super) use cursor::{CursorKind, Tracker};
-pub(super) use placeholder::{Dialect, split_at_after};
 
 /// The statement cut at `:after`, which a query with a cursor must hold, and another must not.
 pub(super) fn pieces(query: &Query, dialect: Dialect) -> Result<Vec<&str>, SourceError> {
-    let sql = query.sql.trim().trim_end_matches(';');
-    let pieces = split_at_after(sql, dialect);
+    let pieces = split_at_after(&query.sql, dialect).map_err(|SecondStatement| {
+        SourceError::Unusable("query: it is more than one statement: nothing may stand behind its `;`".to_owned())
+    })?;
     match (&query.cursor, pieces.len()) {
         (Some(cursor), 1) => Err(SourceError::Unusable(format!(
             "query: there is a cursor on {:?}, and no :after where it would be bound; write for example `where {} > :after`",
@@ -78,11 +77,20 @@ impl Shape {
 
     /// The error of a column whose type no field can be.
     pub(super) fn unusable(&self, column: usize, type_name: &str) -> SourceError {
-        let what = if self.cursor == Some(column) { "a cursor" } else { "a field" };
-        SourceError::Unusable(format!(
-            "query: column {:?} is of type {type_name}, which {what} cannot be; cast it to an integer, a timestamp or text",
-            self.header[column]
-        ))
+        let name = &self.header[column];
+        SourceError::Unusable(if self.cursor == Some(column) {
+            format!(
+                "query: the cursor's column {name:?} is of type {type_name}, whose order is the database's own: rows would \
+                 be passed over. Compare and select an integer or a timestamp instead, for example by a cast. If the \
+                 cursor was on this column before, go on with `--from start` or `--from VALUE`: what is archived costs no \
+                 request"
+            )
+        } else {
+            format!(
+                "query: column {name:?} is of type {type_name}, which a field cannot be; cast it to an integer, a \
+                 timestamp or text"
+            )
+        })
     }
 }
 
@@ -99,23 +107,25 @@ pub(super) fn require_cursor(query: &Query, from: Option<&Begin>) -> Result<(), 
 /// How a database's rows are read.
 pub(super) trait Cells: Send + Sync {
     type Row: Send;
+    type Error: Send;
 
     /// The value of a column.
     fn cell<'r>(&self, row: &'r Self::Row, column: usize) -> Value<'r>;
 
     /// What an error of the database means.
-    fn explain(&self, error: sqlx::Error) -> SourceError;
+    fn explain(&self, error: Self::Error) -> SourceError;
 }
 
 /// Reads all rows of a query.
 pub(super) async fn drain<C: Cells>(
-    mut rows: BoxStream<'_, Result<C::Row, sqlx::Error>>,
+    rows: impl Stream<Item = Result<C::Row, C::Error>> + Send,
     cells: &C,
     shape: &Shape,
     tracker: &mut Option<Tracker>,
     intake: &mut Intake,
     outlet: &Outlet,
 ) -> Result<(), Stop> {
+    let mut rows = std::pin::pin!(rows);
     let mut count = 0_u64;
     while let Some(row) = rows.next().await {
         let row = match row {
@@ -139,9 +149,10 @@ pub(super) async fn drain<C: Cells>(
 }
 
 /// Connects, and tries again a little later when nobody answers or the server is only starting.
-pub(super) async fn connect<C, F>(attempt: impl Fn() -> F) -> Result<C, sqlx::Error>
+pub(super) async fn connect<C, E, F>(attempt: impl Fn() -> F, is_passing: impl Fn(&E) -> bool) -> Result<C, E>
 where
-    F: Future<Output = Result<C, sqlx::Error>>,
+    E: From<std::io::Error>,
+    F: Future<Output = Result<C, E>>,
 {
     const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -150,15 +161,10 @@ where
         let error = match tokio::time::timeout(PATIENCE, attempt()).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => error,
-            Err(_) => return Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-        };
-        let passing = match &error {
-            sqlx::Error::Io(_) => true,
-            sqlx::Error::Database(error) => error.code().as_deref() == Some("57P03"),
-            _ => false,
+            Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         };
         match pauses.next() {
-            Some(pause) if passing => tokio::time::sleep(pause).await,
+            Some(pause) if is_passing(&error) => tokio::time::sleep(pause).await,
             _ => return Err(error),
         }
     }
@@ -173,9 +179,10 @@ mod tests {
     fn a_cursor_and_its_placeholder_go_together() {
         let cursor = Cursor { column: "c".to_owned(), start: None, overlap: None };
         let query = |sql: &str, cursor: Option<&Cursor>| Query { sql: sql.to_owned(), cursor: cursor.cloned() };
-        let message = |query: &Query| pieces(query, Dialect::Postgres).unwrap_err().to_string();
+        let message = |query: &Query| pieces(query, Dialect::Sqlite).unwrap_err().to_string();
         assert!(message(&query("select 1", Some(&cursor))).contains("where c > :after"));
         assert!(message(&query("select :after", None)).contains("no cursor"));
-        assert_eq!(pieces(&query("select 1 ; ", None), Dialect::Postgres).unwrap(), ["select 1 "]);
+        assert!(message(&query("select 1; select 2", None)).contains("more than one statement"));
+        assert_eq!(pieces(&query("select 1 ; ", None), Dialect::Sqlite).unwrap(), ["select 1 "]);
     }
 }

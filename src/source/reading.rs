@@ -1,6 +1,7 @@
 //! Reading ahead: a thread or a task that reads, and the source that hands out what was read.
 
 use std::io::Read;
+use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -10,6 +11,7 @@ use super::files::{self, Kind};
 use super::intake::{Intake, Run};
 use super::settings::{Input, Settings};
 use super::{Checkpoint, Source, SourceError, mysql, postgres, sqlite};
+use crate::failpoint::reach;
 use crate::reference::ReferenceChunk;
 
 /// How many chunks are read ahead.
@@ -44,12 +46,14 @@ impl Outlet {
     /// Hands over what was read, from a thread.
     pub(super) fn send_blocking(&self, run: Option<Run>) -> Result<(), Stop> {
         let Some(run) = run else { return Ok(()) };
+        reach("source.read");
         self.sender.blocking_send(Ok(Item::Run(run))).map_err(|_| Stop::Unheard)
     }
 
     /// Hands over what was read, from a task.
     pub(super) async fn send(&self, run: Option<Run>) -> Result<(), Stop> {
         let Some(run) = run else { return Ok(()) };
+        reach("source.read");
         self.sender.send(Ok(Item::Run(run))).await.map_err(|_| Stop::Unheard)
     }
 
@@ -67,13 +71,33 @@ pub(super) struct Reading {
     receiver: mpsc::Receiver<Result<Item, SourceError>>,
     checkpoint: Option<Checkpoint>,
     ended: bool,
+    reader: Reader,
+}
+
+/// Who reads.
+enum Reader {
+    /// `None` once it was waited for.
+    Thread(Option<JoinHandle<()>>),
     /// Ends a query as soon as nobody waits for it.
-    _task: Option<AbortOnDropHandle<()>>,
+    Task(AbortOnDropHandle<()>),
+}
+
+impl Reader {
+    /// Waits for one that said nothing more. It can only have panicked: that goes on in whoever waits.
+    async fn ended(&mut self) {
+        let died = match self {
+            Self::Thread(thread) => thread.take().and_then(|thread| thread.join().err()),
+            Self::Task(task) => task.await.err().and_then(|error| error.try_into_panic().ok()),
+        };
+        if let Some(panic) = died {
+            std::panic::resume_unwind(panic);
+        }
+    }
 }
 
 impl Reading {
-    fn new(receiver: mpsc::Receiver<Result<Item, SourceError>>, task: Option<AbortOnDropHandle<()>>) -> Self {
-        Self { receiver, checkpoint: None, ended: false, _task: task }
+    fn new(receiver: mpsc::Receiver<Result<Item, SourceError>>, reader: Reader) -> Self {
+        Self { receiver, checkpoint: None, ended: false, reader }
     }
 
     /// Reads on a thread of its own: one that waits for input must not keep the runtime from ending.
@@ -90,7 +114,7 @@ impl Reading {
             }
         };
         match std::thread::Builder::new().name("source".to_owned()).spawn(work) {
-            Ok(_) => Ok(Self::new(receiver, None)),
+            Ok(thread) => Ok(Self::new(receiver, Reader::Thread(Some(thread)))),
             Err(error) => Err(SourceError::Failed {
                 context: "cannot start a thread to read on".to_owned(),
                 source: error.into(),
@@ -111,7 +135,7 @@ impl Reading {
                 let _ = outlet.sender.send(item).await;
             }
         });
-        Self::new(receiver, Some(AbortOnDropHandle::new(task)))
+        Self::new(receiver, Reader::Task(AbortOnDropHandle::new(task)))
     }
 
     /// The next run of rows; `None` at the end.
@@ -127,10 +151,13 @@ impl Reading {
                 Ok(None)
             }
             Some(Err(error)) => Err(error),
-            None => Err(SourceError::Failed {
-                context: "the source cannot be read on".to_owned(),
-                source: "its reader ended before it".into(),
-            }),
+            None => {
+                self.reader.ended().await;
+                Err(SourceError::Failed {
+                    context: "the source cannot be read on".to_owned(),
+                    source: "its reader ended before it".into(),
+                })
+            }
         }
     }
 }
@@ -163,5 +190,5 @@ pub(super) async fn begin(
         Input::Postgres { url, query } => return postgres::begin(url, query, checkpoint, from, intake).await,
         Input::Mysql { url, query } => return mysql::begin(url, query, checkpoint, from, intake).await,
     };
-    files::begin(&files, kind, checkpoint, from.as_ref(), intake, stdin)
+    files::begin(&files, kind, checkpoint, from.as_ref(), intake, stdin).await
 }

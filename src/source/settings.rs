@@ -48,7 +48,7 @@ pub enum Input {
         /// What stands between two fields.
         delimiter: u8,
     },
-    /// One JSON object a line.
+    /// JSON objects: one a line, one after the other, or in arrays.
     Jsonl {
         /// Which files.
         files: Files,
@@ -65,16 +65,16 @@ pub enum Input {
         /// What is asked.
         query: Query,
     },
-    /// A query on Postgres, in a read-only transaction. The session's time zone is UTC.
+    /// A query on Postgres, in one read-only transaction. The session is as server, database and role set it.
     Postgres {
         /// `postgres://user:password@host:port/database?sslmode=…`
         url: SecretString,
         /// What is asked.
         query: Query,
     },
-    /// A query on MySQL or MariaDB, in a read-only transaction. The session's time zone is UTC.
+    /// A query on MySQL or MariaDB, in a read-only transaction. The session is as the server sets it.
     Mysql {
-        /// `mysql://user:password@host:port/database?ssl-mode=…`
+        /// `mysql://user:password@host:port/database?sslmode=…`
         url: SecretString,
         /// What is asked.
         query: Query,
@@ -104,7 +104,7 @@ pub struct Query {
 pub struct Cursor {
     /// One of the query's output columns.
     pub column: String,
-    /// Where the first run begins; by default 0, the epoch, or the empty text. Never undercut by the overlap.
+    /// Where the first run begins; by default 0 or the epoch. Never undercut by the overlap.
     pub start: Option<String>,
     /// How far before its highest value the next run begins again; by default 1000, or a day for times.
     pub overlap: Option<Overlap>,
@@ -115,7 +115,7 @@ pub struct Cursor {
 pub enum Overlap {
     /// Of an integer column.
     Number(u64),
-    /// Of a timestamp column, or of a text column that holds timestamps.
+    /// Of a timestamp column, or of a column of SQLite that holds times as text.
     Duration(Duration),
 }
 

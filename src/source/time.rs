@@ -2,6 +2,9 @@
 //!
 //! What is finer than a millisecond is cut off, never rounded. A local time that occurs twice, when clocks go back,
 //! is taken as the earlier one; a local time that clocks skip is no time, because its zone must be wrong.
+//!
+//! Whatever form a time has, no message was created before 2010 or will be created more than a day from now: such a
+//! time was written in another unit than it is read in, and the API would only say that the message does not exist.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -10,8 +13,35 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use super::settings::TimeUnit;
 use super::value::{Value, digits, trim};
 
-/// The times that milliseconds of 13 digits can tell: 2001-09-09 to 2286-11-20. An integer outside counts another unit.
-const MILLISECONDS: std::ops::Range<i64> = 1_000_000_000_000..10_000_000_000_000;
+/// No message is older: 2010-01-01.
+const EARLIEST: i64 = 1_262_304_000_000;
+/// How far ahead of this host's clock a message may be, in milliseconds.
+const AHEAD: i64 = 24 * 3_600_000;
+
+/// The start of a cursor that is an integer has 13 digits in milliseconds: 2001-09-09 to 2286-11-20.
+const STARTS: std::ops::Range<i64> = 1_000_000_000_000..10_000_000_000_000;
+
+/// The units in which times are counted, in nanoseconds, and what to do about an integer that counts them.
+const UNITS: [(&str, i128, &str); 4] = [
+    ("seconds", 1_000_000_000, "set `time_unit: s`"),
+    ("milliseconds", 1_000_000, "set `time_unit: ms`"),
+    ("microseconds", 1_000, "divide it by 1000, and leave `time_unit` at ms"),
+    ("nanoseconds", 1, "divide it by 1000000, and leave `time_unit` at ms"),
+];
+
+/// What makes a time so many times too late; the inverse makes it as many times too early.
+const SLIPS: [(i128, &str, &str); 2] = [
+    (
+        1_000,
+        "seconds that were taken for milliseconds, or milliseconds for microseconds",
+        "milliseconds that were taken for seconds, or microseconds for milliseconds",
+    ),
+    (
+        1_000_000,
+        "seconds that were taken for microseconds, or milliseconds for nanoseconds",
+        "microseconds that were taken for seconds, or nanoseconds for milliseconds",
+    ),
+];
 
 /// Reads times as the settings say.
 #[derive(Debug, Clone)]
@@ -20,12 +50,14 @@ pub(super) struct Times {
     zone: TimeZone,
     /// The zone's offset when it never changes, which spares the look-up.
     fixed: Option<Offset>,
+    /// The latest create time there could be when the source was opened.
+    latest: i64,
 }
 
 impl Times {
     pub(super) fn new(unit: TimeUnit, zone: TimeZone) -> Self {
         let fixed = zone.to_fixed_offset().ok();
-        Self { unit, zone, fixed }
+        Self { unit, zone, fixed, latest: latest() }
     }
 
     /// Milliseconds since the epoch, or what is wrong.
@@ -37,12 +69,14 @@ impl Times {
                 None => self.text(trim(bytes))?,
             },
             Value::Timestamp { micros, zoned: true } => micros.div_euclid(1000),
-            Value::Timestamp { micros, zoned: false } => {
-                let local = civil(*micros).ok_or_else(|| format!("{value} is beyond all calendars"))?;
-                self.local(local)?.as_millisecond()
-            }
+            Value::Timestamp { micros, zoned: false } => match civil(*micros) {
+                Some(local) => self.local(local)?.as_millisecond(),
+                None => micros.div_euclid(1000),
+            },
             Value::Null => return Err("is null".to_owned()),
-            Value::Decimal(text) => return self.decimal(text),
+            Value::Decimal(text) => {
+                return self.decimal(text).unwrap_or_else(|| Err(format!("{text} is no whole number")));
+            }
             Value::Float(_) => {
                 return Err(format!("{value} is a floating-point number: give an integer, a timestamp or text"));
             }
@@ -50,45 +84,59 @@ impl Times {
             Value::Date(_) => return Err(format!("{value} is a date without a time of day")),
             Value::Other(kind) => return Err(format!("is {kind}: give an integer, a timestamp or text")),
         };
-        if millis > 0 { Ok(millis) } else { Err(format!("{value} is before 1970")) }
+        if self.is_plausible(millis.into()) { Ok(millis) } else { Err(self.implausible(value, millis.into())) }
     }
 
     /// The same of an integer.
     pub(super) fn integer(&self, number: i64) -> Result<i64, String> {
-        let millis = match self.unit {
-            TimeUnit::Milliseconds => Some(number),
-            TimeUnit::Seconds => number.checked_mul(1000),
-        };
-        match millis {
-            Some(millis) if MILLISECONDS.contains(&millis) => Ok(millis),
-            _ => Err(self.implausible(number)),
+        let millis = self.millis(number);
+        if self.is_plausible(millis) { Ok(millis as i64) } else { Err(self.implausible_integer(number, millis)) }
+    }
+
+    /// What an integer counts, in milliseconds.
+    fn millis(&self, number: i64) -> i128 {
+        match self.unit {
+            TimeUnit::Milliseconds => number.into(),
+            TimeUnit::Seconds => i128::from(number) * 1000,
         }
     }
 
-    fn implausible(&self, number: i64) -> String {
+    /// Whether a message can have been created then.
+    fn is_plausible(&self, millis: i128) -> bool {
+        (EARLIEST.into()..=self.latest.into()).contains(&millis)
+            // A source may be read for days.
+            || (millis > self.latest.into() && millis <= latest().into())
+    }
+
+    #[cold]
+    fn implausible_integer(&self, number: i64, millis: i128) -> String {
         let unit = match self.unit {
             TimeUnit::Milliseconds => "milliseconds",
             TimeUnit::Seconds => "seconds",
         };
-        let hint = match number.checked_ilog10().map(|zeros| zeros + 1) {
-            Some(9..=10) if self.unit == TimeUnit::Milliseconds => "; if it counts seconds, set `time_unit: s`",
-            Some(12..=13) if self.unit == TimeUnit::Seconds => "; if it counts milliseconds, set `time_unit: ms`",
-            Some(15..=16) => "; if it counts microseconds, divide it by 1000",
-            Some(18..=19) => "; if it counts nanoseconds, divide it by 1000000",
-            _ => "",
-        };
-        format!("{number} is no time in {unit}: not between 2001 and 2286{hint}")
+        let likely = UNITS.iter().find(|(_, nanos, _)| self.is_plausible(i128::from(number) * nanos / 1_000_000));
+        let hint = likely.map_or_else(String::new, |(unit, _, advice)| format!("; it looks like {unit}: {advice}"));
+        format!("{number} is no time in {unit}: {} {}{hint}", shown(millis), outside(millis))
+    }
+
+    #[cold]
+    fn implausible(&self, value: &Value<'_>, millis: i128) -> String {
+        // The mistake was made before any zone came into it.
+        let counted = if let Value::Timestamp { micros, .. } = value { i128::from(*micros) / 1000 } else { millis };
+        let likely = SLIPS.iter().find_map(|(times, early, late)| {
+            let early = self.is_plausible(counted * times).then_some(early);
+            early.or_else(|| self.is_plausible(counted / times).then_some(late))
+        });
+        let hint = likely.map_or_else(String::new, |likely| format!("; it looks like {likely}"));
+        let value = if in_calendar(millis).is_some() { value.to_string() } else { shown(millis) };
+        format!("{value} {}{hint}", outside(millis))
     }
 
     /// An exact number of seconds may have a fraction, as `extract(epoch from …)` gives it.
-    fn decimal(&self, text: &str) -> Result<i64, String> {
-        if let (TimeUnit::Seconds, Some((whole, fraction))) = (self.unit, text.split_once('.'))
-            && let Some(seconds) = digits(whole.as_bytes())
-            && let Some(nanos) = fraction_nanos(fraction.as_bytes())
-        {
-            return Ok(self.integer(seconds)? + i64::from(nanos / 1_000_000));
-        }
-        Err(format!("{text} is no whole number"))
+    fn decimal(&self, text: &str) -> Option<Result<i64, String>> {
+        let (whole, fraction) = text.split_once('.').filter(|_| self.unit == TimeUnit::Seconds)?;
+        let (seconds, nanos) = (digits(whole.as_bytes())?, fraction_nanos(fraction.as_bytes())?);
+        Some(self.integer(seconds).map(|millis| millis + i64::from(nanos / 1_000_000)))
     }
 
     fn text(&self, text: &[u8]) -> Result<i64, String> {
@@ -97,14 +145,14 @@ impl Times {
         }
         let shown = || Value::bytes(text);
         let Some(stamp) = Stamp::parse(text) else {
-            return match std::str::from_utf8(text).ok().map(|text| self.decimal(text)) {
-                Some(Ok(millis)) => Ok(millis),
-                _ => Err(format!(
+            let decimal = std::str::from_utf8(text).ok().and_then(|text| self.decimal(text));
+            return decimal.unwrap_or_else(|| {
+                Err(format!(
                     "{} is no time: give an integer since the epoch, or text such as 2025-07-31T08:50:05.248Z or \
                      2025-07-31 08:50:05.248",
                     shown()
-                )),
-            };
+                ))
+            });
         };
         let time = match stamp.offset {
             Some(offset) => {
@@ -139,7 +187,10 @@ impl Times {
     pub(super) fn column_micros(&self, text: &str, zoned: bool) -> Option<i64> {
         let text = text.trim();
         if let Some(number) = digits(text.as_bytes()) {
-            let millis = if number == 0 { 0 } else { self.integer(number).ok()? };
+            let millis = if number == 0 { 0 } else { i64::try_from(self.millis(number)).ok()? };
+            if number != 0 && !STARTS.contains(&millis) {
+                return None;
+            }
             let instant = Timestamp::from_millisecond(millis).ok()?;
             return Some(if zoned { instant.as_microsecond() } else { self.local_micros(instant) });
         }
@@ -164,6 +215,32 @@ impl Times {
         };
         // The last days of the year 9999, which often stand for forever, are beyond the calendar.
         instant.map_or(stamp.civil.year() == 9999, |instant| instant > limit)
+    }
+}
+
+/// The latest create time there can be now.
+fn latest() -> i64 {
+    Timestamp::now().as_millisecond() + AHEAD
+}
+
+fn in_calendar(millis: i128) -> Option<Timestamp> {
+    Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()
+}
+
+/// So many milliseconds since the epoch, for people.
+fn shown(millis: i128) -> String {
+    // The mean year is exact enough for one that no calendar has.
+    let year = || format!("the year {}", 1970 + millis.div_euclid(31_556_952_000));
+    in_calendar(millis).map_or_else(year, |time| time.to_string())
+}
+
+/// Why no message was created then.
+fn outside(millis: i128) -> String {
+    if millis < EARLIEST.into() {
+        "is before 2010".to_owned()
+    } else {
+        let now = Timestamp::now().round(jiff::Unit::Second).unwrap_or_default();
+        format!("is more than a day ahead of this host's clock ({now})")
     }
 }
 
@@ -274,156 +351,5 @@ fn parse_offset(text: &[u8]) -> Result<Option<Offset>, ()> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn utc() -> Times {
-        Times::new(TimeUnit::Milliseconds, TimeZone::UTC)
-    }
-
-    fn berlin() -> Times {
-        Times::new(TimeUnit::Milliseconds, TimeZone::get("Europe/Berlin").unwrap())
-    }
-
-    fn seconds() -> Times {
-        Times::new(TimeUnit::Seconds, TimeZone::UTC)
-    }
-
-    fn text(times: &Times, text: &str) -> Result<i64, String> {
-        times.read(&Value::text(text))
-    }
-
-    #[test]
-    fn one_moment_has_many_spellings() {
-        for spelling in [
-            "1753951805248",
-            " 1753951805248 ",
-            "2025-07-31T08:50:05.248Z",
-            "2025-07-31t08:50:05.248z",
-            "2025-07-31 08:50:05.248",
-            "2025-07-31T08:50:05.248",
-            "2025-07-31 08:50:05.248999999",
-            "2025-07-31 16:50:05.248+08",
-            "2025-07-31 16:50:05.248+0800",
-            "2025-07-31T16:50:05.248+08:00",
-            "2025-07-31 08:50:05.248 UTC",
-            "2025-07-31T03:20:05.248-05:30",
-        ] {
-            assert_eq!(text(&utc(), spelling), Ok(1_753_951_805_248), "{spelling}");
-        }
-        assert_eq!(text(&seconds(), "1753951805"), Ok(1_753_951_805_000));
-        assert_eq!(text(&seconds(), "1753951805.2489"), Ok(1_753_951_805_248));
-        assert_eq!(seconds().read(&Value::decimal_text("1753951805.248000")), Ok(1_753_951_805_248));
-        assert_eq!(utc().read(&Value::Timestamp { micros: 1_753_951_805_248_999, zoned: true }), Ok(1_753_951_805_248));
-        assert_eq!(
-            utc().read(&Value::Timestamp { micros: 1_753_951_805_248_999, zoned: false }),
-            Ok(1_753_951_805_248)
-        );
-        assert_eq!(text(&utc(), "2016-12-31T23:59:60Z"), Ok(1_483_228_799_000));
-    }
-
-    #[test]
-    fn times_without_a_zone_are_of_the_zone_that_is_set() {
-        assert_eq!(text(&berlin(), "2025-07-31 10:50:05.248"), Ok(1_753_951_805_248));
-        let micros = 1_753_951_805_248_000 + 7_200_000_000;
-        assert_eq!(berlin().read(&Value::Timestamp { micros, zoned: false }), Ok(1_753_951_805_248));
-        assert_eq!(text(&berlin(), "2025-07-31 08:50:05.248Z"), Ok(1_753_951_805_248));
-    }
-
-    #[test]
-    fn of_two_equal_local_times_the_earlier_is_taken() {
-        assert_eq!(text(&berlin(), "2025-10-26 02:30:00"), text(&utc(), "2025-10-26 00:30:00"));
-    }
-
-    #[test]
-    fn a_local_time_that_clocks_skip_is_refused() {
-        let message = text(&berlin(), "2025-03-30 02:30:00").unwrap_err();
-        assert!(message.contains("does not exist in Europe/Berlin"), "{message}");
-    }
-
-    #[test]
-    fn a_time_in_another_unit_is_refused_with_the_right_unit() {
-        assert!(text(&utc(), "1753951805").unwrap_err().contains("`time_unit: s`"));
-        assert!(text(&seconds(), "1753951805248").unwrap_err().contains("`time_unit: ms`"));
-        assert!(text(&utc(), "1753951805248000").unwrap_err().contains("microseconds"));
-        assert!(text(&utc(), "1753951805248000000").unwrap_err().contains("nanoseconds"));
-        for number in [i64::MIN, -1, 0, 1, i64::MAX] {
-            assert!(utc().read(&Value::Integer(number)).is_err());
-            assert!(seconds().read(&Value::Integer(number)).is_err());
-        }
-    }
-
-    #[test]
-    fn what_is_no_time_is_refused() {
-        for wrong in [
-            "",
-            "yesterday",
-            "2025-07-31",
-            "2025-07-31 08:50",
-            "2025-13-01 00:00:00",
-            "2025-02-30 00:00:00",
-            "2025-07-31 25:00:00",
-            "2025-07-31 08:50:61",
-            "2025-07-31 08:50:05.",
-            "2025-07-31 08:50:05+8",
-            "2025-07-31 08:50:05+08:99",
-            "31/07/2025 08:50:05",
-            "1.753951805248E12",
-            "1753951805248.5",
-            "1960-01-01 00:00:00",
-        ] {
-            assert!(text(&utc(), wrong).is_err(), "{wrong}");
-        }
-        assert!(utc().read(&Value::Float(1_753_951_805_248.0)).unwrap_err().contains("floating-point"));
-        assert!(utc().read(&Value::Date(20_300)).unwrap_err().contains("2025-07-31 is a date"));
-        assert!(utc().read(&Value::Timestamp { micros: i64::MAX, zoned: false }).is_err());
-    }
-
-    #[test]
-    fn an_earlier_time_keeps_its_spelling() {
-        let day = Duration::from_hours(24);
-        for (given, expected) in [
-            ("2025-03-01 08:50:05", "2025-02-28 08:50:05"),
-            ("2025-03-01T08:50:05.248001Z", "2025-02-28T08:50:05.248001Z"),
-            ("2025-03-01 08:50:05.2+08:00", "2025-02-28 08:50:05.2+08:00"),
-        ] {
-            assert_eq!(earlier(given, day).as_deref(), Some(expected));
-        }
-        assert_eq!(earlier("ulid", day), None);
-        assert_eq!(
-            earlier("2025-03-01 00:00:00.000", Duration::from_millis(1)).as_deref(),
-            Some("2025-02-28 23:59:59.999")
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn every_time_is_read_as_jiff_writes_it(millis in 1_i64..10_000_000_000_000, offset in -50_000..50_000_i32) {
-            let instant = Timestamp::from_millisecond(millis).unwrap();
-            prop_assert_eq!(text(&utc(), &instant.to_string()), Ok(millis));
-            let offset = Offset::from_seconds(offset / 60 * 60).unwrap();
-            let zoned = instant.to_zoned(offset.to_time_zone()).strftime("%Y-%m-%d %H:%M:%S%.f%:z").to_string();
-            prop_assert_eq!(text(&berlin(), &zoned), Ok(millis));
-        }
-
-        #[test]
-        fn nothing_makes_it_panic(bytes: Vec<u8>, noise in "[0-9TZ:. +-]{0,40}") {
-            let _ = utc().read(&Value::bytes(&bytes));
-            let _ = text(&berlin(), &noise);
-            let _ = earlier(&noise, Duration::from_secs(1));
-            let _ = utc().column_micros(&noise, true);
-        }
-
-        #[test]
-        fn an_earlier_time_is_earlier_as_text_too(millis in 1_000_000_000_000_i64..4_000_000_000_000, by in 1..10_000_000_u64) {
-            let later = Timestamp::from_millisecond(millis).unwrap().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
-            let before = earlier(&later, Duration::from_millis(by)).unwrap();
-            prop_assert!(before < later);
-            prop_assert_eq!(text(&utc(), &before), Ok(millis - by as i64));
-        }
-    }
-}
+#[path = "time_tests.rs"]
+mod tests;

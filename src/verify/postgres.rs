@@ -101,7 +101,7 @@ fn called(sequence: i64, run: &str) -> String {
 
 /// Whether there is such a table, which an archive of an earlier version has not.
 async fn is_there(reader: &mut Reader, table: &str) -> Result<bool, VerifyError> {
-    let there = sqlx::query_scalar("select to_regclass($1) is not null").bind(table);
+    let there = sqlx::query_scalar("select to_regclass($1) is not null").persistent(false).bind(table);
     let there = there.fetch_one(&mut reader.connection).await;
     Ok(there.map_err(|error| reader.report(&format!("cannot look for {table}"), error))?)
 }
@@ -113,6 +113,7 @@ async fn held(reader: &mut Reader, out: &mut Verification) -> Result<Vec<Held>, 
     }
     let sql = format!("select sequence, run_id, sha256, body, signature from {} order by sequence", reader.manifests);
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
+        .persistent(false)
         .fetch_all(&mut reader.connection)
         .await
         .map_err(|error| reader.report("cannot read manifests", error))?;
@@ -137,6 +138,7 @@ async fn runs(reader: &mut Reader, notes: bool) -> Result<BTreeMap<String, Run>,
         reader.commits
     );
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        .persistent(false)
         .fetch_all(&mut reader.connection)
         .await
         .map_err(|error| reader.report("cannot read commits", error))?;
@@ -150,6 +152,7 @@ async fn runs(reader: &mut Reader, notes: bool) -> Result<BTreeMap<String, Run>,
         reader.messages, reader.revisions
     );
     let rows: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        .persistent(false)
         .fetch_all(&mut reader.connection)
         .await
         .map_err(|error| reader.report("cannot count messages", error))?;
@@ -159,6 +162,7 @@ async fn runs(reader: &mut Reader, notes: bool) -> Result<BTreeMap<String, Run>,
     if notes {
         let sql = format!("select run_id, count(*) from {} group by run_id", reader.vanished);
         let rows: Vec<(String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+            .persistent(false)
             .fetch_all(&mut reader.connection)
             .await
             .map_err(|error| reader.report("cannot count what vanished", error))?;
@@ -180,6 +184,7 @@ async fn twice(reader: &mut Reader, out: &mut Verification) -> Result<(), Verify
         reader.messages, reader.revisions
     );
     let rows: Vec<(String, i64, i32, i64, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        .persistent(false)
         .fetch_all(&mut reader.connection)
         .await
         .map_err(|error| reader.report("cannot look for messages that are there twice", error))?;
@@ -202,6 +207,7 @@ async fn noted_twice(reader: &mut Reader, out: &mut Verification) -> Result<(), 
         reader.vanished
     );
     let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        .persistent(false)
         .fetch_all(&mut reader.connection)
         .await
         .map_err(|error| reader.report("cannot look for messages that are noted twice", error))?;

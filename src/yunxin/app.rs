@@ -1,4 +1,4 @@
-//! What all jobs of one app share: its quota, endpoints, connections and standing.
+//! What all jobs of one app share: its quotas, endpoints, connections and standing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,9 @@ use url::Url;
 use super::endpoints::Endpoints;
 use super::pace::Pacer;
 use super::request;
-use super::settings::AppSettings;
+use super::settings::{AppSettings, Patience};
 use super::sign::Signature;
 use super::standing::{Standing, local_clock};
-use super::stats::Counters;
 use crate::reference::ConversationId;
 
 /// Connections that nothing was sent over for so long are closed.
@@ -45,13 +44,34 @@ pub enum ClientError {
 pub struct App {
     pub(super) settings: AppSettings,
     pub(super) http: reqwest::Client,
-    pub(super) pacer: Arc<Pacer>,
+    pub(super) batch_messages: Call,
     pub(super) standing: Standing,
-    pub(super) counters: Counters,
     key_header: HeaderValue,
     endpoints: Mutex<Endpoints>,
+}
+
+/// One call of the API. The service counts the requests of each call by themselves, so each has a pace of its own, and
+/// is paused alone.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) pacer: Arc<Pacer>,
     /// What the concurrency reached; 0 before anything succeeded.
     concurrency: AtomicUsize,
+}
+
+impl Call {
+    /// At most `limit` requests in any second.
+    fn new(limit: u32, patience: Patience) -> Self {
+        Self { pacer: Arc::new(Pacer::new(limit, patience)), concurrency: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn earlier_concurrency(&self) -> Option<usize> {
+        Some(self.concurrency.load(Ordering::Relaxed)).filter(|reached| *reached > 0)
+    }
+
+    pub(super) fn remember_concurrency(&self, reached: usize) {
+        self.concurrency.store(reached, Ordering::Relaxed);
+    }
 }
 
 impl App {
@@ -69,12 +89,10 @@ impl App {
         let patience = settings.patience;
         Ok(Arc::new(Self {
             http: http_client(&settings)?,
-            pacer: Arc::new(Pacer::new(settings.rate_limit, patience)),
+            batch_messages: Call::new(settings.rate_limit, patience),
             standing: Standing::default(),
-            counters: Counters::default(),
             key_header: app_key,
             endpoints: Mutex::new(Endpoints::new(settings.endpoints.len(), patience.endpoint_return)),
-            concurrency: AtomicUsize::new(0),
             settings,
         }))
     }
@@ -99,12 +117,9 @@ impl App {
         self.endpoints().failed(index, leave, Instant::now())
     }
 
-    pub(super) fn earlier_concurrency(&self) -> Option<usize> {
-        Some(self.concurrency.load(Ordering::Relaxed)).filter(|reached| *reached > 0)
-    }
-
-    pub(super) fn remember_concurrency(&self, reached: usize) {
-        self.concurrency.store(reached, Ordering::Relaxed);
+    /// The name of the proxy on the way to an endpoint.
+    pub(super) fn proxy_of(&self, endpoint: usize) -> Option<&str> {
+        Some(self.settings.proxies.get(endpoint)?.as_ref()?.name.as_str())
     }
 
     pub(super) fn url(&self, endpoint: usize, conversation: &ConversationId) -> Url {
@@ -146,6 +161,14 @@ fn http_client(settings: &AppSettings) -> Result<reqwest::Client, ClientError> {
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(1024)
         .connect_timeout(settings.connect_timeout);
+    if settings.proxies.iter().any(Option::is_some) {
+        let origins = settings.endpoints.iter().map(Url::origin);
+        let through: Vec<_> = origins.zip(settings.proxies.clone()).collect();
+        builder = builder.proxy(reqwest::Proxy::custom(move |url| {
+            let (_, proxy) = through.iter().find(|(origin, _)| *origin == url.origin())?;
+            proxy.as_ref().map(|proxy| proxy.url.clone())
+        }));
+    }
     if let Some(bundle) = &settings.ca_bundle {
         let certificates = Certificate::from_pem_bundle(bundle).map_err(|error| ClientError::CaBundle(Some(error)))?;
         if certificates.is_empty() {
@@ -157,4 +180,24 @@ fn http_client(settings: &AppSettings) -> Result<reqwest::Client, ClientError> {
         builder = builder.tls_certs_only([]);
     }
     builder.build().map_err(ClientError::Http)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refusal_of_one_call_pauses_that_call_alone() {
+        let pause = Duration::from_hours(1);
+        let patience = Patience { throttle_pause: pause, longest_throttle_pause: pause, ..Patience::default() };
+        let (one, other) = (Call::new(1000, patience), Call::new(1000, patience));
+        let sent = one.pacer.acquire().await;
+        one.pacer.refuse(sent, None);
+        for _ in 0..3 {
+            other.pacer.acquire().await;
+        }
+        assert!(one.pacer.acquire().now_or_never().is_none());
+    }
 }

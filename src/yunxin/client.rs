@@ -12,11 +12,12 @@ use super::app::App;
 use super::code::{Fault, Reaction, is_overload, reaction, remedy};
 use super::concurrency::{Limiter, Most, Permit};
 use super::exchange::{Failed, Received, exchange};
+use super::outage::Outage;
 use super::outcome::{Answer, AskFor, Outcome, Refusal, Stop};
 use super::request;
 use super::response::{Question, Reply, decode};
 use super::settings::FetchSettings;
-use super::stats::{InFlight, Stats, count};
+use super::stats::{Counters, InFlight, Stats, count};
 
 /// Fetches for one job.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Client {
     app: Arc<App>,
     settings: FetchSettings,
     limiter: Arc<Limiter>,
+    counters: Counters,
+    outage: Outage,
     /// Set once the API refused the credentials: nothing is sent any more.
     refused: OnceLock<Stop>,
 }
@@ -53,7 +56,12 @@ struct Course<'a> {
     ask: &'a AskFor,
     body: Bytes,
     urls: Vec<Option<Url>>,
+    /// How often it was sent in vain.
+    sent: u32,
+    /// How often of these counts.
     attempts: u32,
+    /// How many answers there were to requests of the app when this one was last sent.
+    answers: u64,
     /// By which clock the last attempt was signed.
     clock_offset: i64,
     clock_corrected: bool,
@@ -63,8 +71,15 @@ impl Client {
     /// A client of `app` for one job.
     pub fn new(app: Arc<App>, settings: FetchSettings) -> Self {
         let most = Most { connections: settings.connections, rate: app.settings.rate_limit };
-        let limiter = Limiter::new(settings.concurrency, most, app.earlier_concurrency());
-        Self { app, settings, limiter, refused: OnceLock::new() }
+        let limiter = Limiter::new(settings.concurrency, most, app.batch_messages.earlier_concurrency());
+        Self {
+            app,
+            settings,
+            limiter,
+            counters: Counters::default(),
+            outage: Outage::default(),
+            refused: OnceLock::new(),
+        }
     }
 
     /// Waits for a slot among the requests that may be under way.
@@ -81,7 +96,9 @@ impl Client {
             ask,
             body: request::body(&ask.refs).into(),
             urls: vec![None; self.app.endpoint_count()],
+            sent: 0,
             attempts: 0,
+            answers: self.app.standing.answers(),
             clock_offset: 0,
             clock_corrected: false,
         };
@@ -92,7 +109,7 @@ impl Client {
                 None => unless_cancelled(cancel, self.limiter.acquire()).await?,
             };
             let waits = Instant::now();
-            let slot = unless_cancelled(cancel, self.app.pacer.acquire()).await?;
+            let slot = unless_cancelled(cancel, self.app.batch_messages.pacer.acquire()).await?;
             if let Some(stop) = self.refused.get() {
                 return Err(stop.clone());
             }
@@ -113,27 +130,23 @@ impl Client {
             };
             drop(permit);
             if course.attempts >= self.settings.attempts {
-                tracing::debug!(attempts = course.attempts, error = setback.message, "attempts used up");
-                return Ok(Outcome::Exhausted {
-                    code: setback.code,
-                    message: setback.message,
-                    attempts: course.attempts,
-                });
+                tracing::debug!(attempts = course.sent, error = setback.message, "attempts used up");
+                return Ok(Outcome::Exhausted { code: setback.code, message: setback.message, attempts: course.sent });
             }
-            count(&self.app.counters.retried);
-            unless_cancelled(cancel, tokio::time::sleep(self.wait(course.attempts, &setback))).await?;
+            count(&self.counters.retried);
+            unless_cancelled(cancel, tokio::time::sleep(self.wait(course.sent, &setback))).await?;
         }
     }
 
     /// How long to wait before the next attempt: anything up to a bound that doubles, so that batches that failed
     /// together do not come back together.
-    fn wait(&self, attempts: u32, setback: &Setback) -> Duration {
+    fn wait(&self, sent: u32, setback: &Setback) -> Duration {
         let patience = &self.app.settings.patience;
         let told = setback.told.map_or(Duration::ZERO, |told| told.min(patience.longest_told));
         if setback.elsewhere {
             return Duration::ZERO;
         }
-        let doublings = attempts.saturating_sub(1).min(16);
+        let doublings = sent.saturating_sub(1).min(16);
         let bound = patience.backoff.saturating_mul(1 << doublings).min(patience.longest_backoff);
         bound.mul_f64(rand::random::<f64>()).max(told)
     }
@@ -141,27 +154,37 @@ impl Client {
     /// Sends once, and decides what that means.
     async fn attempt(&self, course: &mut Course<'_>, slot: Instant, waited: Duration) -> Step {
         let app = &*self.app;
+        let pacer = &app.batch_messages.pacer;
+        let answers = std::mem::replace(&mut course.answers, app.standing.answers());
         let endpoint = app.pick_endpoint();
         let url = course.urls[endpoint].get_or_insert_with(|| app.url(endpoint, &course.ask.conversation)).clone();
         course.clock_offset = app.standing.clock_offset();
         let request = app.request(url, course.clock_offset);
-        count(&app.counters.sent);
+        count(&self.counters.sent);
         let (sent, result) = {
-            let _in_flight = InFlight::enter(&app.counters);
+            let _in_flight = InFlight::enter(&self.counters);
             let (timeout, most) = (self.settings.timeout, app.settings.max_response);
-            exchange(&app.http, request, course.body.clone(), slot, &app.pacer, timeout, most).await
+            exchange(&app.http, request, course.body.clone(), slot, pacer, timeout, most).await
         };
         let Some(sent) = sent else {
-            app.counters.sent.fetch_sub(1, Ordering::Relaxed);
+            self.counters.sent.fetch_sub(1, Ordering::Relaxed);
+            course.answers = answers;
             return Step::Again;
         };
+        if result.as_ref().map_or_else(|failed| failed.answered, |_| true) {
+            app.standing.answered();
+        }
+        let counts = app.standing.answers() != answers;
         let took = sent.elapsed();
         let received = match result {
             Ok(received) => received,
-            Err(failed) => return self.on_failure(course, endpoint, sent, failed),
+            Err(failed) => {
+                let failed = failed.through(app.proxy_of(endpoint));
+                return self.on_failure(course, endpoint, sent, failed, counts);
+            }
         };
-        app.counters.took(took);
-        app.counters.bytes.fetch_add(received.body.len() as u64, Ordering::Relaxed);
+        self.counters.took(took);
+        self.counters.bytes.fetch_add(received.body.len() as u64, Ordering::Relaxed);
         let fetched_at = jiff::Timestamp::now().as_millisecond();
         let question = Question {
             key: course.ask.key.as_str(),
@@ -174,13 +197,13 @@ impl Client {
         match decode(&received.body, &question) {
             Err(broken) => {
                 let message = format!("the answer of {} bytes cannot be read: {broken}", received.body.len());
-                self.on_failure(course, endpoint, sent, Failed::new(Fault::Broken, message))
+                self.on_failure(course, endpoint, sent, Failed::new(Fault::Broken, message), counts)
             }
             Ok(Reply::Answer(decoded)) => {
                 app.endpoint_worked(endpoint);
-                app.pacer.pass(sent);
+                pacer.pass(sent);
                 app.standing.proved();
-                count(&app.counters.ok);
+                count(&self.counters.ok);
                 self.succeeded(waited, took);
                 Step::Done(Outcome::Answered(Answer {
                     rows: Arc::new(decoded.rows),
@@ -188,7 +211,7 @@ impl Client {
                     verdicts: decoded.verdicts,
                     unrequested: decoded.unrequested,
                     repeated: decoded.repeated,
-                    attempts: course.attempts + 1,
+                    attempts: course.sent + 1,
                     bytes: received.body.len() as u64,
                     fetched_at,
                     latency: took,
@@ -197,7 +220,7 @@ impl Client {
             Ok(Reply::Code(code, message)) => {
                 app.endpoint_worked(endpoint);
                 if reaction(code) != Reaction::Pause {
-                    app.pacer.pass(sent);
+                    pacer.pass(sent);
                 }
                 self.on_code(course, code, message, &received, sent, (waited, took))
             }
@@ -206,13 +229,20 @@ impl Client {
 
     fn succeeded(&self, waited: Duration, took: Duration) {
         self.limiter.succeeded(waited, took);
-        self.app.remember_concurrency(self.limiter.target());
+        self.app.batch_messages.remember_concurrency(self.limiter.target());
     }
 
     /// No answer of the API's.
-    fn on_failure(&self, course: &mut Course<'_>, endpoint: usize, sent: Instant, failed: Failed) -> Step {
+    fn on_failure(
+        &self,
+        course: &mut Course<'_>,
+        endpoint: usize,
+        sent: Instant,
+        failed: Failed,
+        counts: bool,
+    ) -> Step {
         let app = &*self.app;
-        let Failed { fault, message, retry_after } = failed;
+        let Failed { fault, message, retry_after, .. } = failed;
         let remedy = remedy(fault);
         if remedy.overload {
             self.limiter.overloaded(sent);
@@ -220,10 +250,10 @@ impl Client {
         if remedy.pause {
             return self.pause(sent, retry_after, None, &message);
         }
-        app.pacer.pass(sent);
+        app.batch_messages.pacer.pass(sent);
         let elsewhere = app.endpoint_failed(endpoint, remedy.next_endpoint);
         tracing::debug!(endpoint = app.settings.endpoints[endpoint].as_str(), error = message, "a request failed");
-        self.retry(course, Setback { code: None, message, told: retry_after, elsewhere })
+        self.retry(course, Setback { code: None, message, told: retry_after, elsewhere }, counts)
     }
 
     /// The API said anything but 200.
@@ -245,7 +275,8 @@ impl Client {
                 if is_overload(code) {
                     self.limiter.overloaded(sent);
                 }
-                return self.retry(course, Setback { code: Some(code), message, told: None, elsewhere: false });
+                let setback = Setback { code: Some(code), message, told: None, elsewhere: false };
+                return self.retry(course, setback, true);
             }
             Reaction::Pause => return self.pause(sent, None, Some(code), &message),
             Reaction::Stop => return Step::Stop(Stop::Credentials { code, message }),
@@ -274,21 +305,25 @@ impl Client {
                 if alone { Refusal::Permanent } else { Refusal::Split { probe } }
             }
         };
-        standing.reached();
-        Step::Done(Outcome::Refused { code, message, refusal, attempts: course.attempts + 1 })
+        standing.succeeded();
+        Step::Done(Outcome::Refused { code, message, refusal, attempts: course.sent + 1 })
     }
 
-    /// Over the rate: all requests of the app pause.
+    /// Over the rate: all requests of this call pause.
     fn pause(&self, sent: Instant, told: Option<Duration>, code: Option<i64>, message: &str) -> Step {
-        count(&self.app.counters.throttled);
-        let pause = self.app.pacer.refuse(sent, told);
-        let (_, allowed, _) = self.app.pacer.look();
+        count(&self.counters.throttled);
+        let pacer = &self.app.batch_messages.pacer;
+        let pause = pacer.refuse(sent, told);
+        let (_, allowed, _) = pacer.look();
         tracing::info!(code, ?pause, allowed, message, "over the rate limit: all requests pause");
         self.unless_hopeless(message).map_or(Step::Again, Step::Stop)
     }
 
-    fn retry(&self, course: &mut Course<'_>, setback: Setback) -> Step {
-        course.attempts += 1;
+    /// An attempt failed. Whether it counts: an outage is no failure of the batch, so it does only if something was
+    /// answered, to whichever request of the app, since the batch was sent before.
+    fn retry(&self, course: &mut Course<'_>, setback: Setback, counts: bool) -> Step {
+        course.sent += 1;
+        course.attempts += u32::from(counts);
         match self.unless_hopeless(&setback.message) {
             Some(stop) => Step::Stop(stop),
             None => Step::Retry(setback),
@@ -298,7 +333,7 @@ impl Client {
     /// Counts a failure; the end of the run when nothing has succeeded for too long.
     fn unless_hopeless(&self, message: &str) -> Option<Stop> {
         let gap = self.settings.timeout + self.app.settings.patience.longest_backoff;
-        let (since, tried_for) = self.app.standing.failed(Instant::now(), gap);
+        let (since, tried_for) = self.outage.failed(self.app.standing.successes(), Instant::now(), gap);
         (tried_for >= self.settings.give_up_after).then(|| Stop::Unreachable {
             since,
             tried_for,
@@ -323,11 +358,11 @@ impl Client {
         self.app.standing.end_probe();
     }
 
-    /// What the app did so far in this process, and is doing.
+    /// What this client did so far, and the pace of its app.
     pub fn stats(&self) -> Stats {
-        let (paused_for, allowed_rate, send_rate) = self.app.pacer.look();
+        let (paused_for, allowed_rate, send_rate) = self.app.batch_messages.pacer.look();
         let concurrency = self.limiter.target();
-        Stats { send_rate, allowed_rate, paused_for, concurrency, ..self.app.counters.snapshot() }
+        Stats { send_rate, allowed_rate, paused_for, concurrency, ..self.counters.snapshot() }
     }
 }
 

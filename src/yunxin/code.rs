@@ -9,7 +9,7 @@ pub enum Reaction {
     Doubt,
     /// Too long or over the limit: split.
     Split,
-    /// Over the rate: every request of the app pauses. No attempt of the batch's.
+    /// Over the rate: every request of this call of the app pauses. No attempt of the batch's.
     Pause,
     /// Try again after a while, with a fresh signature.
     Retry,
@@ -34,6 +34,12 @@ pub fn reaction(code: i64) -> Reaction {
         107_404 | 102_404 | 102_422 | 404 | 108_404 | 109_404 | 110_302 | 110_404 => Reaction::OtherOwner,
         _ => Reaction::Permanent,
     }
+}
+
+/// Whether a code, said of a whole request, speaks of its owner and conversation, so that no other request in this
+/// owner's name would fare better: one message alone cannot be the reason for it.
+pub fn speaks_of_owner(code: i64) -> bool {
+    matches!(code, 102_404 | 102_422 | 108_404 | 109_404 | 110_302 | 110_404)
 }
 
 /// Whether a code says that the service is overloaded: fewer requests at a time would help.
@@ -83,7 +89,7 @@ pub(super) enum Fault {
 /// What to do on a [`Fault`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Remedy {
-    /// Over the rate: every request of the app pauses. No attempt of the batch's.
+    /// Over the rate: every request of this call of the app pauses. No attempt of the batch's.
     pub(super) pause: bool,
     /// The next endpoint is tried.
     pub(super) next_endpoint: bool,

@@ -32,11 +32,27 @@ pub(super) struct Failed {
     pub(super) message: String,
     /// How long the gateway said to wait.
     pub(super) retry_after: Option<Duration>,
+    /// Whether an answer had begun to arrive.
+    pub(super) answered: bool,
 }
 
 impl Failed {
     pub(super) fn new(fault: Fault, message: impl Into<String>) -> Self {
-        Self { fault, message: message.into(), retry_after: None }
+        Self { fault, message: message.into(), retry_after: None, answered: false }
+    }
+
+    /// The same, naming the proxy on the way, which may be at fault.
+    pub(super) fn through(mut self, proxy: Option<&str>) -> Self {
+        if let Some(proxy) = proxy {
+            self.message = format!("through the proxy {proxy}: {}", self.message);
+            // As the HTTP library words it.
+            if self.message.contains("proxy authorization required") {
+                self.message.push_str("; the proxy's URL needs a user and password, or others");
+            } else if self.message.contains("tunnel error: unsuccessful") {
+                self.message.push_str("; the proxy refuses to connect to the API");
+            }
+        }
+        self
     }
 }
 
@@ -53,9 +69,12 @@ pub(super) async fn exchange(
 ) -> (Option<Instant>, Result<Received, Failed>) {
     let sending = Sending::new(Arc::clone(pacer), taken);
     *request.body_mut() = Some(Body::wrap(Leaving::new(body, Arc::clone(&sending))));
-    let result = tokio::time::timeout(timeout, send_and_read(http, request, &sending, most))
+    let mut result = tokio::time::timeout(timeout, send_and_read(http, request, &sending, most))
         .await
         .unwrap_or_else(|_| Err(Failed::new(Fault::Timeout, format!("no complete answer within {timeout:?}"))));
+    if let Err(failed) = &mut result {
+        failed.answered = sending.is_answered();
+    }
     (sending.moment(), result)
 }
 
@@ -90,7 +109,7 @@ async fn send_and_read(
             message = format!("{message}: {}", shown.trim());
         }
     }
-    Err(Failed { fault: Fault::Status(status.as_u16()), message, retry_after })
+    Err(Failed { retry_after, ..Failed::new(Fault::Status(status.as_u16()), message) })
 }
 
 /// Reads a body of at most `most` bytes, whatever it is compressed to.

@@ -37,7 +37,7 @@ pub enum Outcome {
         /// How often the batch was sent, this time included.
         attempts: u32,
     },
-    /// The attempts were used up by the network, a gateway or a busy service.
+    /// The attempts that count were used up, by a gateway, a busy service, or the network while others were answered.
     Exhausted {
         /// The API's last code, when it gave one.
         code: Option<i64>,
@@ -98,7 +98,9 @@ pub enum Stop {
         message: String,
     },
     /// Nothing succeeded on any endpoint for too long. Exit 1; the batch stays pending.
-    #[error("no endpoint has given an answer since {since} (tried for {tried_for:?}); the last error: {last_error}")]
+    #[error(
+        "no endpoint has given a usable answer since {since} (tried for {tried_for:?}); the last error: {last_error}"
+    )]
     Unreachable {
         /// The first failure after the last success.
         since: jiff::Timestamp,

@@ -5,6 +5,7 @@
 //! really sent; and it is held back, unsent, if a pause began meanwhile.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
@@ -20,17 +21,23 @@ pub(super) struct Sending {
     pacer: Arc<Pacer>,
     /// When it is sent; none when it was held back.
     moment: Mutex<Option<Instant>>,
+    answered: AtomicBool,
 }
 
 impl Sending {
     /// A request that took the moment `taken`.
     pub(super) fn new(pacer: Arc<Pacer>, taken: Instant) -> Arc<Self> {
-        Arc::new(Self { pacer, moment: Mutex::new(Some(taken)) })
+        Arc::new(Self { pacer, moment: Mutex::new(Some(taken)), answered: AtomicBool::new(false) })
     }
 
     /// When it was sent; none when it was held back.
     pub(super) fn moment(&self) -> Option<Instant> {
         *self.lock()
+    }
+
+    /// Whether its answer has begun.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -46,6 +53,7 @@ impl Sending {
 
     /// Its answer begins, or, if not `whole`, it came to another end.
     pub(super) fn ended(&self, whole: bool) {
+        self.answered.store(whole, Ordering::Relaxed);
         if let Some(sent) = self.moment() {
             self.pacer.ended(sent, whole);
         }

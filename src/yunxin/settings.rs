@@ -1,5 +1,6 @@
 //! What the client is told: of the app, and of the job that fetches.
 
+use std::fmt;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -18,16 +19,33 @@ pub struct AppSettings {
     pub endpoints: Vec<Url>,
     /// Which spelling of the call is used.
     pub api_version: ApiVersion,
-    /// Requests per second.
+    /// Requests per second of `batch_messages`. The service counts each call by itself.
     pub rate_limit: u32,
     /// Certificates in PEM that are trusted instead of the platform's.
     pub ca_bundle: Option<Vec<u8>>,
+    /// The proxies of the endpoints, in their order; an endpoint without one is asked directly.
+    pub proxies: Vec<Option<Proxy>>,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
     /// The largest answer that is read, in bytes, decompressed.
     pub max_response: usize,
     /// Waiting times.
     pub patience: Patience,
+}
+
+/// A proxy on the way to an endpoint.
+#[derive(Clone)]
+pub struct Proxy {
+    /// Its URL, which may hold a user and password; shown nowhere.
+    pub url: Url,
+    /// Its URL without these.
+    pub name: String,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 impl AppSettings {
@@ -40,6 +58,7 @@ impl AppSettings {
             api_version: ApiVersion::default(),
             rate_limit: 100,
             ca_bundle: None,
+            proxies: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             max_response: 64 << 20,
             patience: Patience::default(),
@@ -52,7 +71,8 @@ impl AppSettings {
 pub struct FetchSettings {
     /// How long one request may take, from being sent to the end of its answer.
     pub timeout: Duration,
-    /// How often one batch is sent in vain before it is given up. Being over the rate does not count.
+    /// How often one batch is sent in vain before it is given up. Being over the rate does not count, nor does what fails
+    /// while nobody answers anything.
     pub attempts: u32,
     /// Without success on any endpoint for so long, the run stops.
     pub give_up_after: Duration,

@@ -1,8 +1,7 @@
-//! What this process has learnt of its app: whether the credentials hold, how the clock differs, how long nothing works.
+//! What this process has learnt of its app: whether the credentials hold, how the clock differs, whether anybody answers.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 /// A clock that differs by more than this is corrected; signatures are good for five minutes.
 const CLOCK_TOLERANCE: i64 = 60;
@@ -14,6 +13,8 @@ const BATCHES_IN_DOUBT: usize = 3;
 pub(super) struct Standing {
     clock_offset: AtomicI64,
     probing: AtomicU32,
+    answers: AtomicU64,
+    successes: AtomicU64,
     learnt: Mutex<Learnt>,
 }
 
@@ -22,15 +23,6 @@ struct Learnt {
     proven: bool,
     doubted: Vec<u64>,
     doubt: Option<String>,
-    failing: Option<Failing>,
-}
-
-/// A time in which nothing succeeds.
-#[derive(Debug, Clone, Copy)]
-struct Failing {
-    since: jiff::Timestamp,
-    last: Instant,
-    tried_for: Duration,
 }
 
 impl Standing {
@@ -46,7 +38,7 @@ impl Standing {
             learnt.doubted = Vec::new();
             learnt.doubt = None;
         }
-        learnt.failing = None;
+        self.succeeded();
     }
 
     /// Whether the credentials are known to be right.
@@ -54,9 +46,24 @@ impl Standing {
         self.lock().proven
     }
 
-    /// The API was reached, whatever it said.
-    pub(super) fn reached(&self) {
-        self.lock().failing = None;
+    /// A request was answered, by the API or by a gateway before it, whatever the answer says.
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many requests were answered so far.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Acquire)
+    }
+
+    /// The API answered, and not that it cannot at present.
+    pub(super) fn succeeded(&self) {
+        self.successes.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How many requests succeeded so far.
+    pub(super) fn successes(&self) -> u64 {
+        self.successes.load(Ordering::Acquire)
     }
 
     /// A single reference of `batch` was refused for a bad parameter. True when that makes it the credentials.
@@ -90,20 +97,6 @@ impl Standing {
     pub(super) fn doubt(&self) -> Option<String> {
         let learnt = self.lock();
         if learnt.proven { None } else { learnt.doubt.clone() }
-    }
-
-    /// A request failed. Returns since when, and for how long of actual trying, nothing succeeds: of a time without
-    /// failures, idle or paused as told, at most `gap` counts.
-    pub(super) fn failed(&self, now: Instant, gap: Duration) -> (jiff::Timestamp, Duration) {
-        let mut learnt = self.lock();
-        let failing = learnt.failing.get_or_insert_with(|| Failing {
-            since: jiff::Timestamp::now(),
-            last: now,
-            tried_for: Duration::ZERO,
-        });
-        failing.tried_for += now.saturating_duration_since(failing.last).min(gap);
-        failing.last = failing.last.max(now);
-        (failing.since, failing.tried_for)
     }
 
     /// By how many seconds the server's clock is ahead of ours, as far as it is known.
@@ -144,18 +137,6 @@ mod tests {
         standing.proved();
         assert!(!standing.doubted(4, "bad"));
         assert_eq!(standing.doubt(), None);
-    }
-
-    #[test]
-    fn only_trying_counts_as_failing() {
-        let standing = Standing::default();
-        let start = Instant::now();
-        let second = Duration::from_secs(1);
-        assert_eq!(standing.failed(start, second * 45).1, Duration::ZERO);
-        assert_eq!(standing.failed(start + second * 30, second * 45).1, second * 30);
-        assert_eq!(standing.failed(start + second * 3600, second * 45).1, second * 75);
-        standing.reached();
-        assert_eq!(standing.failed(start + second * 3700, second * 45).1, Duration::ZERO);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Buckets of answer times: the first holds up to 1 ms, each further one twice as much, the last all above 16 s.
 pub const LATENCY_BUCKETS: usize = 16;
 
-/// Counters of one app since its client was made.
+/// Counters of one client: a job's own, whatever other jobs of its app do.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) sent: AtomicU64,

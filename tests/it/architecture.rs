@@ -39,6 +39,7 @@ fn a_planted_breach_is_found() {
         ("reference/chunk.rs", "use std::{fmt, fs::File};", "names std::fs"),
         ("model/message.rs", "use crate::sink::Sink;", "names sink, but its room is pure"),
         ("model/columns.rs", "use arrow::datatypes::DataType;", "names arrow, but its room is pure"),
+        ("sql/lexeme.rs", "use sqlx::Row;", "names sqlx, but its room is pure"),
         ("failure.rs", "pub async fn f() {}", "is asynchronous"),
         ("source/csv.rs", "use crate::{reference::Reference, ledger::{Ledger}};", "names crate::ledger::Ledger"),
         (
@@ -83,6 +84,7 @@ fn what_is_allowed_is_no_breach() {
         ("plan.rs", "fn f() {}\n\n#[cfg(test)]\n#[allow(clippy::unwrap_used)]\nmod tests {\n    use std::fs;\n}\n"),
         ("run.rs", "use crate::sink::{Opened, Sink};\nuse crate::{ledger::Ledger, yunxin::Client};"),
         ("source/csv.rs", "use super::Source;\nuse crate::reference::Reference;"),
+        ("config/query.rs", "use crate::sql::Dialect;"),
         ("simulator/world.rs", "use super::message::Message;\nuse crate::simulator::Fate;"),
         ("cli/simulate.rs", "use clap::Args;\nfn f() { println!(\"x\"); std::process::exit(1) }"),
         ("progress.rs", "use indicatif::ProgressBar;"),

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
-use yunxin_archiver::simulator::{Quirk, World};
+use yunxin_archiver::simulator::{Fault, Quirk, World};
 
 use crate::support::parquet::read;
 use crate::support::postgres::{self, PgUrl};
@@ -80,19 +80,22 @@ async fn a_job_into_postgres_goes_on_night_after_night() {
 async fn a_killed_job_into_postgres_loses_nothing_and_repeats_nothing() {
     let (refs, world) = dialogues(60, 3);
     let (site, database) = to_postgres((refs.clone(), world)).await;
-    site.api.faults(|faults| faults.latency_ms = 40);
-    for requests in [8, 20] {
+    for _ in 0..2 {
+        site.answers(10, Fault::Stall);
+        let more = site.api.stats().requests + 11;
         let running = site.start(&["run"]);
-        site.wait_for_requests(requests);
+        site.wait_for_requests(more);
         running.signal(Signal::KILL);
         assert_eq!(running.end().code, None);
     }
+    site.answers(10, Fault::Delay(std::time::Duration::from_secs(1)));
+    let more = site.api.stats().requests + 11;
     let running = site.start(&["run", "--json"]);
-    site.wait_for_requests(30);
+    site.wait_for_requests(more);
     running.signal(Signal::TERM);
     let stopped = running.end().exits(5);
     assert_eq!(ids(&database).await.len() as u64, stopped.refs("archived"));
-    site.api.faults(|faults| faults.latency_ms = 0);
+    site.answers_all();
     site.night().exits(0);
     assert_eq!(ids(&database).await, ids_of(&refs));
     assert_eq!(site.night().exits(0).requests("sent"), 0);

@@ -43,7 +43,7 @@ fn world() -> (Vec<Ref>, World) {
         let conversation = ["Alice|1|bob", "bob|1|carol", "carol|2|77"][(n % 3) as usize];
         let at = MIDNIGHT + (n + 6) * HOUR;
         let fate = match n {
-            3 => Fate::Failed(398),
+            3 => Fate::Failed(777),
             4 => Fate::Failed(404),
             5 => Fate::Unanswered,
             _ => Fate::Found,
@@ -95,7 +95,7 @@ fn what_failed_is_told_by_class_and_code_and_is_not_absent() {
     assert_eq!(failures.iter().map(|failure| failure["messages"].as_u64().unwrap()).sum::<u64>(), 3);
     let of = |code: Value| failures.iter().find(|failure| failure["code"] == code).unwrap()["class"].clone();
     assert_eq!(
-        (of(json!(398)), of(json!(404)), of(Value::Null)),
+        (of(json!(777)), of(json!(404)), of(Value::Null)),
         (json!("unavailable"), json!("unavailable"), json!("unanswered"))
     );
     // 18 of the hours are those of one day, 2 of the next.
@@ -134,7 +134,7 @@ fn an_absent_reference_is_named_with_its_day_and_account_and_can_be_fetched() {
     assert_eq!(counts(&found["messages"]), [21, 17, 3, 0, 1]);
     assert_eq!(
         found["absent"],
-        json!([{ "conversation_id": late.0, "message_server_id": late.1, "create_time": late.2, "day": "2026-10-02", "account": "dave" }])
+        json!([{ "conversation_id": late.0, "message_server_id": late.1.to_string(), "create_time": late.2, "day": "2026-10-02", "account": "dave" }])
     );
     assert_eq!(counts(row(&found, "accounts", "account", "dave")), [1, 0, 0, 0, 1]);
     assert_eq!(found["accounts"][0]["account"], "dave", "those with absent messages come first");

@@ -201,6 +201,7 @@ fn first_manifest(night: &Night) -> std::path::PathBuf {
 #[test]
 fn only_a_message_that_does_not_exist_has_vanished() {
     let night = archived("m|2|77", 6);
+    night.configure("batch_size: 5, attempts: 2");
     night.service.world(|world| {
         for (id, fate) in [(1, Fate::Failed(109_404)), (2, Fate::Unanswered), (3, Fate::Failed(398))] {
             world.insert(message("m|2|77", id, None, None).fate(fate));

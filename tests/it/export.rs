@@ -108,7 +108,8 @@ async fn both() -> [Stage; 2] {
 }
 
 fn integers(rows: &Value, name: &str) -> Vec<i64> {
-    let integer = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok()).unwrap();
+    let integer =
+        |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim_start_matches('\'').parse().ok()).unwrap();
     rows.as_array().unwrap().iter().map(|row| integer(&row[name])).collect()
 }
 

@@ -3,6 +3,7 @@
 mod commits;
 mod crash;
 mod failures;
+mod follow_ups;
 mod history;
 mod opening;
 mod planning;
@@ -20,10 +21,10 @@ use tempfile::TempDir;
 use uuid::Uuid;
 use yunxin_archiver::failure::{Class, Reason};
 use yunxin_archiver::ledger::{
-    AppLock, Commit, FailedRef, FailureFilter, FailureState, FileRow, FinishedBatch, Identity, JobLock, Ledger,
-    LedgerError, Planned, RetryFilter,
+    AppLock, Commit, CutOrder, FailedRef, FailureFilter, FailureState, FileRow, FinishedBatch, Identity, JobLock,
+    Ledger, LedgerError, Planned, RetryFilter,
 };
-use yunxin_archiver::plan::{Ask, Batch, BatchRef, Purpose};
+use yunxin_archiver::plan::{Batch, BatchRef, FollowUp, History, Purpose};
 use yunxin_archiver::reference::{ConversationId, Invalid};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -71,6 +72,10 @@ impl Fixture {
         Commit { seq, run_id: self.run, now: self.now, finished, files: Vec::new(), rows, bytes: rows * 100 }
     }
 
+    fn order(&self, batch_size: usize) -> CutOrder {
+        CutOrder { run_id: self.run, now: self.now, batch_size }
+    }
+
     /// Plans a batch of one failed reference, and records its failure.
     async fn fail(&self, conversation: &str, id: i64, reason: Reason) -> u64 {
         let seq = self.plan(batch(conversation, &[id])).await;
@@ -97,11 +102,17 @@ fn batch(conversation: &str, ids: &[i64]) -> Batch {
     Batch {
         key: conversation.key(),
         asked: conversation.owner.clone(),
-        ask: Ask::First,
         purpose: Purpose::Reference,
         owners: vec![conversation.owner],
+        histories: Vec::new(),
         refs: ids.iter().map(|id| BatchRef { message_server_id: *id, create_time: 1_000 + id, owner: 0 }).collect(),
     }
+}
+
+/// A batch's references, to be asked for once more under this owner, or under one that is still to be chosen.
+fn more(batch: Batch, asked: Option<&str>, history: History) -> FollowUp {
+    let Batch { key, purpose, owners, refs, .. } = batch;
+    FollowUp { key, asked: asked.map(str::to_owned), purpose, owners, refs, history: Arc::new(history) }
 }
 
 fn finished(seq: i64) -> FinishedBatch {

@@ -2,7 +2,9 @@
 
 mod archive;
 mod commit;
+mod confirmed;
 mod failover;
+mod pooler;
 mod rows;
 mod stream;
 
@@ -12,7 +14,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
-use yunxin_archiver::message::{MessageRows, Row, TextColumn};
+use yunxin_archiver::message::{MessageRows, Row, TextColumn, Vanished};
 use yunxin_archiver::sink::postgres::{PostgresSink, Settings};
 use yunxin_archiver::sink::{Announced, Claim, Opened, Prepared, RunStamp, Sink, SinkError};
 
@@ -80,6 +82,19 @@ fn push(rows: &mut MessageRows, mut row: Row, text: &str) {
     row.text[TextColumn::ConversationId as usize] = rows.intern("a|1|b");
     row.text[TextColumn::Text as usize] = rows.intern(text);
     rows.push(row);
+}
+
+/// A note that a message is gone.
+fn vanished(message_server_id: i64) -> Vanished {
+    Vanished {
+        conversation_key: "1|a|b".to_owned(),
+        conversation_id: "a|1|b".to_owned(),
+        conversation_type: 1,
+        message_server_id,
+        create_time: NOON,
+        code: 107_404,
+        noticed_at: NOON,
+    }
 }
 
 async fn committed(sink: &mut PostgresSink, commit: u64, rows: Arc<MessageRows>) -> Prepared {

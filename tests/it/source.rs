@@ -1,11 +1,19 @@
 //! References from every kind of source.
 
+mod compressed;
 mod files;
+mod forms;
+mod listing;
 mod mysql;
+mod mysql_session;
 mod parquet;
+mod pooler;
 mod postgres;
+mod postgres_session;
 mod sqlite;
+mod sqlite_state;
 mod text;
+mod times;
 
 use secrecy::SecretString;
 use yunxin_archiver::source::{Cursor, Files, Input, Overlap, Query, Settings};

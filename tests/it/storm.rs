@@ -15,7 +15,7 @@ mod secrets;
 mod steps;
 
 /// Steps that every run passes, whatever the sink, in the order in which it does, or nearly so.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 14] = [
     "plan.before",
     "plan.after",
     "cursor.before",
@@ -23,6 +23,7 @@ const STEPS: [&str; 13] = [
     "split.before",
     "split.after",
     "aside.after",
+    "cut.before",
     "cut.after",
     "commit.before",
     "prepare.after",

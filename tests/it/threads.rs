@@ -109,7 +109,7 @@ fn what_a_second_ask_brought_is_followed_in_the_name_of_the_owner_that_got_it() 
 fn what_a_thread_lacks_makes_no_exit_3_and_is_asked_again_like_other_failures() {
     let mut world = chain("a|1|b", 4);
     world.insert(message("a|1|b", 1, None, None).fate(Fate::Failed(398)));
-    let night = Night::new(world, COMPLETE);
+    let night = Night::new(world, "batch_size: 3, threads: complete, attempts: 2");
     night.references([("a|1|b", 4)]);
     let (code, job) = night.run(&["run"]);
     assert_eq!(code, 0, "{job}");
@@ -120,7 +120,7 @@ fn what_a_thread_lacks_makes_no_exit_3_and_is_asked_again_like_other_failures() 
 
     let listed = night.output(&["failures", "night", "--format", "jsonl"]);
     let failure: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    assert_eq!((&failure["message_server_id"], &failure["requested"]), (&json!(1), &json!(false)));
+    assert_eq!((&failure["message_server_id"], &failure["requested"]), (&json!("1"), &json!(false)));
     assert_eq!(failure["code"], 398);
 
     let (code, job) = night.run(&["retry", "night", "--code", "398"]);

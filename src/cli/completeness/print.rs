@@ -58,12 +58,13 @@ fn missing(examined: &Examined) -> &'static str {
 }
 
 fn cells(name: &str, counts: &Counts) -> Vec<String> {
-    let numbers = [counts.referenced, counts.archived, counts.failed, counts.pending, counts.absent];
+    let Counts { referenced, archived, failed, dismissed, pending, absent } = *counts;
+    let numbers = [referenced, archived, failed, dismissed, pending, absent];
     std::iter::once(name.to_owned()).chain(numbers.map(output::count)).collect()
 }
 
 fn totals(examined: &Examined, findings: &Findings) -> Result<(), Exit> {
-    let header = ["", "referenced", "archived", "failed", "pending", missing(examined)];
+    let header = ["", "referenced", "archived", "failed", "dismissed", "pending", missing(examined)];
     output::line("")?;
     output::line(&output::table(&header, &[cells("messages", &findings.total)]))?;
     if !findings.failures.is_empty() {
@@ -84,7 +85,7 @@ fn by_day_and_account(examined: &Examined, findings: &Findings) -> Result<(), Ex
     if findings.total.referenced == 0 {
         return Ok(());
     }
-    let header = |first| [first, "referenced", "archived", "failed", "pending", missing(examined)];
+    let header = |first| [first, "referenced", "archived", "failed", "dismissed", "pending", missing(examined)];
     // Where not all days have room, those on which something is not archived.
     let few = findings.days.len() <= ROWS;
     let days = findings.days.iter().filter(|(_, counts)| few || counts.archived < counts.referenced).take(ROWS);

@@ -122,7 +122,7 @@ impl<'a> Against<'a> {
         let plain = lower.strip_suffix(".gz").or_else(|| lower.strip_suffix(".zst")).unwrap_or(&lower);
         let kind = match plain.rsplit_once('.').map(|(_, ending)| ending) {
             Some("csv") => Kind::Csv,
-            Some("jsonl" | "ndjson") => Kind::Jsonl,
+            Some("jsonl" | "ndjson" | "json") => Kind::Jsonl,
             Some("parquet") => Kind::Parquet,
             _ => {
                 let file = "a file that ends in .csv, .jsonl or .parquet, perhaps with .gz or .zst behind it";

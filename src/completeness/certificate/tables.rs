@@ -81,13 +81,15 @@ pub(super) fn failures(examined: &Examined, findings: &Findings) -> String {
 }
 
 /// The cells of counts.
-fn cells(counts: &Counts) -> [String; 5] {
-    [counts.referenced, counts.archived, counts.failed, counts.pending, counts.absent]
+fn cells(counts: &Counts) -> [String; 6] {
+    [counts.referenced, counts.archived, counts.failed, counts.dismissed, counts.pending, counts.absent]
         .map(|n| if n == 0 { "–".to_owned() } else { count(n) })
 }
 
-fn header<'a>(first: &'a str, missing: &'a str) -> [(&'a str, bool); 6] {
-    [(first, false), ("referenced", true), ("archived", true), ("failed", true), ("pending", true), (missing, true)]
+fn header<'a>(first: &'a str, missing: &'a str) -> [(&'a str, bool); 7] {
+    let counts = ["referenced", "archived", "failed", "dismissed", "pending", missing].map(|name| (name, true));
+    let [referenced, archived, failed, dismissed, pending, missing] = counts;
+    [(first, false), referenced, archived, failed, dismissed, pending, missing]
 }
 
 pub(super) fn days(examined: &Examined, findings: &Findings) -> String {
@@ -97,6 +99,7 @@ pub(super) fn days(examined: &Examined, findings: &Findings) -> String {
     let series = [
         ("c-archived", "archived"),
         ("c-failed-recorded", "failed"),
+        ("c-dismissed", "dismissed"),
         ("c-pending-still", "pending"),
         ("c-absent", missing(examined)),
     ];
@@ -112,7 +115,7 @@ pub(super) fn days(examined: &Examined, findings: &Findings) -> String {
             };
             let names: Vec<&str> = series[from..].iter().map(|(_, name)| *name).collect();
             let describe = format!("{} {what} by day, from {first} to {last}: {}.", count(n), names.join(", "));
-            let counts = |c: &Counts| [c.archived, c.failed, c.pending, c.absent][from..].to_vec();
+            let counts = |c: &Counts| [c.archived, c.failed, c.dismissed, c.pending, c.absent][from..].to_vec();
             let calendar = Calendar {
                 days: dated().map(|(day, of_day)| (day, counts(of_day))).collect(),
                 series: series[from..].to_vec(),

@@ -35,6 +35,7 @@ impl PostgresArchive {
         let columns = "select attname::text from pg_attribute where attnum > 0 and not attisdropped \
                        and attrelid in (to_regclass($1), to_regclass($2)) group by attname having count(*) = 2";
         let columns: Vec<String> = sqlx::query_scalar(columns)
+            .persistent(false)
             .bind(&reader.messages)
             .bind(&reader.revisions)
             .fetch_all(&mut reader.connection)
@@ -42,6 +43,7 @@ impl PostgresArchive {
             .map_err(|error| reader.report("cannot look at the archive", error))?;
         let owner = format!("select ledger_id, sequence from {}", reader.archive);
         let owner: Option<(String, i64)> = sqlx::query_as(AssertSqlSafe(owner))
+            .persistent(false)
             .fetch_optional(&mut reader.connection)
             .await
             .map_err(|error| reader.report("cannot read whose the archive is", error))?;
@@ -115,6 +117,7 @@ impl Archive for PostgresArchive {
                     Scope::Accounts(accounts) => (None, Some(texts(accounts))),
                 };
                 let mut rows = sqlx::query(sql)
+                    .persistent(false)
                     .bind(time(selection.from))
                     .bind(time(selection.to))
                     .bind(keys)
@@ -136,7 +139,8 @@ impl Archive for PostgresArchive {
                 let sql = self.rows("message_server_id = any ($1)");
                 let ids: Vec<i64> = ids.iter().copied().collect();
                 'chunks: for ids in ids.chunks(IDS) {
-                    let mut rows = sqlx::query(AssertSqlSafe(sql.clone())).bind(ids).fetch(&mut self.reader.connection);
+                    let query = sqlx::query(AssertSqlSafe(sql.clone())).persistent(false).bind(ids);
+                    let mut rows = query.fetch(&mut self.reader.connection);
                     loop {
                         match rows.try_next().await.and_then(|row| row.as_ref().map(record).transpose()) {
                             Ok(Some(record)) => take(record)?,
@@ -158,6 +162,7 @@ impl Archive for PostgresArchive {
 
     async fn vanished(&mut self, selection: &Selection) -> Result<VanishedMessages, ExportError> {
         let there: Result<bool, _> = sqlx::query_scalar("select to_regclass($1) is not null")
+            .persistent(false)
             .bind(&self.reader.vanished)
             .fetch_one(&mut self.reader.connection)
             .await;
@@ -175,8 +180,11 @@ impl Archive for PostgresArchive {
             milliseconds("noticed_at"),
             self.reader.vanished
         );
-        let rows: Result<Vec<(String, i64, Option<i64>, Option<i64>)>, _> =
-            sqlx::query_as(AssertSqlSafe(sql)).bind(keys).fetch_all(&mut self.reader.connection).await;
+        let rows: Result<Vec<(String, i64, Option<i64>, Option<i64>)>, _> = sqlx::query_as(AssertSqlSafe(sql))
+            .persistent(false)
+            .bind(keys)
+            .fetch_all(&mut self.reader.connection)
+            .await;
         for (app_key, id, noticed_at, code) in
             rows.map_err(|error| self.reader.report("cannot read what vanished", error))?
         {
@@ -194,6 +202,7 @@ impl Archive for PostgresArchive {
         let mut failed = None;
         {
             let mut rows = sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql))
+                .persistent(false)
                 .bind(wanted.app_key)
                 .bind(wanted.first)
                 .bind(wanted.last)
@@ -218,7 +227,7 @@ impl Archive for PostgresArchive {
     async fn app_keys(&mut self) -> Result<Vec<String>, ExportError> {
         let sql = format!("select min(app_key), max(app_key) from {}", self.reader.messages);
         let ends: Result<(Option<String>, Option<String>), _> =
-            sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut self.reader.connection).await;
+            sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_one(&mut self.reader.connection).await;
         let (first, last) = ends.map_err(|error| self.reader.report("cannot read whose messages these are", error))?;
         let mut keys: Vec<String> = [first, last].into_iter().flatten().collect();
         keys.dedup();

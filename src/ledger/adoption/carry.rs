@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::{Adoption, RUN, former};
 use crate::ledger::batches::{append, body, stored_batch};
 use crate::ledger::error::Fault;
-use crate::ledger::{blob, count, failures, ids, millis};
+use crate::ledger::{blob, count, failures, history, ids, millis};
 use crate::plan::Batch;
 
 /// Batches read at once.
@@ -137,9 +137,9 @@ fn key(table: &str) -> &'static str {
 /// The next batches of a table, and the key of the last.
 async fn page(adoption: &Adoption, table: &str, after: i64) -> Result<Option<(i64, Vec<(i64, Batch)>)>, Fault> {
     let key = key(table);
-    let ask = if table == "carried" { "2" } else { "ask" };
+    let history = if table == "done" { "null" } else { "history" };
     let sql =
-        format!("select {key}, {ask}, key, asked, body, depth from {table} where {key} > ? order by {key} limit ?");
+        format!("select {key}, {history}, key, asked, body, depth from {table} where {key} > ? order by {key} limit ?");
     let rows = sqlx::query(AssertSqlSafe(sql))
         .bind(after)
         .bind(BATCHES)
@@ -174,9 +174,12 @@ async fn drop_archived(adoption: &Adoption, table: &str) -> Result<u64, Fault> {
             let query = if rest.refs.is_empty() {
                 sqlx::query(AssertSqlSafe(format!("delete from {table} where {key} = ?")))
             } else {
-                sqlx::query(AssertSqlSafe(format!("update {table} set refs = ?, body = ? where {key} = ?")))
-                    .bind(rest.refs.len() as i64)
-                    .bind(blob::encode(&rest.owners, &rest.refs))
+                sqlx::query(AssertSqlSafe(format!(
+                    "update {table} set refs = ?, body = ?, history = ? where {key} = ?"
+                )))
+                .bind(rest.refs.len() as i64)
+                .bind(blob::encode(&rest.owners, &rest.refs))
+                .bind(history::encode(&rest.histories))
             };
             query.bind(seq).execute(&mut *tx).await?;
         }
@@ -220,7 +223,7 @@ async fn reopen_lost(adoption: &Adoption) -> Result<u64, Fault> {
             let again_here: Vec<bool> = ids_of(batch).map(|id| lost.remove(&id)).collect();
             let rest = batch.subset(|index| again_here[index]);
             if !rest.refs.is_empty() {
-                body(&rest)?;
+                body(&rest.key, &rest.owners, &rest.refs)?;
                 again.push(rest);
             }
         }

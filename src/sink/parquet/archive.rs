@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::disk::{self, failure};
 use crate::failpoint::reach;
+use crate::locked::Locked;
 use crate::manifest::is_vanished;
 use crate::sink::{Claim, Opened, SinkError, SinkFile};
 
@@ -39,7 +40,7 @@ pub(super) struct Archive {
     job: String,
     run_id: Uuid,
     /// Keeps other processes of this host out, for as long as it is open.
-    lock: OnceLock<File>,
+    lock: OnceLock<Locked>,
     /// What this process last read or wrote as the deed.
     deed: Mutex<Option<Deed>>,
 }
@@ -122,7 +123,7 @@ impl Archive {
         let directory = File::open(&self.root).map_err(|error| failure("opening", &self.root, error))?;
         match directory.try_lock() {
             Ok(()) => {
-                self.lock.set(directory).ok();
+                self.lock.set(Locked::of(directory)).ok();
                 Ok(())
             }
             Err(TryLockError::WouldBlock) => Err(SinkError::Busy(format!(
@@ -388,4 +389,23 @@ fn sweep(temporary: &Path, warnings: &mut Vec<String>) -> Result<(), SinkError> 
     }
     warnings.sort_unstable();
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::locked::tests::Heir;
+
+    #[test]
+    fn an_archive_is_free_once_its_writer_is_dropped_whatever_child_has_its_descriptor() {
+        let root = tempfile::tempdir().unwrap();
+        let archive = || Archive::new(root.path().to_owned(), Uuid::nil(), "nightly".to_owned(), Uuid::nil());
+        let first = archive();
+        first.lock().unwrap();
+        let _heir = Heir::of(first.lock.get().unwrap());
+        assert!(matches!(archive().lock(), Err(SinkError::Busy(_))));
+        drop(first);
+        archive().lock().unwrap();
+    }
 }

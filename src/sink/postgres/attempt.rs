@@ -2,11 +2,11 @@
 
 use std::io;
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Row as _};
 use tokio::time::{sleep, timeout};
 
-use super::commit::{self, Commit, Counts, Way};
-use super::connect::{Refusal, Session, Trouble, delays, trouble};
+use super::commit::{self, Commit, CommitId, Counts, Recorded, Way};
+use super::connect::{Refusal, Session, Trouble, delays, last_row, trouble};
 use super::copy::Encoder;
 use super::statements::Statements;
 use super::stream::{Ended, Stream};
@@ -48,18 +48,25 @@ impl Target {
             },
         };
         writing.tried = commit.id.sequence;
-        let statements = &writing.statements;
-        let encoder = &mut writing.encoder;
-        let counts = match streamed {
-            Streamed::All(counts) => counts,
+        let (statements, encoder) = (&writing.statements, &mut writing.encoder);
+        let (mut counts, way) = match streamed {
+            Streamed::All(counts) => (counts, Way::Copy),
             Streamed::Met => self.write(&mut session, statements, encoder, commit, Way::Sift).await?,
             Streamed::Nothing => self.write(&mut session, statements, encoder, commit, writing.way).await?,
         };
-        commit::complete(&mut session, statements, commit, counts).await?;
-        let Counts { inserted, revised, bytes } = counts;
+        let mut recorded = commit::record(&mut session, statements, commit, counts).await?;
+        if way == Way::Copy && (counts.short || recorded.triggers.is_some()) {
+            // What was there before and what was not can only be told by looking first.
+            session.rollback().await?;
+            counts = self.write(&mut session, statements, encoder, commit, Way::Sift).await?.0;
+            recorded = commit::record(&mut session, statements, commit, counts).await?;
+        }
+        self.confirm(&mut session, statements, encoder, commit, counts, &recorded).await?;
+        commit::finish(&mut session, commit).await?;
+        let Counts { inserted, revised, bytes, .. } = counts;
         tracing::debug!(commit = commit.id.sequence, messages = commit.messages, inserted, revised, bytes, "committed");
         // Where nothing was there already, the next messages are likely to be new as well.
-        let all_new = inserted == commit.messages;
+        let all_new = inserted == commit.messages && recorded.triggers.is_none();
         writing.way = if all_new { Way::Copy } else { Way::Sift };
         writing.session = Some(session);
         Ok(bytes)
@@ -75,8 +82,47 @@ impl Target {
             Ended::Met(session) => (session, Streamed::Met),
             Ended::Failed(error) => return Err(error.into()),
         };
-        commit::rollback(&mut session).await?;
+        session.rollback().await?;
         Ok((session, streamed))
+    }
+
+    /// Insists that what was sent is there. Where the database wrote fewer rows, or where triggers may have undone what
+    /// it wrote, the keys decide: rows may stand elsewhere in the table's inheritance.
+    async fn confirm(
+        &self,
+        session: &mut Session,
+        statements: &Statements,
+        encoder: &mut Encoder,
+        commit: &Commit<'_>,
+        counts: Counts,
+        recorded: &Recorded,
+    ) -> Result<(), Refusal> {
+        let names = &self.names;
+        let missing = if counts.short || recorded.triggers.is_some() {
+            commit::missing(session, statements, encoder, commit).await?
+        } else {
+            None
+        };
+        let (table, what) = match missing {
+            Some((count, example)) => (
+                &names.messages,
+                format!("lacks {count} of the {} messages (such as {example}) that were", commit.messages),
+            ),
+            None if let Some((count, example)) = counts.unrevised => {
+                (&names.messages, format!("lacks {count} new versions of messages (such as {example}) that were"))
+            }
+            None if counts.unkept > 0 => {
+                (&names.revisions, format!("lacks {} earlier versions that were", counts.unkept))
+            }
+            None if recorded.unnoted > 0 => (
+                &names.vanished,
+                format!("lacks {} of the {} notes that were", recorded.unnoted, commit.vanished.len()),
+            ),
+            None if !recorded.noted => (&names.commits, "lacks the row of the commit that was".to_owned()),
+            None => return Ok(()),
+        };
+        let triggers = recorded.triggers.as_ref().filter(|_| *table == names.messages);
+        Err(self.dropped(table, &what, triggers.map(String::as_str)).into())
     }
 
     /// Writes all messages of a commit in a new transaction, by another way if they are met.
@@ -87,23 +133,15 @@ impl Target {
         encoder: &mut Encoder,
         commit: &Commit<'_>,
         mut way: Way,
-    ) -> Result<Counts, Refusal> {
+    ) -> Result<(Counts, Way), Refusal> {
         let passes = versions::passes(commit.pending);
         loop {
             if !commit::begin(session, statements, commit.id).await? {
-                commit::rollback(session).await?;
-                return Err(SinkError::NotOurs(format!(
-                    "the archive {} at {} does not wait for commit {} of ledger {}: another ledger took it over, or an \
-                     old copy of this one is in use",
-                    self.table(),
-                    self.server.place(),
-                    commit.id.sequence,
-                    commit.id.ledger_id
-                ))
-                .into());
+                session.rollback().await?;
+                return Err(self.refusal(session, commit.id).await?.into());
             }
             let error = match commit::write(session, statements, encoder, commit, &passes, way).await {
-                Ok(counts) => return Ok(counts),
+                Ok(counts) => return Ok((counts, way)),
                 Err(error) => error,
             };
             way = match way {
@@ -111,35 +149,60 @@ impl Target {
                 Way::Sift if trouble(&error) == Trouble::Conflict => Way::Merge,
                 _ => return Err(error.into()),
             };
-            commit::rollback(session).await?;
+            session.rollback().await?;
         }
+    }
+
+    /// Why the archive does not wait for this commit.
+    async fn refusal(&self, session: &mut Session, id: &CommitId) -> Result<SinkError, sqlx::Error> {
+        let archive = self.names.qualified(&self.names.archive);
+        let sql = format!("select max(sequence) as sequence from {archive} where ledger_id = '{}'", id.ledger_id);
+        let sequence: Option<i64> = last_row(&mut session.connection, sql).await?.try_get("sequence")?;
+        Ok(match sequence.map(|sequence| sequence as u64) {
+            Some(sequence) if sequence < id.before => self.lost(id.before),
+            Some(sequence) if sequence == id.before && sequence < id.sequence => {
+                self.dropped(&self.names.archive, &format!("keeps commit {sequence} whatever is"), None)
+            }
+            _ => SinkError::NotOurs(format!(
+                "the archive {} at {} does not wait for commit {} of ledger {}: another ledger took it over, or an \
+                 old copy of this one is in use",
+                self.table(),
+                self.server.place(),
+                id.sequence,
+                id.ledger_id
+            )),
+        })
+    }
+
+    fn lost(&self, committed: u64) -> SinkError {
+        self.failed(&format!(
+            "the server lost commits up to {committed}, as by a failover to a standby that did not have them yet; \
+             the next run fetches their messages again"
+        ))
     }
 
     /// Connects again, and finds out what became of the commit under way.
     async fn resume(&self, writing: &mut Writing, commit: &Commit<'_>) -> Result<Resumed, Refusal> {
-        let mut session = self.server.session(self.lock_key(), Some(&writing.backend)).await?;
-        writing.backend = session.backend.clone();
+        let mut session = self.server.session(self.locks(), true).await?;
         let archive = self.names.qualified(&self.names.archive);
         let commits = self.names.qualified(&self.names.commits);
-        let found: Option<(i64, Option<i64>)> = sqlx::query_as(AssertSqlSafe(format!(
-            "select a.sequence, c.bytes from {archive} a left join {commits} c using (ledger_id, sequence) \
+        let found: Option<(i64, Option<String>, Option<i64>)> = sqlx::query_as(AssertSqlSafe(format!(
+            "select a.sequence, c.run_id, c.bytes from {archive} a left join {commits} c using (ledger_id, sequence) \
              where ledger_id = $1"
         )))
+        .persistent(false)
         .bind(commit.id.ledger_id.to_string())
         .fetch_optional(&mut session.connection)
         .await?;
-        let sequence = found.map(|(sequence, _)| sequence as u64);
-        if sequence.is_some_and(|sequence| sequence < writing.committed) {
-            return Err(self
-                .failed(&format!(
-                    "the server lost commits up to {}, as by a failover to a standby that did not have them yet; \
-                     the next run fetches their messages again",
-                    writing.committed
-                ))
-                .into());
-        }
+        session.rollback().await?;
         match found {
-            Some((_, bytes)) if sequence == Some(commit.id.sequence) && writing.tried == commit.id.sequence => {
+            Some((sequence, ..)) if (sequence as u64) < writing.committed => Err(self.lost(writing.committed).into()),
+            // Another copy of the ledger may have made a commit of this number.
+            Some((sequence, Some(run), bytes))
+                if sequence as u64 == commit.id.sequence
+                    && writing.tried == commit.id.sequence
+                    && run == commit.run_id.to_string() =>
+            {
                 tracing::info!(commit = commit.id.sequence, "the commit had been made before the connection broke");
                 Ok(Resumed::Committed(session, bytes.unwrap_or(0) as u64))
             }
@@ -152,7 +215,7 @@ impl Target {
 /// What a stream left in its session's transaction.
 enum Streamed {
     All(Counts),
-    /// Nothing, as some messages are there already.
+    /// Nothing, as some messages are there already, or were not written.
     Met,
     Nothing,
 }

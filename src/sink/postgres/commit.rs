@@ -1,16 +1,18 @@
 //! One commit: messages and the row that says so, in one transaction.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Either, Executor, Row, SqlStr};
+use sqlx::{Executor, Row, SqlStr};
 use uuid::Uuid;
 
-use super::connect::Session;
+use super::connect::{Session, last_row};
 use super::copy::{Encoder, Messages};
+use super::schema::Locks;
 use super::statements::Statements;
-use super::versions::{Item, NEVER, sift};
+use super::versions::{Item, NEVER, passes, sift};
 use crate::failpoint::reach;
 use crate::message::{MessageRows, Vanished};
 use crate::sink::Announced;
@@ -42,6 +44,12 @@ pub(super) struct Counts {
     pub(super) revised: u64,
     /// Bytes sent for all of them.
     pub(super) bytes: u64,
+    /// Whether the database says that it wrote fewer rows than it was sent.
+    pub(super) short: bool,
+    /// Earlier versions that are not among the revisions.
+    pub(super) unkept: u64,
+    /// Messages that stayed in an earlier version, and one of them.
+    pub(super) unrevised: Option<(u64, i64)>,
 }
 
 /// Whose commit it is, and which.
@@ -49,6 +57,9 @@ pub(super) struct Counts {
 pub(super) struct CommitId {
     pub(super) app_key: String,
     pub(super) ledger_id: Uuid,
+    pub(super) locks: Locks,
+    /// The archive's last commit, as far as this process knows.
+    pub(super) before: u64,
     pub(super) sequence: u64,
 }
 
@@ -65,9 +76,7 @@ pub(super) struct Commit<'a> {
 /// Begins the transaction of a commit. Returns `false`, in a transaction that is to be rolled back, if the archive is
 /// not, or no longer, where this commit comes next.
 pub(super) async fn begin(session: &mut Session, statements: &Statements, id: &CommitId) -> Result<bool, sqlx::Error> {
-    let begun = session.connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.begin(id)))).await?;
-    reach("postgres.fenced");
-    Ok(begun.rows_affected() > 0)
+    Ok(begun(session, statements.begin(id)).await? == Begun::Free)
 }
 
 /// Where a transaction stands that messages are to be copied in straight away.
@@ -93,31 +102,17 @@ pub(super) async fn begin_copy(
     let step = keys.len().div_ceil(SAMPLE).max(1);
     let sample: Vec<String> = keys.step_by(step).map(|key| key.to_string()).collect();
     let begin = statements.begin_copy(id, &sample.join(","));
-    let mut results = sqlx::raw_sql(AssertSqlSafe(begin)).fetch_many(&mut session.connection);
-    let (mut fenced, mut met) = (0, None);
-    while let Some(result) = results.try_next().await? {
-        match result {
-            // The select counts as well, after its row.
-            Either::Left(done) if met.is_none() => fenced += done.rows_affected(),
-            Either::Left(_) => {}
-            Either::Right(row) => met = Some(row.try_get(0)?),
-        }
-    }
-    drop(results);
-    reach("postgres.fenced");
-    Ok(match (fenced, met) {
-        (0, _) => Begun::NotOurs,
-        (_, Some(false)) => Begun::Free,
-        (_, Some(true) | None) => Begun::Met,
-    })
+    begun(session, begin).await
 }
 
-/// Takes back what the transaction did.
-pub(super) async fn rollback(session: &mut Session) -> Result<(), sqlx::Error> {
-    session.connection.execute("rollback").await?;
-    // It may have been made in this transaction.
-    session.staged = false;
-    Ok(())
+async fn begun(session: &mut Session, begin: String) -> Result<Begun, sqlx::Error> {
+    let row = last_row(&mut session.connection, begin).await?;
+    reach("postgres.fenced");
+    Ok(match (row.try_get("moved")?, row.try_get("met")?) {
+        (false, _) => Begun::NotOurs,
+        (true, false) => Begun::Free,
+        (true, true) => Begun::Met,
+    })
 }
 
 /// Writes all messages of the commit that the session's transaction is for.
@@ -129,47 +124,81 @@ pub(super) async fn write(
     passes: &[Vec<Item>],
     way: Way,
 ) -> Result<Counts, sqlx::Error> {
-    let mut writer = Writer {
-        connection: &mut session.connection,
-        statements,
-        encoder,
-        pending: commit.pending,
-        staging: if session.staged { Staging::Empty } else { Staging::Missing },
-        counts: Counts::default(),
-    };
+    let mut writer = Writer::new(session, statements, encoder, commit);
     for (depth, pass) in passes.iter().enumerate() {
         match way {
+            Way::Copy if depth == 0 => writer.counts.short |= writer.copy(pass).await?,
+            Way::Merge => writer.merge(pass).await?,
             // The later passes hold what the first has just written.
-            _ if depth > 0 => writer.merge(pass).await?,
-            Way::Copy => writer.copy(pass).await?,
-            Way::Sift => {
+            Way::Copy | Way::Sift => {
                 let there = writer.versions(&commit.id.app_key, pass).await?;
                 let (fresh, newer) = sift(pass, there);
-                writer.copy(&fresh).await?;
-                writer.merge(&newer).await?;
+                writer.counts.short |= writer.copy(&fresh).await?;
+                writer.revise(&newer).await?;
             }
-            Way::Merge => writer.merge(pass).await?,
         }
     }
-    let Writer { counts, staging, .. } = writer;
-    session.staged = staging != Staging::Missing;
-    Ok(counts)
+    Ok(writer.counts)
 }
 
-/// Writes what belongs to the commit besides its messages, and makes it final once it is announced.
-pub(super) async fn complete(
+/// What the database says of a commit when everything is written.
+pub(super) struct Recorded {
+    /// Whether there is a row that says so.
+    pub(super) noted: bool,
+    /// Vanished messages that are not noted.
+    pub(super) unnoted: u64,
+    /// The triggers on the table of messages: they may undo what was written.
+    pub(super) triggers: Option<String>,
+}
+
+/// Writes what belongs to the commit besides its messages.
+pub(super) async fn record(
     session: &mut Session,
     statements: &Statements,
     commit: &Commit<'_>,
     counts: Counts,
-) -> Result<(), sqlx::Error> {
+) -> Result<Recorded, sqlx::Error> {
     let connection = &mut session.connection;
     for vanished in commit.vanished.chunks(VANISHED) {
         note(connection, statements, commit, vanished).await?;
     }
+    let row = last_row(connection, statements.record(commit, counts)).await?;
+    let mut unnoted = 0;
+    for vanished in commit.vanished.chunks(VANISHED) {
+        let ids: BTreeSet<i64> = vanished.iter().map(|message| message.message_server_id).collect();
+        let ids: Vec<i64> = ids.into_iter().collect();
+        let sent = ids.len() as u64;
+        let noted: i64 = sqlx::query_scalar(statements.vanished.clone())
+            .persistent(false)
+            .bind(&commit.id.app_key)
+            .bind(ids)
+            .fetch_one(&mut *connection)
+            .await?;
+        unnoted += sent.saturating_sub(noted as u64);
+    }
+    Ok(Recorded { noted: row.try_get("recorded")?, unnoted, triggers: row.try_get("triggers")? })
+}
+
+/// Messages of a commit that are not in the table: how many, and one of them.
+pub(super) async fn missing(
+    session: &mut Session,
+    statements: &Statements,
+    encoder: &mut Encoder,
+    commit: &Commit<'_>,
+) -> Result<Option<(u64, i64)>, sqlx::Error> {
+    let mut reader = Writer::new(session, statements, encoder, commit);
+    // The first pass has every message.
+    let pass = passes(commit.pending).swap_remove(0);
+    let there = reader.versions(&commit.id.app_key, &pass).await?;
+    let (missing, _) = sift(&pass, there);
+    Ok(missing.first().map(|first| (missing.len() as u64, first.message_server_id)))
+}
+
+/// Makes the commit final once it is announced.
+pub(super) async fn finish(session: &mut Session, commit: &Commit<'_>) -> Result<(), sqlx::Error> {
     commit.announced.wait().await;
     reach("postgres.commit");
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(statements.commit(commit, counts)))).await?;
+    session.commit().await?;
     reach("postgres.committed");
     Ok(())
 }
@@ -185,6 +214,7 @@ async fn note(
         vanished.iter().map(of).collect()
     }
     sqlx::query(statements.vanish.clone())
+        .persistent(false)
         .bind(&commit.id.app_key)
         .bind(commit.run_id.to_string())
         .bind(column(vanished, |message| message.conversation_key.clone()))
@@ -199,33 +229,38 @@ async fn note(
     Ok(())
 }
 
-/// What the staging table, which lives as long as the session, is in a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Staging {
-    Missing,
-    Empty,
-    Used,
-}
-
 /// The messages' part of a transaction.
 struct Writer<'a> {
     connection: &'a mut PgConnection,
     statements: &'a Statements,
     encoder: &'a mut Encoder,
     pending: &'a [Arc<MessageRows>],
-    staging: Staging,
+    /// Whether the staging table is there, and used.
+    staged: bool,
     counts: Counts,
 }
 
-impl Writer<'_> {
-    /// Copies messages straight into the table: a conflict if one is there.
-    async fn copy(&mut self, pass: &[Item]) -> Result<(), sqlx::Error> {
-        if !pass.is_empty() {
-            self.send(&self.statements.copy, pass).await?;
-            self.counts.inserted += pass.len() as u64;
-            reach("postgres.copied");
+impl<'a> Writer<'a> {
+    fn new(
+        session: &'a mut Session,
+        statements: &'a Statements,
+        encoder: &'a mut Encoder,
+        commit: &'a Commit<'_>,
+    ) -> Self {
+        let connection = &mut session.connection;
+        Self { connection, statements, encoder, pending: commit.pending, staged: false, counts: Counts::default() }
+    }
+
+    /// Copies messages straight into the table: a conflict if one is there. Returns whether the database says that it
+    /// wrote fewer.
+    async fn copy(&mut self, pass: &[Item]) -> Result<bool, sqlx::Error> {
+        if pass.is_empty() {
+            return Ok(false);
         }
-        Ok(())
+        let written = self.send(&self.statements.copy, pass).await?;
+        self.counts.inserted += pass.len() as u64;
+        reach("postgres.copied");
+        Ok(written < pass.len() as u64)
     }
 
     /// Writes messages of which some are there: adds, revises, or leaves alone.
@@ -233,31 +268,55 @@ impl Writer<'_> {
         if pass.is_empty() {
             return Ok(());
         }
-        match self.staging {
-            Staging::Missing => {
-                self.execute(&self.statements.create_staging).await?;
-            }
-            Staging::Empty => {}
-            Staging::Used => {
-                self.execute(&self.statements.truncate_staging).await?;
-            }
-        }
-        self.staging = Staging::Used;
-        self.send(&self.statements.copy_staging, pass).await?;
+        self.stage(pass).await?;
         let inserted = self.execute(&self.statements.insert).await?;
         self.counts.inserted += inserted;
         if inserted < pass.len() as u64 {
-            self.execute(&self.statements.keep).await?;
-            self.counts.revised += self.execute(&self.statements.revise).await?;
-            reach("postgres.merged");
+            // Most likely the others are there.
+            self.counts.short = true;
+            self.revise_staged().await?;
         }
         Ok(())
+    }
+
+    /// Writes new versions of messages that are there in earlier ones.
+    async fn revise(&mut self, pass: &[Item]) -> Result<(), sqlx::Error> {
+        if pass.is_empty() {
+            return Ok(());
+        }
+        self.stage(pass).await?;
+        let revised = self.revise_staged().await?;
+        self.counts.short |= revised < pass.len() as u64;
+        Ok(())
+    }
+
+    async fn stage(&mut self, pass: &[Item]) -> Result<(), sqlx::Error> {
+        let statements = self.statements;
+        self.execute(if self.staged { &statements.truncate_staging } else { &statements.create_staging }).await?;
+        self.staged = true;
+        self.send(&statements.copy_staging, pass).await.map(drop)
+    }
+
+    async fn revise_staged(&mut self) -> Result<u64, sqlx::Error> {
+        let Self { statements, .. } = *self;
+        self.execute(&statements.keep).await?;
+        let row = last_row(self.connection, statements.unkept.clone()).await?;
+        self.counts.unkept += row.try_get::<i64, _>("unkept")? as u64;
+        let revised = self.execute(&statements.revise).await?;
+        self.counts.revised += revised;
+        let row = last_row(self.connection, statements.unrevised.clone()).await?;
+        if let Some(example) = row.try_get("example")? {
+            self.counts.unrevised = Some((row.try_get::<i64, _>("unrevised")? as u64, example));
+        }
+        reach("postgres.merged");
+        Ok(revised)
     }
 
     /// Which of these messages are there, and when they were edited.
     async fn versions(&mut self, app_key: &str, pass: &[Item]) -> Result<Vec<(i64, i64)>, sqlx::Error> {
         let keys: Vec<i64> = pass.iter().map(|item| item.message_server_id).collect();
         let mut found = sqlx::query_as::<_, (i64, Option<i64>)>(self.statements.versions.clone())
+            .persistent(false)
             .bind(app_key)
             .bind(keys)
             .fetch(&mut *self.connection);
@@ -272,7 +331,8 @@ impl Writer<'_> {
         Ok(self.connection.execute(sqlx::raw_sql(statement.clone())).await?.rows_affected())
     }
 
-    async fn send(&mut self, statement: &str, pass: &[Item]) -> Result<(), sqlx::Error> {
+    /// Returns how many rows the database says that it wrote.
+    async fn send(&mut self, statement: &str, pass: &[Item]) -> Result<u64, sqlx::Error> {
         let Self { encoder, pending, counts, .. } = self;
         let mut copy = self.connection.copy_in_raw(statement).await?;
         encoder.clear();
@@ -290,7 +350,6 @@ impl Writer<'_> {
         encoder.end();
         counts.bytes += encoder.encoded().len() as u64;
         copy.send(encoder.encoded()).await?;
-        copy.finish().await?;
-        Ok(())
+        copy.finish().await
     }
 }

@@ -1,4 +1,8 @@
-//! Sessions with the server, and what its errors mean.
+//! Connections to the server, what a transaction sets for itself, and what errors mean.
+//!
+//! A connection may be one to a pooler, which gives every transaction another session, and the session to others
+//! afterwards. So nothing outlives a transaction: no setting, no named statement, no temporary table, no lock. Only where a
+//! session proves to be ours alone it keeps the archive's lock as well, and so keeps other processes out from the start.
 
 use std::io;
 use std::time::Duration;
@@ -6,10 +10,12 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
+use uuid::Uuid;
 
+use super::schema::Locks;
 use crate::sink::SinkError;
 
 /// How long one attempt to connect may take.
@@ -39,19 +45,54 @@ const PARAMETERS: [&str; 19] = [
     "options[",
 ];
 
-/// Makes the session independent of what database and role have as defaults. `synchronous_commit` is only ever raised:
-/// a commit must be on disk before the ledger hears of it.
 const GREETING: &str = "
-    select pg_backend_pid() as pid,
-        (select backend_start::text from pg_stat_activity where pid = pg_backend_pid()) as started,
-        pg_is_in_recovery() as standby,
+    select pg_is_in_recovery() as standby,
         current_setting('server_encoding') as encoding,
         current_setting('fsync') as fsync,
-        set_config('synchronous_commit', case when current_setting('synchronous_commit') = 'remote_apply'
-            then 'remote_apply' else 'on' end, false),
-        set_config('statement_timeout', '300s', false),
-        set_config('lock_timeout', '60s', false),
-        set_config('search_path', '', false)";
+        current_setting('yunxin_archiver.session', true) as session";
+/// A setting that a connection asks for when it begins. The server gives it to the session that it begins for this
+/// connection, which is nobody else's then; a pooler refuses it, or passes over it.
+const SESSION: &str = "yunxin_archiver.session";
+/// Makes a transaction independent of what database and role have as defaults. `synchronous_commit` is only ever raised:
+/// a commit must be on disk before the ledger hears of it. Names without a schema, as triggers have them, are found
+/// where the role finds them.
+const SETTINGS: &str = "
+    select pg_catalog.set_config('search_path', pg_catalog.rtrim(
+            pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path')), ', '), true);
+    select set_config('synchronous_commit', case when current_setting('synchronous_commit') = 'remote_apply'
+            then 'remote_apply' else 'on' end, true),
+        set_config('lock_timeout', '60s', true),
+        set_config('idle_in_transaction_session_timeout', '0', true)";
+/// Who holds an advisory lock whose key comes behind this.
+const HOLDERS: &str = "from pg_locks where locktype = 'advisory' and granted and objsubid = 1 \
+    and database = (select oid from pg_database where datname = current_database()) \
+    and (classid::bigint << 32 | objid::bigint) =";
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// To write; a statement may take five minutes.
+    Write,
+    /// To write messages as they come, however long that takes.
+    Stream,
+    /// To read something.
+    Read,
+    /// To read everything as it was at the beginning.
+    Snapshot,
+}
+
+impl Mode {
+    /// The statements that begin such a transaction.
+    pub(super) fn begin(self) -> String {
+        let (mode, timeout) = match self {
+            Self::Write => ("read committed", "300s"),
+            Self::Stream => ("read committed", "0"),
+            Self::Read => ("read committed read only", "0"),
+            Self::Snapshot => ("repeatable read read only", "0"),
+        };
+        format!("begin isolation level {mode}; {SETTINGS}, set_config('statement_timeout', '{timeout}', true)")
+    }
+}
 
 /// What an error of the database means for who meets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +119,9 @@ pub(super) fn trouble(error: &sqlx::Error) -> Trouble {
         sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => return Trouble::Unusable,
         _ => return Trouble::Other,
     };
+    if is_statement_mode(error) {
+        return Trouble::Unusable;
+    }
     match (code.get(..2).unwrap_or_default(), code.as_str()) {
         (_, "42501") | ("28" | "0L" | "0P", _) => Trouble::Denied,
         (_, "23505") => Trouble::Conflict,
@@ -89,6 +133,18 @@ pub(super) fn trouble(error: &sqlx::Error) -> Trouble {
         ("3D" | "3F" | "42" | "0A", _) => Trouble::Unusable,
         _ => Trouble::Other,
     }
+}
+
+/// Whether a pooler says that it has no transactions. Its code is that of whatever else poolers say.
+fn is_statement_mode(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains("statement pooling"))
+}
+
+/// Whether who answered does not take the setting that a connection asked for: of poolers, each says so with another
+/// code. Wrong credentials are not tried twice.
+fn is_refused_setting(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(code.get(..2), Some("08" | "0A" | "22" | "42")))
 }
 
 /// Why something was not done: a refusal, or an error of the database that another try may pass.
@@ -120,21 +176,30 @@ pub(super) struct Server {
     pub(super) warnings: Vec<String>,
 }
 
-/// A backend of the server: process and start, which together are never used again.
-#[derive(Debug, Clone)]
-pub(super) struct Backend {
-    pid: i32,
-    started: Option<String>,
-}
-
-/// A connection that holds the archive's lock.
+/// A connection.
 pub(super) struct Session {
     pub(super) connection: PgConnection,
-    pub(super) backend: Backend,
-    /// Whether the staging table is known to be there.
-    pub(super) staged: bool,
+    /// Whether its session is known to be nobody else's.
+    own: bool,
     /// Whether the server writes to disk when it says so.
     pub(super) durable: bool,
+}
+
+impl Session {
+    /// Begins a transaction that takes no lock.
+    pub(super) async fn begin(&mut self, mode: Mode) -> Result<(), sqlx::Error> {
+        self.connection.execute(sqlx::raw_sql(AssertSqlSafe(mode.begin()))).await.map(drop)
+    }
+
+    /// Makes the transaction final.
+    pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        self.connection.execute("commit").await.map(drop)
+    }
+
+    /// Takes back what the transaction did.
+    pub(super) async fn rollback(&mut self) -> Result<(), sqlx::Error> {
+        self.connection.execute("rollback").await.map(drop)
+    }
 }
 
 impl Server {
@@ -170,7 +235,8 @@ impl Server {
         if options.get_application_name().is_none() {
             options = options.application_name("yunxin-archiver");
         }
-        let options = options.disable_statement_logging();
+        // Poolers do not know the parameter `extra_float_digits`, and no column has such digits.
+        let options = options.disable_statement_logging().statement_cache_capacity(0).extra_float_digits(None);
         let host = match options.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", options.get_host(), options.get_port()),
@@ -194,7 +260,10 @@ impl Server {
             sqlx::Error::Database(error) => error.message().to_owned(),
             error => error.to_string(),
         };
-        let sentence = format!("{doing} at {}: {what}{}", self.place, code.unwrap_or_default());
+        let mut sentence = format!("{doing} at {}: {what}{}", self.place, code.unwrap_or_default());
+        if is_statement_mode(&error) {
+            sentence.push_str("; this pooler has to be set to pool_mode = transaction or session, or left out");
+        }
         match trouble(&error) {
             Trouble::Denied => SinkError::Denied(sentence),
             Trouble::Unusable => SinkError::Unusable(sentence),
@@ -207,24 +276,24 @@ impl Server {
     /// Connects without taking the archive's lock, going on for a while when the server is starting, full, a standby,
     /// or not there.
     pub(super) async fn connect(&self) -> Result<Session, SinkError> {
-        self.reach(None, None).await
+        self.reach(None, false).await
     }
 
-    /// Connects as [`Self::connect`] does, and takes the archive's lock. `former` is the backend of a session that
-    /// broke: it is ended if the server has not noticed yet, so that who holds the lock also knows what became of that
-    /// session's transaction.
-    pub(super) async fn session(&self, lock: i64, former: Option<&Backend>) -> Result<Session, SinkError> {
-        self.reach(Some(lock), former).await
+    /// Connects as [`Self::connect`] does, and begins a transaction that holds the archive's lock: no other transaction
+    /// that writes the archive is under way then. A session of our own keeps the lock. With `again` a connection of this
+    /// process may have broken: if the server has not noticed yet, that session is ended.
+    pub(super) async fn session(&self, locks: Locks, again: bool) -> Result<Session, SinkError> {
+        self.reach(Some(locks), again).await
     }
 
-    async fn reach(&self, lock: Option<i64>, former: Option<&Backend>) -> Result<Session, SinkError> {
+    async fn reach(&self, locks: Option<Locks>, again: bool) -> Result<Session, SinkError> {
         let began = Instant::now();
         let mut delays = delays();
         loop {
-            let error = match self.greet().await {
+            let error = match self.greet(locks.is_some()).await {
                 Ok(Greeted::Primary(mut session)) => {
-                    let Some(lock) = lock else { return Ok(session) };
-                    match self.lock(&mut session, lock, former).await {
+                    let Some(locks) = locks else { return Ok(session) };
+                    match self.lock(&mut session, locks, again).await {
                         Ok(()) => return Ok(session),
                         Err(Refusal::Sink(error)) => return Err(error),
                         Err(Refusal::Database(error)) => error,
@@ -249,10 +318,20 @@ impl Server {
         }
     }
 
-    async fn greet(&self) -> Result<Greeted, sqlx::Error> {
+    async fn greet(&self, to_keep: bool) -> Result<Greeted, sqlx::Error> {
         let greeting = async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
-            let row: PgRow = sqlx::query(GREETING).fetch_one(&mut connection).await?;
+            let asked = to_keep.then(|| Uuid::now_v7().to_string());
+            let connected = match &asked {
+                Some(asked) => PgConnection::connect_with(&self.options.clone().options([(SESSION, asked)])).await,
+                None => PgConnection::connect_with(&self.options).await,
+            };
+            let mut connection = match connected {
+                Err(error) if asked.is_some() && is_refused_setting(&error) => {
+                    PgConnection::connect_with(&self.options).await?
+                }
+                connected => connected?,
+            };
+            let row: PgRow = sqlx::raw_sql(GREETING).fetch_one(&mut connection).await?;
             let encoding: String = row.try_get("encoding")?;
             if encoding != "UTF8" {
                 return Ok(Greeted::Encoding(encoding));
@@ -260,9 +339,9 @@ impl Server {
             if row.try_get("standby")? {
                 return Ok(Greeted::Standby);
             }
-            let backend = Backend { pid: row.try_get("pid")?, started: row.try_get("started")? };
             let durable = row.try_get::<String, _>("fsync")? == "on";
-            Ok(Greeted::Primary(Session { connection, backend, staged: false, durable }))
+            let own = asked.is_some() && asked == row.try_get::<Option<String>, _>("session")?;
+            Ok(Greeted::Primary(Session { connection, own, durable }))
         };
         match timeout(CONNECT, greeting).await {
             Ok(result) => result,
@@ -270,36 +349,40 @@ impl Server {
         }
     }
 
-    async fn lock(&self, session: &mut Session, lock: i64, former: Option<&Backend>) -> Result<(), Refusal> {
+    async fn lock(&self, session: &mut Session, locks: Locks, again: bool) -> Result<(), Refusal> {
         let began = Instant::now();
-        let patience = if former.is_some() { self.patience } else { HANDOVER.min(self.patience) };
+        let patience = if again { self.patience } else { HANDOVER.min(self.patience) };
+        let Locks { archive, process } = locks;
+        let lock = if session.own { "pg_try_advisory_lock" } else { "pg_try_advisory_xact_lock" };
+        let attempt = format!("{}; select {lock}({archive}) and {lock}({process}) as locked", Mode::Write.begin());
         loop {
-            let locked: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
-                .bind(lock)
-                .fetch_one(&mut session.connection)
-                .await?;
-            if locked {
+            if last_row(&mut session.connection, attempt.clone()).await?.try_get("locked")? {
                 return Ok(());
             }
-            if let Some(former) = former {
-                sqlx::query(
-                    "select pg_terminate_backend(pid) from pg_stat_activity \
-                     where pid = $1 and backend_start::text = $2",
-                )
-                .bind(former.pid)
-                .bind(&former.started)
-                .execute(&mut session.connection)
-                .await?;
+            session.rollback().await?;
+            if again {
+                let end = format!("select count(pg_terminate_backend(pid)) {HOLDERS} {process}");
+                last_row(&mut session.connection, end).await?;
             }
             if began.elapsed() > patience {
+                let holder = format!("select max(pid) as pid {HOLDERS} {archive}");
+                let holder: Option<i32> = last_row(&mut session.connection, holder).await?.try_get("pid")?;
+                let holder = holder.map(|pid| format!(": the server's process {pid} holds its lock"));
                 return Err(Refusal::Sink(SinkError::Busy(format!(
-                    "the archive at {} is being written by another process",
-                    self.place
+                    "the archive at {} is being written by another process{}",
+                    self.place,
+                    holder.unwrap_or_default()
                 ))));
             }
             sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// The last row that statements return, in one message to the server.
+pub(super) async fn last_row(connection: &mut PgConnection, sql: String) -> Result<PgRow, sqlx::Error> {
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.into_iter().next_back().ok_or(sqlx::Error::RowNotFound)
 }
 
 enum Greeted {

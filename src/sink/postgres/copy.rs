@@ -22,6 +22,11 @@ const TEXT_OID: i32 = 25;
 const NULL: i32 = -1;
 const REPLACEMENT: &str = "\u{fffd}";
 
+/// Whether the database holds this time, in milliseconds since the epoch.
+pub(super) fn is_time(time: i64) -> bool {
+    (EARLIEST..=LATEST).contains(&time)
+}
+
 /// Messages whose text was looked through: most have no U+0000 anywhere, and then no column has to be looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Messages<'r> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
 
-use super::connect::{Server, Session};
+use super::connect::{Mode, Server, Session};
 use super::schema::Names;
 use crate::message::HeldVersion;
 use crate::sink::{HeldVersions, SinkError};
@@ -63,12 +63,15 @@ impl Held {
             self.messages,
             self.vanished
         );
+        self.session.begin(Mode::Read).await?;
         let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
+            .persistent(false)
             .bind(&self.app_key)
             .bind(reached.after)
             .bind(self.since)
             .fetch_all(&mut self.session.connection)
             .await?;
+        self.session.commit().await?;
         let version =
             |(conversation_id, message_server_id, create_time, revision, modify_time, fetched_at, requested)| {
                 HeldVersion {

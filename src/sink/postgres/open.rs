@@ -1,15 +1,16 @@
 //! Taking possession of an archive: who owns it, whether its tables have the right shape, creating what is missing.
 //!
-//! All of it is one transaction. A refusal rolls it back, so it leaves nothing behind.
+//! All of it is one transaction, which holds the archive's lock. A refusal leaves it open, and its connection is dropped:
+//! nothing stays behind.
 
 use std::collections::BTreeMap;
 
-use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, Executor, Row as _};
 
-use super::connect::{Refusal, Server, Session};
-use super::schema::{self, LockPurpose, Names};
+use super::connect::{Refusal, Server, Session, last_row};
+use super::schema::{self, Names};
+use super::statements;
 use crate::model::Column;
 use crate::sink::{Claim, SinkError};
 
@@ -20,9 +21,11 @@ pub(super) struct Found {
     pub(super) commit: u64,
     /// Whether the tables have the column `raw`.
     pub(super) raw: bool,
+    /// Whether somebody put triggers on the table of messages.
+    pub(super) triggers: bool,
 }
 
-/// Takes possession of the archive in the name of `claim`'s ledger.
+/// Takes possession of the archive in the name of `claim`'s ledger, and ends the session's transaction.
 pub(super) async fn open(
     server: &Server,
     session: &mut Session,
@@ -30,13 +33,14 @@ pub(super) async fn open(
     claim: &Claim,
     raw: bool,
 ) -> Result<Found, Refusal> {
-    let mut transaction = session.connection.begin().await?;
-    let found = SetUp { server, names, claim, raw, handed_over: None }.run(&mut transaction).await?;
-    transaction.commit().await?;
+    let set_up = SetUp { server, names, claim, raw, handed_over: None };
+    let found = set_up.run(&mut session.connection).await?;
+    session.commit().await?;
     Ok(found)
 }
 
-/// Makes the archive that of `claim`'s ledger at this commit, whoever owned it. Tables that are missing are made.
+/// Makes the archive that of `claim`'s ledger at this commit, whoever owned it, and ends the session's transaction.
+/// Tables that are missing are made.
 pub(super) async fn hand_over(
     server: &Server,
     session: &mut Session,
@@ -44,9 +48,9 @@ pub(super) async fn hand_over(
     claim: &Claim,
     commit: u64,
 ) -> Result<(), Refusal> {
-    let mut transaction = session.connection.begin().await?;
-    SetUp { server, names, claim, raw: false, handed_over: Some(commit) }.run(&mut transaction).await?;
-    Ok(transaction.commit().await?)
+    let set_up = SetUp { server, names, claim, raw: false, handed_over: Some(commit) };
+    set_up.run(&mut session.connection).await?;
+    Ok(session.commit().await?)
 }
 
 /// When a table is looked at.
@@ -75,10 +79,8 @@ impl SetUp<'_> {
     async fn run(&self, connection: &mut PgConnection) -> Result<Found, Refusal> {
         let names = self.names;
         // Two jobs may set up tables in one schema at once, and `create … if not exists` alone does not survive that.
-        sqlx::query("select pg_advisory_xact_lock($1)")
-            .bind(names.lock_key(LockPurpose::SetUp))
-            .execute(&mut *connection)
-            .await?;
+        let lock = format!("select pg_advisory_xact_lock({})", names.set_up_lock());
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(lock))).await?;
         let tables = self.tables(connection).await?;
         let there = |table: &str| tables.contains_key(table);
         let opened = self.handed_over.is_none();
@@ -89,10 +91,7 @@ impl SetUp<'_> {
         if there(&names.messages) {
             self.shape(connection, &names.messages, Stage::Found).await?;
         }
-        let migrator = self.migrator();
-        if !there(&names.migrations) || !self.migrated(connection, &migrator).await? {
-            self.migrate(connection, &migrator).await?;
-        }
+        self.migrate(connection, there(&names.migrations)).await?;
         let has_raw = self.shape(connection, &names.messages, Stage::Migrated).await?;
         let revisions_have_raw = self.shape(connection, &names.revisions, Stage::Migrated).await?;
         if (self.raw || has_raw) && !(has_raw && revisions_have_raw) {
@@ -103,34 +102,48 @@ impl SetUp<'_> {
         if owned.is_none() {
             self.own(connection).await?;
         }
-        Ok(Found { commit: owned.unwrap_or(0), raw: self.raw || has_raw })
+        let triggers = format!("select {} is not null as triggers", statements::triggers(&self.table()));
+        let triggers = last_row(connection, triggers).await?.try_get("triggers")?;
+        Ok(Found { commit: owned.unwrap_or(0), raw: self.raw || has_raw, triggers })
     }
 
     /// Writes whose the archive is.
     async fn own(&self, connection: &mut PgConnection) -> Result<(), Refusal> {
         let archive = self.names.qualified(&self.names.archive);
-        // Without `delete`, which roles need not have.
-        for sql in [
-            format!("update {archive} set ledger_id = $1, job = $2, sequence = $3, updated_at = now()"),
-            format!("insert into {archive} (ledger_id, job, sequence) values ($1, $2, $3)"),
+        let owner = format!("select 1 from {archive} where ledger_id = $1 and job = $2 and sequence = $3");
+        // Without `delete`, which roles need not have. The last one finds what one of the others wrote.
+        let mut written = 0;
+        for (needed, sql) in [
+            (true, format!("update {archive} set ledger_id = $1, job = $2, sequence = $3, updated_at = now()")),
+            (
+                false,
+                format!("insert into {archive} (ledger_id, job, sequence) values ($1, $2, $3) on conflict do nothing"),
+            ),
+            (true, owner),
         ] {
-            let written = sqlx::query(AssertSqlSafe(sql))
-                .bind(self.claim.ledger_id.to_string())
-                .bind(&self.claim.job)
-                .bind(self.handed_over.unwrap_or(0) as i64)
-                .execute(&mut *connection)
-                .await?;
-            if written.rows_affected() > 0 {
-                break;
+            if needed || written == 0 {
+                let query = sqlx::query(AssertSqlSafe(sql))
+                    .persistent(false)
+                    .bind(self.claim.ledger_id.to_string())
+                    .bind(&self.claim.job)
+                    .bind(self.handed_over.unwrap_or(0) as i64);
+                written = query.execute(&mut *connection).await?.rows_affected();
             }
         }
-        Ok(())
+        if written > 0 {
+            return Ok(());
+        }
+        let what =
+            format!("{archive} lacks the row that was written to it: a trigger, a rule or a policy there drops rows");
+        let context = format!("cannot take possession of {} at {}", self.table(), self.server.place());
+        Err(SinkError::Failed { context, source: what.into() }.into())
     }
 
     /// The tables that are there, by name, with their kind.
     async fn tables(&self, connection: &mut PgConnection) -> Result<BTreeMap<String, String>, Refusal> {
         let names = self.names;
         let schema_there: bool = sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
+            .persistent(false)
             .bind(&names.schema)
             .fetch_one(&mut *connection)
             .await?;
@@ -142,6 +155,7 @@ impl SetUp<'_> {
             "select c.relname::text, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace \
              where n.nspname = $1 and c.relname = any($2)",
         )
+        .persistent(false)
         .bind(&names.schema)
         .bind(
             [
@@ -170,6 +184,7 @@ impl SetUp<'_> {
         let archive = self.names.qualified(&self.names.archive);
         let owner: Option<(String, String, i64)> =
             sqlx::query_as(AssertSqlSafe(format!("select ledger_id, job, sequence from {archive}")))
+                .persistent(false)
                 .fetch_optional(&mut *connection)
                 .await?;
         let Some((ledger, job, sequence)) = owner else { return Ok(None) };
@@ -196,6 +211,7 @@ impl SetUp<'_> {
         let commits = self.names.qualified(&self.names.commits);
         let sql = format!("select run_id from {commits} where ledger_id = $1 and sequence = $2");
         let run: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+            .persistent(false)
             .bind(&ledger)
             .bind(sequence as i64)
             .fetch_optional(connection)
@@ -220,7 +236,8 @@ impl SetUp<'_> {
         }
         if messages {
             let sql = format!("select exists (select from {})", self.table());
-            let filled: bool = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut *connection).await?;
+            let filled: bool =
+                sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(&mut *connection).await?;
             if filled {
                 self.shape(connection, &self.names.messages, Stage::Found).await?;
                 return Err(self
@@ -234,42 +251,45 @@ impl SetUp<'_> {
         Ok(())
     }
 
-    fn migrator(&self) -> Migrator {
-        let mut migrator = Migrator::with_migrations(schema::migrations(self.names));
-        migrator.dangerous_set_table_name(self.names.qualified(&self.names.migrations));
-        // The lock of `run` and the transaction around all of this do what the migrator's lock would.
-        migrator.set_locking(false);
-        migrator
-    }
-
-    /// Whether there is nothing to migrate. Asked first because a role that may not create tables may still find
-    /// everything there, and the migrator begins by creating its own.
-    async fn migrated(&self, connection: &mut PgConnection, migrator: &Migrator) -> Result<bool, Refusal> {
+    /// Brings the tables up to date. A role that may not create tables may still find everything there.
+    async fn migrate(&self, connection: &mut PgConnection, there: bool) -> Result<(), Refusal> {
         let table = self.names.qualified(&self.names.migrations);
-        let applied = connection.list_applied_migrations(&table).await.map_err(|error| self.migration(error))?;
-        Ok(applied.len() == migrator.iter().count()
-            && migrator
-                .iter()
-                .zip(&applied)
-                .all(|(known, applied)| known.version == applied.version && known.checksum == applied.checksum))
-    }
-
-    async fn migrate(&self, connection: &mut PgConnection, migrator: &Migrator) -> Result<(), Refusal> {
-        migrator.run_direct(None, connection, false).await.map_err(|error| self.migration(error))
-    }
-
-    fn migration(&self, error: MigrateError) -> Refusal {
-        match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => Refusal::Database(error),
-            MigrateError::VersionMissing(version) => Refusal::Sink(self.unusable(&format!(
-                "{} was set up by a newer version of this program (migration {version}); use that one",
-                self.table()
-            ))),
-            other => Refusal::Sink(self.unusable(&format!(
-                "{} cannot be migrated: {other} (see {})",
-                self.table(),
-                self.names.qualified(&self.names.migrations)
-            ))),
+        let mut applied: BTreeMap<i64, (Vec<u8>, bool)> = BTreeMap::new();
+        if there {
+            let sql = AssertSqlSafe(format!("select version, checksum, success from {table}"));
+            let rows: Vec<(i64, Vec<u8>, bool)> =
+                sqlx::query_as(sql).persistent(false).fetch_all(&mut *connection).await?;
+            applied = rows.into_iter().map(|(version, checksum, success)| (version, (checksum, success))).collect();
+        } else {
+            connection.execute(sqlx::raw_sql(AssertSqlSafe(schema::migrations_table(self.names)))).await?;
+        }
+        for migration in schema::migrations(self.names) {
+            let version = migration.version;
+            match applied.remove(&version) {
+                Some((checksum, true)) if checksum == *migration.checksum => {}
+                Some(_) => {
+                    return Err(self
+                        .unusable(&format!(
+                            "{} cannot be migrated: migration {version} was changed or is half done (see {table})",
+                            self.table()
+                        ))
+                        .into());
+                }
+                None => {
+                    let record = schema::record_migration(self.names, &migration);
+                    let sql = format!("{};\n{record}", migration.sql.as_str());
+                    connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
+                }
+            }
+        }
+        match applied.keys().next_back() {
+            None => Ok(()),
+            Some(version) => Err(self
+                .unusable(&format!(
+                    "{} was set up by a newer version of this program (migration {version}); use that one",
+                    self.table()
+                ))
+                .into()),
         }
     }
 
@@ -281,6 +301,7 @@ impl SetUp<'_> {
              from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace \
              where n.nspname = $1 and c.relname = $2 and a.attnum > 0 and not a.attisdropped",
         )
+        .persistent(false)
         .bind(&self.names.schema)
         .bind(table)
         .fetch_all(connection)
@@ -337,6 +358,7 @@ impl SetUp<'_> {
                         where a.attrelid = i.indrelid \
                             and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])))",
             )
+            .persistent(false)
             .bind(&names.schema)
             .bind(table)
             .bind(key)
@@ -373,6 +395,7 @@ impl SetUp<'_> {
              union all select 'the database', 'TEMPORARY' \
              where not has_database_privilege(current_database(), 'TEMPORARY') limit 1",
         )
+        .persistent(false)
         .bind(tables)
         .bind(privileges)
         .fetch_optional(connection)

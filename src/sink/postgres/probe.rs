@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 
 use super::Settings;
-use super::connect::Server;
+use super::connect::{Mode, Server};
 use super::schema::Names;
 use crate::sink::SinkError;
 
@@ -19,13 +19,16 @@ pub async fn probe(settings: &Settings) -> Result<String, SinkError> {
     let names = Names::new(&settings.schema, &settings.table)
         .map_err(|what| SinkError::Unusable(format!("the Postgres sink cannot be used: {what}")))?;
     let table = names.qualified(&names.messages);
+    let unseen = |error| server.report("cannot look at the archive", error);
     let mut session = server.connect().await?;
+    session.begin(Mode::Read).await.map_err(unseen)?;
     let row = sqlx::query(PRIVILEGES)
+        .persistent(false)
         .bind(&table)
         .bind(super::schema::quoted(&settings.schema))
         .fetch_one(&mut session.connection)
         .await
-        .map_err(|error| server.report("cannot look at the archive", error))?;
+        .map_err(unseen)?;
     let is = |column: &str| row.try_get::<bool, _>(column).map_err(|error| server.report("cannot read", error));
     if is("there")? {
         if is("may_insert")? {

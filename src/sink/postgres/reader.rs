@@ -1,14 +1,14 @@
 //! A session that only reads an archive, and the names of what is in it.
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor};
 
 use super::Settings;
-use super::connect::Server;
+use super::connect::{Mode, Server};
 use super::schema::Names;
 use crate::sink::SinkError;
 
-/// A connection in one read-only transaction, which sees the archive as it was when it began. Takes no lock.
+/// A connection in one read-only transaction, which sees the archive as it was when it began. Takes no lock. Statements
+/// with parameters must not be persistent: a named one would stay in a session that a pooler hands on.
 pub struct Reader {
     /// The connection.
     pub connection: PgConnection,
@@ -39,15 +39,13 @@ impl Reader {
         let server = Server::new(&settings.url, settings.patience)?;
         let names = Names::new(&settings.schema, &settings.table)
             .map_err(|what| SinkError::Unusable(format!("the Postgres sink cannot be read: {what}")))?;
-        let mut connection = server.connect().await?.connection;
-        let messages = names.qualified(&names.messages);
-        let begun = connection
-            .execute(AssertSqlSafe("set statement_timeout = 0"))
-            .await
-            .map(drop)
-            .and(connection.execute("begin isolation level repeatable read read only").await.map(drop));
+        let mut session = server.connect().await?;
+        let begun = session.begin(Mode::Snapshot).await;
         begun.map_err(|error| server.report("cannot begin to read the archive", error))?;
+        let mut connection = session.connection;
+        let messages = names.qualified(&names.messages);
         let there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+            .persistent(false)
             .bind(&messages)
             .fetch_one(&mut connection)
             .await

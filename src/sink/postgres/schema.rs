@@ -6,6 +6,7 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 use sqlx::migrate::{Migration, MigrationType};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
+use uuid::Uuid;
 
 use crate::model::columns::Definition;
 use crate::model::{Column, ColumnType};
@@ -104,14 +105,20 @@ impl Names {
         format!("{}.{}", quoted(&self.schema), quoted(name))
     }
 
-    /// The key of an advisory lock that only this archive (or, without a table, this schema) uses.
-    pub(super) fn lock_key(&self, purpose: LockPurpose) -> i64 {
-        let table = match purpose {
-            LockPurpose::Own => self.messages.as_str(),
-            LockPurpose::SetUp => "",
-        };
+    /// The advisory locks of a transaction that writes the archive, in the process of this run.
+    pub(super) fn locks(&self, run: Uuid) -> Locks {
+        let (messages, run) = (self.messages.as_str(), run.to_string());
+        Locks { archive: self.lock_key(&[messages]), process: self.lock_key(&[messages, &run]) }
+    }
+
+    /// The advisory lock of a transaction that sets up tables in the schema.
+    pub(super) fn set_up_lock(&self) -> i64 {
+        self.lock_key(&[""])
+    }
+
+    fn lock_key(&self, parts: &[&str]) -> i64 {
         let mut digest = Sha256::new();
-        for part in ["yunxin-archiver", self.schema.as_str(), table] {
+        for part in ["yunxin-archiver", self.schema.as_str()].iter().chain(parts) {
             digest.update(part);
             digest.update([0]);
         }
@@ -148,13 +155,13 @@ impl Names {
     }
 }
 
-/// What an advisory lock is for.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum LockPurpose {
-    /// To be the one process that writes an archive.
-    Own,
-    /// To be the one process that sets up tables in a schema.
-    SetUp,
+/// Keys of advisory locks, held for the length of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Locks {
+    /// Keeps all others that write the archive waiting.
+    pub(super) archive: i64,
+    /// Tells which of these is this process's own.
+    pub(super) process: i64,
 }
 
 const MIGRATIONS: [(i64, &str, &str); 3] = [
@@ -181,6 +188,26 @@ pub(super) fn migrations(names: &Names) -> Vec<Migration> {
         .collect()
 }
 
+/// Creates the table of migrations.
+pub(super) fn migrations_table(names: &Names) -> String {
+    names.fill(
+        "create table if not exists {{migrations}} (\n    version bigint primary key,\n    description text not null,\n    \
+         installed_on timestamptz not null default now(),\n    success boolean not null,\n    checksum bytea not null,\n    \
+         execution_time bigint not null\n);\n",
+    )
+}
+
+/// Notes a migration that was made.
+pub(super) fn record_migration(names: &Names, migration: &Migration) -> String {
+    let table = names.qualified(&names.migrations);
+    let checksum = hex::encode(&migration.checksum);
+    let (version, description) = (migration.version, &migration.description);
+    format!(
+        "insert into {table} (version, description, success, checksum, execution_time)\n    \
+         values ({version}, '{description}', true, E'\\\\x{checksum}', 0) on conflict do nothing;\n"
+    )
+}
+
 /// Adds the column `raw`, to both tables: a message keeps it when it becomes an earlier revision.
 pub(super) fn add_raw(names: &Names) -> String {
     names.fill(
@@ -197,21 +224,9 @@ pub(super) fn add_raw(names: &Names) -> String {
 pub fn script(schema: &str, table: &str, raw: bool) -> Result<String, String> {
     let names = Names::new(schema, table)?;
     let mut sql = names.fill("create schema if not exists {{schema}};\n\n");
-    sql.push_str(&names.fill(
-        "create table if not exists {{migrations}} (\n    version bigint primary key,\n    description text not null,\n    \
-         installed_on timestamptz not null default now(),\n    success boolean not null,\n    checksum bytea not null,\n    \
-         execution_time bigint not null\n);\n\n",
-    ));
+    sql.push_str(&migrations_table(&names));
     for migration in migrations(&names) {
-        sql.push_str(migration.sql.as_str());
-        let table = names.qualified(&names.migrations);
-        let checksum = hex::encode(&migration.checksum);
-        let (version, description) = (migration.version, &migration.description);
-        let _ = writeln!(
-            sql,
-            "\ninsert into {table} (version, description, success, checksum, execution_time)\n    \
-             values ({version}, '{description}', true, '\\x{checksum}', 0) on conflict do nothing;"
-        );
+        let _ = write!(sql, "\n{}\n{}", migration.sql.as_str(), record_migration(&names, &migration));
     }
     if raw {
         sql.push('\n');
@@ -269,10 +284,13 @@ mod tests {
 
     #[test]
     fn every_archive_has_a_lock_of_its_own() {
-        let key = |schema, table, purpose| Names::new(schema, table).unwrap().lock_key(purpose);
-        assert_ne!(key("a", "bc", LockPurpose::Own), key("ab", "c", LockPurpose::Own));
-        assert_ne!(key("a", "b", LockPurpose::Own), key("a", "b", LockPurpose::SetUp));
-        assert_eq!(key("a", "b", LockPurpose::SetUp), key("a", "c", LockPurpose::SetUp));
+        let names = |schema, table| Names::new(schema, table).unwrap();
+        let of = |schema, table, run| names(schema, table).locks(Uuid::from_u128(run));
+        assert_ne!(of("a", "bc", 1).archive, of("ab", "c", 1).archive);
+        assert_eq!(of("a", "b", 1).archive, of("a", "b", 2).archive);
+        assert_ne!(of("a", "b", 1).process, of("a", "b", 2).process);
+        assert_ne!(of("a", "b", 1).archive, names("a", "b").set_up_lock());
+        assert_eq!(names("a", "b").set_up_lock(), names("a", "c").set_up_lock());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use sqlx::AssertSqlSafe;
 use tokio::time::{sleep, timeout};
 
-use super::connect::{Session, Trouble, delays, trouble};
+use super::connect::{Mode, Session, Trouble, delays, trouble};
 use super::{COMMIT, TRIES, Target, Writing};
 use crate::failpoint::reach;
 use crate::manifest::Sealed;
@@ -31,19 +31,23 @@ impl Target {
                 self.server.place()
             ))
         };
-        let body = self.run_errand(writing, &Errand::Read(sequence)).await?;
+        let (_, body) = self.run_errand(writing, &Errand::Read(sequence)).await?;
         body.map(|body| Sealed::read(body).map_err(unreadable)).transpose()
     }
 
     /// Writes a manifest unless it is there already.
     pub(super) async fn seal(&self, writing: Option<&mut Writing>, sealed: &Sealed) -> Result<(), SinkError> {
         reach("manifest.insert");
-        let there = self.run_errand(writing, &Errand::Write(sealed)).await?;
+        let (owned, there) = self.run_errand(writing, &Errand::Write(sealed)).await?;
         reach("manifest.inserted");
         if there.as_deref() == Some(sealed.text.as_str()) {
             return Ok(());
         }
         let manifest = &sealed.manifest;
+        if owned && there.is_none() {
+            let what = format!("lacks manifest {}, which was", manifest.sequence);
+            return Err(self.dropped(&self.names.manifests, &what, None));
+        }
         Err(SinkError::NotOurs(format!(
             "the archive {} at {} does not wait for manifest {} of ledger {}: it holds one of a run that this ledger \
              does not know, or another ledger took it over. If this ledger is an old copy, \
@@ -56,24 +60,24 @@ impl Target {
         )))
     }
 
-    /// Over as many connections as it takes.
+    /// Over as many connections as it takes. Returns whether the archive is that of the manifest's ledger, and the text
+    /// that is there afterwards.
     async fn run_errand(
         &self,
         writing: Option<&mut Writing>,
         errand: &Errand<'_>,
-    ) -> Result<Option<String>, SinkError> {
+    ) -> Result<(bool, Option<String>), SinkError> {
         let Some(writing) = writing else { return Err(self.failed("the sink is not open")) };
         let mut delays = delays();
         let mut tries = 0;
         loop {
             tries += 1;
             // Taken while it is used: what is interrupted must not be gone on with.
-            let mut session = match writing.session.take() {
-                Some(session) => session,
-                None => self.server.session(self.lock_key(), Some(&writing.backend)).await?,
+            let (mut session, begun) = match writing.session.take() {
+                Some(session) => (session, false),
+                None => (self.server.session(self.locks(), true).await?, true),
             };
-            writing.backend = session.backend.clone();
-            let error = match timeout(COMMIT, self.errand(&mut session, errand)).await {
+            let error = match timeout(COMMIT, self.errand(&mut session, begun, errand)).await {
                 Ok(Ok(done)) => {
                     writing.session = Some(session);
                     return Ok(done);
@@ -90,20 +94,29 @@ impl Target {
         }
     }
 
-    /// Over one connection. Returns the text that is there afterwards.
-    async fn errand(&self, session: &mut Session, errand: &Errand<'_>) -> Result<Option<String>, sqlx::Error> {
+    /// Over one connection, in one transaction, which may have begun.
+    async fn errand(
+        &self,
+        session: &mut Session,
+        begun: bool,
+        errand: &Errand<'_>,
+    ) -> Result<(bool, Option<String>), sqlx::Error> {
         let manifests = self.names.qualified(&self.names.manifests);
+        let archive = self.names.qualified(&self.names.archive);
+        if !begun {
+            session.begin(Mode::Write).await?;
+        }
         let sequence = match errand {
             Errand::Read(sequence) => *sequence,
             Errand::Write(sealed) => {
                 // Only the ledger that owns the archive adds to it.
                 let sql = format!(
                     "insert into {manifests} (sequence, run_id, ledger_id, sha256, body, signature) \
-                     select $1, $2, ledger_id, $4, $5, $6 from {} where ledger_id = $3 on conflict do nothing",
-                    self.names.qualified(&self.names.archive)
+                     select $1, $2, ledger_id, $4, $5, $6 from {archive} where ledger_id = $3 on conflict do nothing"
                 );
                 let manifest = &sealed.manifest;
                 sqlx::query(AssertSqlSafe(sql))
+                    .persistent(false)
                     .bind(manifest.sequence as i64)
                     .bind(&manifest.run_id)
                     .bind(&manifest.ledger_id)
@@ -115,9 +128,16 @@ impl Target {
                 manifest.sequence
             }
         };
-        sqlx::query_scalar(AssertSqlSafe(format!("select body from {manifests} where sequence = $1")))
-            .bind(sequence as i64)
-            .fetch_optional(&mut session.connection)
-            .await
+        let there = sqlx::query_as(AssertSqlSafe(format!(
+            "select exists (select from {archive} where ledger_id = $1), \
+                (select body from {manifests} where sequence = $2)"
+        )))
+        .persistent(false)
+        .bind(self.stamp.ledger_id.to_string())
+        .bind(sequence as i64)
+        .fetch_one(&mut session.connection)
+        .await?;
+        session.commit().await?;
+        Ok(there)
     }
 }

@@ -3,6 +3,7 @@
 use sqlx::{AssertSqlSafe, SqlStr};
 
 use super::commit::{Commit, CommitId, Counts};
+use super::connect::Mode;
 use super::schema::{self, Names, columns};
 use crate::model::Column;
 
@@ -16,12 +17,16 @@ pub(super) struct Statements {
     pub(super) truncate_staging: SqlStr,
     pub(super) insert: SqlStr,
     pub(super) keep: SqlStr,
+    pub(super) unkept: String,
+    pub(super) unrevised: String,
     pub(super) revise: SqlStr,
     pub(super) versions: SqlStr,
     pub(super) vanish: SqlStr,
+    pub(super) vanished: SqlStr,
     messages: String,
     archive: String,
     commits: String,
+    triggers: String,
 }
 
 impl Statements {
@@ -50,8 +55,10 @@ impl Statements {
         Self {
             copy: format!("copy {messages} ({sent}) from stdin with (format binary)"),
             copy_staging: format!("copy {STAGING} ({sent}) from stdin with (format binary)"),
+            // A session that others have as well may have one that was left behind.
             create_staging: sql(format!(
-                "create temporary table if not exists {STAGING} on commit delete rows as select {all} from {messages} with no data"
+                "drop table if exists {STAGING}; \
+                 create temporary table {STAGING} on commit drop as select {all} from {messages} with no data"
             )),
             truncate_staging: sql(format!("truncate {STAGING}")),
             insert: sql(format!(
@@ -63,6 +70,15 @@ impl Statements {
                 "insert into {revisions} ({all}) select {earlier} from {STAGING} s join {messages} m on {same} \
                  where {newer} order by m.message_server_id for update of m on conflict do nothing"
             )),
+            unkept: format!(
+                "select count(*) as unkept from {STAGING} s join {messages} m on {same} where {newer} and not exists \
+                    (select from {revisions} r where r.app_key = m.app_key \
+                        and r.message_server_id = m.message_server_id and r.revision = m.revision)"
+            ),
+            unrevised: format!(
+                "select count(*) as unrevised, min(s.message_server_id) as example \
+                 from {STAGING} s join {messages} m on {same} where {newer}"
+            ),
             revise: sql(format!("update {messages} m set {assignments} from {STAGING} s where {same} and {newer}")),
             // A time that is none of ours is before or after all of ours.
             versions: sql(format!(
@@ -81,44 +97,72 @@ impl Statements {
                     as v (k, c, t, i, a, e, n) \
                  on conflict (app_key, message_server_id) do nothing"
             )),
+            vanished: sql(format!(
+                "select count(distinct message_server_id) from {vanished} \
+                 where app_key = $1 and message_server_id = any ($2)"
+            )),
+            triggers: triggers(&messages),
             messages,
             archive,
             commits,
         }
     }
 
-    /// Begins a transaction, and moves the archive to this commit: no row if it does not come next. All in one message:
-    /// while the database waits for another, it does nothing.
-    pub(super) fn begin(&self, CommitId { ledger_id, sequence, .. }: &CommitId) -> String {
-        format!(
-            "begin isolation level read committed; \
-             update {} set sequence = {sequence}, updated_at = now() \
-             where ledger_id = '{ledger_id}' and sequence < {sequence}",
-            self.archive
-        )
+    /// Begins a transaction that holds the archive's lock, and moves the archive to this commit, if it is where the
+    /// commit before left it: `moved`. All in one message: while the database waits for another, it does nothing.
+    pub(super) fn begin(&self, id: &CommitId) -> String {
+        self.begin_in(Mode::Write, id, "false")
     }
 
     /// The same, with the question whether some of these keys, separated by commas, are there, and no bound of time for
     /// what follows.
     pub(super) fn begin_copy(&self, id: &CommitId, keys: &str) -> String {
-        format!(
-            "{}; \
-             select exists (select from {} where app_key = {} and message_server_id = any ('{{{keys}}}'::bigint[])), \
-                set_config('statement_timeout', '0', true)",
-            self.begin(id),
+        let met = format!(
+            "exists (select from {} where app_key = {} and message_server_id = any ('{{{keys}}}'::bigint[]))",
             self.messages,
             schema::literal(&id.app_key)
+        );
+        self.begin_in(Mode::Stream, id, &met)
+    }
+
+    fn begin_in(&self, mode: Mode, id: &CommitId, met: &str) -> String {
+        let CommitId { ledger_id, locks, before, sequence, .. } = id;
+        format!(
+            "{}; select pg_advisory_xact_lock({}), pg_advisory_xact_lock({}); \
+             with moved as (update {} set sequence = {sequence}, updated_at = now() \
+                where ledger_id = '{ledger_id}' and sequence = {before} and sequence < {sequence} returning sequence) \
+             select exists (select from moved where sequence = {sequence}) as moved, {met} as met",
+            mode.begin(),
+            locks.archive,
+            locks.process,
+            self.archive
         )
     }
 
-    /// Says that the commit was made, and makes it final.
-    pub(super) fn commit(&self, commit: &Commit<'_>, Counts { inserted, revised, bytes }: Counts) -> String {
+    /// Says that the commit was made, lets triggers do what they put off until its end, and asks whether that is there
+    /// now, and which triggers there are.
+    pub(super) fn record(&self, commit: &Commit<'_>, counts: Counts) -> String {
         let CommitId { ledger_id, sequence, .. } = commit.id;
+        let Counts { inserted, revised, bytes, .. } = counts;
+        let (commits, run_id) = (&self.commits, commit.run_id);
         format!(
-            "insert into {} (ledger_id, sequence, run_id, messages, inserted, revised, bytes) \
-             values ('{ledger_id}', {sequence}, '{}', {}, {inserted}, {revised}, {bytes}); \
-             commit",
-            self.commits, commit.run_id, commit.messages
+            "insert into {commits} (ledger_id, sequence, run_id, messages, inserted, revised, bytes) \
+             values ('{ledger_id}', {sequence}, '{run_id}', {}, {inserted}, {revised}, {bytes}); \
+             set constraints all immediate; \
+             select exists (select from {commits} where ledger_id = '{ledger_id}' and sequence = {sequence} \
+                and run_id = '{run_id}') as recorded, {} as triggers",
+            commit.messages, self.triggers
         )
     }
+}
+
+/// The names of the triggers that somebody put on a table or on what inherits from it; null if there is none.
+pub(super) fn triggers(table: &str) -> String {
+    format!(
+        "(with recursive tree (id) as (select {}::regclass::oid \
+            union select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.id) \
+         select string_agg(distinct quote_ident(tgname), ', ') from tree join pg_trigger on tgrelid = tree.id \
+            where not tgisinternal and tgenabled <> 'D')",
+        schema::literal(table)
+    )
 }

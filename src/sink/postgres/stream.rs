@@ -17,6 +17,7 @@ use super::copy::{Encoder, Messages};
 use super::statements::Statements;
 use crate::failpoint::reach;
 use crate::message::MessageRows;
+use crate::panics::unended;
 
 /// A transaction that messages are being copied in.
 pub(super) struct Stream {
@@ -31,7 +32,8 @@ pub(super) struct Stream {
 pub(super) enum Ended {
     /// The messages are in the table, in a transaction that is not yet committed.
     Copied(Session, Counts),
-    /// Straight into the table is not the way: some are there already. What was done is to be rolled back.
+    /// Straight into the table is not the way: some are there already, or the database did not write all of them. What
+    /// was done is to be rolled back.
     Met(Session),
     /// The archive does not wait for this commit. What was done is to be rolled back.
     NotOurs(Session),
@@ -67,7 +69,7 @@ impl Stream {
         drop(self.messages);
         match self.task.await {
             Ok(ended) => ended,
-            Err(error) => Ended::Failed(Error::Io(std::io::Error::other(error))),
+            Err(error) => Ended::Failed(Error::Io(std::io::Error::other(unended(error)))),
         }
     }
 }
@@ -118,9 +120,9 @@ impl Start {
         encoder.end();
         counts.bytes += encoder.encoded().len() as u64;
         copy.send(encoder.encoded()).await?;
-        copy.finish().await?;
+        let written = copy.finish().await?;
         reach("postgres.copied");
-        Ok(Course::Copied(counts))
+        Ok(if written < counts.inserted { Course::Met } else { Course::Copied(counts) })
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::connect::{Refusal, Server, Session};
-use super::schema::{LockPurpose, Names};
+use super::schema::Names;
 use super::{Settings, open};
 use crate::manifest::sha256;
 use crate::sink::{Claim, HeldIds, HeldManifest, Holding, RunStamp, SinkError, Takeover};
@@ -19,7 +19,7 @@ pub struct PostgresTakeover {
     server: Server,
     names: Names,
     stamp: RunStamp,
-    /// Holds the archive's lock, from the first look on.
+    /// In one transaction from the first look until the archive changed hands: it holds the archive's lock.
     session: Option<Session>,
     /// How far the IDs were read.
     reached: Reached,
@@ -60,7 +60,7 @@ impl PostgresTakeover {
 impl Takeover for PostgresTakeover {
     async fn look(&mut self) -> Result<Holding, SinkError> {
         self.session = None;
-        let mut session = self.server.session(self.names.lock_key(LockPurpose::Own), None).await?;
+        let mut session = self.server.session(self.names.locks(self.stamp.run_id), false).await?;
         let found = look(&mut session, &self.names).await;
         let (holding, has_messages) = found.map_err(|error| self.explain("cannot look at", error))?;
         self.session = Some(session);
@@ -78,7 +78,7 @@ impl Takeover for PostgresTakeover {
         let sql = format!(
             "select app_key, message_server_id from {messages} {condition} order by app_key, message_server_id limit {ROWS}"
         );
-        let mut query = sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql));
+        let mut query = sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql)).persistent(false);
         if let Some((app, id)) = after {
             query = query.bind(app).bind(id);
         }
@@ -120,6 +120,7 @@ async fn look(session: &mut Session, names: &Names) -> Result<(Holding, bool), s
     let (archive, messages) = (names.qualified(&names.archive), names.qualified(&names.messages));
     let (has_archive, has_messages): (bool, bool) =
         sqlx::query_as("select to_regclass($1) is not null, to_regclass($2) is not null")
+            .persistent(false)
             .bind(&archive)
             .bind(&messages)
             .fetch_one(&mut *connection)
@@ -128,7 +129,7 @@ async fn look(session: &mut Session, names: &Names) -> Result<(Holding, bool), s
     if has_archive {
         let sql = format!("select ledger_id, job, sequence from {archive}");
         let owner: Option<(String, String, i64)> =
-            sqlx::query_as(AssertSqlSafe(sql)).fetch_optional(&mut *connection).await?;
+            sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_optional(&mut *connection).await?;
         if let Some((ledger, job, sequence)) = owner {
             holding.commit = sequence.max(0) as u64;
             holding.owner = Some((ledger, job));
@@ -139,7 +140,8 @@ async fn look(session: &mut Session, names: &Names) -> Result<(Holding, bool), s
     holding.is_empty &= holding.manifests.as_ref().is_none_or(Vec::is_empty);
     if has_messages && holding.is_empty {
         let sql = format!("select exists (select from {messages})");
-        holding.is_empty = !sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql)).fetch_one(connection).await?;
+        let filled = sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql)).persistent(false).fetch_one(connection).await?;
+        holding.is_empty = !filled;
     }
     Ok((holding, has_messages))
 }
@@ -147,13 +149,14 @@ async fn look(session: &mut Session, names: &Names) -> Result<(Holding, bool), s
 /// The manifests, whose rows name no files; `None` in an archive of an earlier version, which has no table of them.
 async fn manifests(connection: &mut PgConnection, names: &Names) -> Result<Option<Vec<HeldManifest>>, sqlx::Error> {
     let table = names.qualified(&names.manifests);
-    let there: bool =
-        sqlx::query_scalar("select to_regclass($1) is not null").bind(&table).fetch_one(&mut *connection).await?;
+    let there = sqlx::query_scalar("select to_regclass($1) is not null").persistent(false).bind(&table);
+    let there: bool = there.fetch_one(&mut *connection).await?;
     if !there {
         return Ok(None);
     }
     let sql = format!("select sequence, run_id, body from {table} order by sequence");
-    let rows: Vec<(i64, String, String)> = sqlx::query_as(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    let rows: Vec<(i64, String, String)> =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await?;
     let held = rows.into_iter().map(|(sequence, run_id, body)| HeldManifest {
         sequence: sequence.max(0) as u64,
         run_id: Uuid::try_parse(&run_id).unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::copy::is_time;
 use crate::message::MessageRows;
 
 /// The time of an edit that never was: less than any other.
@@ -28,7 +29,7 @@ pub(super) fn passes(pending: &[Arc<MessageRows>]) -> Vec<Vec<Item>> {
         .flat_map(|(chunk, rows)| {
             rows.rows().iter().enumerate().map(move |(at, row)| Item {
                 message_server_id: row.message_server_id,
-                modified: row.modify_time.unwrap_or(NEVER),
+                modified: row.modify_time.filter(|time| is_time(*time)).unwrap_or(NEVER),
                 extra: !row.requested,
                 chunk: chunk as u32,
                 row: at as u32,

@@ -25,9 +25,8 @@ pub(in crate::source) enum CursorKind {
     },
     /// Kept as the timestamp of its midnight.
     Date,
-    Text,
-    /// SQLite's columns hold what they are given: integers or text, integers first.
-    Any,
+    /// SQLite's columns hold what they are given: integers, or times as text of one form, whose order is that of time.
+    Dynamic,
 }
 
 /// Where a query begins and how far its cursor has moved.
@@ -36,6 +35,10 @@ pub(in crate::source) struct Tracker {
     kind: CursorKind,
     prior: Option<CursorValue>,
     highest: Option<CursorValue>,
+    /// A time as the column's text spells it.
+    form: Option<String>,
+    /// Whether it was said where to begin, so that the column may hold something else than before.
+    begins_anew: bool,
     /// What is bound to `:after`.
     pub(in crate::source) after: CursorValue,
     times: Times,
@@ -62,14 +65,30 @@ impl Tracker {
         let local_limit = times.local_micros(limit);
         // What was stored for a column of another type says nothing about this one.
         let prior = prior.filter(|prior| fits(prior, kind));
-        Ok(Self { kind, prior, highest: None, after, times: times.clone(), limit, local_limit })
+        let form = match &after {
+            CursorValue::Text(text) if is_time(text) => Some(text.clone()),
+            _ => None,
+        };
+        Ok(Self {
+            kind,
+            prior,
+            highest: None,
+            form,
+            begins_anew: from.is_some(),
+            after,
+            times: times.clone(),
+            limit,
+            local_limit,
+        })
     }
 
     /// Takes note of a value of the cursor's column. Null and times in the future never move the cursor.
     pub(in crate::source) fn observe(&mut self, value: &Value<'_>) -> Result<(), SourceError> {
         let met = match value {
-            Value::Null | Value::Other(_) => return Ok(()),
-            Value::Integer(number) if matches!(self.kind, CursorKind::Integer | CursorKind::Any) => {
+            Value::Null => return Ok(()),
+            Value::Other(_) if self.kind != CursorKind::Dynamic => return Ok(()),
+            Value::Integer(number) if matches!(self.kind, CursorKind::Integer | CursorKind::Dynamic) => {
+                self.form.as_ref().map_or(Ok(()), |form| Err(mixed(value, &format!("{form:?}"))))?;
                 CursorValue::Integer(*number)
             }
             // Numbers that are no 64-bit integers: what lies below them is certain.
@@ -94,12 +113,10 @@ impl Tracker {
                 }
                 CursorValue::Timestamp { micros, zoned: false }
             }
-            Value::Text(bytes) if matches!(self.kind, CursorKind::Text | CursorKind::Any) => {
-                return self.observe_text(bytes);
-            }
+            Value::Text(bytes) if self.kind == CursorKind::Dynamic => return self.observe_text(value, bytes),
             other => {
                 return Err(SourceError::Unusable(format!(
-                    "query: the cursor's column holds {other}, which a cursor cannot be; cast it to an integer or text"
+                    "query: the cursor's column holds {other}, which a cursor cannot be; cast it to an integer"
                 )));
             }
         };
@@ -109,22 +126,29 @@ impl Tracker {
         Ok(())
     }
 
-    fn observe_text(&mut self, bytes: &[u8]) -> Result<(), SourceError> {
-        let greater = match &self.highest {
-            Some(CursorValue::Text(highest)) => bytes > highest.as_bytes(),
-            _ => true,
+    fn observe_text(&mut self, value: &Value<'_>, bytes: &[u8]) -> Result<(), SourceError> {
+        let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| is_time(text)) else {
+            return Err(SourceError::Unusable(format!(
+                "query: the cursor's column holds the text {value}, whose order is the database's own: rows would be \
+                 passed over. Compare and select an integer, or a time such as 2025-07-31 08:50:05"
+            )));
         };
-        if !greater || self.times.is_after(bytes, self.limit) {
+        if self.times.is_after(bytes, self.limit) {
             return Ok(());
         }
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| SourceError::Unusable("query: the cursor's column holds text that is not UTF-8".to_owned()))?;
+        let prior = self.prior.as_ref().filter(|_| !self.begins_anew);
+        if let Some(CursorValue::Integer(number)) = self.highest.as_ref().or(prior) {
+            return Err(mixed(value, &number.to_string()));
+        }
+        match &self.form {
+            Some(form) if !is_of_one_form(form, text) => return Err(mixed(value, &format!("{form:?}"))),
+            Some(_) => {}
+            None => self.form = Some(text.to_owned()),
+        }
         match &mut self.highest {
-            Some(CursorValue::Text(highest)) => {
-                highest.clear();
-                highest.push_str(text);
-            }
-            other => *other = Some(CursorValue::Text(text.to_owned())),
+            Some(CursorValue::Text(highest)) if highest.as_str() < text => text.clone_into(highest),
+            Some(_) => {}
+            None => self.highest = Some(CursorValue::Text(text.to_owned())),
         }
         Ok(())
     }
@@ -132,17 +156,42 @@ impl Tracker {
     /// The highest value met, and never less than the one before.
     pub(in crate::source) fn checkpoint(self) -> Option<Checkpoint> {
         let value = match (self.prior, self.highest) {
-            (Some(prior), Some(highest)) => Some(if is_greater(&highest, &prior) { highest } else { prior }),
+            (Some(prior), Some(highest)) => Some(if is_greater(&prior, &highest) { prior } else { highest }),
             (prior, highest) => prior.or(highest),
         };
         value.map(Checkpoint::Value)
     }
 }
 
+fn mixed(value: &Value<'_>, other: &str) -> SourceError {
+    SourceError::Unusable(format!(
+        "query: the cursor's column holds both {value} and {other}, which SQLite does not sort by time or size; write all of \
+         it in one form, or compare and select a cast of it. Then go on with `--from start` or `--from VALUE`"
+    ))
+}
+
+fn is_time(text: &str) -> bool {
+    time::earlier(text, Duration::ZERO).is_some()
+}
+
+/// Whether two times as text are sorted as the times are: they agree in everything but their digits. They may have more or
+/// fewer decimals where what stands behind them sorts before the point and the digits.
+fn is_of_one_form(a: &str, b: &str) -> bool {
+    let parts = |text: &'_ str| {
+        let tail = &text[19..];
+        let width = tail.bytes().skip(1).take_while(u8::is_ascii_digit).count();
+        let decimals = if tail.starts_with('.') { width + 1 } else { 0 };
+        (text.as_bytes()[10], decimals, tail[decimals..].to_owned())
+    };
+    let ((a, a_decimals, a_zone), (b, b_decimals, b_zone)) = (parts(a), parts(b));
+    let is_any_width = a_zone.as_bytes().first().is_none_or(|byte| *byte < b'.');
+    a == b && a_zone == b_zone && (is_any_width || a_decimals == b_decimals)
+}
+
 fn fits(value: &CursorValue, kind: CursorKind) -> bool {
     match (value, kind) {
-        (CursorValue::Integer(_), CursorKind::Integer | CursorKind::Any)
-        | (CursorValue::Text(_), CursorKind::Text | CursorKind::Any)
+        (CursorValue::Integer(_), CursorKind::Integer | CursorKind::Dynamic)
+        | (CursorValue::Text(_), CursorKind::Dynamic)
         | (CursorValue::Timestamp { zoned: false, .. }, CursorKind::Date) => true,
         (CursorValue::Timestamp { zoned, .. }, CursorKind::Timestamp { zoned: column }) => *zoned == column,
         _ => false,
@@ -154,8 +203,6 @@ fn is_greater(a: &CursorValue, b: &CursorValue) -> bool {
         (CursorValue::Integer(a), CursorValue::Integer(b))
         | (CursorValue::Timestamp { micros: a, .. }, CursorValue::Timestamp { micros: b, .. }) => a > b,
         (CursorValue::Text(a), CursorValue::Text(b)) => a > b,
-        // SQLite sorts text behind numbers.
-        (CursorValue::Text(_), _) => true,
         _ => false,
     }
 }
@@ -175,7 +222,7 @@ fn bound(
                 "cursor: {column} is an integer column: its overlap is a number, not a duration"
             )));
         }
-        (CursorKind::Timestamp { .. } | CursorKind::Date | CursorKind::Text, Some(Overlap::Number(_))) => {
+        (CursorKind::Timestamp { .. } | CursorKind::Date, Some(Overlap::Number(_))) => {
             return Err(SourceError::Unusable(format!(
                 "cursor: {column} is no integer column: its overlap is a duration such as 1d, not a number"
             )));
@@ -185,10 +232,9 @@ fn bound(
     let start = cursor.start.as_deref().map(|text| parse(text, "start", column, kind, times)).transpose()?;
     let beginning = || {
         start.clone().unwrap_or(match kind {
-            CursorKind::Integer | CursorKind::Any => CursorValue::Integer(0),
+            CursorKind::Integer | CursorKind::Dynamic => CursorValue::Integer(0),
             CursorKind::Timestamp { zoned } => CursorValue::Timestamp { micros: 0, zoned },
             CursorKind::Date => CursorValue::Timestamp { micros: 0, zoned: false },
-            CursorKind::Text => CursorValue::Text(String::new()),
         })
     };
     match (from, prior) {
@@ -229,12 +275,15 @@ fn reach_back(prior: &CursorValue, overlap: Option<Overlap>, column: &str) -> Re
             let by = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
             Ok(CursorValue::Timestamp { micros: micros.saturating_sub(by).max(0), zoned: *zoned })
         }
-        (CursorValue::Text(text), Some(Overlap::Duration(by))) => time::earlier(text, by)
-            .map(CursorValue::Text)
-            .ok_or_else(|| mismatch(&format!("{text:?}, which is no time: a duration cannot be its overlap"))),
         (CursorValue::Text(_), Some(Overlap::Number(_))) => Err(mismatch("text: a number cannot be its overlap")),
-        (CursorValue::Text(text), None) => {
-            Ok(CursorValue::Text(time::earlier(text, DEFAULT_DURATION).unwrap_or_else(|| text.clone())))
+        (CursorValue::Text(text), overlap) => {
+            let by = if let Some(Overlap::Duration(by)) = overlap { by } else { DEFAULT_DURATION };
+            time::earlier(text, by).map(CursorValue::Text).ok_or_else(|| {
+                mismatch(&format!(
+                    "the text {text:?}, whose order is the database's own: rows may have been passed over. Compare and select \
+                     an integer or a time, and go on with `--from start` or `--from VALUE`: what is archived costs no request"
+                ))
+            })
         }
     }
 }
@@ -251,8 +300,10 @@ fn parse(text: &str, setting: &str, column: &str, kind: CursorKind, times: &Time
         CursorKind::Integer => number().ok_or_else(|| wrong("give an integer")),
         CursorKind::Timestamp { zoned } => Ok(CursorValue::Timestamp { micros: micros(zoned)?, zoned }),
         CursorKind::Date => Ok(CursorValue::Timestamp { micros: micros(false)?, zoned: false }),
-        CursorKind::Text => Ok(CursorValue::Text(text.to_owned())),
-        CursorKind::Any => Ok(number().unwrap_or_else(|| CursorValue::Text(text.to_owned()))),
+        CursorKind::Dynamic if is_time(text) || text.parse::<jiff::civil::Date>().is_ok() => {
+            Ok(CursorValue::Text(text.to_owned()))
+        }
+        CursorKind::Dynamic => number().ok_or_else(|| wrong("give an integer, or a time as the column spells it")),
     }
 }
 

@@ -60,8 +60,7 @@ fn without_a_past_a_query_begins_at_its_start() {
     assert_eq!(after(Some("2025-07-31 16:50:05.248"), None, LOCAL, None), Ok(local));
     let midnight = CursorValue::Timestamp { micros: 1_753_920_000_000_000, zoned: false };
     assert_eq!(after(Some("2025-07-31"), None, CursorKind::Date, None), Ok(midnight));
-    assert_eq!(after(None, None, CursorKind::Text, None), Ok(text("")));
-    assert_eq!(after(None, None, CursorKind::Any, None), Ok(integer(0)));
+    assert_eq!(after(None, None, CursorKind::Dynamic, None), Ok(integer(0)));
     assert!(after(Some("soon"), None, CursorKind::Integer, None).unwrap_err().contains("give an integer"));
     assert!(after(Some("soon"), None, ZONED, None).unwrap_err().contains("give a time"));
 }
@@ -79,10 +78,9 @@ fn a_later_run_reaches_back_by_the_overlap_and_not_before_the_start() {
     let hour = Overlap::Duration(Duration::from_hours(1));
     assert_eq!(after(None, Some(hour), ZONED, Some(zoned(NOW + 7))), Ok(zoned(NOW + 7 - DAY / 24)));
     assert_eq!(
-        after(None, Some(hour), CursorKind::Any, Some(text("2025-07-31 08:50:05.123456"))),
+        after(None, Some(hour), CursorKind::Dynamic, Some(text("2025-07-31 08:50:05.123456"))),
         Ok(text("2025-07-31 07:50:05.123456"))
     );
-    assert_eq!(after(None, None, CursorKind::Text, Some(text("01ARZ3"))), Ok(text("01ARZ3")));
 }
 
 #[test]
@@ -92,10 +90,8 @@ fn an_overlap_that_does_not_fit_its_column_is_refused() {
     assert!(after(None, day, CursorKind::Integer, None).unwrap_err().contains("its overlap is a number"));
     assert!(after(None, number, ZONED, None).unwrap_err().contains("its overlap is a duration"));
     assert!(after(None, number, CursorKind::Date, None).is_err());
-    assert!(after(None, number, CursorKind::Text, None).is_err());
-    assert!(after(None, day, CursorKind::Any, Some(integer(5))).is_err());
-    assert!(after(None, number, CursorKind::Any, Some(text("x"))).is_err());
-    assert!(after(None, day, CursorKind::Text, Some(text("01ARZ3"))).unwrap_err().contains("which is no time"));
+    assert!(after(None, day, CursorKind::Dynamic, Some(integer(5))).is_err());
+    assert!(after(None, number, CursorKind::Dynamic, Some(text("2025-07-31 08:50:05"))).is_err());
 }
 
 #[test]
@@ -134,13 +130,59 @@ fn null_and_the_future_never_move_the_cursor() {
     }
     assert_eq!(tracker.checkpoint(), Some(Checkpoint::Value(CursorValue::Timestamp { micros: local, zoned: false })));
 
-    let mut tracker = track(&cursor(None, None), CursorKind::Any, None, None).unwrap();
+    let mut tracker = track(&cursor(None, None), CursorKind::Dynamic, None, None).unwrap();
     for value in
         ["2025-07-31 16:50:05.248001", "2025-07-31 16:52:05", "9999-12-31 00:00:00Z", "2025-07-31 16:50:05.248"]
     {
         tracker.observe(&Value::text(value)).unwrap();
     }
     assert_eq!(tracker.checkpoint(), Some(Checkpoint::Value(text("2025-07-31 16:50:05.248001"))));
+}
+
+fn meet(tracker: &mut Tracker, values: &[&str]) -> Result<(), String> {
+    values.iter().try_for_each(|value| tracker.observe(&Value::text(value)).map_err(|error| error.to_string()))
+}
+
+#[test]
+fn text_whose_order_is_not_that_of_time_is_no_cursor() {
+    for value in ["AbQ01I", "9", "10000", "1753951805", "2025-07-31", "31.07.2025 08:50:05"] {
+        let mut tracker = track(&cursor(None, None), CursorKind::Dynamic, None, None).unwrap();
+        let message = meet(&mut tracker, &[value]).unwrap_err();
+        assert!(message.contains(value) && message.contains("rows would be passed over"), "{message}");
+        let message = after(None, None, CursorKind::Dynamic, Some(text(value))).unwrap_err();
+        assert!(message.contains(value) && message.contains("--from start"), "{message}");
+        let tracker = track(&cursor(None, None), CursorKind::Dynamic, Some(text(value)), Some(&Begin::Start));
+        let mut tracker = tracker.unwrap();
+        tracker.observe(&Value::Integer(5)).unwrap();
+        assert_eq!(tracker.checkpoint(), Some(Checkpoint::Value(integer(5))));
+    }
+    let mut tracker = track(&cursor(None, None), CursorKind::Dynamic, None, None).unwrap();
+    assert!(tracker.observe(&Value::Other("a blob")).is_err());
+}
+
+#[test]
+fn times_as_text_are_of_one_form_and_never_among_integers() {
+    for (first, second, fits) in [
+        ("2025-07-30 08:50:05", "2025-07-31 08:50:05", true),
+        ("2025-07-30 08:50:05", "2025-07-31 08:50:05.5", true),
+        ("2025-07-30T08:50:05+08:00", "2025-07-31T08:50:05.000001+08:00", true),
+        ("2025-07-30T08:50:05Z", "2025-07-31T08:50:05.5Z", false),
+        ("2025-07-30 08:50:05", "2025-07-31T08:50:05", false),
+        ("2025-07-30 08:50:05", "2025-07-31 08:50:05Z", false),
+        ("2025-07-30 08:50:05+08:00", "2025-07-31 08:50:05+09:00", false),
+    ] {
+        let mut tracker = track(&cursor(None, None), CursorKind::Dynamic, None, None).unwrap();
+        assert_eq!(meet(&mut tracker, &[first, second]).is_ok(), fits, "{first} {second}");
+        let mut tracker = track(&cursor(None, None), CursorKind::Dynamic, Some(text(first)), None).unwrap();
+        assert_eq!(meet(&mut tracker, &[second]).is_ok(), fits, "{first} {second}");
+        assert!(tracker.observe(&Value::Integer(5)).unwrap_err().to_string().contains("holds both 5 and"));
+    }
+    let time = "2025-07-31 08:50:05";
+    let mut tracker = track(&cursor(None, None), CursorKind::Dynamic, Some(integer(5)), None).unwrap();
+    assert!(meet(&mut tracker, &[time]).unwrap_err().contains("holds both"));
+    let mut tracker = track(&cursor(None, None), CursorKind::Dynamic, Some(integer(5)), Some(&Begin::Start)).unwrap();
+    meet(&mut tracker, &[time]).unwrap();
+    assert_eq!(tracker.checkpoint(), Some(Checkpoint::Value(text(time))));
 }
 
 #[test]
@@ -168,5 +210,19 @@ proptest! {
         let bound = after(start.as_deref(), Some(Overlap::Number(overlap)), CursorKind::Integer, Some(integer(prior)));
         let Ok(CursorValue::Integer(bound)) = bound else { panic!("{bound:?}") };
         prop_assert!(bound <= prior || Some(bound.to_string()) == start);
+    }
+
+    #[test]
+    fn what_is_of_one_form_is_sorted_as_text_as_it_is_as_time(
+        a in 0..4_000_000_000_000_i64, by in 0..100_000_i64, widths: (bool, bool), zone in "|Z|UTC| UTC|[+]08:00|-03:30| [+]08"
+    ) {
+        let spelt = |micros: i64, is_long: bool| {
+            let format = if is_long { "%Y-%m-%dT%H:%M:%S%.6f" } else { "%Y-%m-%dT%H:%M:%S%.f" };
+            Timestamp::from_microsecond(micros).unwrap().strftime(format).to_string() + &zone
+        };
+        let (earlier, later) = (spelt(a * 1000, widths.0), spelt(a * 1000 + by * 10, widths.1));
+        if is_of_one_form(&earlier, &later) {
+            prop_assert!(earlier <= later || by == 0, "{} {}", earlier, later);
+        }
     }
 }

@@ -5,10 +5,10 @@ use tempfile::TempDir;
 use uuid::Uuid;
 use yunxin_archiver::failure::{Class, Reason};
 use yunxin_archiver::ledger::{
-    Adoption, Commit, Cursor, FailedRef, FailureFilter, FailureState, FinishedBatch, Former, Held, Identity, Ledger,
-    Planned,
+    Adoption, Commit, Cursor, CutOrder, FailedRef, FailureFilter, FailureState, FinishedBatch, Former, Held, Identity,
+    Ledger, Planned,
 };
-use yunxin_archiver::plan::{Ask, Batch, BatchRef, Purpose};
+use yunxin_archiver::plan::{Batch, BatchRef, FollowUp, History, Purpose};
 use yunxin_archiver::reference::ConversationId;
 
 fn identity() -> Identity {
@@ -25,9 +25,9 @@ fn batch(ids: &[i64]) -> Batch {
     Batch {
         key: conversation.key(),
         asked: conversation.owner.clone(),
-        ask: Ask::First,
         purpose: Purpose::Reference,
         owners: vec![conversation.owner],
+        histories: Vec::new(),
         refs: ids.iter().map(|id| BatchRef { message_server_id: *id, create_time: 1_000 + id, owner: 0 }).collect(),
     }
 }
@@ -152,4 +152,39 @@ async fn millions_of_ids_in_any_order_are_sorted_on_disk() {
     let some: Vec<i64> = (0..70_000).collect();
     assert_eq!(ledger.known(&some).await.unwrap(), some.iter().copied().filter(|n| n % 7 == 0).collect::<Vec<_>>());
     assert_eq!(ledger.totals().await.unwrap().known_ids, IDS as u64);
+}
+
+#[tokio::test]
+async fn what_waits_for_another_owner_keeps_its_history_and_what_the_archive_holds_leaves_it() {
+    let dir = TempDir::new().unwrap();
+    let place = dir.path().join("state/nightly.sqlite");
+    let ledger = Ledger::open(&place, &identity()).await.unwrap();
+    let run = Uuid::now_v7();
+    ledger.begin_run(run, "run", Timestamp::now()).await.unwrap();
+    let seq = plan(&ledger, run, &[12, 13, 14]).await;
+    let Batch { purpose, refs, .. } = batch(&[12, 13, 14]);
+    let key = ConversationId::parse("a|2|7").unwrap().key();
+    let history = History {
+        asked: vec!["a".to_owned()],
+        named: vec![("a".to_owned(), 3), ("b".to_owned(), 1)],
+        ..History::default()
+    };
+    let owners = vec!["a".to_owned()];
+    let follow_up = FollowUp { key, asked: None, purpose, owners, refs, history: history.clone().into() };
+    let finished = vec![FinishedBatch { seq, follow_ups: vec![follow_up], ..FinishedBatch::default() }];
+    let (now, files) = (Timestamp::now(), Vec::new());
+    ledger.record(&Commit { seq: 0, run_id: run, now, finished, files, rows: 0, bytes: 0 }).await.unwrap();
+    ledger.close().await.unwrap();
+
+    let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7()).await.unwrap();
+    adoption.archived(vec![13], &[]).await.unwrap();
+    let held = Held { commit: 1, manifests: None, unnamed: Vec::new() };
+    let (_, carried) = adoption.fill(&held, Uuid::now_v7(), now).await.unwrap();
+    assert_eq!((carried.pending, carried.archived), (2, 1));
+    adoption.install(now).await.unwrap();
+    let ledger = Ledger::open(&place, &identity()).await.unwrap();
+    let order = CutOrder { run_id: run, now, batch_size: 10 };
+    assert_eq!(ledger.cut_follow_ups(&order, &[], &|_, _| false).await.unwrap().batches, 1);
+    let left = ledger.pending(0, 10).await.unwrap().remove(0).batch;
+    assert_eq!((left.asked.as_str(), left.refs.len(), &*left.histories[0]), ("b", 2, &history));
 }

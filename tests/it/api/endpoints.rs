@@ -16,12 +16,20 @@ async fn a_failed_endpoint_is_left_and_returned_to() {
         FaultyApi::serve(move |_, asked| if is_down.load(Ordering::SeqCst) { Act::status(502) } else { asked.found() })
             .await;
     let second = FaultyApi::serve(|_, asked| asked.found()).await;
-    let client = client_of(&[&first.url, &second.url], FetchSettings::default());
+    let returning = |after: Duration| {
+        let mut settings = settings(&[&first.url, &second.url]);
+        settings.patience.endpoint_return = after;
+        Client::new(App::new(settings).unwrap(), FetchSettings { attempts: 1000, ..FetchSettings::default() })
+    };
+    let client = returning(Duration::from_hours(1));
     assert_eq!(answer(&client, &ask(&[1])).await.attempts, 2);
     assert_eq!(answer(&client, &ask(&[1])).await.attempts, 1);
     assert_eq!((first.asked().len(), second.asked().len()), (1, 2));
+    let client = returning(Duration::from_millis(20));
+    answer(&client, &ask(&[1])).await;
     down.store(false, Ordering::SeqCst);
-    while first.asked().len() < 3 {
+    let before = first.asked().len();
+    while first.asked().len() < before + 2 {
         answer(&client, &ask(&[1])).await;
     }
     let before = second.asked().len();
@@ -37,9 +45,46 @@ async fn an_endpoint_that_refuses_connections_costs_one_attempt() {
     let api = FaultyApi::serve(|_, asked| asked.found()).await;
     let client = client_of(&[&nowhere, &api.url], FetchSettings::default());
     assert_eq!(answer(&client, &ask(&[1])).await.attempts, 2);
-    let alone = client_of(&[&nowhere], FetchSettings { attempts: 3, ..FetchSettings::default() });
-    let (_, message, attempts) = exhausted(fetch(&alone, &ask(&[1])).await);
-    assert!(message.starts_with("no connection") && attempts == 3, "{message}");
+}
+
+#[tokio::test]
+async fn while_nobody_answers_no_attempt_counts_and_each_job_gives_up_by_its_own_clock() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nowhere = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    drop(listener);
+    let app = App::new(settings(&[&nowhere])).unwrap();
+    let patient = Duration::from_millis(100);
+    for _ in 0..2 {
+        let fetch_settings = FetchSettings { attempts: 1, give_up_after: patient, ..FetchSettings::default() };
+        let client = Client::new(Arc::clone(&app), fetch_settings);
+        match fetch(&client, &ask(&[1])).await {
+            Err(Stop::Unreachable { tried_for, last_error, .. }) => {
+                assert!(tried_for >= patient && last_error.starts_with("no connection"), "{last_error}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let stats = client.stats();
+        assert!(stats.sent > 1 && stats.sent == stats.retried + 1, "{stats:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_counts_once_anything_was_answered_since_the_one_before() {
+    let api = FaultyApi::serve(|_, asked| if asked.ids() == [2] { asked.found() } else { Act::Reset }).await;
+    let app = App::new(settings(&[&api.url])).unwrap();
+    let client = || Client::new(Arc::clone(&app), FetchSettings { attempts: 1, ..FetchSettings::default() });
+    let (one, other) = (client(), client());
+    let batch = ask(&[1]);
+    let between = async {
+        while api.asked().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        answer(&other, &ask(&[2])).await
+    };
+    let (ended, _) = tokio::join!(fetch(&one, &batch), between);
+    let (_, message, attempts) = exhausted(ended);
+    assert!(attempts >= 2 && message.starts_with("the answer did not arrive"), "{attempts}: {message}");
+    assert_eq!((other.stats().sent, other.stats().retried), (1, 0), "each job counts its own");
 }
 
 #[tokio::test]
@@ -98,11 +143,11 @@ async fn a_ca_bundle_is_trusted_instead_of_the_platforms_roots() {
     });
     let with_bundle = |pem: String| {
         let app = App::new(AppSettings { ca_bundle: Some(pem.into_bytes()), ..settings(&[&url]) }).unwrap();
-        Client::new(app, FetchSettings { attempts: 2, ..FetchSettings::default() })
+        Client::new(app, FetchSettings { give_up_after: Duration::from_millis(50), ..FetchSettings::default() })
     };
     assert_eq!(answer(&with_bundle(made.cert.pem()), &ask(&[1])).await.verdicts, [(0, Verdict::Unanswered)]);
     let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let (_, message, _) = exhausted(fetch(&with_bundle(stranger.cert.pem()), &ask(&[1])).await);
-    assert!(message.contains("certificate"), "{message}");
+    let refused = fetch(&with_bundle(stranger.cert.pem()), &ask(&[1])).await.unwrap_err();
+    assert!(refused.to_string().contains("certificate"), "{refused}");
     server.abort();
 }

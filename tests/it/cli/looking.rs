@@ -2,9 +2,9 @@
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use yunxin_archiver::simulator::{DemoWorld, Fate};
+use yunxin_archiver::simulator::{DemoWorld, Fate, Fault};
 
-use crate::support::site::{NIGHTLY, Site, csv, dialogue, dialogues, message, reference};
+use crate::support::site::{HASTY, NIGHTLY, Site, csv, dialogue, dialogues, message, reference};
 
 /// Uninteresting differences between two runs of a test.
 fn plain(site: &Site, text: &str) -> String {
@@ -61,13 +61,13 @@ fn a_plan_is_what_the_run_then_does_and_leaves_no_trace() {
     assert_eq!(some.refs("accepted"), 7000);
     let second = plan();
     assert_eq!(second["references"], expected.accepted - 7000);
-    site.api.faults(|faults| faults.latency_ms = 50);
-    let before = site.api.stats().requests;
+    site.answers(30, Fault::Stall);
+    let more = site.api.stats().requests + 31;
     let running = site.start(&["run"]);
-    site.wait_for_requests(before + 30);
+    site.wait_for_requests(more);
     running.signal(Signal::KILL);
     running.end();
-    site.api.faults(|faults| faults.latency_ms = 0);
+    site.answers_all();
     let third = plan();
     assert!(third["pending"].as_u64() > Some(0), "{third}");
     let ended = site.night();
@@ -134,15 +134,16 @@ fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
     }
     let refs: Vec<_> = (0..3).map(|n| reference("alice|1|bob", n)).collect();
     let site = Site::nightly((refs.clone(), world));
+    site.jobs(HASTY);
     site.write("refs.csv", csv(&refs) + "=cmd()|1|bob,x,1\n");
     snapshot!(site.run(&["failures", "nightly"]).exits(0).stdout, @"no open failures");
     site.night().exits(3);
     snapshot!(plain(&site, &narrow(&site.run(&["failures", "nightly"]).exits(0).stdout)), @r##"
     class code message ID conversation or place attempts again why
     invalid DIR/refs.csv:5 0 no message_server_id "x" is no integer above 0; create_time 1 is no time in millise…
-    unavailable 398 158844553334358002 alice|1|bob 1 yes message not available
-    unavailable 107404 158844553334358000 alice|1|bob 1 no message not exist
-    unanswered 158844553334358001 alice|1|bob 1 yes the answer names the message in neither of its lists
+    unavailable 107404 158844553334358000 alice|1|bob 2 no message not exist
+    unanswered 158844553334358001 alice|1|bob 2 yes the answer names the message in neither of its lists
+    unavailable 398 158844553334358002 alice|1|bob 2 yes message not available
 
     class code open
     unavailable 398 1
@@ -151,14 +152,14 @@ fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
     invalid 1
     "##);
     snapshot!(plain(&site, &site.run(&["failures", "nightly", "--format", "csv"]).exits(0).stdout), @r##"
-    job,run_id,conversation_id,message_server_id,create_time,class,code,message,attempts,retryable,first_seen,last_seen,source,requested
-    nightly,RUN,'=cmd()|1|bob,,,invalid,,"message_server_id ""x"" is no integer above 0; create_time 1 is no time in milliseconds: not between 2001 and 2286",0,false,TIME,TIME,DIR/refs.csv:5,true
-    nightly,RUN,alice|1|bob,158844553334358002,1790899202009,unavailable,398,message not available,1,true,TIME,TIME,,true
-    nightly,RUN,alice|1|bob,158844553334358000,1790899200007,unavailable,107404,message not exist,1,false,TIME,TIME,,true
-    nightly,RUN,alice|1|bob,158844553334358001,1790899201008,unanswered,,the answer names the message in neither of its lists,1,true,TIME,TIME,,true
+    job,run_id,conversation_id,message_server_id,create_time,class,code,message,attempts,retryable,first_seen,last_seen,source,requested,rows
+    nightly,RUN,'=cmd()|1|bob,,,invalid,,"message_server_id ""x"" is no integer above 0; create_time 1 is no time in milliseconds: 1970-01-01T00:00:00.001Z is before 2010",0,false,TIME,TIME,DIR/refs.csv:5,true,1
+    nightly,RUN,alice|1|bob,'158844553334358000,1790899200007,unavailable,107404,message not exist,2,false,TIME,TIME,,true,1
+    nightly,RUN,alice|1|bob,'158844553334358001,1790899201008,unanswered,,the answer names the message in neither of its lists,2,true,TIME,TIME,,true,1
+    nightly,RUN,alice|1|bob,'158844553334358002,1790899202009,unavailable,398,message not available,2,true,TIME,TIME,,true,1
     "##);
     let lines = site.run(&["failures", "nightly", "--format", "jsonl", "--class", "unanswered"]).exits(0).stdout;
-    snapshot!(plain(&site, &lines), @r#"{"job":"nightly","run_id":"RUN","conversation_id":"alice|1|bob","message_server_id":158844553334358001,"create_time":1790899201008,"class":"unanswered","code":null,"message":"the answer names the message in neither of its lists","attempts":1,"retryable":true,"first_seen":"TIME","last_seen":"TIME","source":null,"requested":true}"#);
+    snapshot!(plain(&site, &lines), @r#"{"job":"nightly","run_id":"RUN","conversation_id":"alice|1|bob","message_server_id":"158844553334358001","create_time":1790899201008,"class":"unanswered","code":null,"message":"the answer names the message in neither of its lists","attempts":2,"retryable":true,"first_seen":"TIME","last_seen":"TIME","source":null,"requested":true}"#);
     let classes =
         site.run(&["failures", "nightly", "--format", "jsonl", "--class", "invalid", "--class", "unavailable"]);
     assert_eq!(classes.stdout.lines().count(), 3);

@@ -29,6 +29,7 @@ fn the_summary_is_written_as_a_whole_whatever_becomes_of_the_run() {
             "files",
             "finished_at",
             "job",
+            "looks_wrong",
             "manifest",
             "outcome",
             "rates",

@@ -3,6 +3,9 @@
 use std::io::Write as _;
 use std::process::Stdio;
 
+use clap::{Command, CommandFactory as _, ValueEnum as _};
+use yunxin_archiver::cli::Arguments;
+use yunxin_archiver::config::{SinkKind, SourceKind};
 use yunxin_archiver::simulator::{Fate, World};
 
 use crate::support::postgres;
@@ -11,8 +14,8 @@ use crate::support::site::{NIGHTLY, Running, Site, csv, dialogue, id, message, r
 #[test]
 fn init_writes_a_file_that_passes_check_for_every_source_and_sink() {
     let dir = tempfile::tempdir().unwrap();
-    for source in ["csv", "jsonl", "parquet", "sqlite", "postgres", "mysql"] {
-        for sink in ["parquet", "postgres"] {
+    for source in SourceKind::ALL.map(SourceKind::as_str) {
+        for sink in SinkKind::ALL.map(SinkKind::as_str) {
             let name = format!("{source}-{sink}.yaml");
             let run = |arguments: &[&str]| {
                 let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_yunxin-archiver"));
@@ -81,7 +84,7 @@ fn check_shows_rows_how_they_are_understood_and_one_real_message() {
         assert!(ended.stdout.contains(shown), "{shown:?} is not in\n{}", ended.stdout);
     }
     assert!(!ended.stdout.contains("refs.csv:4"), "two rows were asked for");
-    assert_eq!(site.api.stats().requests, 1);
+    assert_eq!(site.api.stats().requests, 1, "one that is there is enough");
     assert!(!site.path("archive").exists() && !site.path("state").exists(), "a check writes nothing");
 }
 
@@ -94,8 +97,9 @@ fn check_tells_what_is_wrong_with_source_sink_and_credentials() {
     assert!(ended.stdout.contains("sink parquet: "), "the rest is checked all the same");
     site.write_secret("secret", yunxin_archiver::simulator::APP_SECRET);
     site.api.world(|world| *world = World::explicit());
-    let ended = site.run(&["check", "--connect"]).exits(0);
+    let ended = site.run(&["check", "--connect"]).exits(3);
     assert!(ended.stdout.contains("not there: message not exist (code 107404)"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("wrong: the message that the first reference names is not there"));
     std::fs::remove_file(site.path("refs.csv")).unwrap();
     site.write("archive", "a file where a directory should be");
     let ended = site.run(&["check", "--connect"]).exits(2);
@@ -141,31 +145,18 @@ async fn the_schemas_are_printed_and_that_of_postgres_can_be_run() {
 fn completions_and_help_name_every_command() {
     let site = Site::new(World::explicit());
     let help = site.run(&["--help"]).exits(0).stdout;
-    for command in [
-        "run",
-        "plan",
-        "retry",
-        "status",
-        "failures",
-        "files",
-        "verify",
-        "adopt",
-        "report",
-        "export",
-        "check",
-        "init",
-        "schema",
-        "simulate",
-        "demo",
-        "completions",
-    ] {
+    let commands = Arguments::command();
+    for command in commands.get_subcommands().map(Command::get_name) {
         assert!(help.contains(&format!("  {command} ")), "{command}");
         site.run(&[command, "--help"]).exits(0);
     }
     assert!(help.contains("75  the job, or another process of its app, is running"));
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = site.run(&["completions", shell]).exits(0).stdout;
-        assert!(script.contains("yunxin-archiver") && script.contains("failures"), "{shell}");
+    for shell in clap_complete::Shell::value_variants() {
+        let script = site.run(&["completions", &shell.to_string()]).exits(0).stdout;
+        assert!(script.contains("yunxin-archiver"), "{shell}");
+        for command in commands.get_subcommands().map(Command::get_name) {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
     }
     assert_eq!(site.run(&["--version"]).exits(0).stdout, format!("yunxin-archiver {}\n", env!("CARGO_PKG_VERSION")));
     site.run(&[]).exits(2);

@@ -53,9 +53,15 @@ fn the_certificate_is_self_contained_and_no_name_is_markup() {
     let sha256 = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(std::fs::read(manifest).unwrap()));
     assert!(text.contains(&sha256), "the last manifest's hash");
     let tiles = read.list("tiles");
-    for (tile, number) in
-        tiles.iter().zip(["referenced21", "archived17", "failed3", "pending0", "absent1", "invalid rows1"])
-    {
+    for (tile, number) in tiles.iter().zip([
+        "referenced21",
+        "archived17",
+        "failed3",
+        "dismissed0",
+        "pending0",
+        "absent1",
+        "invalid rows1",
+    ]) {
         assert!(tile.starts_with(number), "{tile}");
     }
     let mode = std::os::unix::fs::PermissionsExt::mode(&site.path("page.html").metadata().unwrap().permissions());

@@ -123,6 +123,12 @@ fn wrong_files() -> Vec<(&'static str, String)> {
             "a URL with an unknown parameter",
             source("{ postgres: { url: 'postgres://db/refs?pasword=hunter2', query: select 1 } }"),
         ),
+        (
+            "an unknown parameter of MySQL",
+            source("{ mysql: { url: 'mysql://db/refs?ssl_mode=required', query: select 1 } }"),
+        ),
+        ("a URL of SQLite", source("{ sqlite: { path: 'sqlite:refs.db?mode=ro', query: select 1 } }")),
+        ("two statements", source("{ sqlite: { path: refs.db, query: 'select 1; select 2' } }")),
         ("a URL that is none", sink("{ postgres: { url: hunter2 } }")),
         ("a sink without a URL", sink("{ postgres: {} }")),
         ("a schema without a name", sink("{ postgres: { url: env:DB, schema: '' } }")),

@@ -22,6 +22,7 @@ apps:
     api_version: v2.1
     rate_limit: 100
     ca_file: null
+    proxy: env
 jobs:
   nightly:
     app: main

@@ -45,6 +45,9 @@ async fn every_format_holds_the_same_messages_from_either_archive() {
 
         let tables = all("csv");
         assert_eq!(integers(&tables["messages.csv"], "message_server_id"), ALL);
+        // Of text JSON readers and spreadsheets keep every digit.
+        assert_eq!((&lines[0]["message_server_id"], &lines[0]["team_id"]), (&json!("101"), &Value::Null));
+        assert_eq!(tables["messages.csv"][0]["message_server_id"], "'101");
         assert_eq!(tables["messages.csv"][1]["vanished_code"], "107404");
         assert_eq!(integers(&tables["earlier.csv"], "message_server_id"), [104]);
 

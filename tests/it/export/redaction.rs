@@ -74,7 +74,13 @@ async fn pseudonyms_are_stable_and_leave_no_account_anywhere() {
             }
             let lines = &seen["messages.jsonl"];
             let line = |id: i64| {
-                lines.as_array().unwrap().iter().find(|line| line["message_server_id"] == id).unwrap().clone()
+                lines
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .find(|line| line["message_server_id"] == json!(id.to_string()))
+                    .unwrap()
+                    .clone()
             };
             let (alice, robert) = (line(101)["sender_id"].clone(), line(102)["sender_id"].clone());
             let (alice, robert) = (alice.as_str().unwrap(), robert.as_str().unwrap());

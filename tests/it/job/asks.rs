@@ -1,4 +1,4 @@
-//! As few requests as arithmetic allows: common batches, second asks, splitting.
+//! As few requests as arithmetic allows: common batches, the other side of a dialogue, splitting.
 
 use yunxin_archiver::simulator::{Fate, Settings, World};
 
@@ -80,28 +80,6 @@ fn what_one_owner_does_not_get_is_asked_under_another_in_full_batches() {
     assert_eq!(
         counts,
         [("alice|1|bob", 50), ("alice|1|bob", 100), ("alice|1|bob", 100), ("bob|1|alice", 10), ("bob|1|alice", 100)]
-    );
-}
-
-#[test]
-fn those_who_left_a_team_are_asked_for_under_those_who_stayed_and_the_other_way_round() {
-    let mut world = World::explicit();
-    let mut refs: Vec<Ref> = Vec::new();
-    // Most references name one who left: the whole conversation is refused to him.
-    for n in 0..40 {
-        let member = if n < 30 { "left|2|4001" } else { "stayed|2|4001" };
-        world.insert(message(member, n));
-        refs.push(reference(member, n));
-    }
-    world.refuse("left|2|4001", 109_404);
-    let site = Site::nightly((refs, world));
-    let ended = site.night().exits(3);
-    assert_eq!((ended.refs("archived"), ended.refs("failed")), (10, 30));
-    assert_eq!(ended.job()["codes"], serde_json::json!({ "109404": 30 }));
-    assert_eq!(
-        sorted(site.api.stats().log),
-        [("left|2|4001".to_owned(), 40), ("stayed|2|4001".to_owned(), 10)],
-        "asked again only for those whose own owner was not asked"
     );
 }
 

@@ -160,3 +160,82 @@ fn a_source_that_is_not_there_or_is_something_else_is_named() {
     assert!(database.contains("no-such.db"), "{database}");
     assert_eq!(site.api.stats().requests, 0);
 }
+
+#[test]
+fn a_file_in_another_form_is_read_or_refused_and_never_consumed_unread() {
+    let (site, refs) = site();
+    site.jobs(
+        "nightly: { app: main, source: { csv: { path: 'in/*.csv', cursor: files } }, \
+         sink: { parquet: { path: archive } } }",
+    );
+    // Carriage returns alone, as spreadsheets of old end lines.
+    site.write("in/a.csv", csv(&refs[..9]).replace('\n', "\r"));
+    assert_eq!(site.night().exits(0).refs("archived"), 9);
+    assert_eq!(site.night().exits(0).refs("read"), 0);
+    // Lines that end in no way that is known: all of it is a header, with every column that is needed.
+    let table = csv(&refs[9..]).replace("create_time\n", "create_time,note\n").replace('\n', "\u{2028}");
+    site.write("in/b.csv", table);
+    for _ in 0..2 {
+        let refused = site.night().exits(2);
+        let error = refused.job()["error"].as_str().unwrap();
+        assert!(error.contains("in/b.csv: is all one line, its header"), "{error}");
+    }
+    assert!(site.run(&["plan"]).exits(2).stderr.contains("in/b.csv: is all one line"));
+    assert!(site.run(&["check", "--connect"]).exits(2).stdout.contains("in/b.csv: is all one line"));
+    site.write("in/b.csv", csv(&refs[9..]));
+    assert_eq!(site.night().exits(0).refs("archived"), 11);
+    assert_eq!(site.ids("archive"), ids_of(&refs));
+    // A night without messages is nothing to look at.
+    site.write("in/c.csv", "conversation_id,message_server_id,create_time\n");
+    site.write("in/d.csv", "");
+    site.night().exits(0);
+}
+
+#[test]
+fn json_in_an_array_is_archived_and_verified_like_lines() {
+    let (site, refs) = site();
+    let array = format!("[{}]", jsonl(&refs).trim().replace('\n', ",\n "));
+    site.write("refs.json", array);
+    archives(&site, &refs, "jsonl: { path: refs.json }");
+    site.run(&["verify", "nightly", "--against", site.path("refs.json").to_str().unwrap()]).exits(0);
+    site.write("refs.json", "{\"rows\":[]}");
+    let refused = site.run(&["verify", "nightly", "--against", site.path("refs.json").to_str().unwrap()]).exits(2);
+    assert!(refused.stderr.contains("no JSON object in it has any of the members"), "{}", refused.stderr);
+}
+
+#[test]
+fn names_that_are_not_utf8_and_loops_of_links_trouble_no_command() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (site, refs) = site();
+    site.write("refs/a/x.csv", csv(&refs[..9]));
+    site.write("refs/a/y.csv", csv(&refs[9..]));
+    let foreign = std::ffi::OsStr::from_bytes(b"\xcb\xb5\xc3\xf7.csv");
+    std::fs::rename(site.path("refs/a/y.csv"), site.path("refs/a").join(foreign)).unwrap();
+    for name in ["up", "up2"] {
+        std::os::unix::fs::symlink("..", site.path("refs/a").join(name)).unwrap();
+    }
+    archives(&site, &refs, "csv: { path: 'refs/**/*.csv' }");
+    site.run(&["plan"]).exits(0);
+    site.run(&["check", "--connect"]).exits(0);
+    site.run(&["verify", "nightly", "--against", "nightly"]).exits(0);
+}
+
+#[test]
+fn times_in_another_unit_are_invalid_in_every_form_whatever_is_tolerated() {
+    let (site, refs) = site();
+    let mut text = "conversation_id,message_server_id,create_time\n".to_owned();
+    for (n, (conversation, id, time)) in refs.iter().enumerate() {
+        let wrong = jiff::Timestamp::from_microsecond(*time).unwrap();
+        let wrong = if n % 2 == 0 { wrong.to_string() } else { (time / 1000).to_string() };
+        text += &format!("{conversation},{id},{wrong}\n");
+    }
+    site.write("refs.csv", text);
+    site.jobs(
+        "nightly: { app: main, source: { csv: { path: refs.csv } }, sink: { parquet: { path: archive } }, \
+         tolerate: [107404] }",
+    );
+    let ended = site.night().exits(3);
+    assert_eq!((ended.refs("invalid"), ended.refs("accepted"), site.api.stats().requests), (20, 0, 0));
+    let lines = site.failure_lines("nightly");
+    assert!(lines.iter().all(|line| line["message"].as_str().unwrap().contains("it looks like seconds")), "{lines:?}");
+}

@@ -6,9 +6,10 @@ use super::*;
 async fn a_commit_puts_every_reference_in_its_place() {
     let fixture = Fixture::new().await;
     let seq = fixture.plan(batch("a|1|b", &[1, 2, 3, 4, 5])).await;
-    let second = Batch { asked: "b".to_owned(), ask: Ask::Second, ..batch("a|1|b", &[4, 5]) };
+    let follow_up = more(batch("a|1|b", &[4, 5]), Some("b"), History::default());
     let gone = failed("a|1|b", 3, reason(Class::Unavailable, Some(107_404), false));
-    let done = FinishedBatch { archived: vec![2, 1], failures: vec![gone], second: vec![second], ..finished(seq) };
+    let done =
+        FinishedBatch { archived: vec![2, 1], failures: vec![gone], follow_ups: vec![follow_up], ..finished(seq) };
     let recorded = fixture.ledger.record(&fixture.commit(1, vec![done])).await.unwrap();
 
     assert_eq!(recorded.new_failures, BTreeMap::from([((Class::Unavailable, Some(107_404)), 1)]));

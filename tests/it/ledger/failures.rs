@@ -50,7 +50,7 @@ async fn a_failure_is_retried_closed_by_its_message_and_new_only_once() {
     let seq = fixture.ledger.plan(fixture.run, fixture.now, &planned).await.unwrap().first_seq;
     let recorded = fixture.ledger.record(&fixture.commit(1, vec![archived(seq, &[1])])).await.unwrap();
     assert_eq!(recorded.closed_failures, 1);
-    let open = FailureFilter { open_only: true, ..FailureFilter::default() };
+    let open = FailureFilter { state: Some(FailureState::Open), ..FailureFilter::default() };
     let rows = fixture.ledger.failures(&open, 0, 10).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.message_server_id).collect::<Vec<_>>(), [Some(2)]);
     assert_eq!(fixture.ledger.sums().await.unwrap().retrying, 0);

@@ -140,3 +140,68 @@ async fn a_reader_follows_a_writer_that_comes_and_goes() {
     late = Ledger::read(&path(&dir)).await.unwrap().unwrap();
     assert_eq!(pending_ids(&late).await.len(), 20);
 }
+
+/// Makes a ledger as version 0.1 left it, with two failures and an invalid row.
+async fn of_version_0_1(path: &Path) {
+    use sqlx::SqlSafeStr as _;
+    use sqlx::migrate::{Migration, MigrationType, Migrator};
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let mut conn = options.connect().await.unwrap();
+    let steps = [
+        (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
+        (2, "manifests", include_str!("../../../migrations/sqlite/0002_manifests.sql")),
+        (3, "refetch", include_str!("../../../migrations/sqlite/0003_refetch.sql")),
+    ];
+    let steps = steps.map(|(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    let mut migrator = Migrator::with_migrations(steps.to_vec());
+    migrator.dangerous_set_table_name("migrations");
+    migrator.run_direct(None, &mut conn, false).await.unwrap();
+    conn.close().await.unwrap();
+    tamper(
+        path,
+        "insert into ledger (one, ledger_id, job, app_key, sink, partitioning, last_commit, next_seq, next_urgent)
+         values (1, '0192f1d2-0000-7000-8000-000000000001', 'nightly', 'key', '/archive', 'date', 0, 4294967296, 4294967295);
+         insert into failures (state, class, code, message, retryable, attempts, rounds, message_server_id, create_time,
+                               conversation_id, key, source, run_id, first_seen, last_seen, closed_at, note)
+         select state, class, code, 'why', 0, 1, 1, id, 1001, 'a|1|b', '1|a|b', source, '0192f1d2-0000-7000-8000-000000000002',
+                1000, 1000, closed_at, note
+         from (select 0 as state, 'unavailable' as class, 107404 as code, 1 as id, null as source, null as closed_at, null as note
+               union all select 2, 'unanswered', null, 2, null, 2000, 'archived'
+               union all select 0, 'invalid', null, 3, 'refs.csv:7', null, null)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_ledger_of_the_version_before_is_brought_up_to_date_and_knows_what_it_knew() {
+    let dir = TempDir::new().unwrap();
+    of_version_0_1(&path(&dir)).await;
+    let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+    let rows = ledger.failures(&FailureFilter::default(), 0, 10).await.unwrap();
+    let states: Vec<_> = rows.iter().map(|row| (row.message_server_id, row.state, row.rows)).collect();
+    assert_eq!(
+        states,
+        [(Some(1), FailureState::Open, 1), (Some(2), FailureState::Closed, 1), (Some(3), FailureState::Open, 1)]
+    );
+    let run = Uuid::now_v7();
+    ledger.begin_run(run, "run", Timestamp::now()).await.unwrap();
+    // The invalid row that it knows is nothing new, and can be dismissed.
+    let invalid = [Invalid {
+        position: "refs.csv:7".to_owned(),
+        message: "why".to_owned(),
+        conversation_id: None,
+        message_server_id: Some(3),
+        create_time: None,
+    }];
+    let planned = Planned { invalid: &invalid, ..Planned::default() };
+    assert_eq!(ledger.plan(run, Timestamp::now(), &planned).await.unwrap().new_invalid, 0);
+    let of_input = FailureFilter { source: Some("refs.csv".to_owned()), ..FailureFilter::default() };
+    let dismissed = ledger.dismiss(&of_input, Timestamp::now(), "me", None).await.unwrap();
+    assert_eq!((dismissed.references, dismissed.rows), (0, 1));
+    assert_eq!(ledger.plan(run, Timestamp::now(), &planned).await.unwrap().new_invalid, 0, "it stays dismissed");
+    assert_eq!(ledger.sums().await.unwrap().invalid, 0);
+    assert_eq!(ledger.totals().await.unwrap().dismissed, 1);
+}

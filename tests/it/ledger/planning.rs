@@ -94,49 +94,6 @@ async fn the_halves_of_a_split_batch_come_first_and_a_run_that_reads_on_does_not
 }
 
 #[tokio::test]
-async fn carried_references_are_cut_into_full_batches_of_one_dialogue_and_one_owner() {
-    let fixture = Fixture::new().await;
-    let mut seqs = Vec::new();
-    for id in 0..10 {
-        let conversation = if id % 2 == 0 { "a|1|b" } else { "a|2|7" };
-        seqs.push((fixture.plan(batch(conversation, &[id * 2 + 1, id * 2 + 2])).await, conversation, id));
-    }
-    let finish = |(seq, conversation, id): (i64, &str, i64)| {
-        let asked = if id < 8 { "X" } else { "x" };
-        let again = Batch {
-            asked: asked.to_owned(),
-            ask: Ask::Second,
-            owners: vec!["a".to_owned(), format!("owner{id}")],
-            ..batch(conversation, &[id * 2 + 1, id * 2 + 2])
-        };
-        let mut again = again;
-        again.refs[1].owner = 1;
-        FinishedBatch { second: vec![again], ..finished(seq) }
-    };
-    let commit = fixture.commit(0, seqs.into_iter().map(finish).collect());
-    fixture.ledger.record(&commit).await.unwrap();
-    assert_eq!(fixture.ledger.sums().await.unwrap().carried_refs, 20);
-
-    assert_eq!(fixture.ledger.cut_carried(fixture.run, 4).await.unwrap(), 6);
-    assert_eq!(fixture.ledger.cut_carried(fixture.run, 4).await.unwrap(), 0);
-    let sums = fixture.ledger.sums().await.unwrap();
-    assert_eq!((sums.pending_refs, sums.carried_refs), (20, 0));
-    let pending = fixture.ledger.pending(0, 100).await.unwrap();
-    assert_eq!(pending.iter().map(|pending| pending.batch.refs.len()).collect::<Vec<_>>(), [4, 4, 2, 4, 4, 2]);
-    for pending in pending {
-        assert_eq!(pending.batch.ask, Ask::Second);
-        for reference in &pending.batch.refs {
-            let id = (reference.message_server_id - 1) / 2;
-            let expected = if id % 2 == 0 { "1|a|b" } else { "2|7" };
-            assert_eq!(pending.batch.key.as_str(), expected);
-            let owner = &pending.batch.owners[usize::from(reference.owner)];
-            let named = if reference.message_server_id % 2 == 1 { "a".to_owned() } else { format!("owner{id}") };
-            assert_eq!(*owner, named);
-        }
-    }
-}
-
-#[tokio::test]
 async fn a_checkpoint_comes_back_as_it_was_given() {
     let fixture = Fixture::new().await;
     assert!(fixture.ledger.checkpoint().await.unwrap().is_none());

@@ -194,7 +194,7 @@ async fn another_writer_of_the_same_message_is_survived() {
 }
 
 /// Waits until somebody waits for another's transaction.
-async fn blocked(connection: &mut PgConnection) {
+pub(super) async fn blocked(connection: &mut PgConnection) {
     while !scalar::<bool>(
         connection,
         "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')",

@@ -60,7 +60,7 @@ async fn a_commit_is_not_final_before_it_is_announced() {
     let ledger = announced.clone();
     let prepared = tokio::spawn(async move { sink.prepare_when(&announced, 1).await });
     let waits = "select exists (select from pg_stat_activity where application_name = 'yunxin-archiver' \
-         and datname = current_database() and state = 'idle in transaction' and query like 'copy%messages%')";
+         and datname = current_database() and state = 'idle in transaction' and query like 'insert into%messages_commits%')";
     while !scalar::<bool>(&mut watcher, waits).await {
         tokio::task::yield_now().await;
     }

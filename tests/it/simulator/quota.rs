@@ -4,11 +4,15 @@ use super::*;
 
 #[tokio::test]
 async fn one_request_too_many_in_a_second_blocks_the_app() {
-    let settings = Settings { rate_limit: 2, block_ms: 500, ..Settings::default() };
-    let service = start_with(settings, hello()).unwrap();
-    let (a, b, c) = (ask_hello(), ask_hello(), ask_hello());
-    let (a, b, c) = tokio::join!(a.code(&service), b.code(&service), c.code(&service));
-    let mut codes = [a, b, c];
+    let settings = || Settings { rate_limit: 2, block_ms: 500, ..Settings::default() };
+    let mut service = start_with(settings(), hello()).unwrap();
+    let mut codes = [0; 3];
+    // On a busy machine three requests may take longer than a second to arrive.
+    while service.stats().busiest_second < 3 {
+        service = start_with(settings(), hello()).unwrap();
+        let (a, b, c) = (ask_hello(), ask_hello(), ask_hello());
+        codes = tokio::join!(a.code(&service), b.code(&service), c.code(&service)).into();
+    }
     codes.sort_unstable();
     assert_eq!(codes, [200, 200, 416]);
     // Past the block, and past the second that the three of them fill.

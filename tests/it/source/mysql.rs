@@ -41,6 +41,7 @@ async fn every_type_is_taken_for_what_it_is() {
         ("bigint unsigned", "9223372036854775807", i64::MAX),
         ("decimal(30,0)", "158844553334358018", 158_844_553_334_358_018),
         ("decimal(30,3)", "9223372036854775807", i64::MAX),
+        ("decimal(38,18)", "158844553334358018", 158_844_553_334_358_018),
         ("varchar(20)", "'5'", 5),
         ("varchar(20) collate utf8mb4_bin", "'5'", 5),
         ("char(20)", "'5'", 5),
@@ -54,6 +55,7 @@ async fn every_type_is_taken_for_what_it_is() {
     for (kind, value, expected) in [
         ("bigint unsigned", "18446744073709551615", "18446744073709551615 is above 2^63 - 1"),
         ("decimal(10,1)", "1.5", "1.5 is no integer"),
+        ("decimal(38,18)", "5.000000000000000001", "5.000000000000000001 is no integer"),
         ("decimal(30,0)", "99999999999999999999", "99999999999999999999 is no integer"),
         ("float", "5", "5.0 is a floating-point number"),
         ("double", "1.5e17", "1.5e17 is a floating-point number: it may have lost digits beyond 2^53"),
@@ -110,10 +112,10 @@ async fn every_form_of_time_is_read() {
 async fn a_cursor_runs_on_columns_of_every_type_that_has_an_order() {
     let url = mariadb::database().await;
     url.execute(
-        "create table refs (n int, u bigint unsigned, num decimal(20,0), dt datetime(6), ts timestamp(6), d date, t varchar(20));
+        "create table refs (n int, u bigint unsigned, num decimal(20,0), dt datetime(6), ts timestamp(6), d date);
          insert into refs select seq, seq, seq, date_add('2025-01-01 00:00:00.000001', interval seq * 36 hour),
-            date_add('2025-01-01 00:00:00.000001', interval seq * 36 hour), date_add('2025-01-01', interval seq * 2 day),
-            lpad(seq, 3, '0') from seq_1_to_20",
+            date_add('2025-01-01 00:00:00.000001', interval seq * 36 hour), date_add('2025-01-01', interval seq * 2 day)
+            from seq_1_to_20",
     )
     .await;
     for (column, overlap) in [
@@ -123,7 +125,6 @@ async fn a_cursor_runs_on_columns_of_every_type_that_has_an_order() {
         ("dt", Some(Overlap::Duration(Duration::from_hours(72)))),
         ("ts", Some(Overlap::Duration(Duration::from_hours(72)))),
         ("d", Some(Overlap::Duration(Duration::from_hours(96)))),
-        ("t", None),
     ] {
         let settings = |limit: i32| {
             let sql = format!(
@@ -136,8 +137,7 @@ async fn a_cursor_runs_on_columns_of_every_type_that_has_an_order() {
         let first = read(&settings(10)).await;
         assert_eq!(first.ids(), (1..=10).collect::<Vec<_>>(), "{column}");
         let second = read_from(&settings(12), first.checkpoint()).await;
-        let expected = if overlap.is_some() { vec![9, 10, 11, 12] } else { vec![11, 12] };
-        assert_eq!(second.ids(), expected, "{column}");
+        assert_eq!(second.ids(), [9, 10, 11, 12], "{column}");
     }
 }
 

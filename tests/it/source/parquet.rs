@@ -202,3 +202,104 @@ async fn what_stands_before_a_broken_page_is_read() {
     let Err(SourceError::Failed { context, .. }) = read(&parquet(&path)).await.ended else { panic!() };
     assert_eq!(context, format!("{}: cannot be read as Parquet", path.display()));
 }
+
+/// Writes a file of one row whose time is an INT96 of so many days and nanoseconds since the epoch.
+fn write_int96(path: &Path, days: i64, nanos: u64) {
+    use parquet::data_type::{ByteArray, ByteArrayType, Int64Type, Int96, Int96Type};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    let message = "message m { required binary conversation_id (UTF8); required int64 message_server_id;
+                   required int96 create_time; }";
+    let schema = Arc::new(parse_message_type(message).unwrap());
+    let mut writer = SerializedFileWriter::new(std::fs::File::create(path).unwrap(), schema, Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<ByteArrayType>().write_batch(&[ByteArray::from("a|1|b")], None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column.typed::<Int64Type>().write_batch(&[5], None, None).unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let mut time = Int96::new();
+    time.set_data(nanos as u32, (nanos >> 32) as u32, (2_440_588 + days) as u32);
+    column.typed::<Int96Type>().write_batch(&[time], None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+}
+
+#[tokio::test]
+async fn int96_is_utc_whatever_zone_is_set() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("refs.parquet");
+    let day = 86_400_000;
+    let mut settings = parquet(&path);
+    settings.timezone = TimeZone::get("Asia/Shanghai").unwrap();
+    write_int96(&path, TIME / day, (TIME % day) as u64 * 1_000_000 + 999_999);
+    assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")]);
+    // Nanoseconds in 64 bits would have wrapped round to another year.
+    write_int96(&path, 10_000_000, 0);
+    assert!(read(&settings).await.complaints().contains("the year 29349 is more than a day ahead"));
+}
+
+/// Writes a file of one row with some of it encrypted.
+fn write_encrypted(path: &Path, columns: &[&str], plain_footer: bool) {
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::{Field, Schema};
+    use parquet::encryption::encrypt::FileEncryptionProperties;
+    let columns_of = vec![
+        ("conversation_id", text(vec![Some("a|1|b")])),
+        ("message_server_id", Arc::new(Int64Array::from(vec![5])) as ArrayRef),
+        ("create_time", Arc::new(Int64Array::from(vec![TIME]))),
+        ("body", text(vec![Some("hi")])),
+    ];
+    let fields: Vec<Field> =
+        columns_of.iter().map(|(name, array)| Field::new(*name, array.data_type().clone(), true)).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns_of.into_iter().map(|(_, array)| array).collect());
+    let mut properties =
+        FileEncryptionProperties::builder(b"0123456789abcdef".to_vec()).with_plaintext_footer(plain_footer);
+    for column in columns {
+        properties = properties.with_column_key(column, b"fedcba9876543210".to_vec());
+    }
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .with_file_encryption_properties(properties.build().unwrap())
+        .build();
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, schema, Some(properties)).unwrap();
+    writer.write(&batch.unwrap()).unwrap();
+    writer.close().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_encrypted_is_called_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("refs.parquet");
+    write_encrypted(&path, &["create_time"], true);
+    let said = unusable(&parquet(&path)).await;
+    assert!(said.ends_with("refs.parquet: column \"create_time\" is encrypted; write it without encryption"), "{said}");
+    write_encrypted(&path, &["create_time"], false);
+    assert!(unusable(&parquet(&path)).await.contains("is encrypted as a whole"));
+    // A column that nobody uses may be.
+    write_encrypted(&path, &["body"], true);
+    assert_eq!(read(&parquet(&path)).await.clean(), [format!("a|1|b 5 {TIME}")]);
+}
+
+#[tokio::test]
+async fn what_is_no_parquet_is_called_so_and_a_file_without_rows_is_fine() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("refs.parquet");
+    for content in ["conversation_id,message_server_id,create_time\n", "PK\u{3}\u{4}....", "{\"a\":5}"] {
+        std::fs::write(&path, content).unwrap();
+        assert!(unusable(&parquet(&path)).await.ends_with("is no Parquet file, which begins with PAR1"), "{content}");
+    }
+    write_parquet(
+        &path,
+        vec![
+            ("conversation_id", text(vec![])),
+            ("message_server_id", Arc::new(Int64Array::from(Vec::<i64>::new())) as ArrayRef),
+            ("create_time", Arc::new(Int64Array::from(Vec::<i64>::new()))),
+        ],
+    );
+    assert_eq!(read(&parquet(&path)).await.clean(), [""; 0]);
+}

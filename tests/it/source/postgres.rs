@@ -32,6 +32,7 @@ async fn every_type_is_taken_for_what_it_is() {
         ("5::big", 5),
         ("158844553334358018::numeric", 158_844_553_334_358_018),
         ("9223372036854775807.000::numeric(30,3)", i64::MAX),
+        ("158844553334358018::numeric(38,18)", 158_844_553_334_358_018),
         ("10000::numeric", 10_000),
         ("'5'::text", 5),
         ("'5'::varchar(9)", 5),
@@ -44,6 +45,7 @@ async fn every_type_is_taken_for_what_it_is() {
     }
     for (id, expected) in [
         ("1.5::numeric", "1.5 is no integer"),
+        ("5.000000000000000001::numeric(38,18)", "5.000000000000000001 is no integer"),
         ("'NaN'::numeric", "not a number is no integer"),
         ("9223372036854775808::numeric", "9223372036854775808 is above 2^63 - 1"),
         ("1e30::numeric", "is no integer"),
@@ -96,7 +98,7 @@ async fn every_form_of_time_is_read() {
     for (time, expected) in [
         ("'2025-07-31'::date", "2025-07-31 is a date without a time of day"),
         ("'infinity'::timestamptz", "is infinity"),
-        ("'1960-01-01'::timestamptz", "is before 1970"),
+        ("'1960-01-01'::timestamptz", "is before 2010"),
         ("1753951805", "`time_unit: s`"),
         ("null::timestamp", "is null"),
         ("1753951805248::float8", "floating-point"),
@@ -110,11 +112,10 @@ async fn every_form_of_time_is_read() {
 async fn a_cursor_runs_on_columns_of_every_type_that_has_an_order() {
     let url = postgres::database().await;
     url.execute(
-        "create table refs (n int, i2 int2, i4 int4, i8 int8, num numeric(20,0), ts timestamp, tz timestamptz, d date, t text,
-            v varchar(20));
+        "create table refs (n int, i2 int2, i4 int4, i8 int8, num numeric(20,0), ts timestamp, tz timestamptz, d date);
          insert into refs select n, n, n, n, n, '2025-01-01'::timestamp + n * '36 hours'::interval + '1 microsecond'::interval,
-            '2025-01-01Z'::timestamptz + n * '36 hours'::interval + '1 microsecond'::interval, '2025-01-01'::date + n * 2,
-            lpad(n::text, 3, '0'), lpad(n::text, 3, '0') from generate_series(1, 20) n",
+            '2025-01-01Z'::timestamptz + n * '36 hours'::interval + '1 microsecond'::interval, '2025-01-01'::date + n * 2
+            from generate_series(1, 20) n",
     )
     .await;
     for (column, overlap) in [
@@ -125,8 +126,6 @@ async fn a_cursor_runs_on_columns_of_every_type_that_has_an_order() {
         ("ts", Some(Overlap::Duration(Duration::from_hours(72)))),
         ("tz", Some(Overlap::Duration(Duration::from_hours(72)))),
         ("d", Some(Overlap::Duration(Duration::from_hours(96)))),
-        ("t", None),
-        ("v", None),
     ] {
         let sql = format!(
             "select 'a|1|b' as conversation_id, n as message_server_id, {TIME} as create_time, {column} from refs
@@ -140,8 +139,7 @@ async fn a_cursor_runs_on_columns_of_every_type_that_has_an_order() {
         let first = read(&settings(10)).await;
         assert_eq!(first.ids(), (1..=10).collect::<Vec<_>>(), "{column}");
         let second = read_from(&settings(12), first.checkpoint()).await;
-        let expected = if overlap.is_some() { vec![9, 10, 11, 12] } else { vec![11, 12] };
-        assert_eq!(second.ids(), expected, "{column}");
+        assert_eq!(second.ids(), [9, 10, 11, 12], "{column}");
         let mut from_start = settings(12);
         from_start.from = Some(Begin::Start);
         assert_eq!(read_from(&from_start, second.checkpoint()).await.ids().len(), 12, "{column}");
@@ -255,9 +253,9 @@ async fn what_the_server_refuses_is_told_apart_and_the_password_never_told() {
         ("select * from nowhere", "relation \"nowhere\" does not exist"),
         ("select nothing from refs", "column \"nothing\" does not exist"),
         ("selec 1", "syntax error"),
-        ("select * from refs; select 1", "multiple commands"),
+        ("select * from refs; select 1", "more than one statement"),
         ("delete from refs", "no query that gives rows"),
-        ("select 1 as x where $1", "query"),
+        ("select 1 as x where $1", "a `$1` in it is no parameter"),
     ] {
         let error = refused(url.url(), sql).await;
         let SourceError::Unusable(message) = error else { panic!("{sql}: {error:?}") };

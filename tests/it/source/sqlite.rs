@@ -37,18 +37,20 @@ async fn every_kind_of_value_is_taken_for_what_it_is() {
         "{REFS} insert into refs (conversation_id, message_server_id, create_time) values
             ('a|1|b', 9223372036854775807, {TIME}), ('a|1|b', '5', '2025-07-31 08:50:05.248'),
             ('a|1|b', 1.5e17, {TIME}), ('a|1|b', x'35', {TIME}), ('a|1|b', null, {TIME}), (7, 6, {TIME}),
-            ('a|1|b', 8, 1753951805.0);"
+            ('a|1|b', 8, 1753951805.0), ('a|1|b', 9.0, {TIME}.0), ('a|1|b', 9007199254740992.0, {TIME});"
     ))
     .await;
     let found = read(&sqlite(&path, query("select * from refs order by id;"))).await;
-    assert_eq!(found.references, [format!("a|1|b {} {TIME}", i64::MAX), format!("a|1|b 5 {TIME}")]);
+    let expected = [i64::MAX, 5, 9].map(|id| format!("a|1|b {id} {TIME}"));
+    assert_eq!(found.references, expected);
     let complaints = found.complaints();
     for expected in [
         "query: row 3: message_server_id 1.5e17 is a floating-point number: it may have lost digits beyond 2^53",
         "query: row 4: message_server_id a blob is no integer",
         "query: row 5: message_server_id is null",
         "query: row 6: conversation ID \"7\" is not of the form owner|type|other",
-        "query: row 7: create_time 1753951805.0 is a floating-point number",
+        "query: row 7: create_time 1753951805 is no time in milliseconds",
+        "query: row 9: message_server_id 9007199254740992.0 is a floating-point number",
     ] {
         assert!(complaints.contains(expected), "{complaints}");
     }
@@ -121,7 +123,7 @@ async fn a_query_that_cannot_be_asked_is_unusable() {
     assert!(unusable(&sqlite(&missing, query("select 1"))).await.ends_with("there is no such file"));
     assert!(!missing.exists());
     std::fs::write(&missing, "this is no database at all, just text".repeat(100)).unwrap();
-    assert!(unusable(&sqlite(&missing, query("select 1"))).await.contains("as a SQLite file"));
+    assert!(unusable(&sqlite(&missing, query("select 1"))).await.contains("is no SQLite file"));
     let mut settings = sqlite(&path, query("select * from refs"));
     settings.from = Some(Begin::Value("5".to_owned()));
     assert!(unusable(&settings).await.contains("the query has no cursor"));
@@ -149,4 +151,58 @@ async fn copy_events_are_read_from_columns_or_json() {
     let mut settings = sqlite(&path, query(sql));
     settings.format = Format::CopyEvent;
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")]);
+}
+
+#[tokio::test]
+async fn a_parameter_that_nothing_is_bound_to_is_no_null() {
+    let (_directory, path) = database(&format!("{REFS} insert into refs values (1, 'a|1|b', 1, {TIME}, null)")).await;
+    for condition in ["id > ?", "id > ?2", "id > @x", "id > $x", "id > :before"] {
+        let message = unusable(&sqlite(&path, query(&format!("select * from refs where {condition}")))).await;
+        assert!(message.contains("a parameter other than :after"), "{message}");
+        let both = format!("select * from refs where id > :after and {condition}");
+        let message = unusable(&sqlite(&path, with_cursor(&both, "id", None))).await;
+        assert!(message.contains("a parameter other than :after"), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn quotes_are_read_as_sqlite_reads_them() {
+    let (_directory, path) = database(&format!(
+        "{REFS} insert into refs values (5, 'a|1|b', 5, {TIME}, '\\');
+         alter table refs add \"it's :after\" integer default 0; alter table refs add [x :after] integer default 0"
+    ))
+    .await;
+    for condition in [
+        "'\\' <> ':after' and id > :after",
+        "[x :after] = 0 and `it's :after` = 0 and \"it's :after\" = 0 and id > :after -- it's :after",
+        "/* /* ' :after */ id > :after and '{\"k\": 1}' ->> '$.k' = 1 and x'35' <> ''",
+    ] {
+        let sql = format!("select * from refs where {condition}");
+        assert_eq!(read(&sqlite(&path, with_cursor(&sql, "id", None))).await.ids(), [5], "{condition}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_is_one_kind_of_value_whose_order_is_known() {
+    for (values, column, expected) in [
+        ("('AbQ01I'), ('Aa101F')", "k", "holds the text"),
+        ("('9'), ('10')", "k", "holds the text"),
+        ("(5), ('2025-07-31 08:50:05')", "k", "holds both"),
+        ("('2025-07-31T08:50:05Z'), ('2025-08-01 08:50:05')", "k", "holds both"),
+        ("(x'35')", "k", "holds a blob"),
+        ("(1.5)", "k", "holds 1.5"),
+    ] {
+        let (_directory, path) = database(&format!("create table keyed (k); insert into keyed values {values}")).await;
+        let sql = format!(
+            "select 'a|1|b' as conversation_id, 5 as message_server_id, {TIME} as create_time, k from keyed where k > :after"
+        );
+        let message = unusable(&sqlite(&path, with_cursor(&sql, column, None))).await;
+        assert!(message.contains(expected), "{message}");
+    }
+    let (_directory, path) = database("create table keyed (k real); insert into keyed values (5), (7)").await;
+    let sql = format!(
+        "select 'a|1|b' as conversation_id, k as message_server_id, {TIME} as create_time, k from keyed where k > :after"
+    );
+    let found = read(&sqlite(&path, with_cursor(&sql, "k", None))).await;
+    assert_eq!((found.ids(), found.checkpoint()), (vec![5, 7], Some(Checkpoint::Value(CursorValue::Integer(7)))));
 }

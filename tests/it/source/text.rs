@@ -120,8 +120,6 @@ async fn a_csv_without_the_columns_says_what_is_missing() {
     assert!(message.contains("message_server_id, create_time; found a|1|b, 5, 1753951805248"), "{message}");
     let (_directory, path) = file("refs.csv", HEADER.replace(',', ";"));
     assert!(unusable(&csv(&path)).await.ends_with("is `delimiter` ';'?"));
-    let (_directory, path) = file("refs.csv", b"\xff\xfec\0o\0");
-    assert!(unusable(&csv(&path)).await.ends_with("is UTF-16; save it as UTF-8"));
     let settings = renamed(csv(&path), &[("id", "x")]);
     assert!(unusable(&settings).await.contains("\"id\" is no field"));
 }

@@ -210,7 +210,5 @@ fn number(asked: &Asked) -> Option<usize> {
 
 /// The IDs of open failures.
 fn failed(listed: &Ran) -> BTreeSet<i64> {
-    let line =
-        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["message_server_id"].as_i64().unwrap();
-    listed.stdout.lines().map(line).collect()
+    listed.stdout.lines().map(|line| crate::support::site::id_in(&serde_json::from_str(line).unwrap())).collect()
 }

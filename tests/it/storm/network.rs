@@ -1,15 +1,9 @@
 //! A hostile network, as far as a whole job is concerned.
 
-use std::sync::Arc;
-
-use rustls::ServerConfig;
-use rustls::crypto::ring;
-use rustls::pki_types::PrivateKeyDer;
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
 use yunxin_archiver::simulator::{Fault, Hook, Rule, Settings, World, start_with};
 
 use crate::support::storm::{Site, To};
+use crate::support::tls::tls_before;
 
 fn site(references: i64) -> Site {
     Site::of(To::Parquet, references)
@@ -213,41 +207,11 @@ fn a_connection_that_fails_while_it_is_made_secure_is_no_answer() {
     site.completes();
 }
 
-/// Serves TLS in front of a plain server. Returns the port and the certificate in PEM.
-fn tls_before(target: std::net::SocketAddr) -> (u16, String) {
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        crate::support::storm::block_on(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
-            let acceptor = TlsAcceptor::from(Arc::new(config));
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let Ok(mut client) = acceptor.accept(stream).await else { return };
-                    let Ok(mut server) = TcpStream::connect(target).await else { return };
-                    tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
-                });
-            }
-        });
-    });
-    (port, made.cert.pem())
-}
-
 #[test]
 fn an_api_whose_certificate_nobody_vouches_for_is_not_spoken_to() {
     let mut site = site(40);
-    let (port, ca) = tls_before(site.api.addr());
-    let (_, other) = tls_before(site.api.addr());
+    let (port, ca) = tls_before(site.api.addr(), "localhost");
+    let (_, other) = tls_before(site.api.addr(), "localhost");
     site.endpoints = Some(format!("[\"https://localhost:{port}\"]"));
     site.fetch = "batch_size: 20, give_up_after: 1s".to_owned();
     std::fs::write(site.path("ca.pem"), &ca).unwrap();

@@ -63,8 +63,10 @@ fn a_limit_lower_than_configured_is_found_and_kept_without_an_operator() {
     let ran = site.plain().exits(0);
     let stats = site.api.stats();
     println!("a server of 40, a job of 100: {} of {} requests answered 416", stats.throttled, stats.requests);
-    // What was in flight when the limit was met, and a few tries to find the limit; not every second again.
-    assert!((1..=12).contains(&stats.throttled), "{stats:?}");
+    // What was in flight when the limit was met, and a few tries to find the limit; not every second again. A machine that
+    // is too busy to send more than it needs never meets it.
+    assert!(stats.throttled <= 12 + stats.most_in_flight as u64, "{stats:?}");
+    assert!(stats.throttled > 0 || stats.busiest_second <= 40, "{stats:?}");
     assert_eq!(ran.summary()["references"]["archived"], 150);
     site.is_whole();
 }

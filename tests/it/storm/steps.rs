@@ -8,7 +8,18 @@ use super::STEPS;
 use crate::support::storm::{Site, To, block_on, database, files_below};
 
 /// Further steps of a run, whatever the sink.
-const FURTHER: [&str; 5] = ["seal.after", "manifest.noted", "replace.rename", "recover.opened", "recover.published"];
+const FURTHER: [&str; 10] = [
+    "command.before",
+    "source.read",
+    "dispatch.before",
+    "request.before",
+    "tick.before",
+    "seal.after",
+    "manifest.noted",
+    "replace.rename",
+    "recover.opened",
+    "recover.published",
+];
 const PARQUET: [&str; 18] = [
     "publish.after",
     "published.after",
@@ -128,7 +139,8 @@ fn a_run_that_dies_between_commits_that_overlap_is_mended_by_the_next_in_postgre
         "record.before#4",
         "record.after#3",
     ] {
-        let mut site = site(postgres());
+        // Many answers: on a busy machine several of them share a commit.
+        let mut site = Site::begun(postgres(), 60, 300);
         site.fetch = "batch_size: 12, concurrency: 1".to_owned();
         site.sink = ", commit_interval: 1ms".to_owned();
         site.configure();
@@ -282,6 +294,7 @@ fn every_step_has_been_died_at() {
         .chain(twice)
         .chain(["recover.reopened"])
         .chain(crate::edits::STEPS)
+        .chain(crate::job::follow_ups::STEPS)
         .map(|step| step.split('#').next().unwrap().to_owned())
         .collect();
     assert_eq!(steps_in_the_sources(), died);

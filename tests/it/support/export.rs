@@ -185,7 +185,7 @@ impl Stage {
             .lines()
             .map(|line| {
                 let line: Value = serde_json::from_str(line).unwrap();
-                let id = line["message_server_id"].as_i64().unwrap();
+                let id = line["message_server_id"].as_str().unwrap().parse::<i64>().unwrap();
                 if line["context"] == true { -id } else { id }
             })
             .collect()

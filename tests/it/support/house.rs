@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) type Sources = BTreeMap<String, String>;
 
 /// Rooms that are pure values.
-const PURE: [&str; 6] = ["model", "reference", "message", "failure", "plan", "digits"];
+const PURE: [&str; 7] = ["model", "reference", "message", "failure", "plan", "digits", "sql"];
 /// What a pure room may not name: I/O, clocks, randomness, asynchrony.
-const IMPURE: [&str; 23] = [
+const IMPURE: [&str; 24] = [
     "arrow",
     "async_trait",
     "axum",
@@ -31,6 +31,7 @@ const IMPURE: [&str; 23] = [
     "std::time",
     "tokio",
     "tokio_util",
+    "walkdir",
     "zstd",
 ];
 /// Rooms that do not know each other.

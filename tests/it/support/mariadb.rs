@@ -1,6 +1,7 @@
 //! A private MariaDB: one server for the whole test process, a fresh database for each test.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -33,6 +34,18 @@ impl MariaUrl {
         format!("mysql://{user}:{password}@127.0.0.1:{}/{}", self.port, self.database)
     }
 
+    /// What the server's own client prints of a query.
+    pub(crate) fn client(&self, user: &str, password: &str, sql: &str) -> String {
+        let output = Command::new(find_program("mariadb", &[]))
+            .args(["--no-defaults", "--default-character-set=utf8mb4", "--batch", "--skip-column-names"])
+            .args(["--protocol=tcp", "--host=127.0.0.1", &format!("--port={}", self.port)])
+            .args([&format!("--user={user}"), &format!("--password={password}"), &self.database, "--execute", sql])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// A connection.
     pub(crate) async fn connect(&self) -> MySqlConnection {
         self.url().parse::<MySqlConnectOptions>().unwrap().connect().await.unwrap()
@@ -46,20 +59,28 @@ impl MariaUrl {
     }
 }
 
-struct Server {
+/// A private server.
+pub(crate) struct Server {
     home: Home,
+    environment: Vec<String>,
+    settings: Vec<String>,
     port: u16,
     next: AtomicU32,
     keeper: Option<Keeper>,
 }
 
 impl Server {
-    fn start() -> Self {
+    /// One with these variables in its environment (`TZ=…`) and these settings (`--sql-mode=…`).
+    pub(crate) fn start(environment: &[&str], settings: &[&str]) -> Self {
         let home = Home::new("mysql");
         let data = home.path.join("data");
+        // A server removes what others of its kind left in their common directory for temporary files.
+        let temporary = format!("TMPDIR={}", home.path.display());
         home.run(
-            &find_program("mariadb-install-db", &[]),
+            &find_program("env", &[]),
             &[
+                &temporary,
+                &find_program("mariadb-install-db", &[]).display().to_string(),
                 "--no-defaults",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
@@ -71,7 +92,10 @@ impl Server {
             "create user {USER}@'%' identified by '{PASSWORD}'; grant all on *.* to {USER}@'%' with grant option;\n"
         );
         std::fs::write(&users, create.replace("; ", ";\n")).unwrap();
-        let mut server = Self { home, port: 0, next: AtomicU32::new(0), keeper: None };
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let (mut environment, settings): (Vec<String>, _) = (owned(environment), owned(settings));
+        environment.push(temporary);
+        let mut server = Self { home, environment, settings, port: 0, next: AtomicU32::new(0), keeper: None };
         // Another process may take the free port before the server does.
         for _ in 0..5 {
             server.port = free_port();
@@ -84,7 +108,10 @@ impl Server {
 
     fn resume(&mut self) -> bool {
         let home = self.home.path.display();
-        let arguments = [
+        let program = find_program("mariadbd", &[PathBuf::from("/usr/sbin"), PathBuf::from("/usr/libexec")]);
+        let mut arguments = self.environment.clone();
+        arguments.extend([
+            program.display().to_string(),
             "--no-defaults".to_owned(),
             format!("--datadir={home}/data"),
             format!("--socket={home}/socket"),
@@ -97,12 +124,9 @@ impl Server {
             "--innodb-doublewrite=0".to_owned(),
             "--innodb-buffer-pool-size=32M".to_owned(),
             "--character-set-server=utf8mb4".to_owned(),
-        ];
-        self.keeper = Some(self.home.serve(
-            "KILL",
-            &find_program("mariadbd", &[PathBuf::from("/usr/sbin"), PathBuf::from("/usr/libexec")]),
-            &arguments,
-        ));
+        ]);
+        arguments.extend(self.settings.iter().cloned());
+        self.keeper = Some(self.home.serve("KILL", &find_program("env", &[]), &arguments));
         let began = Instant::now();
         while began.elapsed() < Duration::from_mins(1) {
             let log = self.home.log();
@@ -119,14 +143,19 @@ impl Server {
         }
         false
     }
+
+    /// A fresh, empty database.
+    pub(crate) async fn database(&self) -> MariaUrl {
+        let database = format!("test_{}", self.next.fetch_add(1, Ordering::Relaxed));
+        let administration = MariaUrl { port: self.port, database: String::new() };
+        administration.execute(&format!("create database {database}")).await;
+        MariaUrl { port: self.port, database }
+    }
 }
 
 /// A fresh, empty database on the server that all tests of this process share.
 pub(crate) async fn database() -> MariaUrl {
     static SHARED: OnceLock<Server> = OnceLock::new();
-    let server = tokio::task::spawn_blocking(|| SHARED.get_or_init(Server::start)).await.unwrap();
-    let database = format!("test_{}", server.next.fetch_add(1, Ordering::Relaxed));
-    let administration = MariaUrl { port: server.port, database: String::new() };
-    administration.execute(&format!("create database {database}")).await;
-    MariaUrl { port: server.port, database }
+    let server = tokio::task::spawn_blocking(|| SHARED.get_or_init(|| Server::start(&[], &[]))).await.unwrap();
+    server.database().await
 }

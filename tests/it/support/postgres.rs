@@ -40,6 +40,22 @@ impl PgUrl {
         format!("postgres://{user}:{password}@127.0.0.1:{}/{}", self.port, self.database)
     }
 
+    /// What the server's own client prints of a query.
+    pub(crate) fn client(&self, user: &str, password: &str, sql: &str) -> String {
+        let output = std::process::Command::new(program("psql"))
+            .args(["--no-psqlrc", "--tuples-only", "--no-align", "--command", sql, &self.url_as(user, password)])
+            .env("PGCLIENTENCODING", "UTF8")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The same database behind another port.
+    pub(crate) fn at(&self, port: u16) -> Self {
+        Self { port, database: self.database.clone() }
+    }
+
     /// The database's name.
     pub(crate) fn database(&self) -> &str {
         &self.database
@@ -50,9 +66,16 @@ impl PgUrl {
         Self { port: self.port, database: "postgres".to_owned() }
     }
 
+    /// The port of whoever answers for it.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A connection.
     pub(crate) async fn connect(&self) -> PgConnection {
-        self.url().parse::<PgConnectOptions>().unwrap().connect().await.unwrap()
+        let options: PgConnectOptions = self.url().parse().unwrap();
+        // A pooler does not know this parameter.
+        options.extra_float_digits(None).connect().await.unwrap()
     }
 
     /// Runs statements, separated by semicolons.

@@ -15,11 +15,15 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Handle, Message, Settings, World, start_with};
+use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fault, Handle, Hook, Message, Settings, World, start_with};
 
 /// One job named `nightly`, from `refs.csv` to Parquet below `archive`.
 pub(crate) const NIGHTLY: &str =
     "nightly: { app: main, source: { csv: { path: refs.csv } }, sink: { parquet: { path: archive } } }";
+
+/// The same, which asks twice at most for what is refused for now.
+pub(crate) const HASTY: &str = "nightly: { app: main, source: { csv: { path: refs.csv } }, fetch: { attempts: 2 }, \
+                                sink: { parquet: { path: archive } } }";
 
 /// A reference: conversation, message, time.
 pub(crate) type Ref = (String, i64, i64);
@@ -177,6 +181,20 @@ impl Site {
         Running::start(&mut self.command(arguments))
     }
 
+    /// Lets so many more requests be answered at once; those after them meet `then`, so that a run goes no further however
+    /// slow whoever looks at it is.
+    pub(crate) fn answers(&self, more: u64, then: Fault) {
+        let last = self.api.stats().requests + more;
+        self.api.faults(|faults| {
+            faults.hook = Some(Hook::new(move |request| (request.sequence > last).then(|| then.clone())));
+        });
+    }
+
+    /// Lets every request be answered.
+    pub(crate) fn answers_all(&self) {
+        self.api.faults(|faults| faults.hook = None);
+    }
+
     /// Waits until the API was asked so often.
     pub(crate) fn wait_for_requests(&self, count: u64) {
         wait_until("the API was asked", || self.api.stats().requests >= count);
@@ -228,8 +246,7 @@ impl Site {
             .iter()
             .filter_map(|line| {
                 let class = line["class"].as_str().unwrap();
-                (class != "invalid")
-                    .then(|| (line["message_server_id"].as_i64().unwrap(), (class.to_owned(), line["code"].as_i64())))
+                (class != "invalid").then(|| (id_in(line), (class.to_owned(), line["code"].as_i64())))
             })
             .collect()
     }
@@ -239,6 +256,11 @@ impl Site {
         let text = self.read(&format!("state/failures-{job}.jsonl"));
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
+}
+
+/// The message's ID in a line of failures: text, whatever reads it.
+pub(crate) fn id_in(line: &Value) -> i64 {
+    line["message_server_id"].as_str().unwrap().parse().unwrap()
 }
 
 /// The IDs of references, sorted, each once.

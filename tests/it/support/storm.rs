@@ -22,7 +22,7 @@ pub(crate) const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
 pub(crate) const SIGKILL: i32 = 9;
 const FIRST_ID: i64 = 9_007_199_254_740_993;
-const FIRST_TIME: i64 = 1_792_800_000_000;
+const FIRST_TIME: i64 = 1_325_376_000_000;
 const HOUR: i64 = 3_600_000;
 /// How far the IDs of messages that no reference names are from those that link to them.
 const EXTRA: i64 = 1_000_000_000;
@@ -161,6 +161,9 @@ impl Site {
             }
             if number % 7 == 3 {
                 message = message.quirk(Quirk::Edited);
+            }
+            if self.threads && number % 31 == 8 {
+                message = message.at_first(Fate::Failed(503), 1);
             }
             if self.threads && !gone && number % 5 == 1 {
                 // A root that answers another message; every second time also a message that a reference names.

@@ -1,0 +1,77 @@
+//! What can be typed after `failures`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::super::arguments::parse_class;
+use super::super::vouch::words;
+use crate::failure::Class;
+
+/// Arguments of `failures`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch on the command line")]
+pub struct Failures {
+    /// The job.
+    pub job: String,
+
+    /// How they are printed.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: FailureFormat,
+
+    /// Failures of this class; may be given several times.
+    #[arg(long, value_name = "CLASS", value_parser = parse_class)]
+    pub class: Vec<Class>,
+
+    /// Failures with this code; may be given several times.
+    #[arg(long, value_name = "CODE", allow_negative_numbers = true)]
+    pub code: Vec<i64>,
+
+    /// Invalid rows of this input, as the list names it without the row (refs-2026-11-22.csv, query); `*` stands for any text.
+    #[arg(long, value_name = "INPUT")]
+    pub source: Option<String>,
+
+    /// Failures that no run has met for so long.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub older_than: Option<Duration>,
+
+    /// List those that were dismissed instead.
+    #[arg(long)]
+    pub dismissed: bool,
+
+    /// Dismiss them: nothing is to be done about them, and they are not asked again.
+    #[arg(long, conflicts_with_all = ["dismissed", "format"])]
+    pub dismiss: bool,
+
+    /// Open dismissed ones again.
+    #[arg(long, conflicts_with_all = ["dismissed", "dismiss", "format"])]
+    pub reopen: bool,
+
+    /// With --dismiss or --reopen: every one.
+    #[arg(long, conflicts_with_all = ["class", "code", "source", "older_than"])]
+    pub all: bool,
+
+    /// Who dismisses; the job's `operator`, or else the user, when not given.
+    #[arg(long, value_name = "WHO", requires = "dismiss", value_parser = words)]
+    pub operator: Option<String>,
+
+    /// Why they are dismissed.
+    #[arg(long, value_name = "WHY", requires = "dismiss", value_parser = words)]
+    pub reason: Option<String>,
+
+    /// With --dismiss or --reopen: wait so long for a job that is running.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub wait: Option<Duration>,
+}
+
+/// How failures are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum FailureFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One JSON object a line: a source of its own.
+    Jsonl,
+    /// With a header line.
+    Csv,
+}

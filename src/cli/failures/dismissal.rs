@@ -1,0 +1,56 @@
+//! `failures JOB --dismiss`, and `--reopen`, which takes it back.
+
+use jiff::Timestamp;
+
+use super::super::{Exit, assemble, output};
+use super::{Failures, write_file};
+use crate::config::{Config, Job};
+use crate::ledger::{Dismissed, FailureFilter, JobLock, Ledger};
+use crate::report::figures::counted;
+
+/// Dismisses or reopens the failures that `filter` lets through, and brings their file up to date.
+pub(super) async fn settle(
+    config: &Config,
+    job: &Job,
+    arguments: &Failures,
+    filter: &FailureFilter,
+) -> Result<u8, Exit> {
+    let Failures { class, code, source, older_than, all, dismiss, .. } = arguments;
+    let (option, done) = if *dismiss { ("--dismiss", "dismissed") } else { ("--reopen", "opened again") };
+    if class.is_empty() && code.is_empty() && source.is_none() && older_than.is_none() && !all {
+        return Err(Exit::words(format!(
+            "{option} what? --class CLASS, --code CODE, --source INPUT, --older-than TIME, or --all"
+        )));
+    }
+    // Before the lock, whose file would make the state directory of a job that never ran.
+    let Some(former) = assemble::ledger_to_read(config, job).await? else {
+        return Err(Exit::words(format!("job {} has not run yet: it has no failures", job.name)));
+    };
+    // The ledger stays bound to what it is: no run begins here.
+    let identity = former.identity().clone();
+    former.close().await.map_err(assemble::ledger_exit)?;
+    let wait = arguments.wait.unwrap_or_default();
+    let lock = JobLock::acquire(&config.state, &job.name, wait).await.map_err(assemble::ledger_exit)?;
+    let path = assemble::ledger_path(config, job);
+    let ledger = Ledger::open(&path, &identity).await.map_err(assemble::ledger_exit)?;
+    let settled = if *dismiss {
+        let by = arguments.operator.clone().or_else(|| job.operator.clone()).unwrap_or_else(user);
+        ledger.dismiss(filter, Timestamp::now(), &by, arguments.reason.as_deref()).await
+    } else {
+        ledger.reopen(filter).await
+    };
+    let Dismissed { references, rows } = settled.map_err(assemble::ledger_exit)?;
+    write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
+    ledger.close().await.map_err(assemble::ledger_exit)?;
+    drop(lock);
+    let references = counted(references, "reference", "references");
+    output::line(&format!("{done}: {references}, {}", counted(rows, "invalid row", "invalid rows")))?;
+    Ok(0)
+}
+
+/// Who is at the keyboard, as far as the environment says it.
+fn user() -> String {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    let plain = named.filter(|name| !name.is_empty() && !name.chars().any(char::is_control));
+    plain.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
+}
