@@ -46,6 +46,7 @@ pub mod fuzzing;
 pub mod ledger;
 pub mod manifest;
 pub mod message;
+mod page;
 pub mod plan;
 pub mod progress;
 pub mod reference;

@@ -1,17 +1,12 @@
 //! The report page: one run as a self-contained HTML document.
 //!
-//! Pure: a [`Report`] goes in, text comes out. Whatever stands in a report is text to the page, never markup; the page
-//! has no script, asks for nothing over any network, and reads as XML as well.
+//! Pure: a [`Report`] goes in, and [`Report::page`] returns text. Whatever a report holds is text to the page, never
+//! markup; the page has no script, loads nothing, and reads as XML as well.
 
 mod advice;
-pub(crate) mod calendar;
 mod days;
-pub(crate) mod document;
-mod drawing;
-pub(crate) mod failures;
-pub(crate) mod figures;
+mod failures;
 mod latency;
-pub(crate) mod markup;
 mod pace;
 mod page;
 mod reconciliation;
@@ -22,8 +17,6 @@ use jiff::tz::TimeZone;
 use crate::course::Course;
 use crate::failure::Class;
 use crate::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
-
-pub use page::page;
 
 /// The most failures of one class and code that a page lists.
 pub const LISTED: u32 = 100;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-pub(super) use crate::report::figures::count;
+pub(super) use crate::page::figures::count;
 
 /// Prints a line of a result.
 pub(super) fn line(text: &str) -> io::Result<()> {

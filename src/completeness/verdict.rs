@@ -1,7 +1,7 @@
 //! The result in one sentence.
 
 use super::Findings;
-use crate::report::figures::{count, counted};
+use crate::page::figures::{count, counted};
 
 /// The result as it is said.
 #[derive(Debug, Clone, PartialEq, Eq)]

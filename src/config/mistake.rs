@@ -126,7 +126,8 @@ fn is_name(text: &str) -> bool {
 /// The known name that a typing mistake most likely meant.
 pub(super) fn nearest<'a>(found: &str, known: &[&'a str]) -> Option<&'a str> {
     let found = found.to_lowercase().replace('-', "_");
-    let (distance, name) = known.iter().map(|name| (strsim::osa_distance(&found, name), *name)).min_by_key(|(d, _)| *d)?;
+    let (distance, name) =
+        known.iter().map(|name| (strsim::osa_distance(&found, name), *name)).min_by_key(|(d, _)| *d)?;
     (distance <= name.len().div_ceil(4)).then_some(name)
 }
 

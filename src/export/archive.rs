@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use self::parquet::ParquetArchive;
 pub use self::postgres::PostgresArchive;
-use super::ExportError;
+use super::error::ExportError;
 use super::record::{Record, Vanished};
 use super::selection::Selection;
 

@@ -15,10 +15,11 @@ use zip::{CompressionMethod, DateTime, ZipWriter};
 use self::mail::Mail;
 use super::clock::{Clock, utc};
 use super::content::Content;
+use super::error::ExportError;
 use super::output::Output;
 use super::record::{Column, Item, Record};
-use super::selection::sides;
-use super::{ExportError, Transcript};
+use super::selection::{sides, title};
+use super::transcript::Transcript;
 
 const VERSION: &str = "2.0.0";
 const PLATFORM: &str = "yunxin";
@@ -98,11 +99,7 @@ impl Slices {
             (1, Some(account)) if slice.participants.contains(account) => Some(account.as_str()),
             _ => None,
         };
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| ExportError::Failed {
-            context: format!("writing {name}"),
-            source: error,
-        };
-        let zip = slice.zip(custodian).map_err(failed)?;
+        let zip = slice.zip(custodian).map_err(|error| ExportError::failed(format!("writing {name}"), error))?;
         let mail = slice.mail(&self.clock, custodian, &zip);
         output.write(&name, mail.as_bytes(), slice.events.len() as u64)
     }
@@ -139,7 +136,7 @@ impl Slice {
             "id": record.id().to_string(),
             "type": "message",
             "participant": sender,
-            "conversation": self.conversation_id(),
+            "conversation": self.conversation_key,
             "timestamp": utc(record.create_time()),
             "body": body,
         });
@@ -201,17 +198,6 @@ impl Slice {
         edits
     }
 
-    fn conversation_id(&self) -> String {
-        self.conversation_key.clone()
-    }
-
-    fn display(&self) -> String {
-        match sides(&self.conversation_key) {
-            Some((one, other)) => format!("{one} and {other}"),
-            None => format!("team {}", self.conversation_key.get(2..).unwrap_or_default()),
-        }
-    }
-
     /// The same for all files of a conversation.
     fn collection(&self) -> String {
         let digest = Sha256::digest(format!("{}\n{}", self.app_key, self.conversation_key));
@@ -225,8 +211,8 @@ impl Slice {
             .map(|account| json!({ "id": account, "display": account, "account_id": account }))
             .collect();
         let mut conversation = json!({
-            "id": self.conversation_id(),
-            "display": self.display(),
+            "id": self.conversation_key,
+            "display": title(&self.conversation_key),
             "platform": PLATFORM,
             "type": if self.conversation_type == 1 { "direct" } else { "channel" },
             "participants": accounts,
@@ -259,7 +245,7 @@ impl Slice {
         let collection = self.collection();
         let mut mail = Mail::new(&format!("{collection}-{}-{}", self.day, self.first), self.first);
         let accounts: Vec<&str> = self.participants.iter().map(String::as_str).collect();
-        mail.header("Subject", &format!("{}, {} ({})", self.display(), self.day, clock.name()));
+        mail.header("Subject", &format!("{}, {} ({})", title(&self.conversation_key), self.day, clock.name()));
         mail.header("X-RSMF-Version", VERSION);
         mail.header("X-RSMF-Generator", concat!("yunxin-archiver ", env!("CARGO_PKG_VERSION")));
         mail.header("X-RSMF-BeginDate", &utc(self.first));

@@ -120,6 +120,15 @@ pub fn sides(conversation_key: &str) -> Option<(&str, &str)> {
     conversation_key.strip_prefix("1|")?.split_once('|')
 }
 
+/// A conversation's name, from its key.
+pub(super) fn title(conversation_key: &str) -> String {
+    match (sides(conversation_key), conversation_key.split_once('|')) {
+        (Some((one, other)), _) => format!("{one} and {other}"),
+        (None, Some(("3", team))) => format!("super team {team}"),
+        (None, parts) => format!("team {}", parts.map_or(conversation_key, |(_, team)| team)),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {

@@ -1,9 +1,11 @@
 //! Where every reference went, as a picture and as two sums.
 
+use maud::{Markup, html};
+
 use super::Report;
-use super::drawing::{Drawing, both};
-use super::figures::count;
-use super::markup::escape;
+use crate::page::blocks::none;
+use crate::page::drawing::{Drawing, chart};
+use crate::page::figures::count;
 
 const TOP: f64 = 34.0;
 const FLOW: f64 = 190.0;
@@ -28,75 +30,75 @@ struct Placed {
     height: f64,
 }
 
-pub(super) fn section(report: &Report) -> String {
+pub(super) fn section(report: &Report) -> Markup {
     let r = &report.references;
-    let mut out = String::new();
-    if r.read == 0 && report.to_fetch() == 0 {
-        out.push_str("<p class=\"none\">Nothing was read, and nothing was waiting to be fetched.</p>");
-    } else {
-        let describe = format!(
-            "Of {} rows read, {} were skipped, {} invalid, {} duplicate and {} accepted. With {} resumed and {} retried, \
-             {} references were to be fetched: {} archived, {} failed, {} pending.",
-            count(r.read),
-            count(r.skipped),
-            count(r.invalid),
-            count(r.duplicate),
-            count(r.accepted),
-            count(r.resumed),
-            count(r.retried),
-            count(report.to_fetch()),
-            count(r.archived),
-            count(r.failed),
-            count(r.pending)
-        );
-        out.push_str(&both(&describe, |width| draw(report, width)));
+    let describe = format!(
+        "Of {} rows read, {} were skipped, {} invalid, {} duplicate and {} accepted. With {} resumed and {} retried, \
+         {} references were to be fetched: {} archived, {} failed, {} pending.",
+        count(r.read),
+        count(r.skipped),
+        count(r.invalid),
+        count(r.duplicate),
+        count(r.accepted),
+        count(r.resumed),
+        count(r.retried),
+        count(report.to_fetch()),
+        count(r.archived),
+        count(r.failed),
+        count(r.pending)
+    );
+    let (extras, again) = (&report.thread_extras, &report.refetched);
+    html! {
+        @if r.read == 0 && report.to_fetch() == 0 {
+            (none("Nothing was read, and nothing was waiting to be fetched."))
+        } @else {
+            (chart(&describe, |width| draw(report, width)))
+        }
+        ul.sums {
+            (sum(
+                &[("read", r.read)],
+                &[("skipped", r.skipped), ("invalid", r.invalid), ("duplicate", r.duplicate), ("accepted", r.accepted)],
+            ))
+            (sum(
+                &[("accepted", r.accepted), ("resumed", r.resumed), ("retried", r.retried)],
+                &[("archived", r.archived), ("failed", r.failed), ("pending", r.pending)],
+            ))
+            @if extras.planned > 0 {
+                (sum(
+                    &[("thread extras planned", extras.planned)],
+                    &[("archived", extras.archived), ("failed", extras.failed), ("pending", extras.pending)],
+                ))
+            }
+            @if again.planned > 0 {
+                (sum(
+                    &[("asked again", again.planned)],
+                    &[
+                        ("unchanged", again.unchanged),
+                        ("edited", again.edited),
+                        ("vanished", again.vanished),
+                        ("failed", again.failed),
+                        ("pending", again.pending),
+                    ],
+                ))
+            }
+        }
     }
-    out.push_str("<ul class=\"sums\">");
-    out.push_str(&sum(
-        &[("read", r.read)],
-        &[("skipped", r.skipped), ("invalid", r.invalid), ("duplicate", r.duplicate), ("accepted", r.accepted)],
-    ));
-    out.push_str(&sum(
-        &[("accepted", r.accepted), ("resumed", r.resumed), ("retried", r.retried)],
-        &[("archived", r.archived), ("failed", r.failed), ("pending", r.pending)],
-    ));
-    let extras = &report.thread_extras;
-    if extras.planned > 0 {
-        out.push_str(&sum(
-            &[("thread extras planned", extras.planned)],
-            &[("archived", extras.archived), ("failed", extras.failed), ("pending", extras.pending)],
-        ));
-    }
-    let again = &report.refetched;
-    if again.planned > 0 {
-        out.push_str(&sum(
-            &[("asked again", again.planned)],
-            &[
-                ("unchanged", again.unchanged),
-                ("edited", again.edited),
-                ("vanished", again.vanished),
-                ("in vain", again.failed),
-                ("pending", again.pending),
-            ],
-        ));
-    }
-    out.push_str("</ul>");
-    out
 }
 
 /// A sum in words and numbers, and whether it holds.
-fn sum(left: &[(&str, u64)], right: &[(&str, u64)]) -> String {
+fn sum(left: &[(&str, u64)], right: &[(&str, u64)]) -> Markup {
     let side = |terms: &[(&str, u64)]| {
-        let terms: Vec<String> = terms
-            .iter()
-            .map(|(name, number)| format!("<span class=\"term\">{} <b>{}</b></span>", escape(name), count(*number)))
-            .collect();
-        terms.join(" + ")
+        html! {
+            @for (index, (name, number)) in terms.iter().enumerate() {
+                @if index > 0 { " + " }
+                span.term { (name) " " b { (count(*number)) } }
+            }
+        }
     };
     let total = |terms: &[(&str, u64)]| terms.iter().map(|(_, number)| number).sum::<u64>();
-    let holds = total(left) == total(right);
-    let (sign, class, word) = if holds { ("=", "holds", "agrees") } else { ("≠", "fails", "disagrees") };
-    format!("<li>{} {sign} {} <span class=\"{class}\">{word}</span></li>", side(left), side(right))
+    let (sign, class, word) =
+        if total(left) == total(right) { ("=", "holds", "agrees") } else { ("≠", "fails", "disagrees") };
+    html! { li { (side(left)) " " (sign) " " (side(right)) " " span.(class) { (word) } } }
 }
 
 fn draw(report: &Report, width: f64) -> Drawing {
@@ -168,18 +170,18 @@ fn draw(report: &Report, width: f64) -> Drawing {
         y += placed.height;
     }
     if r.read > 0 {
-        drawing.rect([columns[0], read_top, BAR, read_height], "bar c-read", Some(&format!("read: {}", count(r.read))));
+        drawing.rect([columns[0], read_top, BAR, read_height], "bar c-read", &format!("read: {}", count(r.read)));
         label(&mut drawing, (columns[0], read_top - 20.0), "read", r.read);
     }
     if report.to_fetch() > 0 {
         let tip = format!("to fetch: {}", count(report.to_fetch()));
-        drawing.rect([columns[2], TOP, BAR, fetch_height], "bar c-fetch", Some(&tip));
+        drawing.rect([columns[2], TOP, BAR, fetch_height], "bar c-fetch", &tip);
         label(&mut drawing, (columns[2], TOP - 20.0), "to fetch", report.to_fetch());
     }
     for (x, column) in [(columns[1], &middle), (columns[3], &ends)] {
         for placed in column {
             let tip = format!("{}: {}", placed.state.name, count(placed.state.count));
-            drawing.rect([x, placed.y, BAR, placed.height], &format!("bar {}", placed.state.class), Some(&tip));
+            drawing.rect([x, placed.y, BAR, placed.height], &format!("bar {}", placed.state.class), &tip);
             let y = placed.y + (placed.height.max(LABEL) - LABEL) / 2.0;
             label(&mut drawing, (x + BAR + 6.0, y + 12.0), placed.state.name, placed.state.count);
         }

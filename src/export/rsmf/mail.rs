@@ -1,9 +1,8 @@
 //! A mail with a text and an attachment, by RFC 5322 and MIME.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-
-use crate::export::base64::push_base64;
 
 /// The most characters of a line of base64.
 const LINE: usize = 76;
@@ -81,7 +80,7 @@ fn encoded_words(value: &str) -> Vec<String> {
             end -= 1;
         }
         let mut word = String::from("=?utf-8?B?");
-        push_base64(&mut word, &value.as_bytes()[start..end]);
+        BASE64_STANDARD.encode_string(&value.as_bytes()[start..end], &mut word);
         word.push_str("?=");
         words.push(word);
         start = end;
@@ -91,7 +90,7 @@ fn encoded_words(value: &str) -> Vec<String> {
 
 fn push_lines(out: &mut String, bytes: &[u8]) {
     for line in bytes.chunks(LINE / 4 * 3) {
-        push_base64(out, line);
+        BASE64_STANDARD.encode_string(line, out);
         out.push_str("\r\n");
     }
 }

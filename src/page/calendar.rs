@@ -1,11 +1,12 @@
-//! Days as stacked bars: of months or years where days are too many.
+//! Counts by day as stacked bars; by month or year where there are too many days.
 
 use std::collections::BTreeMap;
 
 use jiff::civil::Date;
+use maud::Markup;
 
-use super::drawing::{Drawing, Frame, both};
-use super::figures::{brief, count};
+use super::drawing::{Drawing, Frame, chart};
+use super::figures::count;
 
 /// Counts by day.
 pub(crate) struct Calendar<'a> {
@@ -77,15 +78,16 @@ fn span(first: Date, last: Date, most: i32) -> Span {
 }
 
 impl Calendar<'_> {
-    /// The drawing, for wide and narrow screens. `describe` is what is read out instead.
-    pub(crate) fn draw(&self, describe: &str) -> String {
-        both(describe, |width| self.drawing(width))
+    /// The chart. `describe` is what a screen reader reads instead.
+    pub(crate) fn draw(&self, describe: &str) -> Markup {
+        chart(describe, |width| self.drawing(width))
     }
 
     fn drawing(&self, width: f64) -> Drawing {
-        let height = 240.0;
-        let mut drawing = Drawing::new(height);
-        let (Some((first, _)), Some((last, _))) = (self.days.first(), self.days.last()) else { return drawing };
+        const HEIGHT: f64 = 240.0;
+        let (Some((first, _)), Some((last, _))) = (self.days.first(), self.days.last()) else {
+            return Drawing::new(HEIGHT);
+        };
         let span = span(*first, *last, if width < 600.0 { 92 } else { 400 });
         let mut bars: BTreeMap<Date, Vec<u64>> = BTreeMap::new();
         let mut date = span.first(*first);
@@ -101,10 +103,8 @@ impl Calendar<'_> {
             }
         }
         let most = bars.values().map(|bar| bar.iter().sum::<u64>()).max().unwrap_or(0);
-        let frame = Frame::new(width, height, most as f64, true);
-        frame.draw(&mut drawing, &format!("{} per {} ({})", self.what, span.name(), self.timezone), |value| {
-            brief(value as u64)
-        });
+        let unit = format!("{} per {} ({})", self.what, span.name(), self.timezone);
+        let (frame, mut drawing) = Frame::begin(width, HEIGHT, most as f64, &unit);
         let slot = (frame.right - frame.left) / bars.len().max(1) as f64;
         let bar_width = if slot > 4.0 { (slot * 0.8).min(48.0) } else { slot };
         let labels = if width < 600.0 { 3 } else { 9 };
@@ -117,7 +117,7 @@ impl Calendar<'_> {
                 below += n;
                 let top = frame.y(below as f64);
                 let tip = format!("{}: {} {name}", span.label(*date), count(*n));
-                drawing.rect([middle - bar_width / 2.0, top, bar_width, base - top], class, Some(&tip));
+                drawing.rect([middle - bar_width / 2.0, top, bar_width, base - top], class, &tip);
                 base = top;
             }
             if index % every == 0 {
