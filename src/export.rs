@@ -35,7 +35,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use self::archive::{Archive, ParquetArchive, PostgresArchive};
+pub use self::archive::Archive;
+pub use self::archive::parquet::ParquetArchive;
+pub use self::archive::postgres::PostgresArchive;
 use self::archive::{Origin, VanishedMessages, Wanted};
 use self::clock::Clock;
 use self::count::Counter;

@@ -1,6 +1,6 @@
 //! The result in one sentence.
 
-use super::Findings;
+use super::findings::Findings;
 use crate::page::figures::{count, counted};
 
 /// The result as it is said.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use self::mail::Mail;
+use self::mail::mail;
 use super::clock::{Clock, utc};
 use super::content::Content;
 use super::error::ExportError;
@@ -243,21 +243,26 @@ impl Slice {
 
     fn mail(&self, clock: &Clock, custodian: Option<&str>, zip: &[u8]) -> String {
         let collection = self.collection();
-        let mut mail = Mail::new(&format!("{collection}-{}-{}", self.day, self.first), self.first);
         let accounts: Vec<&str> = self.participants.iter().map(String::as_str).collect();
-        mail.header("Subject", &format!("{}, {} ({})", title(&self.conversation_key), self.day, clock.name()));
-        mail.header("X-RSMF-Version", VERSION);
-        mail.header("X-RSMF-Generator", concat!("yunxin-archiver ", env!("CARGO_PKG_VERSION")));
-        mail.header("X-RSMF-BeginDate", &utc(self.first));
-        mail.header("X-RSMF-EndDate", &utc(self.last));
-        mail.header("X-RSMF-EventCount", &self.events.len().to_string());
-        mail.header("X-RSMF-Application", "NetEase Yunxin");
-        if let Some(custodian) = custodian {
-            mail.header("X-RSMF-Custodian", custodian);
-        }
-        mail.header("X-RSMF-Participants", &accounts.join(", "));
-        mail.header("X-RSMF-AttachmentCount", "0");
-        mail.header("X-RSMF-EventCollectionID", &collection);
-        mail.finish(&self.transcript, "rsmf.zip", zip)
+        let (subject, accounts) =
+            (format!("{}, {} ({})", title(&self.conversation_key), self.day, clock.name()), accounts.join(", "));
+        let (begin, end, events) = (utc(self.first), utc(self.last), self.events.len().to_string());
+        let mut headers = vec![
+            ("Subject", &*subject),
+            ("X-RSMF-Version", VERSION),
+            ("X-RSMF-Generator", concat!("yunxin-archiver ", env!("CARGO_PKG_VERSION"))),
+            ("X-RSMF-BeginDate", &begin),
+            ("X-RSMF-EndDate", &end),
+            ("X-RSMF-EventCount", &events),
+            ("X-RSMF-Application", "NetEase Yunxin"),
+        ];
+        headers.extend(custodian.map(|custodian| ("X-RSMF-Custodian", custodian)));
+        headers.extend([
+            ("X-RSMF-Participants", &*accounts),
+            ("X-RSMF-AttachmentCount", "0"),
+            ("X-RSMF-EventCollectionID", &*collection),
+        ]);
+        let id = format!("{collection}-{}-{}", self.day, self.first);
+        mail(&id, self.first, &headers, &self.transcript, "rsmf.zip", zip)
     }
 }

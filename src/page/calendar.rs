@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::Date;
+use jiff::{Span, ToSpan as _};
 use maud::Markup;
 
 use super::drawing::{Drawing, Frame, chart};
@@ -21,59 +22,29 @@ pub(crate) struct Calendar<'a> {
 }
 
 /// What a bar stands for.
-#[derive(Clone, Copy)]
-enum Span {
-    Day,
-    Month,
-    Year,
+struct Grain {
+    name: &'static str,
+    format: &'static str,
+    step: Span,
+    /// The first day of the bar that holds a day.
+    first: fn(Date) -> Date,
 }
 
-impl Span {
-    /// The first day of the span that holds a date.
-    fn first(self, date: Date) -> Date {
-        match self {
-            Self::Day => date,
-            Self::Month => date.first_of_month(),
-            Self::Year => date.first_of_year(),
+impl Grain {
+    /// The finest of which no more than `most` lie between two days.
+    fn between(first: Date, last: Date, most: i32) -> Self {
+        let months = 12 * i32::from(last.year() - first.year()) + i32::from(last.month()) - i32::from(first.month());
+        if last.duration_since(first).as_hours() / 24 < i64::from(most) {
+            Self { name: "day", format: "%Y-%m-%d", step: 1.day(), first: |date| date }
+        } else if months < most {
+            Self { name: "month", format: "%Y-%m", step: 1.month(), first: Date::first_of_month }
+        } else {
+            Self { name: "year", format: "%Y", step: 1.year(), first: Date::first_of_year }
         }
     }
 
-    fn next(self, date: Date) -> Option<Date> {
-        use jiff::ToSpan as _;
-        let span = match self {
-            Self::Day => 1.day(),
-            Self::Month => 1.month(),
-            Self::Year => 1.year(),
-        };
-        date.checked_add(span).ok()
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Day => "day",
-            Self::Month => "month",
-            Self::Year => "year",
-        }
-    }
-
-    fn label(self, date: Date) -> String {
-        match self {
-            Self::Day => date.to_string(),
-            Self::Month => date.strftime("%Y-%m").to_string(),
-            Self::Year => date.strftime("%Y").to_string(),
-        }
-    }
-}
-
-/// The finest span of which no more than `most` lie between two dates.
-fn span(first: Date, last: Date, most: i32) -> Span {
-    let days = i32::try_from(first.duration_until(last).as_hours() / 24).unwrap_or(i32::MAX);
-    let months =
-        (i32::from(last.year()) - i32::from(first.year())) * 12 + i32::from(last.month()) - i32::from(first.month());
-    match () {
-        () if days < most => Span::Day,
-        () if months < most => Span::Month,
-        () => Span::Year,
+    fn label(&self, date: Date) -> String {
+        date.strftime(self.format).to_string()
     }
 }
 
@@ -88,22 +59,15 @@ impl Calendar<'_> {
         let (Some((first, _)), Some((last, _))) = (self.days.first(), self.days.last()) else {
             return Drawing::new(HEIGHT);
         };
-        let span = span(*first, *last, if width < 600.0 { 92 } else { 400 });
-        let mut bars: BTreeMap<Date, Vec<u64>> = BTreeMap::new();
-        let mut date = span.first(*first);
-        while date <= *last && bars.len() < 10_000 {
-            bars.insert(date, vec![0; self.series.len()]);
-            let Some(next) = span.next(date) else { break };
-            date = next;
-        }
+        let grain = Grain::between(*first, *last, if width < 600.0 { 92 } else { 400 });
+        let every = (grain.first)(*first).series(grain.step).take_while(|date| date <= last);
+        let mut bars: BTreeMap<Date, Vec<u64>> = every.map(|date| (date, vec![0; self.series.len()])).collect();
         for (date, counts) in &self.days {
-            let bar = bars.entry(span.first(*date)).or_insert_with(|| vec![0; self.series.len()]);
-            for (sum, n) in bar.iter_mut().zip(counts) {
-                *sum += n;
-            }
+            let bar = bars.entry((grain.first)(*date)).or_insert_with(|| vec![0; self.series.len()]);
+            bar.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
         }
         let most = bars.values().map(|bar| bar.iter().sum::<u64>()).max().unwrap_or(0);
-        let unit = format!("{} per {} ({})", self.what, span.name(), self.timezone);
+        let unit = format!("{} per {} ({})", self.what, grain.name, self.timezone);
         let (frame, mut drawing) = Frame::begin(width, HEIGHT, most as f64, &unit);
         let slot = (frame.right - frame.left) / bars.len().max(1) as f64;
         let bar_width = if slot > 4.0 { (slot * 0.8).min(48.0) } else { slot };
@@ -116,12 +80,12 @@ impl Calendar<'_> {
             for (n, (class, name)) in bar.iter().zip(&self.series).filter(|(n, _)| **n > 0) {
                 below += n;
                 let top = frame.y(below as f64);
-                let tip = format!("{}: {} {name}", span.label(*date), count(*n));
+                let tip = format!("{}: {} {name}", grain.label(*date), count(*n));
                 drawing.rect([middle - bar_width / 2.0, top, bar_width, base - top], class, &tip);
                 base = top;
             }
             if index % every == 0 {
-                let label = span.label(*date);
+                let label = grain.label(*date);
                 let half = label.len() as f64 * 3.2;
                 let x = middle.clamp(half, width - half);
                 drawing.text((x, frame.bottom + 17.0), "middle", "tick", &label);

@@ -1,5 +1,7 @@
 //! Archived messages by day and by type.
 
+use std::cmp::Reverse;
+
 use maud::{Markup, html};
 
 use super::Report;
@@ -9,9 +11,8 @@ use crate::page::blocks::{details, legend, none, table};
 use crate::page::calendar::Calendar;
 use crate::page::figures::{count, counted, share};
 
-/// Types with a colour of their own; the rest share one.
-const COLOURS: [&str; 6] = ["k0", "k1", "k2", "k3", "k4", "k5"];
-const REST: &str = "k6";
+/// The colours of types. Where there are more types, those with the fewest messages share the last one.
+const COLOURS: [&str; 7] = ["k0", "k1", "k2", "k3", "k4", "k5", "k6"];
 /// So many days need no folding away.
 const FEW: usize = 40;
 
@@ -37,10 +38,10 @@ pub(super) fn section(report: &Report) -> Markup {
 }
 
 fn charts(messages: &Messages, total: u64) -> Markup {
-    let kinds = Kinds::of(messages);
+    let kinds = kinds(messages);
     let by_type = html! {
-        @for (name, n) in &kinds.all {
-            tr { td { (name) } td.n { (count(*n)) } td.n { (share(*n, total)) } }
+        @for kind in &kinds {
+            tr { td { (kind.name) } td.n { (count(kind.messages)) } td.n { (share(kind.messages, total)) } }
         }
         @if messages.elsewhere > 0 {
             tr {
@@ -69,15 +70,20 @@ fn charts(messages: &Messages, total: u64) -> Markup {
     }
 }
 
-fn calendar(messages: &Messages, kinds: &Kinds, total: u64) -> Markup {
-    let series: Vec<(&str, &str)> = kinds.shown.iter().map(|kind| (kind.class, kind.name.as_str())).collect();
+fn calendar(messages: &Messages, kinds: &[Kind], total: u64) -> Markup {
+    let own = if kinds.len() <= COLOURS.len() { kinds.len() } else { COLOURS.len() - 1 };
+    let (own, others) = kinds.split_at(own);
+    let mut series: Vec<(&str, &str)> = COLOURS.into_iter().zip(own.iter().map(|kind| kind.name.as_str())).collect();
+    if !others.is_empty() {
+        series.push((COLOURS[COLOURS.len() - 1], "other types"));
+    }
+    let stack = |counts: &Vec<u64>| {
+        let of = |kind: &Kind| counts.get(kind.place).copied().unwrap_or(0);
+        own.iter().map(of).chain([others.iter().map(of).sum()]).collect()
+    };
     let first = messages.days.first().map(|(date, _)| *date).unwrap_or_default();
     let last = messages.days.last().map(|(date, _)| *date).unwrap_or_default();
     let describe = format!("{} archived messages by day, from {first} to {last}, stacked by type.", count(total));
-    let stack = |counts: &Vec<u64>| {
-        let of = |kind: &Kind| kind.places.iter().filter_map(|place| counts.get(*place)).sum();
-        kinds.shown.iter().map(of).collect()
-    };
     let calendar = Calendar {
         days: messages.days.iter().map(|(date, counts)| (*date, stack(counts))).collect(),
         series: series.clone(),
@@ -87,41 +93,25 @@ fn calendar(messages: &Messages, kinds: &Kinds, total: u64) -> Markup {
     html! { (legend(&series)) (calendar.draw(&describe)) }
 }
 
+/// A type that messages are of.
 struct Kind {
     name: String,
-    class: &'static str,
-    /// The places of its types in the counts of a day.
-    places: Vec<usize>,
+    messages: u64,
+    /// Its place in the counts of a day.
+    place: usize,
 }
 
-/// Types, those with the most messages first.
-struct Kinds {
-    shown: Vec<Kind>,
-    all: Vec<(String, u64)>,
-}
-
-impl Kinds {
-    fn of(messages: &Messages) -> Self {
-        let total = |place: usize| -> u64 { messages.days.iter().filter_map(|(_, counts)| counts.get(place)).sum() };
-        let mut places: Vec<(usize, u64)> =
-            (0..messages.types.len()).map(|place| (place, total(place))).filter(|(_, n)| *n > 0).collect();
-        places.sort_by_key(|(place, n)| (std::cmp::Reverse(*n), messages.types[*place]));
-        let name = |place: usize| match messages.types[place] {
-            Some(known) => type_name(known).map_or_else(|| format!("type {known}"), ToOwned::to_owned),
+/// The types, those with the most messages first.
+fn kinds(messages: &Messages) -> Vec<Kind> {
+    let kind = |(place, number): (usize, &Option<i32>)| Kind {
+        name: match number {
+            Some(number) => type_name(*number).map_or_else(|| format!("type {number}"), ToOwned::to_owned),
             None => "without a type".to_owned(),
-        };
-        let all = places.iter().map(|(place, n)| (name(*place), *n)).collect();
-        let own = if places.len() <= COLOURS.len() + 1 { places.len() } else { COLOURS.len() };
-        let classes = COLOURS.into_iter().chain([REST]);
-        let mut shown: Vec<Kind> = places[..own]
-            .iter()
-            .zip(classes)
-            .map(|((place, _), class)| Kind { name: name(*place), class, places: vec![*place] })
-            .collect();
-        if own < places.len() {
-            let rest = places[own..].iter().map(|(place, _)| *place).collect();
-            shown.push(Kind { name: "other types".to_owned(), class: REST, places: rest });
-        }
-        Self { shown, all }
-    }
+        },
+        messages: messages.days.iter().filter_map(|(_, counts)| counts.get(place)).sum(),
+        place,
+    };
+    let mut kinds: Vec<Kind> = messages.types.iter().enumerate().map(kind).filter(|kind| kind.messages > 0).collect();
+    kinds.sort_by_key(|kind| (Reverse(kind.messages), messages.types[kind.place]));
+    kinds
 }

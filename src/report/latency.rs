@@ -37,7 +37,7 @@ pub(super) fn section(report: &Report) -> Markup {
     let shown: Vec<(usize, u64)> = (first..=last).map(|at| (at, buckets[at])).collect();
     html! {
         (chart(&words, |width| draw(&shown, buckets.len(), all, width)))
-        p.note { (words) " Each bar covers twice the time of the one before it; these are the upper ends of bars." }
+        p.note { (words) " These are upper bounds: each bar covers twice the time of the one before it." }
     }
 }
 

@@ -98,31 +98,34 @@ fn messages(stretches: &[Stretch], last: &Stretch) -> Markup {
 /// The samples as stretches that are not too many and not too short.
 fn stretches(course: &Course) -> Vec<Stretch> {
     let Some(end) = course.samples.iter().last() else { return Vec::new() };
-    let least = (end.at as f64 / 1000.0 / STRETCHES).max(SHORTEST);
-    let mut out = Vec::new();
-    let mut from = Sample::default();
-    for sample in course.samples.iter() {
-        let length = sample.at.saturating_sub(from.at) as f64 / 1000.0;
-        // The last stretch may be shorter, but not so short that its rate is noise.
-        let is_last = sample.at == end.at;
-        if length < least * 0.98 && !(is_last && (length >= least / 2.0 || out.is_empty()) && length > 0.0) {
-            continue;
+    let seconds = |sample: &Sample| sample.at as f64 / 1000.0;
+    // Samples are a little early or late.
+    let least = (seconds(&end) / STRETCHES).max(SHORTEST) * 0.98;
+    let (mut bounds, mut last) = (vec![Sample::default()], Sample::default());
+    for sample in course.samples.iter().filter(|sample| sample.at < end.at) {
+        if seconds(&sample) - seconds(&last) >= least {
+            bounds.push(sample);
+            last = sample;
         }
-        out.push(Stretch {
-            from: from.at as f64 / 1000.0,
-            to: sample.at as f64 / 1000.0,
-            requests: sample.sent.saturating_sub(from.sent) as f64 / length,
-            messages: sample.fetched.saturating_sub(from.fetched) as f64 / length,
-            throttled: sample.throttled.saturating_sub(from.throttled),
-            end: sample,
-        });
-        from = sample;
     }
-    if let Some(last) = out.last_mut().filter(|last| last.end.at < end.at) {
-        last.to = end.at as f64 / 1000.0;
-        last.end = end;
+    // The last stretch may be shorter, but not so short that its rate is noise.
+    if bounds.len() > 1 && seconds(&end) - seconds(&last) < least / 2.0 {
+        bounds.pop();
     }
-    out
+    bounds.push(end);
+    let stretch = |pair: &[Sample]| {
+        let (start, end) = (pair[0], pair[1]);
+        let length = seconds(&end) - seconds(&start);
+        (length > 0.0).then(|| Stretch {
+            from: seconds(&start),
+            to: seconds(&end),
+            requests: end.sent.saturating_sub(start.sent) as f64 / length,
+            messages: end.fetched.saturating_sub(start.fetched) as f64 / length,
+            throttled: end.throttled.saturating_sub(start.throttled),
+            end,
+        })
+    };
+    bounds.windows(2).filter_map(stretch).collect()
 }
 
 fn draw_requests(stretches: &[Stretch], quota: f64, width: f64) -> Drawing {

@@ -122,9 +122,9 @@ fn how(examined: &Examined, findings: &Findings) -> Markup {
         }
         p {
             @match &examined.archive {
-                Origin::Parquet { .. } => "From the archive, the message IDs were read of every file that its manifests \
+                Origin::Parquet { .. } => "The message IDs were read from every file of the archive that its manifests \
                     name; a file that no manifest names does not count.",
-                Origin::Postgres { .. } => "From the archive, the message IDs were read in one transaction.",
+                Origin::Postgres { .. } => "The message IDs in the archive were read in one transaction.",
             }
             " "
             @match &examined.failures {
