@@ -100,16 +100,16 @@ fn stretches(course: &Course) -> Vec<Stretch> {
     let Some(end) = course.samples.iter().last() else { return Vec::new() };
     let seconds = |sample: &Sample| sample.at as f64 / 1000.0;
     // Samples are a little early or late.
-    let least = (seconds(&end) / STRETCHES).max(SHORTEST) * 0.98;
-    let (mut bounds, mut last) = (vec![Sample::default()], Sample::default());
+    let shortest = (seconds(&end) / STRETCHES).max(SHORTEST) * 0.98;
+    let mut bounds = vec![Sample::default()];
+    let since = |bounds: &[Sample], sample: &Sample| seconds(sample) - bounds.last().map_or(0.0, seconds);
     for sample in course.samples.iter().filter(|sample| sample.at < end.at) {
-        if seconds(&sample) - seconds(&last) >= least {
+        if since(&bounds, &sample) >= shortest {
             bounds.push(sample);
-            last = sample;
         }
     }
     // The last stretch may be shorter, but not so short that its rate is noise.
-    if bounds.len() > 1 && seconds(&end) - seconds(&last) < least / 2.0 {
+    if bounds.len() > 1 && since(&bounds, &end) < shortest / 2.0 {
         bounds.pop();
     }
     bounds.push(end);
