@@ -33,15 +33,15 @@ impl KnownFailures {
 /// What is known of the archive's own integrity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Integrity {
-    /// It was not examined together with completeness.
+    /// It was not examined.
     Unexamined,
-    /// It was, just before, and nothing was found.
+    /// It was examined just before, and no fault was found.
     Sound,
-    /// It was, just before, and something was found.
+    /// It was examined just before, and a fault was found.
     Broken,
 }
 
-/// What was examined, beside what was found.
+/// What was examined, apart from what was found.
 #[derive(Debug, Clone)]
 pub struct Examined {
     /// This program's version.
@@ -52,13 +52,13 @@ pub struct Examined {
     pub made_at: Timestamp,
     /// The zone of days and times.
     pub timezone: TimeZone,
-    /// The job whose archive it is, when it was named by one.
+    /// The job, if the archive was named by one.
     pub job: Option<String>,
     /// The archive.
     pub archive: Origin,
     /// The `AppKey`.
     pub app_key: String,
-    /// Where the references were read.
+    /// Where the references were read from.
     pub references: String,
     /// References from this time on, in milliseconds since the epoch.
     pub from: Option<i64>,
@@ -68,9 +68,9 @@ pub struct Examined {
     pub failures: KnownFailures,
     /// What is known of the archive's own integrity.
     pub integrity: Integrity,
-    /// Who did it.
+    /// Who examined it.
     pub operator: Option<String>,
-    /// What for.
+    /// For what purpose.
     pub purpose: Option<String>,
     /// The file that lists every absent reference.
     pub absent_file: Option<String>,

@@ -1,6 +1,6 @@
 //! Pages that read like a chat: an index, and for each conversation as many pages as it needs.
 //!
-//! A page is whole in itself. It loads nothing, runs nothing, and says so to the browser.
+//! Every page is complete by itself: it loads nothing and runs nothing.
 
 mod index;
 mod layout;
@@ -23,13 +23,13 @@ use crate::page::figures::counted;
 
 /// The most messages of a page.
 const MESSAGES: u64 = 2_000;
-/// Bytes of a page after which another one is begun.
+/// The bytes after which another page begins.
 const BYTES: usize = 8 << 20;
 
 /// Writes `index.html` and `c00001.html`, `c00001-2.html` and so on.
 pub(super) struct Pages {
     clock: Clock,
-    /// Whose messages stand at the right.
+    /// Accounts whose messages stand on the right.
     viewers: BTreeSet<String>,
     answered: HashSet<i64>,
     note: String,
@@ -42,7 +42,7 @@ struct Conversation {
     app_key: String,
     key: String,
     title: String,
-    /// The account whose messages stand at the right.
+    /// The account whose messages stand on the right.
     own: Option<String>,
     number: u64,
     page: u64,
@@ -56,7 +56,7 @@ struct Conversation {
 }
 
 impl Pages {
-    /// Pages on which `viewers` stand at the right; `answered` are the messages that others answer.
+    /// Pages on which the messages of `viewers` stand on the right. `answered` are the messages that others answer.
     pub(super) fn new(clock: Clock, viewers: BTreeSet<String>, answered: HashSet<i64>, note: String) -> Self {
         let index = Index::new(clock.clone(), note.clone());
         Self { clock, viewers, answered, note, index, conversation: None, count: 0 }

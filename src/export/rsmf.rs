@@ -1,6 +1,6 @@
 //! Relativity Short Message Format 2.0: a mail with `rsmf.zip`, which holds `rsmf_manifest.json`.
 //!
-//! One file per conversation and day, and more where a day has more events or text than reviewers load well.
+//! One file per conversation and day, and more where a day has more events or text than review tools load well.
 
 mod mail;
 
@@ -23,11 +23,11 @@ use super::transcript::Transcript;
 
 const VERSION: &str = "2.0.0";
 const PLATFORM: &str = "yunxin";
-/// Reviewers recommend no more events than these in a file.
+/// The most events of a file that review tools recommend.
 const EVENTS: usize = 10_000;
-/// The bytes of events after which another file is begun.
+/// The bytes of events after which another file begins.
 const BYTES: usize = 16 << 20;
-/// Who sent what no account did.
+/// The sender of a message that names none.
 const NOBODY: &str = "(no sender)";
 
 /// Writes `c00001/2026-11-22.rsmf` and so on.
@@ -120,7 +120,7 @@ impl Transcript for Slices {
 }
 
 impl Slice {
-    /// Takes note of a participant; returns its ID.
+    /// Adds a participant; returns its ID.
     fn participant(&mut self, account: Option<&str>) -> String {
         let account = account.filter(|account| !account.is_empty()).unwrap_or(NOBODY).to_lowercase();
         self.participants.insert(account.clone());
@@ -172,7 +172,7 @@ impl Slice {
         self.last = self.last.max(record.create_time());
     }
 
-    /// What every version changed of the one before it.
+    /// What every version changed in the one before it.
     fn edits(&mut self, item: &Item, body: &str) -> Vec<Json> {
         let mut edits = Vec::new();
         let mut versions: Vec<&Record> = item.earlier.iter().collect();

@@ -136,6 +136,13 @@ mod tests {
     use crate::export::record::Value;
 
     #[test]
+    fn a_conversation_is_called_by_its_sides_or_its_team() {
+        for (key, name) in [("1|alice|bob", "alice and bob"), ("2|77", "team 77"), ("3|77", "super team 77")] {
+            assert_eq!(title(key), name);
+        }
+    }
+
+    #[test]
     fn every_spelling_of_a_conversation_is_its_key() {
         for text in ["Bob|1|alice", "alice|1|BOB", "1|alice|bob", "1|Bob|Alice"] {
             assert_eq!(conversation_key(text).unwrap(), "1|alice|bob", "{text}");

@@ -29,7 +29,7 @@ fn sender(record: &Record) -> &str {
     record.text(Column::SenderId).unwrap_or("(no sender)")
 }
 
-/// A message on the page in the file `page`. Those of the account `own` stand at the right. `quote` is what the message
+/// A message on the page in the file `page`. Those of the account `own` stand on the right. `quote` is what the message
 /// answers, if that stands before it.
 pub(super) fn message(item: &Item, own: Option<&str>, quote: Option<&Quote>, page: &str, clock: &Clock) -> Markup {
     let record = &item.latest;
