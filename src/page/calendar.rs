@@ -49,26 +49,29 @@ impl Grain {
 }
 
 impl Calendar<'_> {
-    /// The chart. `describe` is what a screen reader reads instead.
-    pub(crate) fn draw(&self, describe: &str) -> Markup {
-        chart(describe, |width| self.drawing(width))
+    /// The chart; nothing where there are no days.
+    pub(crate) fn draw(&self) -> Markup {
+        let (Some((first, _)), Some((last, _))) = (self.days.first(), self.days.last()) else {
+            return Markup::default();
+        };
+        let total = self.days.iter().flat_map(|(_, counts)| counts).sum();
+        let names: Vec<&str> = self.series.iter().map(|(_, name)| *name).collect();
+        let what = self.what;
+        let describe = format!("{} {what} by day, from {first} to {last}: {}.", count(total), names.join(", "));
+        chart(&describe, |width| self.drawing(*first, *last, width))
     }
 
-    fn drawing(&self, width: f64) -> Drawing {
-        const HEIGHT: f64 = 240.0;
-        let (Some((first, _)), Some((last, _))) = (self.days.first(), self.days.last()) else {
-            return Drawing::new(HEIGHT);
-        };
-        let grain = Grain::between(*first, *last, if width < 600.0 { 92 } else { 400 });
-        let every = (grain.first)(*first).series(grain.step).take_while(|date| date <= last);
-        let mut bars: BTreeMap<Date, Vec<u64>> = every.map(|date| (date, vec![0; self.series.len()])).collect();
+    fn drawing(&self, first: Date, last: Date, width: f64) -> Drawing {
+        let grain = Grain::between(first, last, if width < 600.0 { 92 } else { 400 });
+        let starts = (grain.first)(first).series(grain.step).take_while(|date| *date <= last);
+        let mut bars: BTreeMap<Date, Vec<u64>> = starts.map(|date| (date, vec![0; self.series.len()])).collect();
         for (date, counts) in &self.days {
             let bar = bars.entry((grain.first)(*date)).or_insert_with(|| vec![0; self.series.len()]);
             bar.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
         }
         let most = bars.values().map(|bar| bar.iter().sum::<u64>()).max().unwrap_or(0);
         let unit = format!("{} per {} ({})", self.what, grain.name, self.timezone);
-        let (frame, mut drawing) = Frame::begin(width, HEIGHT, most as f64, &unit);
+        let (frame, mut drawing) = Frame::begin(width, 240.0, most as f64, &unit);
         let slot = (frame.right - frame.left) / bars.len().max(1) as f64;
         let bar_width = if slot > 4.0 { (slot * 0.8).min(48.0) } else { slot };
         let labels = if width < 600.0 { 3 } else { 9 };

@@ -58,7 +58,7 @@ fn charts(messages: &Messages, total: u64) -> Markup {
     };
     let days = messages.days.len();
     html! {
-        @if days > 0 { (calendar(messages, &kinds, total)) }
+        @if days > 0 { (calendar(messages, &kinds)) }
         div.columns {
             (table("Messages by type", &[("type", false), ("messages", true), ("share", true)], &by_type))
             (details(
@@ -70,7 +70,7 @@ fn charts(messages: &Messages, total: u64) -> Markup {
     }
 }
 
-fn calendar(messages: &Messages, kinds: &[Kind], total: u64) -> Markup {
+fn calendar(messages: &Messages, kinds: &[Kind]) -> Markup {
     let own = if kinds.len() <= COLOURS.len() { kinds.len() } else { COLOURS.len() - 1 };
     let (own, others) = kinds.split_at(own);
     let mut series: Vec<(&str, &str)> = COLOURS.into_iter().zip(own.iter().map(|kind| kind.name.as_str())).collect();
@@ -81,16 +81,13 @@ fn calendar(messages: &Messages, kinds: &[Kind], total: u64) -> Markup {
         let of = |kind: &Kind| counts.get(kind.place).copied().unwrap_or(0);
         own.iter().map(of).chain([others.iter().map(of).sum()]).collect()
     };
-    let first = messages.days.first().map(|(date, _)| *date).unwrap_or_default();
-    let last = messages.days.last().map(|(date, _)| *date).unwrap_or_default();
-    let describe = format!("{} archived messages by day, from {first} to {last}, stacked by type.", count(total));
     let calendar = Calendar {
         days: messages.days.iter().map(|(date, counts)| (*date, stack(counts))).collect(),
         series: series.clone(),
         what: "messages",
         timezone: &messages.timezone,
     };
-    html! { (legend(&series)) (calendar.draw(&describe)) }
+    html! { (legend(&series)) (calendar.draw()) }
 }
 
 /// A type that messages are of.

@@ -133,23 +133,15 @@ fn charts(examined: &Examined, findings: &Findings, zone: &str) -> Markup {
         ("c-pending-still", "pending"),
         ("c-absent", examined.missing()),
     ];
-    let total = &findings.total;
-    let chart = |from: usize, n: u64, what: &str| {
-        let days: Vec<_> = findings
-            .days
-            .iter()
-            .filter_map(|(day, c)| Some(((*day)?, [c.archived, c.failed, c.pending, c.absent][from..].to_vec())))
-            .collect();
-        let (first, last) = (days.first()?.0, days.last()?.0);
-        let names: Vec<&str> = series[from..].iter().map(|(_, name)| *name).collect();
-        let describe = format!("{} {what} by day, from {first} to {last}: {}.", count(n), names.join(", "));
-        Some(Calendar { days, series: series[from..].to_vec(), what, timezone: zone }.draw(&describe))
+    let chart = |from: usize, what: &str| {
+        let counts = |c: &Counts| [c.archived, c.failed, c.pending, c.absent][from..].to_vec();
+        let days = findings.days.iter().filter_map(|(day, of_day)| Some(((*day)?, counts(of_day)))).collect();
+        Calendar { days, series: series[from..].to_vec(), what, timezone: zone }.draw()
     };
     html! {
         (legend(&series))
-        @if let Some(chart) = chart(0, total.referenced, "messages") { (chart) }
-        @if total.archived < total.referenced
-            && let Some(chart) = chart(1, total.referenced - total.archived, "messages not archived,") { (chart) }
+        (chart(0, "messages"))
+        @if findings.total.archived < findings.total.referenced { (chart(1, "messages not archived,")) }
     }
 }
 
