@@ -3,9 +3,10 @@
 use csv::{QuoteStyle, Terminator, Writer, WriterBuilder};
 
 use super::clock::Clock;
+use super::error::ExportError;
 use super::output::{Output, OutputFile};
 use super::record::{Column, Item, Kind, Record, Value};
-use super::{ExportError, Transcript};
+use super::transcript::Transcript;
 
 /// Spreadsheets take UTF-8 for what it is only when it begins with this.
 const MARK: &[u8] = "\u{feff}".as_bytes();
@@ -45,7 +46,7 @@ impl Table {
 
     fn put(&mut self, cells: &[String]) -> Result<(), ExportError> {
         let written = self.writer.write_record(cells);
-        written.map_err(|error| ExportError::failed(format!("writing {}", self.name), error.into()))
+        written.map_err(|error| ExportError::failed(format!("writing {}", self.name), error))
     }
 
     fn close(self, output: &mut Output) -> Result<(), ExportError> {

@@ -6,9 +6,10 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json, json};
 
 use super::clock::Clock;
+use super::error::ExportError;
 use super::output::{Output, OutputFile};
 use super::record::{Column, Item, Kind, Record, Value};
-use super::{ExportError, Transcript};
+use super::transcript::Transcript;
 
 const FILE: &str = "messages.jsonl";
 

@@ -11,7 +11,7 @@ use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::WantedIds;
-use crate::export::ExportError;
+use crate::export::error::ExportError;
 
 const ID: &str = "message_server_id";
 const APP: &str = "app_key";
