@@ -13,6 +13,7 @@ mod intake;
 mod jsonl;
 mod lines;
 mod mapping;
+mod message_id;
 mod mysql;
 mod parquet;
 mod postgres;

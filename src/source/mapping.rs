@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::SourceError;
 use super::copy_event::{self, Subject};
+use super::message_id::{DAMAGED, message_id};
 use super::settings::Format;
 use super::time::Times;
 use super::value::{Value, digits, trim};
@@ -413,40 +414,6 @@ fn conversation_type(value: &Value<'_>) -> Result<ConversationType, String> {
             "conversation_type {value} is none of 1 (one-to-one, PERSON), 2 (team, TEAM), 3 (super team, SUPER_TEAM)"
         )
     })
-}
-
-const DAMAGED: &str =
-    "it may have lost digits beyond 2^53 already, and is never rounded; export the column as an integer or as text";
-
-/// A message's ID: 1 to 2^63 - 1.
-fn message_id(value: &Value<'_>) -> Result<i64, String> {
-    let id = match value {
-        Value::Integer(number) => *number,
-        Value::Text(bytes) => {
-            let text = trim(bytes);
-            // As files for spreadsheets have it.
-            let text = text.strip_prefix(b"'").unwrap_or(text);
-            match digits(text) {
-                Some(number) => number,
-                None if text.is_empty() => return Err("is empty".to_owned()),
-                None if text.iter().all(u8::is_ascii_digit) => return Err(format!("{value} is above 2^63 - 1")),
-                None if is_float(text) => return Err(format!("{value} is a floating-point number: {DAMAGED}")),
-                None => return Err(format!("{value} is no integer above 0")),
-            }
-        }
-        Value::Null => return Err("is null".to_owned()),
-        Value::Unsigned(_) => return Err(format!("{value} is above 2^63 - 1")),
-        Value::Float(_) => return Err(format!("{value} is a floating-point number: {DAMAGED}")),
-        other => return Err(format!("{other} is no integer")),
-    };
-    if id > 0 { Ok(id) } else { Err(format!("{value} is not positive")) }
-}
-
-/// Whether text is a number with a point or an exponent, as spreadsheets and data frames write damaged integers.
-fn is_float(text: &[u8]) -> bool {
-    text.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
-        && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
-        && std::str::from_utf8(text).is_ok_and(|text| text.parse::<f64>().is_ok())
 }
 
 #[cfg(test)]

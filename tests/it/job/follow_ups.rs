@@ -176,7 +176,10 @@ fn what_most_members_do_not_see_is_asked_for_in_the_name_of_its_own_speaker() {
     let site = Site::nightly((refs.clone(), world));
     let ended = site.night().exits(3);
     // What only dan sees of ann's is asked for under three others.
-    assert_eq!(asked(&site), expected(&[("ann", 100), ("ben", 2), ("cleo", 1), ("dan", 1)]));
+    let mut asked = asked(&site);
+    // These two leave at once.
+    asked[2..].sort();
+    assert_eq!(asked, expected(&[("ann", 100), ("ben", 2), ("cleo", 1), ("dan", 1)]));
     assert_eq!(site.failures("nightly").into_keys().collect::<Vec<_>>(), [id(5)]);
     assert_eq!((ended.refs("archived"), ended.requests("other_owner")), (99, 3));
 }

@@ -158,6 +158,10 @@ async fn a_ledger_of_the_last_version_goes_on() {
          alter table pending add column ask integer not null default 2;
          alter table carried drop column history; alter table carried drop column deferrals;
          alter table done add column ask integer not null default 1;
+         drop index failures_together; drop index failures_invalid;
+         alter table failures drop column closed_by; alter table failures drop column rows;
+         alter table failures drop column mark; alter table failures drop column ids;
+         create unique index failures_invalid on failures (source, message) where state < 2 and class = 'invalid';
          delete from migrations where version >= 4",
     )
     .await;

@@ -71,7 +71,7 @@ impl Nights {
     pub(crate) fn fall(&self, night: i64) {
         let mut text = "conversation_id,message_server_id,create_time\n".to_owned();
         for id in ids(night..night + 1) {
-            writeln!(text, "a{}|1|b,{id},{}", id % 20, 1_795_000_000_000 + id * 60_000).unwrap();
+            writeln!(text, "a{}|1|b,{id},{}", id % 20, 1_790_000_000_000 + id * 60_000).unwrap();
         }
         std::fs::write(self.path(&format!("refs/{night:03}.csv")), text).unwrap();
     }
