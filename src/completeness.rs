@@ -12,6 +12,7 @@
 //! account.
 
 pub mod certificate;
+mod error;
 mod fact;
 mod findings;
 mod verdict;
@@ -23,53 +24,22 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
+pub use self::error::CompletenessError;
 pub use self::findings::{AbsentReference, Counts, Findings, Read};
 pub use self::verdict::{Verdict, verdict};
 
+use self::error::{SORTING, sorting};
 use self::fact::{Entry, Fact};
-use self::findings::{Days, State};
+use self::findings::{State, day};
 use crate::export::ExportError;
 use crate::export::archive::{Archive, HeldId, WantedIds};
-use crate::ledger::{Ledger, LedgerError, Standing};
+use crate::ledger::{Ledger, Standing};
 use crate::reference::Invalid;
 use crate::sort::Sorter;
-use crate::source::{Source, SourceError};
+use crate::source::Source;
 
 /// The absent references and invalid rows that [`Findings`] list.
 const LISTED: usize = 100;
-
-/// Why completeness could not be examined.
-#[derive(Debug, thiserror::Error)]
-pub enum CompletenessError {
-    /// The references cannot be read.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The ledger cannot be read.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The archive cannot be read.
-    #[error(transparent)]
-    Archive(#[from] ExportError),
-    /// What was given cannot be used. Exit 2.
-    #[error("{0}")]
-    Unusable(String),
-    /// Sorting or writing failed. Exit 1.
-    #[error("{context}")]
-    Failed {
-        /// What was being done.
-        context: &'static str,
-        /// What went wrong.
-        #[source]
-        source: io::Error,
-    },
-    /// The sums disagree: a defect of this program. Exit 1.
-    #[error("of {0} rows not every one is accounted for: a defect of this program; nothing is certified")]
-    Sums(u64),
-}
-
-fn sorting(source: io::Error) -> CompletenessError {
-    CompletenessError::Failed { context: "sorting in temporary files (TMPDIR names their directory)", source }
-}
 
 /// How it is examined.
 #[derive(Debug, Clone)]
@@ -207,8 +177,7 @@ impl Examination {
                 HeldId::Archived(id) => (id, Fact::Archived),
                 HeldId::Unnamed(id) => (id, Fact::Pending),
             };
-            let context = "sorting in temporary files (TMPDIR names their directory)";
-            sorter.push(Entry { id, fact }).map_err(|error| ExportError::failed(context, error))
+            sorter.push(Entry { id, fact }).map_err(|error| ExportError::failed(SORTING, error))
         };
         let wanted = WantedIds { app_key, first, last, committed: &committed };
         self.problems.extend(archive.ids(wanted, &mut take).await?);
@@ -225,7 +194,6 @@ impl Examination {
         mut absent: impl FnMut(&AbsentReference) -> io::Result<()>,
     ) -> Result<Findings, CompletenessError> {
         let mut findings = Findings::new(self.read, self.invalid, self.problems);
-        let mut days = Days::new(self.settings.timezone);
         let mut digest = Sha256::new();
         let mut merge = self.sorter.finish().map_err(sorting)?.peekable();
         while let Some(entry) = merge.next() {
@@ -249,7 +217,7 @@ impl Examination {
             let Some((create_time, conversation_id)) = reference else { continue };
             digest.update(format!("{id},{create_time},{conversation_id}\n"));
             let account = conversation_id.split('|').next().unwrap_or_default().to_lowercase();
-            let day = days.of(create_time);
+            let day = day(create_time, &self.settings.timezone);
             findings.count(state, day, &account);
             if state == State::Absent {
                 let reference = AbsentReference {

@@ -10,11 +10,11 @@
 //! bytes for every answered message, vanished message and conversation.
 
 pub mod archive;
-mod base64;
 mod clock;
 mod content;
 mod count;
 mod csv;
+mod error;
 mod html;
 mod jsonl;
 mod output;
@@ -24,6 +24,7 @@ pub mod redact;
 mod rsmf;
 pub mod selection;
 mod sort;
+mod transcript;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -34,47 +35,22 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use self::archive::{Archive, ParquetArchive, PostgresArchive};
+pub use self::archive::Archive;
+pub use self::archive::parquet::ParquetArchive;
+pub use self::archive::postgres::PostgresArchive;
 use self::archive::{Origin, VanishedMessages, Wanted};
 use self::clock::Clock;
 use self::count::Counter;
+pub use self::count::Counts;
+pub use self::error::ExportError;
 pub use self::output::ExportFile;
 use self::output::Output;
 use self::record::{Column, Item, Record, Value};
 use self::redact::{Field, Redaction};
 use self::selection::{Scope, Selection};
 use self::sort::Entry;
-use crate::sink::SinkError;
+use self::transcript::Transcript;
 use crate::sort::{Merge, Sorter};
-
-/// Why there is no export. Nothing is left behind.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// There is no such archive, or no such place to write to. Exit 2.
-    #[error("{0}")]
-    Unusable(String),
-    /// The archive's database refuses or fails.
-    #[error(transparent)]
-    Archive(#[from] SinkError),
-    /// It was told to stop. Exit 5.
-    #[error("stopped; nothing was exported")]
-    Stopped,
-    /// Reading or writing failed. Exit 1.
-    #[error("{context}")]
-    Failed {
-        /// What was being done, and to what.
-        context: String,
-        /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl ExportError {
-    pub(crate) fn failed(context: impl Into<String>, error: std::io::Error) -> Self {
-        Self::Failed { context: context.into(), source: Box::new(error) }
-    }
-}
 
 /// What an export looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -164,36 +140,6 @@ pub struct Redacted {
     pub key_sha256: Option<String>,
 }
 
-/// How much was exported.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Conversations with at least one message.
-    pub conversations: u64,
-    /// Messages that were selected.
-    pub messages: u64,
-    /// Messages that came along as thread context.
-    pub context: u64,
-    /// Earlier versions of both.
-    pub earlier_versions: u64,
-    /// Of both, those that were edited.
-    pub edited: u64,
-    /// Of both, those that vanished from the service since.
-    pub vanished: u64,
-    /// When the first message was created.
-    pub first: Option<String>,
-    /// When the last message was created.
-    pub last: Option<String>,
-}
-
-/// A form that messages are written in. They come by conversation, in order of time.
-trait Transcript: Send {
-    /// Writes a message.
-    fn write(&mut self, item: &Item, output: &mut Output) -> Result<(), ExportError>;
-
-    /// Writes what stands at the end.
-    fn finish(&mut self, output: &mut Output) -> Result<(), ExportError>;
-}
-
 /// The text of a key file.
 pub fn key_text(key: &[u8; 32]) -> String {
     format!("{}\n", hex::encode(key))
@@ -251,8 +197,8 @@ pub async fn export(
         counts: counts.finish(&clock),
         files: output.files().to_vec(),
     };
-    let mut text = serde_json::to_vec_pretty(&manifest)
-        .map_err(|error| ExportError::failed("writing export.json", error.into()))?;
+    let mut text =
+        serde_json::to_vec_pretty(&manifest).map_err(|error| ExportError::failed("writing export.json", error))?;
     text.push(b'\n');
     output.write("export.json", &text, 0)?;
     output.finish()?;

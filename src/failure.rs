@@ -36,6 +36,18 @@ impl Class {
             Self::Invalid => "invalid",
         }
     }
+
+    /// The class in words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Unavailable => "the API says that the message, or its whole conversation, does not exist",
+            Self::Unanswered => "the API's answer names the message in neither of its lists",
+            Self::Refused => "the API refused the request, even with this reference alone in it",
+            Self::Transport => "the attempts were used up by the network, a gateway or a busy service",
+            Self::Undecodable => "the API's answer cannot be read as a message",
+            Self::Invalid => "the input row is not a valid reference",
+        }
+    }
 }
 
 impl fmt::Display for Class {

@@ -23,6 +23,7 @@
 //! | [`course`], [`report`](mod@report) | how a run went over time, and the page that shows it |
 //! | [`manifest`], [`verify`](mod@verify) | how the runs of an archive vouch for each other, and whether they do |
 //! | [`completeness`] | whether everything referenced is archived, and the certificate that says so |
+//! | `page` | what reports, certificates and transcripts are made of: markup, charts, numbers |
 //! | [`export`] | conversations out of an archive, as pages, RSMF, CSV, JSON lines, Parquet |
 //! | [`cli`] | commands; the only room that prints |
 //! | [`simulator`] | the API as documented, with faults; shares no code with [`yunxin`] |
@@ -49,6 +50,7 @@ mod locked;
 pub mod manifest;
 pub mod model;
 pub use model::message;
+mod page;
 mod panics;
 pub mod plan;
 pub mod progress;

@@ -1,17 +1,12 @@
 //! The report page: one run as a self-contained HTML document.
 //!
-//! Pure: a [`Report`] goes in, text comes out. Whatever stands in a report is text to the page, never markup; the page
-//! has no script, asks for nothing over any network, and reads as XML as well.
+//! Pure: a [`Report`] goes in, and [`Report::page`] returns text. Whatever a report holds is text to the page, never
+//! markup; the page has no script, loads nothing, and reads as XML as well.
 
 mod advice;
-pub(crate) mod calendar;
 mod days;
-pub(crate) mod document;
-mod drawing;
-pub(crate) mod failures;
-pub(crate) mod figures;
+mod failures;
 mod latency;
-pub(crate) mod markup;
 mod pace;
 mod page;
 mod reconciliation;
@@ -22,8 +17,6 @@ use jiff::tz::TimeZone;
 use crate::course::Course;
 use crate::failure::Class;
 use crate::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
-
-pub use page::page;
 
 /// The most failures of one class and code that a page lists.
 pub const LISTED: u32 = 100;
@@ -68,7 +61,7 @@ pub struct Report {
     pub error: Option<String>,
     /// When it began.
     pub started_at: Timestamp,
-    /// When it ended; for a run that died or is under way, up to when it is known.
+    /// When it ended; for a run that died or is under way, when it was last recorded.
     pub known_until: Timestamp,
     /// Where the messages went.
     pub archive: String,
@@ -90,9 +83,9 @@ pub struct Report {
     pub failures: Vec<FailureKind>,
     /// Files committed, in order.
     pub files: Vec<FileSummary>,
-    /// How it went over time, as far as it was kept.
+    /// How it went over time, as far as that was recorded.
     pub course: Option<Course>,
-    /// Whether no run began since.
+    /// Whether it is the job's latest run.
     pub is_latest: bool,
     /// References pending when the page was made.
     pub pending_now: u64,
@@ -126,17 +119,17 @@ pub struct FailureLine {
     pub create_time: Option<i64>,
     /// Where an invalid row stood.
     pub source: Option<String>,
-    /// What was said.
+    /// What the API or the program said about it.
     pub message: String,
     /// How often it was tried, in all runs.
     pub attempts: u64,
     /// Whether asking again may help.
     pub retryable: bool,
-    /// What became of it since: nothing, pending again, or closed.
+    /// What has become of it since.
     pub since: Since,
 }
 
-/// What became of a failure since.
+/// What has become of a failure since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
     /// It is open.
@@ -150,12 +143,17 @@ pub enum Since {
 }
 
 impl Report {
-    /// Seconds from the run's beginning to its end, or as far as it is known.
+    /// Seconds from the run's beginning to its end, or to its last record.
     fn seconds(&self) -> f64 {
         self.known_until.duration_since(self.started_at).as_secs_f64().max(0.0)
     }
 
-    /// References that this run took up.
+    /// Whether it ended, but something about it as a whole looks wrong; `error` says what.
+    fn looks_wrong(&self) -> bool {
+        self.ending == Ending::Partial && self.error.is_some()
+    }
+
+    /// References that this run was to fetch.
     fn to_fetch(&self) -> u64 {
         self.references.accepted + self.references.resumed + self.references.retried
     }

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use self::subject::{Against, Target};
 use super::{Context, Exit, assemble, export, output};
-use crate::completeness::certificate::{self, Examined, Integrity, KnownFailures};
+use crate::completeness::certificate::{Examined, Integrity, KnownFailures};
 use crate::completeness::{CompletenessError, Examination, Findings, Settings};
 use crate::export::selection::{End, moment};
 use crate::ledger::Ledger;
@@ -98,7 +98,7 @@ impl Completeness {
     /// Writes the certificate, if it is wanted.
     pub(super) fn certify(&self, outcome: &Outcome) -> Result<(), Exit> {
         let Some(path) = &self.output else { return Ok(()) };
-        let page = certificate::page(&outcome.examined, &outcome.findings);
+        let page = outcome.examined.page(&outcome.findings);
         if self.prints_page() {
             return Ok(output::line(page.trim_end())?);
         }

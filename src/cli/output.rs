@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-pub(super) use crate::report::figures::count;
+pub(super) use crate::page::figures::{count, size as bytes};
 
 /// Prints a line of a result.
 pub(super) fn line(text: &str) -> io::Result<()> {
@@ -88,18 +88,6 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines = vec![format(&header.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())];
     lines.extend(rows.iter().map(|row| format(row)));
     lines.join("\n")
-}
-
-/// A size in decimal units.
-pub(super) fn bytes(number: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let mut size = number as f64;
-    let mut unit = 0;
-    while size >= 1000.0 && unit + 1 < units.len() {
-        size /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{number} B") } else { format!("{size:.1} {}", units[unit]) }
 }
 
 /// A duration to the second.

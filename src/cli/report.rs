@@ -11,7 +11,7 @@ use crate::course::Course;
 use crate::failure::Class;
 use crate::ledger::{FailureRow, FailureState, JobLock, Ledger, RunRow};
 use crate::manifest::is_vanished;
-use crate::report::{Ending, FailureKind, FailureLine, LISTED, Report, Since, page};
+use crate::report::{Ending, FailureKind, FailureLine, LISTED, Report, Since};
 use crate::summary::{FileSummary, JobSummary, Outcome, References};
 
 pub(super) async fn report(context: &Context, arguments: &Arguments) -> Result<u8, Exit> {
@@ -30,7 +30,7 @@ pub(super) async fn report(context: &Context, arguments: &Arguments) -> Result<u
     };
     let is_running = JobLock::holder(&config.state, &job.name).is_some();
     let report = gather(&context.config, job, &ledger, run, is_running).await.map_err(Exit::failed)?;
-    let html = page(&report);
+    let html = report.page();
     if arguments.output == Path::new("-") {
         output::line(html.trim_end())?;
         return Ok(0);

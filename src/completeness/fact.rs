@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::CompletenessError;
+use super::error::CompletenessError;
 use super::findings::State;
 use crate::failure::Class;
 use crate::sort::Sortable;

@@ -173,34 +173,9 @@ impl Findings {
     }
 }
 
-/// Finds the day of a time; asks the zone once for every day.
-pub(super) struct Days {
-    zone: TimeZone,
-    /// By the first millisecond of a day: the first that is no longer of it, and its date.
-    known: BTreeMap<i64, (i64, Date)>,
-}
-
-impl Days {
-    pub(super) fn new(zone: TimeZone) -> Self {
-        Self { zone, known: BTreeMap::new() }
-    }
-
-    pub(super) fn of(&mut self, time: i64) -> Option<Date> {
-        if let Some((_, (end, date))) = self.known.range(..=time).next_back()
-            && time < *end
-        {
-            return Some(*date);
-        }
-        let zoned = Timestamp::from_millisecond(time).ok()?.to_zoned(self.zone.clone());
-        let ends = || {
-            let start = zoned.start_of_day().ok()?;
-            Some((start.timestamp().as_millisecond(), start.tomorrow().ok()?.start_of_day().ok()?))
-        };
-        if let Some((start, end)) = ends() {
-            self.known.insert(start, (end.timestamp().as_millisecond(), zoned.date()));
-        }
-        Some(zoned.date())
-    }
+/// The day of a time in milliseconds since the epoch; none for a time beyond all calendars.
+pub(super) fn day(time: i64, zone: &TimeZone) -> Option<Date> {
+    Timestamp::from_millisecond(time).ok().map(|time| zone.to_datetime(time).date())
 }
 
 #[cfg(test)]
@@ -210,8 +185,8 @@ mod tests {
 
     #[test]
     fn a_day_is_that_of_the_zone_also_where_clocks_are_turned() {
-        let mut days = Days::new(TimeZone::get("Europe/Berlin").unwrap());
-        for (time, day) in [
+        let berlin = TimeZone::get("Europe/Berlin").unwrap();
+        for (time, expected) in [
             ("2026-10-24T21:59:59.999Z", "2026-10-24"),
             ("2026-10-24T22:00:00Z", "2026-10-25"),
             ("2026-10-25T22:59:59.999Z", "2026-10-25"),
@@ -219,8 +194,8 @@ mod tests {
             ("2026-10-24T22:00:00.001Z", "2026-10-25"),
         ] {
             let time = time.parse::<Timestamp>().unwrap().as_millisecond();
-            assert_eq!(days.of(time).unwrap().to_string(), day);
+            assert_eq!(day(time, &berlin).unwrap().to_string(), expected);
         }
-        assert_eq!(days.of(i64::MAX), None);
+        assert_eq!(day(i64::MAX, &berlin), None);
     }
 }

@@ -1,9 +1,9 @@
 //! The result in one sentence.
 
-use super::Findings;
-use crate::report::figures::{count, counted};
+use super::findings::Findings;
+use crate::page::figures::{count, counted};
 
-/// The result as it is said.
+/// The result in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// How it is coloured: `good`, `warn` or `bad`.
@@ -14,7 +14,7 @@ pub struct Verdict {
     pub sentence: String,
 }
 
-/// What the findings come to. `knows_failures` says whether failures were to be had.
+/// What the findings amount to. `knows_failures` says whether there was a record of failures.
 pub fn verdict(findings: &Findings, knows_failures: bool) -> Verdict {
     let total = &findings.total;
     let all = count(total.referenced);
@@ -37,10 +37,10 @@ pub fn verdict(findings: &Findings, knows_failures: bool) -> Verdict {
                 format!("{absent} are absent: they are neither in the archive, nor recorded as failed, nor pending.")
             }
             (true, false) => format!(
-                "{absent} is in the archive. Failures and pending references were not at hand: some may be explained by them."
+                "{absent} is in the archive. Failures and pending references were not available; they may explain some of this."
             ),
             (false, false) => format!(
-                "{absent} {} not in the archive. Failures and pending references were not at hand: some may be explained by them.",
+                "{absent} {} not in the archive. Failures and pending references were not available; they may explain some of this.",
                 if total.absent == 1 { "is" } else { "are" }
             ),
         };
@@ -51,11 +51,7 @@ pub fn verdict(findings: &Findings, knows_failures: bool) -> Verdict {
         return say("bad", "archive damaged", format!("Nothing is absent, and {files} of the archive cannot be read."));
     }
     if total.referenced == 0 {
-        return say(
-            "warn",
-            "nothing referenced",
-            "The references name no message: nothing is shown by this.".to_owned(),
-        );
+        return say("warn", "nothing referenced", "The references name no message, so this shows nothing.".to_owned());
     }
     if total.archived == total.referenced {
         let sentence = match total.referenced {

@@ -1,8 +1,8 @@
 //! What an archive is to an export: messages by selection, what vanished, and where all that came from.
 
 mod ids;
-mod parquet;
-mod postgres;
+pub(super) mod parquet;
+pub(super) mod postgres;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,9 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Serialize;
 
-pub use self::parquet::ParquetArchive;
-pub use self::postgres::PostgresArchive;
-use super::ExportError;
+use super::error::ExportError;
 use super::record::{Record, Vanished};
 use super::selection::Selection;
 

@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use super::record::{Column, Record};
+use crate::message::type_name;
+use crate::page::figures::size;
 
 /// A file that a message names. Only its description is in the archive.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,27 +33,16 @@ pub(super) struct Content {
 }
 
 /// The kind of a message.
-pub(super) fn kind(record: &Record) -> String {
-    let known = match record.integer(Column::MessageType) {
-        Some(0) => "text",
-        Some(1) => "image",
-        Some(2) => "audio",
-        Some(3) => "video",
-        Some(4) => "location",
-        Some(5) => "notification",
-        Some(6) => "file",
-        Some(7) => "call",
-        Some(10) => "tip",
-        Some(11) => "robot",
-        Some(12) => "call record",
-        Some(100) => match record.integer(Column::SubType) {
-            Some(sub_type) if sub_type != 0 => return format!("custom {sub_type}"),
-            _ => "custom",
-        },
-        Some(other) => return format!("type {other}"),
-        None => "message",
-    };
-    known.to_owned()
+fn kind(record: &Record) -> String {
+    let sub_type = record.integer(Column::SubType).unwrap_or_default();
+    match record.integer(Column::MessageType) {
+        Some(100) if sub_type != 0 => format!("custom {sub_type}"),
+        Some(number) => {
+            let name = i32::try_from(number).ok().and_then(type_name);
+            name.map_or_else(|| format!("type {number}"), ToOwned::to_owned)
+        }
+        None => "message".to_owned(),
+    }
 }
 
 impl Content {
@@ -162,15 +153,6 @@ fn attached(attachment: &Value, kind: &str) -> Attached {
     let link = text("url").and_then(|url| url::Url::parse(url).ok());
     let link = link.filter(|url| matches!(url.scheme(), "http" | "https")).map(|url| url.to_string());
     Attached { name, link, facts }
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
 }
 
 #[cfg(test)]

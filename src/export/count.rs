@@ -1,13 +1,36 @@
 //! What an export holds, counted.
 
-use super::Counts;
+use serde::Serialize;
+
 use super::clock::Clock;
 use super::record::Item;
+
+/// How much was exported.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Conversations with at least one message.
+    pub conversations: u64,
+    /// Messages that were selected.
+    pub messages: u64,
+    /// Messages that came along as thread context.
+    pub context: u64,
+    /// Earlier versions of both.
+    pub earlier_versions: u64,
+    /// Of both, those that were edited.
+    pub edited: u64,
+    /// Of both, those that vanished from the service since.
+    pub vanished: u64,
+    /// When the first message was created.
+    pub first: Option<String>,
+    /// When the last message was created.
+    pub last: Option<String>,
+}
 
 /// Counts what is exported while it passes.
 #[derive(Default)]
 pub(super) struct Counter {
     counts: Counts,
+    /// When the first and the last message were created.
     range: Option<(i64, i64)>,
     conversation: Option<(String, String)>,
 }
@@ -30,6 +53,16 @@ impl Counter {
         let time = record.create_time();
         let (first, last) = self.range.unwrap_or((time, time));
         self.range = Some((first.min(time), last.max(time)));
+    }
+
+    /// The counts so far.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// When the first and the last message were created, in milliseconds since the epoch.
+    pub(super) fn range(&self) -> Option<(i64, i64)> {
+        self.range
     }
 
     pub(super) fn finish(mut self, clock: &Clock) -> Counts {

@@ -3,9 +3,10 @@
 use csv::{QuoteStyle, Terminator, Writer, WriterBuilder};
 
 use super::clock::Clock;
+use super::error::ExportError;
 use super::output::{Output, OutputFile};
 use super::record::{Item, Record, Value};
-use super::{ExportError, Transcript};
+use super::transcript::Transcript;
 use crate::model::columns::Definition;
 use crate::model::{Column, ColumnType};
 
@@ -47,7 +48,7 @@ impl Table {
 
     fn put(&mut self, cells: &[String]) -> Result<(), ExportError> {
         let written = self.writer.write_record(cells);
-        written.map_err(|error| ExportError::failed(format!("writing {}", self.name), error.into()))
+        written.map_err(|error| ExportError::failed(format!("writing {}", self.name), error))
     }
 
     fn close(self, output: &mut Output) -> Result<(), ExportError> {

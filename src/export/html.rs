@@ -1,35 +1,35 @@
 //! Pages that read like a chat: an index, and for each conversation as many pages as it needs.
 //!
-//! A page is whole in itself. It loads nothing, runs nothing, and says so to the browser.
+//! Every page is complete by itself: it loads nothing and runs nothing.
 
-mod escape;
 mod index;
+mod layout;
 mod message;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use sha2::{Digest, Sha256};
+use maud::{Markup, html};
 
-use self::escape::escaped;
 use self::index::{Index, Listed, PageLink};
-use self::message::Quote;
-use super::base64::push_base64;
+use self::layout::{after, nav};
+use self::message::{Quote, message};
 use super::clock::Clock;
+use super::error::ExportError;
 use super::output::Output;
 use super::record::{Column, Item, Record};
-use super::selection::sides;
-use super::{ExportError, Transcript};
+use super::selection::{sides, title};
+use super::transcript::Transcript;
+use crate::page::figures::counted;
 
-const STYLE: &str = include_str!("html/style.css");
-/// Messages of a page.
+/// The most messages of a page.
 const MESSAGES: u64 = 2_000;
-/// Bytes of a page after which another one is begun.
+/// The bytes after which another page begins.
 const BYTES: usize = 8 << 20;
 
 /// Writes `index.html` and `c00001.html`, `c00001-2.html` and so on.
 pub(super) struct Pages {
     clock: Clock,
-    /// Whose messages stand at the right.
+    /// Accounts whose messages stand on the right.
     viewers: BTreeSet<String>,
     answered: HashSet<i64>,
     note: String,
@@ -42,11 +42,11 @@ struct Conversation {
     app_key: String,
     key: String,
     title: String,
-    /// The account whose messages stand at the right.
+    /// The account whose messages stand on the right.
     own: Option<String>,
     number: u64,
     page: u64,
-    body: String,
+    body: Markup,
     day: String,
     messages: u64,
     first: i64,
@@ -56,7 +56,7 @@ struct Conversation {
 }
 
 impl Pages {
-    /// Pages on which `viewers` stand at the right; `answered` are the messages that others answer.
+    /// Pages on which the messages of `viewers` stand on the right. `answered` are the messages that others answer.
     pub(super) fn new(clock: Clock, viewers: BTreeSet<String>, answered: HashSet<i64>, note: String) -> Self {
         let index = Index::new(clock.clone(), note.clone());
         Self { clock, viewers, answered, note, index, conversation: None, count: 0 }
@@ -71,11 +71,7 @@ impl Pages {
         self.close_conversation(output)?;
         self.count += 1;
         let key = record.conversation_key().to_owned();
-        let title = match sides(&key) {
-            Some((one, other)) => format!("{one} and {other}"),
-            None if record.conversation_type() == 3 => format!("super team {}", key.get(2..).unwrap_or_default()),
-            None => format!("team {}", key.get(2..).unwrap_or_default()),
-        };
+        let title = title(&key);
         let own = match sides(&key) {
             Some((one, other)) if self.viewers.contains(one) != self.viewers.contains(other) => {
                 Some(if self.viewers.contains(one) { one } else { other }.to_owned())
@@ -92,7 +88,7 @@ impl Pages {
             own,
             number: self.count,
             page: 1,
-            body: String::new(),
+            body: Markup::default(),
             day: String::new(),
             messages: 0,
             first: record.create_time(),
@@ -113,7 +109,7 @@ impl Transcript for Pages {
     fn write(&mut self, item: &Item, output: &mut Output) -> Result<(), ExportError> {
         self.turn(&item.latest, output)?;
         let Some(open) = &mut self.conversation else { return Ok(()) };
-        if open.messages >= MESSAGES || open.body.len() >= BYTES {
+        if open.messages >= MESSAGES || open.body.0.len() >= BYTES {
             open.write_page(&self.clock, &self.note, true, output)?;
         }
         open.push(item, &self.clock);
@@ -135,7 +131,7 @@ impl Conversation {
         let time = item.latest.create_time();
         let day = clock.day(time);
         if day != self.day {
-            self.body.push_str(&format!("<h2 class=\"day\">{}</h2>\n", escaped(&day)));
+            self.body.0.push_str(&html! { h2.day { (day) } }.into_string());
             self.day = day;
         }
         if self.messages == 0 {
@@ -144,7 +140,7 @@ impl Conversation {
         let reply = item.latest.integer(Column::ThreadReplyMessageServerId);
         let quote = reply.and_then(|id| self.quotes.get(&id));
         let page = page_file(self.number, self.page);
-        message::push(&mut self.body, item, self.own.as_deref(), quote, &page, clock);
+        self.body.0.push_str(&message(item, self.own.as_deref(), quote, &page, clock).into_string());
         self.messages += 1;
         self.last = self.last.max(time);
         self.listed.count(item);
@@ -153,60 +149,36 @@ impl Conversation {
     /// Writes the page under way and begins the next one.
     fn write_page(&mut self, clock: &Clock, note: &str, another: bool, output: &mut Output) -> Result<(), ExportError> {
         let file = page_file(self.number, self.page);
-        let link = |there: bool, file: &str, text: &str| {
-            if there { format!("<a href=\"{file}\">{text}</a>") } else { format!("<span class=\"off\">{text}</span>") }
-        };
-        let mut nav = format!("<nav aria-label=\"Pages\"><a href=\"{}\">All conversations</a>", self.index_file());
-        if self.page > 1 || another {
-            nav.push_str(&link(self.page > 1, &page_file(self.number, 1), "First page"));
-            nav.push_str(&link(self.page > 1, &page_file(self.number, self.page.max(2) - 1), "Previous page"));
-            nav.push_str(&link(another, &page_file(self.number, self.page + 1), "Next page"));
+        let several = self.page > 1 || another;
+        let mut links = vec![(Some(index::file_of(self.number)), "All conversations")];
+        if several {
+            let before = |page: u64| (self.page > 1).then(|| page_file(self.number, page));
+            links.push((before(1), "First page"));
+            links.push((before(self.page - 1), "Previous page"));
+            links.push((another.then(|| page_file(self.number, self.page + 1)), "Next page"));
         }
-        nav.push_str("</nav>\n");
-        let part = if self.page > 1 || another { format!("page {}, ", self.page) } else { String::new() };
-        let range = format!("{} – {}", clock.second(self.first), clock.second(self.last));
-        let noun = if self.messages == 1 { "message" } else { "messages" };
-        let content = format!(
-            "<h1>{}</h1>\n<p class=\"sub\">{} · {part}{} {noun} · {range} ({}){}</p>\n{nav}<main>\n{}</main>\n{nav}",
-            escaped(&self.title),
-            escaped(&self.key),
-            self.messages,
-            escaped(&clock.name()),
-            if note.is_empty() { String::new() } else { format!(" · {}", escaped(note)) },
-            self.body,
-        );
-        output.write(&file, document(&self.title, &content).as_bytes(), self.messages)?;
+        let nav = nav(&links);
+        let content = html! {
+            h1 { (self.title) }
+            p.sub {
+                (self.key) " · " @if several { "page " (self.page) ", " }
+                (counted(self.messages, "message", "messages"))
+                " · " (clock.second(self.first)) " – " (clock.second(self.last)) " (" (clock.name()) ")" (after(note))
+            }
+            (nav)
+            main { (self.body) }
+            (nav)
+        };
+        output.write(&file, layout::page(&self.title, &content).as_bytes(), self.messages)?;
         self.listed.pages.push(PageLink { file, first: self.first });
         self.page += 1;
         self.messages = 0;
-        self.body.clear();
+        self.body.0.clear();
         self.day.clear();
         Ok(())
-    }
-
-    fn index_file(&self) -> String {
-        index::file_of(self.number)
     }
 }
 
 fn page_file(conversation: u64, page: u64) -> String {
     if page == 1 { format!("c{conversation:05}.html") } else { format!("c{conversation:05}-{page}.html") }
-}
-
-/// A whole page. Nothing but the style it holds may take effect, which the browser is told by the style's hash.
-fn document(title: &str, content: &str) -> String {
-    let mut hash = String::new();
-    push_base64(&mut hash, &Sha256::digest(STYLE));
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{hash}'; \
-         base-uri 'none'; form-action 'none'\">\n\
-         <meta name=\"referrer\" content=\"no-referrer\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<div class=\"page\">\n{content}\
-         <footer>Exported by yunxin-archiver {}. Files and images are not part of the archive; links lead to where they \
-         were.</footer>\n</div>\n</body>\n</html>\n",
-        escaped(title),
-        env!("CARGO_PKG_VERSION"),
-    )
 }

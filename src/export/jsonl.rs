@@ -6,9 +6,10 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json, json};
 
 use super::clock::Clock;
+use super::error::ExportError;
 use super::output::{Output, OutputFile};
 use super::record::{Item, Record, Value};
-use super::{ExportError, Transcript};
+use super::transcript::Transcript;
 use crate::model::{Column, ColumnType};
 
 const FILE: &str = "messages.jsonl";

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::ExportError;
+use super::error::ExportError;
 
 /// A file of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -12,9 +12,10 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
+use super::error::ExportError;
 use super::output::{Output, OutputFile};
 use super::record::{Column, Item, Record, Value};
-use super::{ExportError, Transcript};
+use super::transcript::Transcript;
 use crate::sink::parquet::schema;
 
 /// Rows that become one batch.
@@ -77,7 +78,7 @@ impl File {
 }
 
 fn failed(name: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ExportError {
-    ExportError::Failed { context: format!("writing {name}"), source: error.into() }
+    ExportError::failed(format!("writing {name}"), error)
 }
 
 fn array(field: &FieldRef, rows: &[Vec<Value>], place: usize) -> Result<ArrayRef, ArrowError> {

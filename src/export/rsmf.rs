@@ -1,6 +1,6 @@
 //! Relativity Short Message Format 2.0: a mail with `rsmf.zip`, which holds `rsmf_manifest.json`.
 //!
-//! One file per conversation and day, and more where a day has more events or text than reviewers load well.
+//! One file per conversation and day, and more where a day has more events or text than review tools load well.
 
 mod mail;
 
@@ -12,21 +12,22 @@ use sha2::{Digest, Sha256};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use self::mail::Mail;
+use self::mail::mail;
 use super::clock::{Clock, utc};
 use super::content::Content;
+use super::error::ExportError;
 use super::output::Output;
 use super::record::{Column, Item, Record};
-use super::selection::sides;
-use super::{ExportError, Transcript};
+use super::selection::{sides, title};
+use super::transcript::Transcript;
 
 const VERSION: &str = "2.0.0";
 const PLATFORM: &str = "yunxin";
-/// Reviewers recommend no more events than these in a file.
+/// The most events of a file that review tools recommend.
 const EVENTS: usize = 10_000;
-/// The bytes of events after which another file is begun.
+/// The bytes of events after which another file begins.
 const BYTES: usize = 16 << 20;
-/// Who sent what no account did.
+/// The sender of a message that names none.
 const NOBODY: &str = "(no sender)";
 
 /// Writes `c00001/2026-11-22.rsmf` and so on.
@@ -98,11 +99,7 @@ impl Slices {
             (1, Some(account)) if slice.participants.contains(account) => Some(account.as_str()),
             _ => None,
         };
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| ExportError::Failed {
-            context: format!("writing {name}"),
-            source: error,
-        };
-        let zip = slice.zip(custodian).map_err(failed)?;
+        let zip = slice.zip(custodian).map_err(|error| ExportError::failed(format!("writing {name}"), error))?;
         let mail = slice.mail(&self.clock, custodian, &zip);
         output.write(&name, mail.as_bytes(), slice.events.len() as u64)
     }
@@ -123,7 +120,7 @@ impl Transcript for Slices {
 }
 
 impl Slice {
-    /// Takes note of a participant; returns its ID.
+    /// Adds a participant; returns its ID.
     fn participant(&mut self, account: Option<&str>) -> String {
         let account = account.filter(|account| !account.is_empty()).unwrap_or(NOBODY).to_lowercase();
         self.participants.insert(account.clone());
@@ -139,7 +136,7 @@ impl Slice {
             "id": record.id().to_string(),
             "type": "message",
             "participant": sender,
-            "conversation": self.conversation_id(),
+            "conversation": self.conversation_key,
             "timestamp": utc(record.create_time()),
             "body": body,
         });
@@ -175,7 +172,7 @@ impl Slice {
         self.last = self.last.max(record.create_time());
     }
 
-    /// What every version changed of the one before it.
+    /// What every version changed in the one before it.
     fn edits(&mut self, item: &Item, body: &str) -> Vec<Json> {
         let mut edits = Vec::new();
         let mut versions: Vec<&Record> = item.earlier.iter().collect();
@@ -201,17 +198,6 @@ impl Slice {
         edits
     }
 
-    fn conversation_id(&self) -> String {
-        self.conversation_key.clone()
-    }
-
-    fn display(&self) -> String {
-        match sides(&self.conversation_key) {
-            Some((one, other)) => format!("{one} and {other}"),
-            None => format!("team {}", self.conversation_key.get(2..).unwrap_or_default()),
-        }
-    }
-
     /// The same for all files of a conversation.
     fn collection(&self) -> String {
         let digest = Sha256::digest(format!("{}\n{}", self.app_key, self.conversation_key));
@@ -225,8 +211,8 @@ impl Slice {
             .map(|account| json!({ "id": account, "display": account, "account_id": account }))
             .collect();
         let mut conversation = json!({
-            "id": self.conversation_id(),
-            "display": self.display(),
+            "id": self.conversation_key,
+            "display": title(&self.conversation_key),
             "platform": PLATFORM,
             "type": if self.conversation_type == 1 { "direct" } else { "channel" },
             "participants": accounts,
@@ -257,21 +243,26 @@ impl Slice {
 
     fn mail(&self, clock: &Clock, custodian: Option<&str>, zip: &[u8]) -> String {
         let collection = self.collection();
-        let mut mail = Mail::new(&format!("{collection}-{}-{}", self.day, self.first), self.first);
         let accounts: Vec<&str> = self.participants.iter().map(String::as_str).collect();
-        mail.header("Subject", &format!("{}, {} ({})", self.display(), self.day, clock.name()));
-        mail.header("X-RSMF-Version", VERSION);
-        mail.header("X-RSMF-Generator", concat!("yunxin-archiver ", env!("CARGO_PKG_VERSION")));
-        mail.header("X-RSMF-BeginDate", &utc(self.first));
-        mail.header("X-RSMF-EndDate", &utc(self.last));
-        mail.header("X-RSMF-EventCount", &self.events.len().to_string());
-        mail.header("X-RSMF-Application", "NetEase Yunxin");
-        if let Some(custodian) = custodian {
-            mail.header("X-RSMF-Custodian", custodian);
-        }
-        mail.header("X-RSMF-Participants", &accounts.join(", "));
-        mail.header("X-RSMF-AttachmentCount", "0");
-        mail.header("X-RSMF-EventCollectionID", &collection);
-        mail.finish(&self.transcript, "rsmf.zip", zip)
+        let (subject, accounts) =
+            (format!("{}, {} ({})", title(&self.conversation_key), self.day, clock.name()), accounts.join(", "));
+        let (begin, end, events) = (utc(self.first), utc(self.last), self.events.len().to_string());
+        let mut headers = vec![
+            ("Subject", &*subject),
+            ("X-RSMF-Version", VERSION),
+            ("X-RSMF-Generator", concat!("yunxin-archiver ", env!("CARGO_PKG_VERSION"))),
+            ("X-RSMF-BeginDate", &begin),
+            ("X-RSMF-EndDate", &end),
+            ("X-RSMF-EventCount", &events),
+            ("X-RSMF-Application", "NetEase Yunxin"),
+        ];
+        headers.extend(custodian.map(|custodian| ("X-RSMF-Custodian", custodian)));
+        headers.extend([
+            ("X-RSMF-Participants", &*accounts),
+            ("X-RSMF-AttachmentCount", "0"),
+            ("X-RSMF-EventCollectionID", &*collection),
+        ]);
+        let id = format!("{collection}-{}-{}", self.day, self.first);
+        mail(&id, self.first, &headers, &self.transcript, "rsmf.zip", zip)
     }
 }

@@ -120,11 +120,27 @@ pub fn sides(conversation_key: &str) -> Option<(&str, &str)> {
     conversation_key.strip_prefix("1|")?.split_once('|')
 }
 
+/// A conversation's name, from its key.
+pub(super) fn title(conversation_key: &str) -> String {
+    match (sides(conversation_key), conversation_key.split_once('|')) {
+        (Some((one, other)), _) => format!("{one} and {other}"),
+        (None, Some(("3", team))) => format!("super team {team}"),
+        (None, parts) => format!("team {}", parts.map_or(conversation_key, |(_, team)| team)),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::export::record::Value;
+
+    #[test]
+    fn a_conversation_is_called_by_its_sides_or_its_team() {
+        for (key, name) in [("1|alice|bob", "alice and bob"), ("2|77", "team 77"), ("3|77", "super team 77")] {
+            assert_eq!(title(key), name);
+        }
+    }
 
     #[test]
     fn every_spelling_of_a_conversation_is_its_key() {

@@ -1,5 +1,6 @@
 //! Ed25519 signatures of manifests.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
@@ -78,7 +79,7 @@ impl PublicKey {
 
     /// The key as PEM, as openssl writes it.
     pub fn to_pem(self) -> String {
-        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", base64(&self.der()))
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64_STANDARD.encode(self.der()))
     }
 
     /// SHA-256 of the key in its DER form, lower-case hex.
@@ -99,20 +100,6 @@ impl PublicKey {
     fn der(self) -> Vec<u8> {
         [SPKI.as_slice(), &self.0].concat()
     }
-}
-
-/// Base64 of what has a multiple of three bytes less two, or any other length.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-            text.push(if place <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    text
 }
 
 #[cfg(test)]

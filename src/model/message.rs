@@ -201,3 +201,22 @@ impl MessageRows {
         self.rows.clear();
     }
 }
+
+/// The name of a message type, as the API's documentation has it.
+pub fn type_name(message_type: i32) -> Option<&'static str> {
+    Some(match message_type {
+        0 => "text",
+        1 => "image",
+        2 => "audio",
+        3 => "video",
+        4 => "location",
+        5 => "notification",
+        6 => "file",
+        7 => "call",
+        10 => "tip",
+        11 => "robot",
+        12 => "call record",
+        100 => "custom",
+        _ => return None,
+    })
+}

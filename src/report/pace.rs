@@ -1,17 +1,19 @@
 //! How a run went over time: requests against what was allowed, and messages.
 
+use maud::{Markup, html};
+
 use super::Report;
-use super::drawing::{Drawing, Frame, both};
-use super::figures::{brief, count, counted, duration, rate, share};
-use super::markup::legend;
 use crate::course::{Course, Sample};
+use crate::page::blocks::{legend, none};
+use crate::page::drawing::{Drawing, Frame, chart};
+use crate::page::figures::{count, counted, duration, rate, share};
 
 /// The most stretches that are drawn.
 const STRETCHES: f64 = 150.0;
-/// The shortest stretch, seconds: below it a rate says more of the sampling than of the run.
+/// The shortest stretch in seconds: below it a rate says more about the sampling than about the run.
 const SHORTEST: f64 = 0.5;
 
-/// A stretch of the run between two samples.
+/// A stretch of the run between two samples. Times are in seconds, rates per second.
 struct Stretch {
     from: f64,
     to: f64,
@@ -21,16 +23,25 @@ struct Stretch {
     end: Sample,
 }
 
-pub(super) fn section(report: &Report) -> String {
-    let none = |text: &str| format!("<p class=\"none\">{text}</p>");
-    let Some(course) = &report.course else { return none("Nothing was noted of this run over time.") };
+pub(super) fn section(report: &Report) -> Markup {
+    let Some(course) = &report.course else { return none("The run was not recorded over time.") };
     let stretches = stretches(course);
-    let Some(last) = stretches.last() else { return none("The run ended before a first sample.") };
+    let Some(last) = stretches.last() else { return none("The run ended before the first sample.") };
     if course.requests.sent == 0 {
         return none("No request was sent.");
     }
-    let (seconds, quota) = (last.to, f64::from(course.quota));
+    html! {
+        h3 { "Requests and the quota" }
+        (requests(course, &stretches, last.to))
+        h3 { "Messages" }
+        (messages(&stretches, last))
+    }
+}
+
+fn requests(course: &Course, stretches: &[Stretch], seconds: f64) -> Markup {
+    let quota = f64::from(course.quota);
     let mean = course.requests.sent as f64 / seconds.max(0.001);
+    let throttled = course.requests.throttled;
     let describe = format!(
         "Requests per second over {}: {} on average, {} at most, of {} allowed.",
         duration(seconds),
@@ -38,34 +49,34 @@ pub(super) fn section(report: &Report) -> String {
         rate(stretches.iter().map(|stretch| stretch.requests).fold(0.0, f64::max)),
         course.quota
     );
-    let mut out = String::from("<h3>Requests and the quota</h3>");
     let mut keys = vec![("k-rate", "requests sent"), ("k-allowed", "allowed at that moment")];
-    if course.requests.throttled > 0 {
-        keys.push(("k-throttled", "refused as over the rate"));
+    if throttled > 0 {
+        keys.push(("k-throttled", "refused for exceeding the rate"));
     }
-    out.push_str(&legend(&keys));
-    out.push_str(&both(&describe, |width| draw_requests(&stretches, quota, width)));
-    let shortest = stretches.iter().map(|stretch| stretch.to - stretch.from).fold(f64::MAX, f64::min);
-    let longest = stretches.iter().map(|stretch| stretch.to - stretch.from).fold(0.0, f64::max);
-    let resolution = if longest - shortest < 0.05 { duration(longest) } else { format!("up to {}", duration(longest)) };
-    out.push_str(&format!(
-        "<p class=\"note\">{} in {}: {} requests a second on average, {} of the quota of {} a second. Each step is the mean of {resolution}; \
-         the mean counts the whole run, also reading, waiting for the last answers, and committing.</p>",
-        counted(course.requests.sent, "request", "requests"),
-        duration(seconds),
-        rate(mean),
-        share((mean * 1000.0) as u64, (quota * 1000.0) as u64),
-        course.quota,
-    ));
-    if course.requests.throttled > 0 {
-        out.push_str(&format!(
-            "<p class=\"note\">{} that the rate was exceeded. Everything of the app pauses after that, then goes on more slowly.</p>",
-            counted(course.requests.throttled, "answer said", "answers said")
-        ));
+    let lengths = || stretches.iter().map(|stretch| stretch.to - stretch.from);
+    let (shortest, longest) = (lengths().fold(f64::MAX, f64::min), lengths().fold(0.0, f64::max));
+    let up_to = if longest - shortest < 0.05 { "" } else { "up to " };
+    html! {
+        (legend(&keys))
+        (chart(&describe, |width| draw_requests(stretches, quota, width)))
+        p.note {
+            (counted(course.requests.sent, "request", "requests")) " in " (duration(seconds)) ": "
+            (rate(mean)) " requests a second on average, "
+            (share((mean * 1000.0) as u64, (quota * 1000.0) as u64)) " of the quota of " (course.quota) " a second. \
+            Each step is the mean of " (up_to) (duration(longest)) "; the average covers the whole run, including reading, \
+            waiting for the last answers, and committing."
+        }
+        @if throttled > 0 {
+            p.note {
+                (counted(throttled, "answer said", "answers said"))
+                " that the rate was exceeded. The whole app then pauses, and resumes more slowly."
+            }
+        }
     }
-    out.push_str("<h3>Messages</h3>");
-    out.push_str(&legend(&[("k-fetched", "received"), ("k-archived", "archived (committed)"), ("k-failed", "failed")]));
-    let end = last.end;
+}
+
+fn messages(stretches: &[Stretch], last: &Stretch) -> Markup {
+    let (seconds, end) = (last.to, last.end);
     let describe = format!(
         "Messages over time, in total: after {} {} were received, {} archived and {} failed.",
         duration(seconds),
@@ -73,53 +84,54 @@ pub(super) fn section(report: &Report) -> String {
         count(end.archived),
         count(end.failed)
     );
-    out.push_str(&both(&describe, |width| draw_messages(&stretches, width)));
     let fastest = stretches.iter().map(|stretch| stretch.messages).fold(0.0, f64::max);
-    out.push_str(&format!(
-        "<p class=\"note\">{} messages a second on average, {} in the fastest stretch. Received messages become archived by commits, all at once.</p>",
-        rate(end.archived as f64 / seconds.max(0.001)),
-        rate(fastest)
-    ));
-    out
+    html! {
+        (legend(&[("k-fetched", "received"), ("k-archived", "archived (committed)"), ("k-failed", "failed")]))
+        (chart(&describe, |width| draw_messages(stretches, width)))
+        p.note {
+            (rate(end.archived as f64 / seconds.max(0.001))) " messages a second on average, "
+            (rate(fastest)) " in the fastest stretch. Received messages become archived together, with each commit."
+        }
+    }
 }
 
 /// The samples as stretches that are not too many and not too short.
 fn stretches(course: &Course) -> Vec<Stretch> {
     let Some(end) = course.samples.iter().last() else { return Vec::new() };
-    let least = (end.at as f64 / 1000.0 / STRETCHES).max(SHORTEST);
-    let mut out = Vec::new();
-    let mut from = Sample::default();
-    for sample in course.samples.iter() {
-        let length = sample.at.saturating_sub(from.at) as f64 / 1000.0;
-        // The last stretch may be shorter, but not so short that its rate is noise.
-        let is_last = sample.at == end.at;
-        if length < least * 0.98 && !(is_last && (length >= least / 2.0 || out.is_empty()) && length > 0.0) {
-            continue;
+    let seconds = |sample: &Sample| sample.at as f64 / 1000.0;
+    // Samples are a little early or late.
+    let shortest = (seconds(&end) / STRETCHES).max(SHORTEST) * 0.98;
+    let mut bounds = vec![Sample::default()];
+    let since = |bounds: &[Sample], sample: &Sample| seconds(sample) - bounds.last().map_or(0.0, seconds);
+    for sample in course.samples.iter().filter(|sample| sample.at < end.at) {
+        if since(&bounds, &sample) >= shortest {
+            bounds.push(sample);
         }
-        out.push(Stretch {
-            from: from.at as f64 / 1000.0,
-            to: sample.at as f64 / 1000.0,
-            requests: sample.sent.saturating_sub(from.sent) as f64 / length,
-            messages: sample.fetched.saturating_sub(from.fetched) as f64 / length,
-            throttled: sample.throttled.saturating_sub(from.throttled),
-            end: sample,
-        });
-        from = sample;
     }
-    if let Some(last) = out.last_mut().filter(|last| last.end.at < end.at) {
-        last.to = end.at as f64 / 1000.0;
-        last.end = end;
+    // The last stretch may be shorter, but not so short that its rate is noise.
+    if bounds.len() > 1 && since(&bounds, &end) < shortest / 2.0 {
+        bounds.pop();
     }
-    out
+    bounds.push(end);
+    let stretch = |pair: &[Sample]| {
+        let (start, end) = (pair[0], pair[1]);
+        let length = seconds(&end) - seconds(&start);
+        (length > 0.0).then(|| Stretch {
+            from: seconds(&start),
+            to: seconds(&end),
+            requests: end.sent.saturating_sub(start.sent) as f64 / length,
+            messages: end.fetched.saturating_sub(start.fetched) as f64 / length,
+            throttled: end.throttled.saturating_sub(start.throttled),
+            end,
+        })
+    };
+    bounds.windows(2).filter_map(stretch).collect()
 }
 
 fn draw_requests(stretches: &[Stretch], quota: f64, width: f64) -> Drawing {
-    let height = 220.0;
-    let mut drawing = Drawing::new(height);
     let most = stretches.iter().map(|stretch| stretch.requests).fold(quota, f64::max);
-    let frame = Frame::new(width, height, most, false);
+    let (frame, mut drawing) = Frame::begin(width, 220.0, most, "requests per second");
     let seconds = stretches.last().map_or(1.0, |last| last.to).max(1e-3);
-    frame.draw(&mut drawing, "requests per second", |value| brief(value as u64));
     frame.draw_times(&mut drawing, seconds);
     let x = |at: f64| frame.x(at / seconds);
     for stretch in stretches {
@@ -131,7 +143,7 @@ fn draw_requests(stretches: &[Stretch], quota: f64, width: f64) -> Drawing {
             rate(stretch.requests),
             stretch.end.in_flight
         );
-        drawing.rect([left, top, right - left, frame.bottom - top], "k-rate", Some(&tip));
+        drawing.rect([left, top, right - left, frame.bottom - top], "k-rate", &tip);
     }
     let mut allowed = String::new();
     for (index, stretch) in stretches.iter().enumerate() {
@@ -151,13 +163,10 @@ fn draw_requests(stretches: &[Stretch], quota: f64, width: f64) -> Drawing {
 }
 
 fn draw_messages(stretches: &[Stretch], width: f64) -> Drawing {
-    let height = 200.0;
-    let mut drawing = Drawing::new(height);
     let ends = || stretches.iter().map(|stretch| stretch.end);
     let most = ends().map(|end| end.fetched.max(end.archived).max(end.failed)).max().unwrap_or(0);
-    let frame = Frame::new(width, height, most as f64, true);
+    let (frame, mut drawing) = Frame::begin(width, 200.0, most as f64, "messages, in total");
     let seconds = stretches.last().map_or(1.0, |last| last.to).max(1e-3);
-    frame.draw(&mut drawing, "messages, in total", |value| brief(value as u64));
     frame.draw_times(&mut drawing, seconds);
     let curve = |value: fn(&Sample) -> u64, is_step: bool| {
         let mut path = format!("M{:.1} {:.1}", frame.x(0.0), frame.y(0.0));

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use yunxin_archiver::course::{Course, Messages, Sample};
 use yunxin_archiver::failure::Class;
-use yunxin_archiver::report::{Ending, FailureKind, FailureLine, Report, Since, page};
+use yunxin_archiver::report::{Ending, FailureKind, FailureLine, Report, Since};
 use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, DemoWorld, Fault, Faults, Handle, Rule, Settings, start_with};
 use yunxin_archiver::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
 
@@ -165,14 +165,14 @@ fn a_run_with_nothing_to_do_and_runs_before_it_have_their_pages() {
     let read = Read::of(&html);
     assert_eq!((read.badge(), read.list("sums")), ("complete", sums(&second).iter().map(String::as_str).collect()));
     for words in
-        ["No request was sent.", "No answer came.", "No message is counted here.", "This run committed no files."]
+        ["No request was sent.", "No answer arrived.", "No message is counted here.", "This run committed no files."]
     {
         assert!(read.text().contains(words), "{words}");
     }
     let html = house.page(&["--run", first["run_id"].as_str().unwrap()]);
     let read = Read::of(&html);
     assert_eq!(read.list("sums"), sums(&first));
-    assert!(read.text().contains("Later runs have gone on since"), "{}", read.text());
+    assert!(read.text().contains("There were later runs"), "{}", read.text());
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_refused_run_says_why_and_never_the_secret() {
     is_self_contained(&html);
     let read = Read::of(&html);
     assert_eq!((read.badge(), read.list("sums")), ("failed", sums(&summary).iter().map(String::as_str).collect()));
-    assert!(read.text().contains("Correct them first"), "{}", read.text());
+    assert!(read.text().contains("Correct them before you run again"), "{}", read.text());
     assert!(read.text().contains(summary["error"].as_str().unwrap()));
     assert!(!html.contains("not-the-simulated-secret"));
 }
@@ -315,7 +315,7 @@ fn hostile() -> Report {
 
 #[test]
 fn no_text_becomes_markup_and_no_number_breaks_a_page() {
-    let html = page(&hostile());
+    let html = hostile().page();
     is_self_contained(&html);
     let read = Read::of(&html);
     assert!(read.text().contains("<script>alert(1)</script>"), "shown as text");
@@ -349,7 +349,7 @@ fn a_page_of_four_hundred_days_and_a_thousand_failures_stays_small() {
     let kind = report.failures.remove(1);
     let line = FailureLine { message: "message is not exist".to_owned(), ..kind.listed[0].clone() };
     report.failures = vec![FailureKind { count: 1_000, listed: vec![line; 100], ..kind }];
-    let html = page(&report);
+    let html = report.page();
     is_self_contained(&html);
     assert!(html.contains("the first 100 of 1,000"));
     assert!(html.len() < 700_000, "{}", html.len());

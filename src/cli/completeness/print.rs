@@ -53,10 +53,6 @@ pub(super) fn text(outcome: &Outcome) -> Result<(), Exit> {
     Ok(())
 }
 
-fn missing(examined: &Examined) -> &'static str {
-    if examined.failures.is_known() { "absent" } else { "absent or failed" }
-}
-
 fn cells(name: &str, counts: &Counts) -> Vec<String> {
     let Counts { referenced, archived, failed, dismissed, pending, absent } = *counts;
     let numbers = [referenced, archived, failed, dismissed, pending, absent];
@@ -64,7 +60,7 @@ fn cells(name: &str, counts: &Counts) -> Vec<String> {
 }
 
 fn totals(examined: &Examined, findings: &Findings) -> Result<(), Exit> {
-    let header = ["", "referenced", "archived", "failed", "dismissed", "pending", missing(examined)];
+    let header = ["", "referenced", "archived", "failed", "dismissed", "pending", examined.missing()];
     output::line("")?;
     output::line(&output::table(&header, &[cells("messages", &findings.total)]))?;
     if !findings.failures.is_empty() {
@@ -85,7 +81,7 @@ fn by_day_and_account(examined: &Examined, findings: &Findings) -> Result<(), Ex
     if findings.total.referenced == 0 {
         return Ok(());
     }
-    let header = |first| [first, "referenced", "archived", "failed", "dismissed", "pending", missing(examined)];
+    let header = |first| [first, "referenced", "archived", "failed", "dismissed", "pending", examined.missing()];
     // Where not all days have room, those on which something is not archived.
     let few = findings.days.len() <= ROWS;
     let days = findings.days.iter().filter(|(_, counts)| few || counts.archived < counts.referenced).take(ROWS);
@@ -139,7 +135,7 @@ fn lists(examined: &Examined, findings: &Findings) -> Result<(), Exit> {
             })
             .collect();
         output::line("")?;
-        output::line(&output::table(&[missing(examined), "conversation", "day", "account"], &rows))?;
+        output::line(&output::table(&[examined.missing(), "conversation", "day", "account"], &rows))?;
         let rest = findings.total.absent.saturating_sub(LISTED as u64);
         if rest > 0 {
             output::line(&format!("… and {} more", output::count(rest)))?;

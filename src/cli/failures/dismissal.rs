@@ -6,7 +6,7 @@ use super::super::{Exit, assemble, output};
 use super::{Failures, write_file};
 use crate::config::{Config, Job};
 use crate::ledger::{Dismissed, FailureFilter, JobLock, Ledger};
-use crate::report::figures::counted;
+use crate::page::figures::counted;
 
 /// Dismisses or reopens the failures that `filter` lets through, and brings their file up to date.
 pub(super) async fn settle(

@@ -11,7 +11,7 @@ use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::WantedIds;
-use crate::export::ExportError;
+use crate::export::error::ExportError;
 use crate::model::Column;
 
 const ID: &str = Column::MessageServerId.name();

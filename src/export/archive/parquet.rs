@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::ids::{Unread, of_file};
 use super::{Archive, Head, HeldId, IdTaker, Origin, Taker, VanishedMessages, Wanted, WantedIds};
-use crate::export::ExportError;
+use crate::export::error::ExportError;
 use crate::export::record::{Column, Record, Value, Vanished};
 use crate::export::selection::{Scope, Selection};
 use crate::manifest::{Manifest, ManifestFile};

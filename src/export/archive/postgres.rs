@@ -6,7 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Archive, HeldId, IdTaker, Origin, Taker, VanishedMessages, Wanted, WantedIds};
-use crate::export::ExportError;
+use crate::export::error::ExportError;
 use crate::export::record::{Record, Value, Vanished};
 use crate::export::selection::{Scope, Selection};
 use crate::model::{Column, ColumnType};

@@ -1,13 +1,16 @@
 //! The list of conversations.
 
-use super::document;
-use super::escape::escaped;
-use crate::export::ExportError;
+use maud::{Markup, html};
+
+use super::layout::{self, after, nav};
 use crate::export::clock::Clock;
+use crate::export::count::Counter;
+use crate::export::error::ExportError;
 use crate::export::output::Output;
 use crate::export::record::Item;
+use crate::page::figures::{count, counted};
 
-/// Conversations of one page of the list.
+/// The most conversations of one page.
 const CONVERSATIONS: u64 = 1_000;
 
 /// The list, of which one page is held.
@@ -24,11 +27,7 @@ pub(super) struct Index {
 pub(super) struct Listed {
     title: String,
     key: String,
-    messages: u64,
-    context: u64,
-    edited: u64,
-    vanished: u64,
-    range: Option<(i64, i64)>,
+    counter: Counter,
     /// Its pages.
     pub(super) pages: Vec<PageLink>,
 }
@@ -52,55 +51,46 @@ fn page_file(page: u64) -> String {
 
 impl Listed {
     pub(super) fn new(title: &str, key: &str) -> Self {
-        Self {
-            title: title.to_owned(),
-            key: key.to_owned(),
-            messages: 0,
-            context: 0,
-            edited: 0,
-            vanished: 0,
-            range: None,
-            pages: Vec::new(),
-        }
+        Self { title: title.to_owned(), key: key.to_owned(), counter: Counter::default(), pages: Vec::new() }
     }
 
     pub(super) fn count(&mut self, item: &Item) {
-        *if item.context { &mut self.context } else { &mut self.messages } += 1;
-        self.edited += u64::from(item.is_edited());
-        self.vanished += u64::from(item.vanished.is_some());
-        let time = item.latest.create_time();
-        let (first, last) = self.range.unwrap_or((time, time));
-        self.range = Some((first.min(time), last.max(time)));
+        self.counter.count(item);
     }
 
-    fn row(&self, clock: &Clock) -> String {
-        let first = self.pages.first().map_or("", |page| page.file.as_str());
-        let mut notes = vec![self.key.clone()];
-        for (count, what) in [(self.context, "thread context"), (self.edited, "edited"), (self.vanished, "vanished")] {
-            if count > 0 {
-                notes.push(format!("{count} {what}"));
+    fn messages(&self) -> u64 {
+        self.counter.counts().messages + self.counter.counts().context
+    }
+
+    fn row(&self, clock: &Clock) -> Markup {
+        let counts = self.counter.counts();
+        let (start, end) = self.counter.range().unwrap_or_default();
+        html! {
+            tr {
+                td.k {
+                    a href=(self.pages.first().map_or("", |page| page.file.as_str())) { (self.title) }
+                    small {
+                        (self.key)
+                        @for (n, what) in
+                            [(counts.context, "thread context"), (counts.edited, "edited"), (counts.vanished, "vanished")]
+                        {
+                            @if n > 0 { " · " (count(n)) " " (what) }
+                        }
+                    }
+                    @if self.pages.len() > 1 {
+                        details {
+                            summary { (self.pages.len()) " pages" }
+                            @for (n, page) in self.pages.iter().enumerate() {
+                                div { a href=(page.file) { (n + 1) } " from " (clock.second(page.first)) }
+                            }
+                        }
+                    }
+                }
+                td.n data-of="messages" { (count(self.messages())) }
+                td.n data-of="first" { (clock.second(start)) }
+                td.n data-of="last" { (clock.second(end)) }
             }
         }
-        let mut pages = String::new();
-        if self.pages.len() > 1 {
-            pages.push_str(&format!("<details><summary>{} pages</summary>", self.pages.len()));
-            for (n, page) in self.pages.iter().enumerate() {
-                let from = escaped(&clock.second(page.first));
-                pages.push_str(&format!("<a href=\"{}\">{}</a> from {from}<br>", page.file, n + 1));
-            }
-            pages.push_str("</details>");
-        }
-        let (start, end) = self.range.unwrap_or_default();
-        format!(
-            "<tr><td class=\"k\"><a href=\"{first}\">{}</a><small>{}</small>{pages}</td>\
-             <td class=\"n\" data-of=\"messages\">{}</td><td class=\"n\" data-of=\"first\">{}</td>\
-             <td class=\"n\" data-of=\"last\">{}</td></tr>\n",
-            escaped(&self.title),
-            escaped(&notes.join(" · ")),
-            self.messages + self.context,
-            escaped(&clock.second(start)),
-            escaped(&clock.second(end)),
-        )
     }
 }
 
@@ -114,7 +104,7 @@ impl Index {
             self.write(true, output)?;
         }
         self.conversations += 1;
-        self.messages += listed.messages + listed.context;
+        self.messages += listed.messages();
         self.held.push(listed);
         Ok(())
     }
@@ -124,37 +114,32 @@ impl Index {
     }
 
     fn write(&mut self, another: bool, output: &mut Output) -> Result<(), ExportError> {
-        let rows: String = self.held.iter().map(|listed| listed.row(&self.clock)).collect();
-        let mut nav = String::new();
+        let mut links = Vec::new();
         if self.page > 1 || another {
-            nav.push_str("<nav aria-label=\"Pages\">");
-            for (there, page, text) in
-                [(self.page > 1, self.page.max(2) - 1, "Previous page"), (another, self.page + 1, "Next page")]
-            {
-                if there {
-                    nav.push_str(&format!("<a href=\"{}\">{text}</a>", page_file(page)));
-                } else {
-                    nav.push_str(&format!("<span class=\"off\">{text}</span>"));
-                }
-            }
-            nav.push_str("</nav>\n");
+            links.push(((self.page > 1).then(|| page_file(self.page - 1)), "Previous page"));
+            links.push((another.then(|| page_file(self.page + 1)), "Next page"));
         }
-        let count = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-        // On the last page, and so on the only one, these are the sums of the whole export.
-        let sums = if another {
-            format!("page {}", self.page)
-        } else {
-            format!("{}, {}", count(self.conversations, "conversation"), count(self.messages, "message"))
+        let nav = nav(&links);
+        let content = html! {
+            h1 { "Conversations" }
+            p.sub {
+                // On the last page, and so on the only one, these are the sums of the whole export.
+                @if another {
+                    "page " (self.page)
+                } @else {
+                    (counted(self.conversations, "conversation", "conversations")) ", "
+                    (counted(self.messages, "message", "messages"))
+                }
+                " · times in " (self.clock.name()) (after(&self.note))
+            }
+            (nav)
+            table {
+                thead { tr { th { "Conversation" } th.n { "Messages" } th.n { "First" } th.n { "Last" } } }
+                tbody { @for listed in &self.held { (listed.row(&self.clock)) } }
+            }
+            (nav)
         };
-        let content = format!(
-            "<h1>Conversations</h1>\n<p class=\"sub\">{sums} · times in {}{}</p>\n{nav}\
-             <table><thead><tr><th>Conversation</th><th class=\"n\">Messages</th><th class=\"n\">First</th>\
-             <th class=\"n\">Last</th></tr></thead>\n<tbody>\n{rows}</tbody></table>\n{nav}",
-            escaped(&self.clock.name()),
-            if self.note.is_empty() { String::new() } else { format!(" · {}", escaped(&self.note)) },
-        );
-        let name = page_file(self.page);
-        output.write(&name, document("Conversations", &content).as_bytes(), 0)?;
+        output.write(&page_file(self.page), layout::page("Conversations", &content).as_bytes(), 0)?;
         self.held.clear();
         self.page += 1;
         Ok(())

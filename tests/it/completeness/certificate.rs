@@ -31,7 +31,7 @@ fn the_certificate_is_self_contained_and_no_name_is_markup() {
     let text = read.text();
     for said in [
         "One of the 21 messages that the references name is absent",
-        "<script>alert(1)</script>\\u{202e}&amp;\"'|1|bob",
+        "<script>alert(1)</script>[U+202E]&amp;\"'|1|bob",
         "<i>Jo</i>",
         "</style><b>audit</b>",
         "a<b>.jsonl",
@@ -39,7 +39,7 @@ fn the_certificate_is_self_contained_and_no_name_is_markup() {
         "2026-10-03",
         "place",
         "signature",
-        "messages, replies among them, that no reference names",
+        "messages, including replies, that no reference names",
         "the files that messages attach",
         "22 = 21 + 0 + 0 + 1 + 0",
     ] {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use yunxin_archiver::simulator::{Fate, World};
 
+use crate::support::page::Read;
 use crate::support::site::{NIGHTLY, Ref, Site, csv, id, message, reference, time};
 
 /// Six messages of which four failed: two are missing, one refused, one was not named; and two rows that are none.
@@ -114,7 +115,12 @@ fn completeness_tells_what_was_dismissed_as_dismissed() {
     assert_eq!(counts(&found), [6, 2, 2, 2, 0, 0]);
     let sentence = found["result"].as_str().unwrap();
     assert!(sentence.contains("2 are recorded as failed and dismissed by an operator"), "{sentence}");
-    assert!(site.read("certificate.html").contains("dismissed by an operator"));
+    let page = site.read("certificate.html");
+    let read = Read::of(&page);
+    assert!(read.text().contains("dismissed by an operator") && read.text().contains("6 = 2 + 2 + 2 + 0 + 0"));
+    assert!(read.list("tiles")[3].starts_with("dismissed2"), "{:?}", read.list("tiles"));
+    let page = site.run(&["report", "nightly", "-o", "-"]).exits(0).stdout;
+    assert_eq!(page.matches("<td>dismissed</td>").count(), 2, "{page}");
     // An archive without its ledger: the file of open failures, and that of dismissed ones.
     let mut failures = site.read("state/failures-nightly.jsonl");
     failures.push_str(&site.run(&["failures", "nightly", "--dismissed", "--format", "jsonl"]).stdout);

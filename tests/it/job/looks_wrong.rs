@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::json;
 use yunxin_archiver::simulator::{Fate, Fault, Hook, World};
 
+use crate::support::page::Read;
 use crate::support::site::{Ended, NIGHTLY, Ref, Site, csv, dialogue, message, reference};
 
 const TOLERANT: &str = "[107404, unanswered, unavailable, transport, refused, invalid]";
@@ -30,6 +31,10 @@ fn told(site: &Site, ended: &Ended) -> String {
     assert!(ended.stderr.contains("this looks wrong: ") && ended.stderr.contains(&found), "{}", ended.stderr);
     let status = site.run(&["status", "--json"]).exits(0).summary;
     assert_eq!(status["jobs"][0]["runs"][0]["error"], json!(found));
+    let page = site.run(&["report", "nightly", "-o", "-"]).exits(0).stdout;
+    let read = Read::of(&page);
+    assert_eq!(read.badge(), "complete, but looks wrong");
+    assert!(read.text().contains(&found) && read.list("commands")[0].ends_with(" check --connect nightly"), "{page}");
     found
 }
 

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+import xml.etree.ElementTree
 import zipfile
 
 root = sys.argv[1]
@@ -30,7 +31,7 @@ def read_parquet(path):
 class Page(html.parser.HTMLParser):
     """What a browser would see: elements, links, and the text of every message."""
 
-    VOID = {"meta", "br"}
+    VOID = {"meta"}
 
     def __init__(self):
         super().__init__(convert_charrefs=True)
@@ -49,6 +50,9 @@ class Page(html.parser.HTMLParser):
             self.messages.append({"id": int(attrs["id"][1:]), "class": attrs["class"], "parts": {}})
         if tag not in self.VOID:
             self.open.append((tag, attrs.get("class", "")))
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
 
     def handle_endtag(self, tag):
         if not self.open or self.open[-1][0] != tag:
@@ -72,6 +76,7 @@ def read_html(path):
     page = Page()
     page.feed(open(path, encoding="utf-8", newline="").read())
     page.close()
+    xml.etree.ElementTree.parse(path)
     return {
         "tags": sorted(page.tags),
         "attributes": sorted(page.attributes),

@@ -1,0 +1,43 @@
+//! Why completeness could not be examined.
+
+use std::io;
+
+use crate::export::ExportError;
+use crate::ledger::LedgerError;
+use crate::source::SourceError;
+
+/// What is done where sorting fails.
+pub(super) const SORTING: &str = "sorting in temporary files (TMPDIR names their directory)";
+
+/// Why completeness could not be examined.
+#[derive(Debug, thiserror::Error)]
+pub enum CompletenessError {
+    /// The references cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ExportError),
+    /// What was given cannot be used. Exit 2.
+    #[error("{0}")]
+    Unusable(String),
+    /// Sorting or writing failed. Exit 1.
+    #[error("{context}")]
+    Failed {
+        /// What was being done.
+        context: &'static str,
+        /// What went wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// The sums disagree: a defect of this program. Exit 1.
+    #[error("of {0} rows not every one is accounted for: a defect of this program; nothing is certified")]
+    Sums(u64),
+}
+
+pub(super) fn sorting(source: io::Error) -> CompletenessError {
+    CompletenessError::Failed { context: SORTING, source }
+}

@@ -1,0 +1,33 @@
+//! Why there is no export.
+
+/// Why there is no export. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// There is no such archive, or no such place to write to. Exit 2.
+    #[error("{0}")]
+    Unusable(String),
+    /// The archive's database refuses or fails.
+    #[error(transparent)]
+    Archive(#[from] crate::sink::SinkError),
+    /// It was told to stop. Exit 5.
+    #[error("stopped; nothing was exported")]
+    Stopped,
+    /// Reading or writing failed. Exit 1.
+    #[error("{context}")]
+    Failed {
+        /// What was being done, and to what.
+        context: String,
+        /// What went wrong.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl ExportError {
+    pub(crate) fn failed(
+        context: impl Into<String>,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed { context: context.into(), source: error.into() }
+    }
+}
