@@ -56,7 +56,7 @@ use sqlx::{Connection as _, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::{Mutex, MutexGuard, RwLock};
 use uuid::Uuid;
 
-pub use adoption::{Adoption, Archived, Carried, Cursor, Former, Held, HeldManifest};
+pub use adoption::{Adoption, Archived, Carried, Cursor, Former, Held, HeldManifest, HeldRun};
 pub use batches::{PendingBatch, PlanReceipt, Planned, StoredCheckpoint, Sums, Totals};
 pub use bits::Damaged;
 pub use carried::Aside;

@@ -13,6 +13,7 @@ pub mod postgres;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -127,6 +128,8 @@ impl Claim {
 pub struct Opened {
     /// The last commit that the archive holds. Less than recorded: the archive lost commits.
     pub commit: u64,
+    /// What the archive says that this commit holds, if it keeps that: a database does.
+    pub holds: Option<Prepared>,
     /// Recorded files that were nowhere, neither published nor to be published. Their commit was taken back, so that
     /// `commit` is less than recorded and its messages are fetched again.
     pub missing: Vec<SinkFile>,
@@ -228,12 +231,27 @@ pub struct Holding {
     pub manifests: Option<Vec<HeldManifest>>,
     /// Files that are complete and that no manifest names, in the order of their runs.
     pub unnamed: Vec<SinkFile>,
+    /// Runs whose commits are there and that no manifest names, in order: of a database, which has no files.
+    pub unsealed: Vec<UnsealedRun>,
     /// Files that a manifest names and that are not there: run and path.
     pub missing: Vec<(Uuid, String)>,
     /// Temporary files, which are no data.
     pub temporary_files: u64,
     /// Their size.
     pub temporary_bytes: u64,
+}
+
+/// A run that left commits and no manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsealedRun {
+    /// The run.
+    pub run_id: Uuid,
+    /// When it made its first commit.
+    pub began: Timestamp,
+    /// Messages that its commits hold.
+    pub rows: u64,
+    /// Bytes sent for them.
+    pub bytes: u64,
 }
 
 /// A manifest in an archive.

@@ -1,5 +1,6 @@
 //! `report JOB [--run ID] -o report.html`: one run as a page. Takes no lock.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -8,11 +9,10 @@ use super::arguments::Report as Arguments;
 use super::{Context, Exit, assemble, output};
 use crate::config::{Config, Job, Sink};
 use crate::course::Course;
-use crate::failure::Class;
-use crate::ledger::{FailureRow, FailureState, JobLock, Ledger, RunRow};
+use crate::ledger::{FailureRow, FailureState, JobLock, Ledger, RunCounts, RunRow};
 use crate::manifest::is_vanished;
 use crate::report::{Ending, FailureKind, FailureLine, LISTED, Report, Since};
-use crate::summary::{FileSummary, JobSummary, Outcome, References};
+use crate::summary::{FileSummary, JobSummary, Outcome};
 
 pub(super) async fn report(context: &Context, arguments: &Arguments) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
@@ -73,10 +73,20 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
     let failures = ledger.failures_met(run.run_id, LISTED).await?;
     let files = ledger.files_of(run.run_id).await?;
     let noted = course.clone().unwrap_or_default();
-    let of_invalid = |(count, rows): &(u64, Vec<FailureRow>)| {
-        if rows.first().is_some_and(|row| row.class == Class::Invalid) { *count } else { 0 }
-    };
-    let invalid = failures.iter().map(of_invalid).sum();
+    // What is recorded goes before what a run said when it ended: a run that failed did not know of a commit that the
+    // next start found in the archive. Of a run of an earlier version only the summary says it.
+    let RunCounts { references, thread_extras, .. } = run.counts;
+    let references = references.or(summary.as_ref().map(|summary| summary.references));
+    let thread_extras = thread_extras.or(summary.as_ref().map(|summary| summary.thread_extras));
+    let mut new_failures: BTreeMap<String, u64> = BTreeMap::new();
+    match &summary {
+        Some(summary) if run.counts.references.is_none() => new_failures.clone_from(&summary.failures),
+        _ => {
+            for kind in ledger.new_failures(run.run_id).await? {
+                *new_failures.entry(kind.class).or_default() += kind.count;
+            }
+        }
+    }
     Ok(Report {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: Timestamp::now(),
@@ -91,12 +101,12 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
         known_until: run.finished_at.unwrap_or_else(|| until(run.started_at, noted.noted_at)),
         archive: ledger.identity().sink.clone(),
         app_key: ledger.identity().app_key.clone(),
-        references: summary.as_ref().map_or_else(|| so_far(&run, &noted, invalid), |summary| summary.references),
-        thread_extras: summary.as_ref().map(|summary| summary.thread_extras).unwrap_or_default(),
+        references: references.unwrap_or(noted.references),
+        thread_extras: thread_extras.unwrap_or_default(),
         refetched: summary.as_ref().map(|summary| summary.refetched).unwrap_or_default(),
         requests: summary.as_ref().map_or(noted.requests, |summary| summary.requests),
         bytes: summary.as_ref().map_or(noted.bytes, |summary| summary.bytes),
-        new_failures: summary.map(|summary| summary.failures.into_iter().collect()).unwrap_or_default(),
+        new_failures: new_failures.into_iter().collect(),
         failures: failures.into_iter().filter_map(kind).collect(),
         files: files
             .into_iter()
@@ -113,27 +123,6 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
 
 fn until(started_at: Timestamp, millis: u64) -> Timestamp {
     started_at.checked_add(SignedDuration::from_millis(millis as i64)).unwrap_or(started_at)
-}
-
-/// The references of a run without a summary: what its transactions recorded, which is exact, and the rest as it was
-/// noted last.
-fn so_far(run: &RunRow, noted: &Course, invalid: u64) -> References {
-    let noted = &noted.references;
-    let counts = &run.counts;
-    let invalid = invalid.max(noted.invalid);
-    let taken_up = counts.planned + noted.resumed + counts.retried;
-    References {
-        read: noted.skipped + invalid + noted.duplicate + counts.planned,
-        skipped: noted.skipped,
-        invalid,
-        duplicate: noted.duplicate,
-        accepted: counts.planned,
-        resumed: noted.resumed,
-        retried: counts.retried,
-        archived: counts.archived,
-        failed: counts.failed,
-        pending: taken_up.saturating_sub(counts.archived + counts.failed),
-    }
 }
 
 fn kind((count, rows): (u64, Vec<FailureRow>)) -> Option<FailureKind> {

@@ -94,6 +94,9 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
     });
     for (index, run) in ledger.runs(RUNS).await?.into_iter().enumerate() {
         let summary: Option<JobSummary> = run.summary_json.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        // An earlier version recorded less than its summary says.
+        let references = run.counts.references.or(summary.as_ref().map(|summary| summary.references));
+        let references = references.filter(|_| run.command != "adopt");
         status.runs.push(RunLine {
             run_id: run.run_id.to_string(),
             started_at: run.started_at.to_string(),
@@ -101,8 +104,8 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
             outcome: run.outcome.unwrap_or_else(|| if running && index == 0 { "running" } else { "died" }.to_owned()),
             exit_code: run.exit_code,
             error: run.error,
-            archived: summary.as_ref().map(|summary| summary.references.archived),
-            failed: summary.as_ref().map(|summary| summary.references.failed),
+            archived: references.map(|references| references.archived),
+            failed: references.map(|references| references.failed),
             requests: summary.as_ref().map(|summary| summary.requests.sent),
         });
     }

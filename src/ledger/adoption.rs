@@ -63,6 +63,21 @@ pub struct Held {
     pub manifests: Option<Vec<HeldManifest>>,
     /// Files that no manifest names yet: they will be in that of the adoption.
     pub unnamed: Vec<FileRow>,
+    /// Runs of a database that no manifest names yet: each will have one.
+    pub unsealed: Vec<HeldRun>,
+}
+
+/// A run whose commits an archive holds, and no manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldRun {
+    /// The run.
+    pub run_id: Uuid,
+    /// When it began, as far as the archive knows.
+    pub began: Timestamp,
+    /// Messages that its commits hold.
+    pub rows: u64,
+    /// Bytes sent for them.
+    pub bytes: u64,
 }
 
 /// A manifest in an archive.
@@ -241,6 +256,22 @@ impl Adoption {
         }
         store_files(&mut tx, run, &held.unnamed).await?;
         sqlx::query("update runs set outcome = 'died' where outcome is null").execute(&mut *tx).await?;
+        for HeldRun { run_id, began, rows, bytes } in &held.unsealed {
+            // Where the former ledger lacks a commit, what it says of the run's references is not all.
+            sqlx::query(
+                "insert into runs (run_id, ledger_id, command, started_at, outcome, rows, bytes)
+                 values (?, ?, 'run', ?, 'died', ?, ?)
+                 on conflict (run_id) do update set ledger_id = excluded.ledger_id, rows = excluded.rows,
+                     bytes = excluded.bytes, note = case when rows = excluded.rows then note end",
+            )
+            .bind(run_id.to_string())
+            .bind(self.ledger.id.to_string())
+            .bind(millis(*began))
+            .bind(*rows as i64)
+            .bind(*bytes as i64)
+            .execute(&mut *tx)
+            .await?;
+        }
         sqlx::query(
             "insert into runs (run_id, ledger_id, command, started_at, finished_at, ended_at, outcome, exit_code, rows, bytes)
              values (?1, ?2, 'adopt', ?3, ?3, ?3, 'complete', 0, ?4, ?5)",

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::files::{self, FileRow};
+use super::runs::{self, RunCounts};
 use super::{Ledger, LedgerError, count, millis, run_id, timestamp};
 use crate::digits;
 use crate::failure::Class;
@@ -52,16 +53,10 @@ pub struct ManifestDue {
     pub died: bool,
     /// The running hash of what it planned.
     pub references_sha256: Option<String>,
-    /// Its references.
-    pub references: References,
-    /// What it fetched for threads.
-    pub thread_extras: ThreadExtras,
+    /// What it recorded.
+    pub counts: RunCounts,
     /// Failures new in it.
     pub failures: Vec<FailureCount>,
-    /// Messages that it committed.
-    pub rows: u64,
-    /// Bytes written for them.
-    pub bytes: u64,
     /// Its files, in the order of their commits.
     pub files: Vec<FileRow>,
 }
@@ -156,23 +151,18 @@ impl Ledger {
                     runs[*at].files.push(files::file(row)?);
                 }
             }
-            let failures = format!(
-                "select run_id, class, code, n from run_failures where run_id in (select run_id {due})
-                 order by class, code"
-            );
-            let rows = sqlx::query(sqlx::AssertSqlSafe(failures)).bind(&except).fetch_all(&mut reader.conn).await?;
-            for row in &rows {
-                if let Some(at) = places.get(&run_id(row.try_get(0)?)?) {
-                    runs[*at].failures.push(FailureCount {
-                        class: row.try_get(1)?,
-                        code: row.try_get(2)?,
-                        count: count(row.try_get(3)?),
-                    });
-                }
+            for run in &mut runs {
+                run.failures = new_failures(&mut reader.conn, run.run_id).await?;
             }
             Ok::<_, Fault>(runs)
         };
         read.await.map_err(self.explain("reading which manifests are due"))
+    }
+
+    /// Failures new in a run, as far as it recorded them.
+    pub async fn new_failures(&self, run: Uuid) -> Result<Vec<FailureCount>, LedgerError> {
+        let read = async { new_failures(&mut self.reader().await?.conn, run).await };
+        read.await.map_err(self.explain("counting failures"))
     }
 
     /// Remembers that a run's manifest is written, and the hash of its bytes; with `kept`, the bytes themselves. Saying
@@ -249,39 +239,10 @@ impl Ledger {
 }
 
 fn manifest_due(row: &SqliteRow, sequence: u64) -> Result<ManifestDue, Fault> {
-    let number = |column: &str| Ok::<_, Fault>(count(row.try_get(column)?));
     let time = |column: &str| Ok::<_, Fault>(row.try_get::<Option<i64>, _>(column)?.map(timestamp));
     let note: Option<&str> = row.try_get("note")?;
     let started_at = timestamp(row.try_get("started_at")?);
     let ended_at = time("ended_at")?;
-    let mut references = References {
-        read: number("read")?,
-        skipped: number("skipped")?,
-        invalid: number("invalid")?,
-        duplicate: number("duplicate")?,
-        accepted: number("planned")?,
-        resumed: number("resumed")?,
-        retried: number("retried")?,
-        archived: number("archived")?,
-        failed: number("failed")?,
-        pending: 0,
-    };
-    let mut extras = ThreadExtras {
-        planned: number("extras_planned")?,
-        archived: number("extras_archived")?,
-        failed: number("extras_failed")?,
-        pending: 0,
-    };
-    if ended_at.is_some() {
-        references.pending = count(row.try_get::<Option<i64>, _>("pending")?.unwrap_or(0));
-        extras.pending = count(row.try_get::<Option<i64>, _>("extras_pending")?.unwrap_or(0));
-    } else {
-        // What was read and neither classified nor planned is read again.
-        let References { skipped, invalid, duplicate, accepted, resumed, retried, archived, failed, .. } = references;
-        references.read = skipped + invalid + duplicate + accepted;
-        references.pending = (accepted + resumed + retried).saturating_sub(archived + failed);
-        extras.pending = extras.planned.saturating_sub(extras.archived + extras.failed);
-    }
     Ok(ManifestDue {
         run_id: run_id(row.try_get("run_id")?)?,
         sequence,
@@ -294,19 +255,26 @@ fn manifest_due(row: &SqliteRow, sequence: u64) -> Result<ManifestDue, Fault> {
         },
         died: ended_at.is_none() && row.try_get::<Option<i64>, _>("finished_at")?.is_none(),
         references_sha256: row.try_get("references_sha256")?,
-        references,
-        thread_extras: extras,
+        counts: runs::counts(row)?,
         failures: Vec::new(),
-        rows: number("rows")?,
-        bytes: number("bytes")?,
         files: Vec::new(),
     })
 }
 
+async fn new_failures(conn: &mut SqliteConnection, run: Uuid) -> Result<Vec<FailureCount>, Fault> {
+    let rows = sqlx::query("select class, code, n from run_failures where run_id = ? order by class, code")
+        .bind(run.to_string())
+        .fetch_all(conn)
+        .await?;
+    let kind = |row: &SqliteRow| {
+        Ok(FailureCount { class: row.try_get(0)?, code: row.try_get(1)?, count: count(row.try_get(2)?) })
+    };
+    rows.iter().map(kind).collect()
+}
+
 /// Stores how much of the source a run has read.
 pub(super) async fn read_so_far(conn: &mut SqliteConnection, run: Uuid, counts: &References) -> Result<(), Fault> {
-    sqlx::query("update runs set read = ?, skipped = ?, invalid = ?, duplicate = ? where run_id = ?")
-        .bind(counts.read as i64)
+    sqlx::query("update runs set skipped = ?, invalid = ?, duplicate = ? where run_id = ?")
         .bind(counts.skipped as i64)
         .bind(counts.invalid as i64)
         .bind(counts.duplicate as i64)

@@ -9,21 +9,20 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::{Ledger, LedgerError, count, millis, run_id, timestamp};
+use crate::summary::{References, ThreadExtras};
 
 /// What an unfinished run is called once a later one began.
 const DIED: &str = "died";
 
-/// What a run's transactions recorded, also when it died.
+/// What a run's transactions recorded, also when it died: its manifest says the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunCounts {
-    /// References planned that were not known, or corrected.
-    pub planned: u64,
-    /// Failed references planned again.
-    pub retried: u64,
-    /// Messages archived, by the references that asked for them.
-    pub archived: u64,
-    /// References that failed.
-    pub failed: u64,
+    /// Its references; `None` where they are not known: of a run of an earlier version, which did not record them all, and
+    /// of one whose ledger was lost or replaced before it recorded the last commit. `read` is what was classified or planned: anything else is read again. Of a run that did not end in order
+    /// `pending` is what it took up and did not finish.
+    pub references: Option<References>,
+    /// What it fetched for threads.
+    pub thread_extras: Option<ThreadExtras>,
     /// Messages that the sink took.
     pub rows: u64,
     /// Bytes that the sink wrote.
@@ -150,14 +149,45 @@ pub(super) fn run(row: &SqliteRow) -> Result<RunRow, Fault> {
         exit_code: row.try_get::<Option<i64>, _>("exit_code")?.map(|code| code as u8),
         error: row.try_get("error")?,
         summary_json: row.try_get("summary")?,
-        counts: RunCounts {
-            planned: count(row.try_get("planned")?),
-            retried: count(row.try_get("retried")?),
-            archived: count(row.try_get("archived")?),
-            failed: count(row.try_get("failed")?),
-            rows: count(row.try_get("rows")?),
-            bytes: count(row.try_get("bytes")?),
-            commits: count(row.try_get("commits")?),
-        },
+        counts: counts(row)?,
+    })
+}
+
+pub(super) fn counts(row: &SqliteRow) -> Result<RunCounts, Fault> {
+    let number = |column: &str| Ok::<_, Fault>(count(row.try_get::<Option<i64>, _>(column)?.unwrap_or(0)));
+    let mut references = References {
+        read: 0,
+        skipped: number("skipped")?,
+        invalid: number("invalid")?,
+        duplicate: number("duplicate")?,
+        accepted: number("planned")?,
+        resumed: number("resumed")?,
+        retried: number("retried")?,
+        archived: number("archived")?,
+        failed: number("failed")?,
+        pending: number("pending")?,
+    };
+    references.read = references.skipped + references.invalid + references.duplicate + references.accepted;
+    let mut thread_extras = ThreadExtras {
+        planned: number("extras_planned")?,
+        archived: number("extras_archived")?,
+        failed: number("extras_failed")?,
+        pending: number("extras_pending")?,
+    };
+    if row.try_get::<Option<i64>, _>("ended_at")?.is_none() {
+        let References { accepted, resumed, retried, archived, failed, .. } = references;
+        references.pending = (accepted + resumed + retried).saturating_sub(archived + failed);
+        let ThreadExtras { planned, archived, failed, .. } = thread_extras;
+        thread_extras.pending = planned.saturating_sub(archived + failed);
+    }
+    let rows = number("rows")?;
+    let is_noted = row.try_get::<Option<&str>, _>("note")?.is_some();
+    let is_known = is_noted || (rows == 0 && references == References::default());
+    Ok(RunCounts {
+        references: is_known.then_some(references),
+        thread_extras: is_known.then_some(thread_extras),
+        rows,
+        bytes: number("bytes")?,
+        commits: number("commits")?,
     })
 }

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{RunError, recover, seal};
-use crate::ledger::{Adoption, Archived, Carried, FileRow, Former, Held, HeldManifest, Ledger, LedgerError};
+use crate::ledger::{Adoption, Archived, Carried, FileRow, Former, Held, HeldManifest, HeldRun, Ledger, LedgerError};
 use crate::manifest::Signer;
-use crate::sink::{Holding, Sink, SinkFile, Takeover};
+use crate::sink::{Holding, Sink, SinkFile, Takeover, UnsealedRun};
 
 /// What was taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,9 +99,15 @@ async fn fill(
             held.collect()
         }),
         unnamed: holding.unnamed.iter().map(file_row).collect(),
+        unsealed: holding.unsealed.iter().map(held_run).collect(),
     };
     let (archived, carried) = adoption.fill(&held, run, now).await?;
     Ok((archived, carried, other_apps, held.commit))
+}
+
+fn held_run(run: &UnsealedRun) -> HeldRun {
+    let UnsealedRun { run_id, began, rows, bytes } = *run;
+    HeldRun { run_id, began, rows, bytes }
 }
 
 fn file_row(file: &SinkFile) -> FileRow {

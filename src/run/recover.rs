@@ -3,7 +3,7 @@
 use super::RunError;
 use crate::failpoint::reach;
 use crate::ledger::Ledger;
-use crate::sink::{Claim, Sink, SinkFile};
+use crate::sink::{Claim, Prepared, Sink, SinkFile};
 
 /// Takes possession of the archive and finishes what a dead run left.
 pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), RunError> {
@@ -23,12 +23,16 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
     for warning in &opened.warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(commit) = announced {
+    if let Some(mut commit) = announced {
         if opened.commit == commit.seq {
             tracing::info!(
                 commit = commit.seq,
                 "the archive has a commit that the ledger had only announced: it is done"
             );
+            // It was announced before anybody knew how much it would hold.
+            if let Some(Prepared { rows, bytes, .. }) = opened.holds {
+                (commit.rows, commit.bytes) = (rows, bytes);
+            }
             ledger.record(&commit).await?;
             reach("recover.recorded");
         } else {

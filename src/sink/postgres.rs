@@ -256,7 +256,7 @@ impl Sink for PostgresSink {
             tried: 0,
             way: if found.triggers { Way::Sift } else { Way::Copy },
         });
-        Ok(Opened { commit: found.commit, missing: Vec::new(), warnings })
+        Ok(Opened { commit: found.commit, holds: found.holds, missing: Vec::new(), warnings })
     }
 
     async fn write(&mut self, rows: Arc<MessageRows>) -> Result<(), SinkError> {

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use yunxin_archiver::failure::{Class, Reason};
 use yunxin_archiver::ledger::{
     AppLock, Commit, CutOrder, FailedRef, FailureFilter, FailureState, FileRow, FinishedBatch, Identity, JobLock,
-    Ledger, LedgerError, Planned, RetryFilter,
+    Ledger, LedgerError, Planned, RetryFilter, RunNote,
 };
 use yunxin_archiver::plan::{Batch, BatchRef, FollowUp, History, Purpose};
 use yunxin_archiver::reference::{ConversationId, Invalid};
@@ -44,6 +44,7 @@ impl Fixture {
         let now = "2026-11-22T03:00:00Z".parse().unwrap();
         let run = Uuid::now_v7();
         ledger.begin_run(run, "run", now).await.unwrap();
+        ledger.note_run(run, &RunNote::default(), 0, 0).await.unwrap();
         Self { dir, ledger, run, now }
     }
 

@@ -12,13 +12,15 @@ use super::connect::{Refusal, Server, Session, last_row};
 use super::schema::{self, Names};
 use super::statements;
 use crate::model::Column;
-use crate::sink::{Claim, SinkError};
+use crate::sink::{Claim, Prepared, SinkError};
 
 /// What was found or made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     /// The last commit in the archive.
     pub(super) commit: u64,
+    /// What its row says that it holds.
+    pub(super) holds: Option<Prepared>,
     /// Whether the tables have the column `raw`.
     pub(super) raw: bool,
     /// Whether somebody put triggers on the table of messages.
@@ -104,7 +106,8 @@ impl SetUp<'_> {
         }
         let triggers = format!("select {} is not null as triggers", statements::triggers(&self.table()));
         let triggers = last_row(connection, triggers).await?.try_get("triggers")?;
-        Ok(Found { commit: owned.unwrap_or(0), raw: self.raw || has_raw, triggers })
+        let (commit, holds) = owned.unwrap_or_default();
+        Ok(Found { commit, holds, raw: self.raw || has_raw, triggers })
     }
 
     /// Writes whose the archive is.
@@ -178,8 +181,8 @@ impl SetUp<'_> {
         Ok(tables.into_iter().collect())
     }
 
-    /// The last commit of an archive that this ledger owns; nothing if nobody owns it.
-    async fn owned(&self, connection: &mut PgConnection) -> Result<Option<u64>, Refusal> {
+    /// The last commit of an archive that this ledger owns, and what it holds; nothing if nobody owns it.
+    async fn owned(&self, connection: &mut PgConnection) -> Result<Option<(u64, Option<Prepared>)>, Refusal> {
         let claim = self.claim;
         let archive = self.names.qualified(&self.names.archive);
         let owner: Option<(String, String, i64)> =
@@ -209,17 +212,18 @@ impl SetUp<'_> {
                 .into());
         }
         let commits = self.names.qualified(&self.names.commits);
-        let sql = format!("select run_id from {commits} where ledger_id = $1 and sequence = $2");
-        let run: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        let sql = format!("select run_id, messages, bytes from {commits} where ledger_id = $1 and sequence = $2");
+        let row: Option<(String, i64, i64)> = sqlx::query_as(AssertSqlSafe(sql))
             .persistent(false)
             .bind(&ledger)
             .bind(sequence as i64)
             .fetch_optional(connection)
             .await?;
-        match run.and_then(|run| claim.contradiction(sequence, &run)) {
-            Some(what) => Err(self.not_ours(&format!("is another copy's: {what}")).into()),
-            None => Ok(Some(sequence)),
+        let Some((run, rows, bytes)) = row else { return Ok(Some((sequence, None))) };
+        if let Some(what) = claim.contradiction(sequence, &run) {
+            return Err(self.not_ours(&format!("is another copy's: {what}")).into());
         }
+        Ok(Some((sequence, Some(Prepared { rows: rows as u64, bytes: bytes as u64, files: Vec::new() }))))
     }
 
     /// Whether a place that nobody owns may be taken.

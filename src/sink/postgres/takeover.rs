@@ -1,6 +1,7 @@
 //! An archive that gets another ledger: which messages are in it, and whose it becomes.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use super::connect::{Refusal, Server, Session};
 use super::schema::Names;
 use super::{Settings, open};
 use crate::manifest::sha256;
-use crate::sink::{Claim, HeldIds, HeldManifest, Holding, RunStamp, SinkError, Takeover};
+use crate::sink::{Claim, HeldIds, HeldManifest, Holding, RunStamp, SinkError, Takeover, UnsealedRun};
 
 /// Rows read by one statement.
 const ROWS: i64 = 50_000;
@@ -137,6 +138,9 @@ async fn look(session: &mut Session, names: &Names) -> Result<(Holding, bool), s
         }
     }
     holding.manifests = manifests(connection, names).await?;
+    if holding.manifests.is_some() {
+        holding.unsealed = unsealed(connection, names).await?;
+    }
     holding.is_empty &= holding.manifests.as_ref().is_none_or(Vec::is_empty);
     if has_messages && holding.is_empty {
         let sql = format!("select exists (select from {messages})");
@@ -146,12 +150,40 @@ async fn look(session: &mut Session, names: &Names) -> Result<(Holding, bool), s
     Ok((holding, has_messages))
 }
 
+async fn is_there(connection: &mut PgConnection, table: &str) -> Result<bool, sqlx::Error> {
+    let there = sqlx::query_scalar("select to_regclass($1) is not null").persistent(false).bind(table);
+    there.fetch_one(connection).await
+}
+
+/// Runs without a manifest. Those before the first one are of a version that wrote none: the IDs of runs tell their time.
+async fn unsealed(connection: &mut PgConnection, names: &Names) -> Result<Vec<UnsealedRun>, sqlx::Error> {
+    let (commits, manifests) = (names.qualified(&names.commits), names.qualified(&names.manifests));
+    if !is_there(connection, &commits).await? {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "select run_id, (extract(epoch from min(committed_at)) * 1000)::bigint, sum(messages)::bigint, sum(bytes)::bigint \
+         from {commits} where run_id not in (select run_id from {manifests}) \
+            and run_id > (select run_id from {manifests} order by sequence limit 1) \
+         group by run_id order by run_id"
+    );
+    let rows: Vec<(String, i64, i64, i64)> =
+        sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(connection).await?;
+    let runs = rows.into_iter().filter_map(|(run_id, began, rows, bytes)| {
+        Some(UnsealedRun {
+            run_id: Uuid::try_parse(&run_id).ok()?,
+            began: Timestamp::from_millisecond(began).ok()?,
+            rows: rows.max(0) as u64,
+            bytes: bytes.max(0) as u64,
+        })
+    });
+    Ok(runs.collect())
+}
+
 /// The manifests, whose rows name no files; `None` in an archive of an earlier version, which has no table of them.
 async fn manifests(connection: &mut PgConnection, names: &Names) -> Result<Option<Vec<HeldManifest>>, sqlx::Error> {
     let table = names.qualified(&names.manifests);
-    let there = sqlx::query_scalar("select to_regclass($1) is not null").persistent(false).bind(&table);
-    let there: bool = there.fetch_one(&mut *connection).await?;
-    if !there {
+    if !is_there(connection, &table).await? {
         return Ok(None);
     }
     let sql = format!("select sequence, run_id, body from {table} order by sequence");

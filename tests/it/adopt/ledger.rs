@@ -89,7 +89,7 @@ async fn what_was_to_be_done_and_is_not_archived_is_still_to_be_done() {
     assert!(matches!(adoption.former(), Former::Read { commit: 1, .. }));
     // The archive lost 4, and holds 6 and 9 that the ledger does not know of; 9 is there twice, 2 in a later version.
     adoption.archived(vec![9, 6, 3, 2, 1, 9], &[(2, 1), (11, 1), (11, 1)]).await.unwrap();
-    let held = Held { commit: 7, manifests: None, unnamed: Vec::new() };
+    let held = Held { commit: 7, manifests: None, ..Held::default() };
     let (archived, carried) = adoption.fill(&held, Uuid::now_v7(), Timestamp::now()).await.unwrap();
     assert_eq!((archived.messages, archived.ids, archived.twice), (9, 6, 2));
     assert_eq!((carried.pending, carried.lost, carried.archived, carried.failures), (4, 1, 1, 1));
@@ -178,7 +178,7 @@ async fn what_waits_for_another_owner_keeps_its_history_and_what_the_archive_hol
 
     let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7()).await.unwrap();
     adoption.archived(vec![13], &[]).await.unwrap();
-    let held = Held { commit: 1, manifests: None, unnamed: Vec::new() };
+    let held = Held { commit: 1, manifests: None, ..Held::default() };
     let (_, carried) = adoption.fill(&held, Uuid::now_v7(), now).await.unwrap();
     assert_eq!((carried.pending, carried.archived), (2, 1));
     adoption.install(now).await.unwrap();

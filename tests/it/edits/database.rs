@@ -2,7 +2,7 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::{again, archived_in_database, edited_at};
+use super::{STEPS, again, archived_in_database, edited_at};
 use crate::support::postgres::PgUrl;
 use crate::support::threads::message;
 
@@ -82,4 +82,34 @@ async fn a_database_has_every_edit_and_note_once_however_often_the_process_is_ki
     let messages = rows(&database, "messages").await;
     assert_eq!(messages.iter().filter(|(_, revision, _)| *revision == 1).count(), 20);
     assert_eq!(messages.len(), 60);
+}
+
+#[tokio::test]
+async fn a_run_that_dies_at_any_step_while_it_asks_again_is_mended_by_the_next_in_a_database() {
+    let commit = [
+        "commit.before",
+        "announce.after",
+        "postgres.fenced",
+        "postgres.merged",
+        "postgres.commit",
+        "postgres.committed",
+        "record.before",
+        "record.after",
+        "manifest.inserted",
+    ];
+    let refetch = STEPS.into_iter().filter(|step| *step != "vanished.fsync");
+    for step in refetch.chain(commit) {
+        let (night, database) = archived_in_database("a|1|b", 12).await;
+        night.service.world(|world| {
+            world.edit(2, "edited", edited_at(1));
+            world.recall(5);
+        });
+        assert!(night.dies_at(step, &["run", "--refetch", "7d"]), "{step}");
+        assert_eq!(night.run(&["run"]).0, 0, "{step}");
+        assert_eq!(night.run(&["run", "--refetch", "7d"]).0, 0, "{step}");
+        assert_eq!((rows(&database, "messages").await.len(), vanished(&database).await.len()), (12, 1), "{step}");
+        assert_eq!(rows(&database, "message_revisions").await, [row(2, 0, "message 2")], "{step}");
+        let verified = night.output(&["verify", "night"]);
+        assert!(verified.status.success(), "{step}: {verified:?}");
+    }
 }

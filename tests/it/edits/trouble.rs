@@ -174,6 +174,7 @@ fn a_run_that_dies_at_any_step_while_it_asks_again_is_mended_by_the_next() {
         let (code, job) = night.run(&["run", "--refetch", "7d"]);
         assert_eq!((code, again(&job)[4..].iter().sum::<u64>()), (0, 0), "{step}: {job}");
         assert_eq!((night.archived(), vanished_ids(&night)), (change.archived(), change.recalled), "{step}");
+        assert!(night.output(&["verify", "night"]).status.success(), "{step}");
     }
 }
 

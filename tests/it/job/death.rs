@@ -67,6 +67,9 @@ fn a_part_that_dies_ends_its_job_alone_and_nothing_more_is_sent() {
         site.api.faults(|faults| faults.latency_ms = 0);
         site.night().exits(0);
         assert_eq!(site.ids("archive"), ids_of(&dialogues(200, 3).0), "{step}");
+        for job in ["nightly", "second"] {
+            site.run(&["verify", job]).exits(0);
+        }
     }
 }
 
@@ -87,6 +90,14 @@ async fn a_death_on_the_way_into_postgres_leaves_nothing_half_done() {
             .await
             .unwrap();
         assert_eq!(rows, 180, "{step}");
+        site.run(&["verify", "nightly"]).exits(0);
+        // What the run that died did not know any more is said of it by now.
+        let runs = site.run(&["status", "--json"]).summary["jobs"][0]["runs"].clone();
+        let archived: u64 = (0..2).map(|run| runs[run]["archived"].as_u64().unwrap()).sum();
+        assert_eq!(archived, 180, "{step}: {runs}");
+        let page = site.run(&["report", "nightly", "--run", runs[1]["run_id"].as_str().unwrap(), "-o", "-"]).exits(0);
+        let tile = format!("<dt>archived</dt><dd><b>{}</b>", runs[1]["archived"]);
+        assert!(page.stdout.contains(&tile), "{step}: not {tile}");
     }
 }
 

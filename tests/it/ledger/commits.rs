@@ -18,7 +18,8 @@ async fn a_commit_puts_every_reference_in_its_place() {
     assert_eq!((sums.pending_refs, sums.carried_refs, sums.open_failures, sums.pending()), (0, 2, 1, 2));
     assert_eq!(fixture.ledger.last_commit().await.unwrap(), 1);
     let runs = fixture.ledger.runs(1).await.unwrap();
-    assert_eq!((runs[0].counts.planned, runs[0].counts.archived, runs[0].counts.failed), (5, 2, 1));
+    let references = runs[0].counts.references.unwrap();
+    assert_eq!((references.accepted, references.archived, references.failed, references.pending), (5, 2, 1, 2));
     assert_eq!((runs[0].counts.rows, runs[0].counts.commits), (2, 1));
 }
 

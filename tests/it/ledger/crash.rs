@@ -13,6 +13,7 @@ async fn work_until_killed(path: &Path) {
     let run = Uuid::now_v7();
     let ledger = Ledger::open(path, &identity()).await.unwrap();
     ledger.begin_run(run, "run", now).await.unwrap();
+    ledger.note_run(run, &RunNote::default(), 0, 0).await.unwrap();
     let mut said = std::io::stderr();
     for n in 1.. {
         let ids: Vec<i64> = (n * 10..n * 10 + 10).collect();
@@ -61,7 +62,7 @@ async fn what_a_killed_process_was_told_is_stored_is_stored() {
         assert!(known >= planned as u64 * 10);
         assert_eq!(sums.open_failures, commits as u64);
         assert_eq!(known, commits as u64 * 10 + sums.pending_refs, "every reference is in one place");
-        assert_eq!(ledger.runs(1).await.unwrap()[0].counts.archived, commits as u64 * 9);
+        assert_eq!(ledger.runs(1).await.unwrap()[0].counts.references.unwrap().archived, commits as u64 * 9);
     }
 }
 

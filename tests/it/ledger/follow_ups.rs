@@ -93,7 +93,7 @@ async fn what_nobody_is_left_for_has_failed_with_what_was_said_of_it() {
     assert_eq!(cut.new_failures, BTreeMap::from([((Class::Unavailable, Some(109_404)), 2)]));
     let sums = fixture.ledger.sums().await.unwrap();
     assert_eq!((sums.pending(), sums.open_failures), (0, 2));
-    assert_eq!(fixture.ledger.runs(1).await.unwrap()[0].counts.failed, 2);
+    assert_eq!(fixture.ledger.runs(1).await.unwrap()[0].counts.references.unwrap().failed, 2);
     let due = fixture.ledger.manifest_due(None).await.unwrap();
     assert_eq!((due[0].failures[0].count, due[0].failures[0].code), (2, Some(109_404)));
     let rows = fixture.ledger.failures(&FailureFilter::default(), 0, 10).await.unwrap();

@@ -5,7 +5,7 @@ use std::process::Child;
 use sqlx::{Connection as _, Executor as _};
 
 use crate::support::postgres::{Cluster, Fsync, PASSWORD, PgUrl};
-use crate::support::storm::{Ran, Site, To, block_on, database};
+use crate::support::storm::{ELSEWHERE, Ran, Site, To, block_on, database};
 
 /// A site that has had a first, quiet run, and has more to do; and its database.
 fn begun(more: i64) -> (Site, PgUrl) {
@@ -190,7 +190,7 @@ impl Writer {
     }
 
     fn insert(&mut self, ids: &[i64]) {
-        self.execute("begin; create temp table t as select * from messages limit 1".to_owned());
+        self.execute(format!("begin; create temp table t as select * from messages limit 1; update t set {ELSEWHERE}"));
         for id in ids {
             self.execute(format!("update t set message_server_id = {id}; insert into messages select * from t"));
         }

@@ -9,18 +9,20 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use yunxin_archiver::ledger::Ledger;
+use yunxin_archiver::ledger::{Ledger, RunRow};
 use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fate, Handle, Message, Quirk, Settings, World, start_with};
 
-use self::archive::{parquet_ids, postgres_ids};
+use self::archive::{parquet_ids, parquet_manifests, postgres_ids, postgres_manifests};
 use super::postgres::PgUrl;
 
 /// A private key as openssl writes it, of RFC 8410.
 pub(crate) const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
     MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
 pub(crate) const SIGKILL: i32 = 9;
+/// What another writer's rows say of the run that wrote them: one before all that left a manifest.
+pub(crate) const ELSEWHERE: &str = "run_id = '00000000-0000-7000-8000-000000000000'";
 const FIRST_ID: i64 = 9_007_199_254_740_993;
 const FIRST_TIME: i64 = 1_325_376_000_000;
 const HOUR: i64 = 3_600_000;
@@ -318,6 +320,7 @@ impl Site {
     #[track_caller]
     pub(crate) fn is_whole(&self) {
         block_on(self.check());
+        self.run(&["verify", "nightly"]).exits(0);
     }
 
     async fn check(&self) {
@@ -330,8 +333,6 @@ impl Site {
         let known = ledger.known(&self.found.iter().copied().collect::<Vec<_>>()).await.unwrap();
         assert_eq!(known.len(), self.found.len());
         let last = ledger.last_commit().await.unwrap();
-        let archived: u64 = ledger.runs(100_000).await.unwrap().iter().map(|run| run.counts.archived).sum();
-        assert!(archived >= self.found.len() as u64, "the runs' sums: {archived} of {}", self.found.len());
         let ids = match &self.to {
             To::Parquet => {
                 let files = ledger.files(None).await.unwrap();
@@ -340,6 +341,11 @@ impl Site {
             }
             To::Postgres(url) => postgres_ids(url, last).await,
         };
+        let manifests = match &self.to {
+            To::Parquet => parquet_manifests(&self.path("archive")),
+            To::Postgres(url) => postgres_manifests(url).await,
+        };
+        self.agrees(&ledger.runs(100_000).await.unwrap(), &manifests, ids.len());
         let twice: Vec<i64> = ids.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
         assert_eq!(twice, Vec::<i64>::new(), "archived twice");
         let ids: BTreeSet<i64> = ids.into_iter().collect();
@@ -356,6 +362,37 @@ impl Site {
             .collect();
         assert_eq!(left, Vec::<PathBuf>::new(), "temporary files");
     }
+
+    /// Insists that every run has a manifest that says what the ledger says of it, and that all of them together say what
+    /// became of every reference.
+    fn agrees(&self, runs: &[RunRow], manifests: &[Value], rows: usize) {
+        for (run, manifest) in runs.iter().rev().zip(manifests) {
+            let counts = &run.counts;
+            let said = json!({
+                "run_id": run.run_id.to_string(), "references": counts.references, "thread_extras": counts.thread_extras,
+                "rows": counts.rows, "bytes": counts.bytes,
+            });
+            for (name, value) in said.as_object().unwrap() {
+                assert_eq!(&manifest[name], value, "{name} of {manifest}");
+            }
+        }
+        assert_eq!(runs.len(), manifests.len(), "manifests");
+        let (found, extras) = (self.found.len() as u64, self.extras.len() as u64);
+        assert_eq!(total(manifests, "/rows"), rows as u64);
+        assert_eq!(total(manifests, "/references/accepted"), found + self.missing.len() as u64);
+        assert_eq!(total(manifests, "/references/archived"), found);
+        assert_eq!(total(manifests, "/thread_extras/archived"), extras);
+        let failures = manifests.iter().flat_map(|manifest| manifest["failures"].as_array().unwrap());
+        let missing: u64 =
+            failures.filter(|kind| kind["code"] == 107_404).map(|kind| kind["count"].as_u64().unwrap()).sum();
+        // A hostile service says the same of others as well.
+        assert!(missing >= self.missing.len() as u64, "failures in manifests: {missing}");
+    }
+}
+
+/// Sums one number of all manifests, by its JSON pointer.
+fn total(manifests: &[Value], pointer: &str) -> u64 {
+    manifests.iter().map(|manifest| manifest.pointer(pointer).unwrap().as_u64().unwrap()).sum()
 }
 
 /// Runs a command to its end.

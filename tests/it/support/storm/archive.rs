@@ -8,7 +8,7 @@ use arrow::array::{Array as _, Int64Array};
 use arrow::datatypes::Int64Type;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::Connection as _;
 
@@ -21,9 +21,7 @@ pub(super) fn parquet_ids(root: &Path, last_commit: u64, in_ledger: &BTreeSet<St
     assert_eq!(deed["commit"], last_commit, "_archive.json and the ledger disagree");
     let mut named: BTreeMap<String, Value> = BTreeMap::new();
     let mut sequences = Vec::new();
-    let manifests = files_below(&root.join("_manifests"));
-    for path in manifests.iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")) {
-        let manifest: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for manifest in parquet_manifests(root) {
         sequences.push(manifest["sequence"].as_u64().unwrap());
         for file in manifest["files"].as_array().unwrap() {
             let name = file["path"].as_str().unwrap().to_owned();
@@ -57,6 +55,33 @@ pub(super) fn parquet_ids(root: &Path, last_commit: u64, in_ledger: &BTreeSet<St
     }
     ids.sort_unstable();
     ids
+}
+
+/// The manifests of an archive, in order.
+pub(super) fn parquet_manifests(root: &Path) -> Vec<Value> {
+    let mut paths = files_below(&root.join("_manifests"));
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.iter().map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()).collect()
+}
+
+/// The same of a table; having seen that each says of its run what the run's commits say.
+pub(super) async fn postgres_manifests(url: &PgUrl) -> Vec<Value> {
+    let mut connection = url.connect().await;
+    let rows: Vec<(String, i64, i64)> = sqlx::query_as(
+        "select body, (select coalesce(sum(messages), 0)::bigint from messages_commits c where c.run_id = m.run_id),
+             (select coalesce(sum(bytes), 0)::bigint from messages_commits c where c.run_id = m.run_id)
+         from messages_manifests m order by sequence",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    let read = |(body, messages, bytes): (String, i64, i64)| {
+        let manifest: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&manifest["rows"], &manifest["bytes"]), (&json!(messages), &json!(bytes)), "{manifest}");
+        manifest
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// The IDs in a table, sorted; having seen that archive, commits and the ledger say the same.
