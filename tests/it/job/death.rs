@@ -67,6 +67,7 @@ fn a_part_that_dies_ends_its_job_alone_and_nothing_more_is_sent() {
         site.api.faults(|faults| faults.latency_ms = 0);
         site.night().exits(0);
         assert_eq!(site.ids("archive"), ids_of(&dialogues(200, 3).0), "{step}");
+        site.run(&["verify", "nightly"]).exits(0);
     }
 }
 
