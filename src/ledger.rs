@@ -72,7 +72,7 @@ pub use lock::{AppLock, JobLock};
 pub use manifests::{Head, ManifestDue, RunNote};
 pub use record::Recorded;
 pub use refetch::{Reviewed, ReviewedCounts};
-pub use runs::{RunCounts, RunRow};
+pub use runs::{RunCounts, RunRow, Untold};
 pub use standing::Standing;
 
 use error::Fault;

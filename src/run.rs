@@ -45,7 +45,7 @@ use record::Recorder;
 use ticker::{Shown, Ticker, keep_course};
 
 use crate::failure::Class;
-use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote};
+use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote, Untold};
 use crate::manifest::{Signer, is_vanished};
 use crate::panics::caught;
 use crate::plan::TeamOwner;
@@ -198,15 +198,15 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let mut references = meter.references(0);
     let mut thread_extras = meter.thread_extras(0);
     let mut refetched = meter.refetched(0);
-    let (mut files, mut waiting_links, mut head) = (Vec::new(), 0, None);
+    let (mut files, mut waiting_links, mut head, mut untold) = (Vec::new(), 0, None, Untold::default());
     let left = async {
         let sums = ledger.sums().await?;
         let files = ledger.files_of(run_id).await?;
-        Ok::<_, LedgerError>((sums, files, ledger.head().await?))
+        Ok::<_, LedgerError>((sums, files, ledger.head().await?, ledger.untold(run_id).await?))
     };
     match left.await {
-        Ok((sums, committed, last)) => {
-            head = last;
+        Ok((sums, committed, last, earlier)) => {
+            (head, untold) = (last, earlier);
             references.pending = sums.pending();
             files = committed;
             thread_extras.pending = sums.pending_extras;
@@ -221,7 +221,9 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     }
     let stats = client.stats();
     let new_failures = meter.new_failures();
-    let looks_wrong = suspicion::suspicions(&references, &new_failures);
+    let looks_wrong = suspicion::suspicions(&references, &new_failures, &untold);
+    let is_alarm = |(class, code): &(Class, Option<i64>)| !settings.tolerate.covers(*class, *code);
+    let left_untold: u64 = untold.failures.iter().filter(|(kind, _)| is_alarm(kind)).map(|(_, n)| n).sum();
     let (outcome, exit_code, error) = match &result {
         Err(error) => (Outcome::Failed, error.exit_code(), Some(describe(error))),
         Ok(())
@@ -232,9 +234,11 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
             (Outcome::Stopped, 5, Some(stop.reason().unwrap_or("told to stop").to_owned()))
         }
         Ok(()) if !looks_wrong.is_empty() => (Outcome::Partial, 3, Some(looks_wrong.join("; "))),
-        Ok(()) if new_failures.keys().any(|(class, code)| !settings.tolerate.covers(*class, *code)) => {
-            (Outcome::Partial, 3, None)
+        Ok(()) if left_untold > 0 => {
+            let said = format!("open failures from earlier runs that were stopped, failed or died: {left_untold}");
+            (Outcome::Partial, 3, Some(said))
         }
+        Ok(()) if new_failures.keys().any(is_alarm) => (Outcome::Partial, 3, None),
         Ok(()) => (Outcome::Complete, 0, None),
     };
     let requests = recorder.requests(&stats);
@@ -410,7 +414,10 @@ async fn flow(
     let mut sink = wrote?;
     let left = ledger.sums().await?;
     let (references, extras) = (meter.references(left.pending()), meter.thread_extras(left.pending_extras));
-    ledger.end_run(run_id, Timestamp::now(), &references, &extras).await?;
+    // Reading that broke off has counted rows that the ledger does not have: then only what the ledger has is told.
+    if matches!(read, Ok(()) | Err(RunError::Source(_))) {
+        ledger.end_run(run_id, Timestamp::now(), &references, &extras).await?;
+    }
     seal::seal(&ledger, sink.as_mut(), signer, None).await?;
     fetched.and(read).and(shown)?;
     ledger.end_refetch().await?;

@@ -27,7 +27,7 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
             paint("2", &format!("{seconds:.1} s"))
         ),
     ];
-    if summary.outcome != Outcome::Partial
+    if (summary.outcome != Outcome::Partial || summary.looks_wrong.is_empty())
         && let Some(error) = &summary.error
     {
         lines.push(format!("  {error}"));

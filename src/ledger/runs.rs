@@ -1,5 +1,6 @@
 //! Runs of the job: begun, finished, or dead; and how long history stays.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +9,8 @@ use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::error::Fault;
-use super::{Ledger, LedgerError, count, millis, run_id, timestamp};
+use super::{Ledger, LedgerError, count, failures, millis, run_id, timestamp};
+use crate::failure::Class;
 use crate::summary::{References, ThreadExtras};
 
 /// What an unfinished run is called once a later one began.
@@ -53,6 +55,15 @@ pub struct RunRow {
     pub summary_json: Option<String>,
     /// What it recorded.
     pub counts: RunCounts,
+}
+
+/// What runs left untold that were stopped, failed or died.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Untold {
+    /// Their new failures that are still open, by class and code.
+    pub failures: BTreeMap<(Class, Option<i64>), u64>,
+    /// References that ended in them.
+    pub ended: u64,
 }
 
 impl Ledger {
@@ -103,6 +114,40 @@ impl Ledger {
             Ok(())
         };
         stored.await.map_err(self.explain("recording a run's end"))
+    }
+
+    /// What earlier runs left untold: those that began since the last one that came to its end, the run at hand left out.
+    /// Only a run that comes to its end tells of its failures by its exit code.
+    pub async fn untold(&self, run: Uuid) -> Result<Untold, LedgerError> {
+        let read = async {
+            let mut reader = self.reader().await?;
+            let since = "number > (select coalesce(max(number), 0) from runs
+                                   where outcome in ('complete', 'partial') and command <> 'adopt')
+                         and run_id <> ?1";
+            let sql = format!("select min(started_at), coalesce(sum(archived + failed), 0) from runs where {since}");
+            let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(run.to_string()).fetch_one(&mut reader.conn).await?;
+            let Some(first) = row.try_get::<Option<i64>, _>(0)? else { return Ok(Untold::default()) };
+            let mut untold = Untold { ended: count(row.try_get(1)?), ..Untold::default() };
+            // Those that were met first in such a run, and those that are of another class since.
+            let sql = format!(
+                "select class, code, sum(rows) from failures where state = 0 and depth = 0
+                     and ((first_seen >= ?2 and first_seen < (select started_at from runs where run_id = ?1))
+                          or exists (select 1 from run_failures as new where new.run_id = failures.run_id
+                                         and new.class = failures.class and new.code is failures.code
+                                         and new.run_id in (select run_id from runs where {since})))
+                 group by class, code"
+            );
+            let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(run.to_string())
+                .bind(first)
+                .fetch_all(&mut reader.conn)
+                .await?;
+            for row in rows {
+                untold.failures.insert((failures::class(row.try_get(0)?)?, row.try_get(1)?), count(row.try_get(2)?));
+            }
+            Ok::<_, Fault>(untold)
+        };
+        read.await.map_err(self.explain("reading what earlier runs left untold"))
     }
 
     /// The last runs, latest first.

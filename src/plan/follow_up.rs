@@ -235,8 +235,8 @@ impl Candidates {
     /// Who is asked next for a reference with this history that names `own`; nobody when three were asked, or nobody is
     /// left.
     ///
-    /// The last one to be asked is the reference's own owner when members were answered that did not get it: a message
-    /// may be there for him alone.
+    /// The last one to be asked is the reference's own owner: a message may be there for him alone, or he may be the
+    /// only one named who is still a member.
     pub fn next<'a>(&'a self, history: &History, own: &'a str, is_refused: impl Fn(&str) -> bool) -> Option<&'a str> {
         let is_free = |owner: &str| !is_among(&history.asked, owner) && !is_refused(owner);
         if history.asked.len() >= MOST_OWNERS {
@@ -245,7 +245,7 @@ impl Candidates {
         let own = Some(own).filter(|own| is_free(own));
         let last = history.asked.len() + 1 == MOST_OWNERS;
         let named = || self.0.iter().map(|(name, _)| name.as_str()).find(|name| is_free(name));
-        if last && history.answered { own.or_else(named) } else { named().or(own) }
+        if last { own.or_else(named) } else { named().or(own) }
     }
 
     /// The first of them, to be kept with references that are asked for once more.

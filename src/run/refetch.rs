@@ -166,9 +166,18 @@ impl Writer {
         let rows = edited(&answer.rows, &held);
         let mut misses: Vec<Miss> =
             answer.verdicts.iter().map(|(index, verdict)| miss(batch, *index, verdict)).collect();
-        for miss in misses.iter_mut().filter(|miss| miss.remedy == Remedy::OtherOwner && !is_gone(&miss.reason)) {
-            // Where one owner cannot say whether a message exists, another's word is not enough.
-            miss.purpose = IN_DOUBT;
+        // Some services tell a member who left that nothing exists: who gets nothing of a team says nothing of it.
+        let may_have_left = batch.is_of_team()
+            && batch.refs.len() > 1
+            && answer.rows.is_empty()
+            && misses.iter().all(|miss| is_gone(&miss.reason));
+        for miss in misses.iter_mut().filter(|miss| miss.remedy == Remedy::OtherOwner) {
+            let earlier = batch.history_of(&batch.refs[miss.index]);
+            let is_first_word = earlier.is_none_or(|history| history.in_vain || !history.answered);
+            if !is_gone(&miss.reason) || (may_have_left && is_first_word) {
+                // Where one owner cannot say whether a message exists, another's word is not enough.
+                miss.purpose = IN_DOUBT;
+            }
         }
         let archived: Vec<i64> = rows.rows().iter().map(|row| row.message_server_id).collect();
         if !rows.is_empty() {

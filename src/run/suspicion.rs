@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::failure::Class;
+use crate::ledger::Untold;
 use crate::summary::References;
 use crate::yunxin::{Reaction, reaction};
 
@@ -15,8 +16,26 @@ const NEARLY_ALL: u64 = 95;
 pub(crate) const WHY_ABSENT: &str = "their times may be in another unit or time zone than the job says, or have lost \
     their milliseconds; their conversations may be spelled otherwise; or they may be another app's or account's";
 
-/// What looks wrong of a run with these counts and failures new in it, each in a sentence that names the likely cause.
-pub(super) fn suspicions(references: &References, new: &BTreeMap<(Class, Option<i64>), u64>) -> Vec<String> {
+/// What looks wrong of a run with these counts and failures new in it, each in a sentence that names the likely cause. If
+/// nothing does, the runs before it are looked at as well that left theirs untold: a night may take several.
+pub(super) fn suspicions(
+    references: &References,
+    new: &BTreeMap<(Class, Option<i64>), u64>,
+    untold: &Untold,
+) -> Vec<String> {
+    let found = found(references, new);
+    if !found.is_empty() || untold.failures.is_empty() {
+        return found;
+    }
+    let mut all = new.clone();
+    for (kind, n) in &untold.failures {
+        *all.entry(*kind).or_default() += n;
+    }
+    let accepted = references.accepted + untold.ended;
+    self::found(&References { accepted, ..*references }, &all)
+}
+
+fn found(references: &References, new: &BTreeMap<(Class, Option<i64>), u64>) -> Vec<String> {
     let rows = references.read - references.skipped;
     // What an earlier run left pending is new as well; failures that are asked again are not.
     let asked = (references.accepted + references.resumed).saturating_sub(references.pending);
@@ -62,7 +81,7 @@ mod tests {
     use super::*;
 
     fn of(references: References, new: &[(Class, Option<i64>, u64)]) -> Vec<String> {
-        suspicions(&references, &new.iter().map(|(class, code, n)| ((*class, *code), *n)).collect())
+        found(&references, &new.iter().map(|(class, code, n)| ((*class, *code), *n)).collect())
     }
 
     fn asked(accepted: u64) -> References {

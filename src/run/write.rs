@@ -119,7 +119,10 @@ impl Writer {
                     drop(queued);
                 }
                 Some(Event::Drained(answer)) => {
-                    self.settle().await?;
+                    // A batch was split meanwhile: what its parts leave belongs into the same follow-up batches.
+                    if self.work.new_batches == 0 {
+                        self.settle().await?;
+                    }
                     answer.send(std::mem::take(&mut self.work.new_batches)).ok();
                 }
                 None => break,

@@ -102,6 +102,20 @@ fn splitting_isolates_the_one_reference_that_no_request_may_hold() {
 }
 
 #[test]
+fn what_the_parts_of_a_split_batch_leave_is_asked_under_another_owner_in_common() {
+    let mut world = World::explicit();
+    let refs: Vec<Ref> = (0..100).map(|n| reference("alice|1|bob", n)).collect();
+    world.extend((0..100).map(|n| match n {
+        63 => message("alice|1|bob", n).fate(Fate::Poison),
+        _ => message("alice|1|bob", n).seen_by(["bob"], Fate::Missing),
+    }));
+    let site = Site::nightly((refs, world));
+    let ended = site.night().exits(3);
+    assert_eq!((ended.refs("archived"), ended.refs("failed"), ended.requests("other_owner")), (99, 1, 1));
+    assert!(site.api.stats().log.contains(&("bob|1|alice".to_owned(), 99)), "{:?}", site.api.stats().log);
+}
+
+#[test]
 fn a_server_that_takes_fewer_references_at_a_time_gets_them_in_halves() {
     for code in [419, 414] {
         let (refs, world) = dialogue("alice|1|bob", 0..400);

@@ -4,9 +4,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use yunxin_archiver::simulator::Fault;
+use serde_json::json;
+use yunxin_archiver::simulator::{Fate, Fault, World};
 
-use crate::support::site::{NIGHTLY, Running, Site, csv, dialogue, dialogues, ids_of};
+use crate::support::site::{NIGHTLY, Running, Site, csv, dialogue, dialogues, ids_of, message, reference};
 
 /// A job of which two requests are under way at a time, and which commits often.
 const SLOW: &str = "nightly: { app: main, source: { csv: { path: refs.csv } }, fetch: { concurrency: 2 }, \
@@ -165,4 +166,72 @@ fn a_limit_plans_so_many_new_references_each_time() {
     assert_eq!(site.ids("archive"), ids_of(&refs));
     assert!(site.api.stats().asks.values().all(|asks| *asks == 1));
     assert_eq!(site.run(&["run", "--json", "--limit", "0"]).exits(0).refs("read"), 0);
+}
+
+/// A site whose job tolerates this, with so many references to messages that are gone.
+fn gone(count: i64, tolerate: &str) -> Site {
+    let mut world = World::explicit();
+    world.extend((0..count).map(|n| message("alice|1|bob", n).fate(Fate::Missing)));
+    let site = Site::nightly(((0..count).map(|n| reference("alice|1|bob", n)).collect(), world));
+    site.jobs(&NIGHTLY.replace(" sink:", &format!(" tolerate: {tolerate}, sink:")));
+    site
+}
+
+/// Runs until everything is recorded, and is then killed.
+fn killed_at_its_end(site: &Site, arguments: &[&str]) {
+    let died = site.command(arguments).env("YUNXIN_ARCHIVER_DIE_AT", "finish.before").output().unwrap();
+    assert_eq!(died.status.code(), None, "{}", String::from_utf8_lossy(&died.stderr));
+}
+
+#[test]
+fn failures_of_a_run_that_died_are_told_by_the_next_one_that_comes_to_its_end() {
+    let site = gone(3, "[]");
+    killed_at_its_end(&site, &["run"]);
+    killed_at_its_end(&site, &["run"]);
+    let ended = site.night().exits(3);
+    assert_eq!(
+        (ended.refs("failed"), &ended.job()["failures"], &ended.job()["outcome"]),
+        (0, &json!({}), &json!("partial"))
+    );
+    let error = "open failures from earlier runs that were stopped, failed or died: 3";
+    assert_eq!(ended.job()["error"], error);
+    site.night().exits(0);
+    // What the job tolerates is no news, and neither is what is archived since.
+    let site = gone(3, "[107404]");
+    killed_at_its_end(&site, &["run"]);
+    site.night().exits(0);
+    let site = gone(3, "[]");
+    site.api.world(|world| world.extend((0..3).map(|n| message("alice|1|bob", n).fate(Fate::Unanswered))));
+    killed_at_its_end(&site, &["run"]);
+    site.api.world(|world| world.extend((0..3).map(|n| message("alice|1|bob", n))));
+    let ended = site.run(&["retry", "nightly", "--all", "--json"]).exits(0);
+    assert_eq!(ended.refs("archived"), 3);
+}
+
+#[test]
+fn failures_of_a_run_that_was_stopped_are_told_by_the_next_one_that_comes_to_its_end() {
+    let (mut refs, mut world) = dialogues(60, 3);
+    refs.insert(0, reference("carol|1|dave", 900));
+    world.insert(message("carol|1|dave", 900).fate(Fate::Failed(403)));
+    let site = Site::nightly((refs, world));
+    slow(&site, 40);
+    let running = site.start(&["run", "--json"]);
+    site.wait_for_requests(42);
+    running.signal(Signal::TERM);
+    let stopped = running.end().exits(5);
+    assert!(stopped.refs("pending") > 0);
+    site.answers_all();
+    // Wherever it failed: the run that comes to its end says so.
+    let ended = site.night().exits(3);
+    assert_eq!(stopped.refs("failed") + ended.refs("failed"), 1);
+    site.night().exits(0);
+}
+
+#[test]
+fn a_night_of_several_runs_in_which_nothing_exists_looks_wrong() {
+    let site = gone(120, "[107404]");
+    killed_at_its_end(&site, &["run", "--limit", "60"]);
+    let found = site.night().exits(3).job()["looks_wrong"][0].as_str().unwrap().to_owned();
+    assert!(found.starts_with("120 of 120 new references do not exist"), "{found}");
+    assert_eq!(site.night().exits(0).job()["looks_wrong"], json!([]));
 }
