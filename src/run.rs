@@ -139,10 +139,10 @@ pub enum RunError {
     #[error("the source cannot be read")]
     Source(#[from] SourceError),
     /// The sink.
-    #[error("the archive cannot be written")]
+    #[error("{}", match .0 { SinkError::Busy(who) => who, _ => "the archive cannot be written" })]
     Sink(#[from] SinkError),
     /// The ledger.
-    #[error("the ledger cannot be used")]
+    #[error("{}", match .0 { LedgerError::Busy(why) | LedgerError::Refused(why) => why, _ => "the ledger cannot be used" })]
     Ledger(#[from] LedgerError),
     /// The API.
     #[error("the API stopped the run")]

@@ -22,33 +22,36 @@ Exit codes:
   0   complete
   1   failed; what is pending stays pending
   2   usage or configuration
-  3   complete, with new failures that the job does not tolerate, or nearly nothing came of it
+  3   complete, with new failures that the job does not tolerate, or 95% of the references or rows
+      failed (see `looks_wrong`)
   4   credentials or permission refused: do not retry
   5   stopped early by a deadline or signal: run again to go on
   75  the job, or another process of its app, is running";
+
+const GLOBAL: &str = "Global options";
 
 /// Archives NetEase Yunxin IM messages by reference, to Parquet or Postgres.
 #[derive(Debug, Parser)]
 #[command(name = "yunxin-archiver", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Arguments {
     /// The configuration.
-    #[arg(short, long, global = true, default_value = "jobs.yaml", value_name = "FILE")]
+    #[arg(short, long, global = true, default_value = "jobs.yaml", value_name = "FILE", help_heading = GLOBAL)]
     pub config: PathBuf,
 
     /// The form of log lines on stderr.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = GLOBAL)]
     log_format: LogFormat,
 
     /// How progress is shown on stderr.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "STYLE")]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "STYLE", help_heading = GLOBAL)]
     progress: ProgressStyle,
 
     /// Log more: once for every commit and retry, twice for everything.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GLOBAL)]
     verbose: u8,
 
     /// Log errors only, and show no progress.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     quiet: bool,
 
     /// What to do.
@@ -269,7 +272,7 @@ pub struct Retry {
     #[arg(long, value_name = "CODE", allow_negative_numbers = true)]
     pub code: Vec<i64>,
 
-    /// Every open failure.
+    /// Every open failure. Invalid rows are not among them: correct the source.
     #[arg(long, conflicts_with_all = ["class", "code"])]
     pub all: bool,
 
@@ -342,7 +345,7 @@ pub struct Check {
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
 
-    /// Also connect to source, sink and API.
+    /// Also connect to source, sink and API, and print the beginning of one real message.
     #[arg(long)]
     pub connect: bool,
 
@@ -386,16 +389,20 @@ pub struct Simulate {
     pub latency: Option<Duration>,
 
     /// Share of messages that do not exist, 0 to 1.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub missing: Option<f64>,
 
     /// Share of requests that fail in some way, 0 to 1.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub chaos: Option<f64>,
 
-    /// Everything else: a JSON file of settings.
+    /// Everything else, such as your own messages: a JSON file of settings, described in docs/api.md.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
+}
+
+fn parse_share(text: &str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("no share: a number from 0 to 1")
 }
 
 /// Arguments of `demo`.

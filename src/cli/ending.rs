@@ -80,14 +80,21 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
     }
     if let Some(head) = &summary.manifest {
         lines.push(format!("  manifest     {:>12}  SHA-256 {}", head.sequence, head.sha256));
-        lines.push(format!("  {:<25}  {}", "", paint("2", vouch::ADVICE)));
+        if vouch::is_worth_keeping(summary) {
+            lines.push(format!("  {:<25}  {}", "", paint("2", vouch::ADVICE)));
+        }
     }
     lines.push(String::new());
-    for command in next(summary) {
-        let config = if config == Path::new("jobs.yaml") { String::new() } else { format!(" -c {}", config.display()) };
-        lines.push(format!("  {} yunxin-archiver{config} {command}", paint("2", "›")));
+    for then in next(summary) {
+        lines.push(format!("  {} {}", paint("2", "›"), command(config, &then)));
     }
     lines.join("\n")
+}
+
+/// A command as it is typed, with the configuration that is in use.
+pub(super) fn command(config: &Path, command: &str) -> String {
+    let config = if config == Path::new("jobs.yaml") { String::new() } else { format!(" -c {}", config.display()) };
+    format!("yunxin-archiver{config} {command}")
 }
 
 fn taken_up(summary: &JobSummary) -> String {

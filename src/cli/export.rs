@@ -163,6 +163,9 @@ pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, E
             return Err(exit(error));
         }
     };
+    if manifest.counts.messages == 0 {
+        output::say("nothing matches: check the spelling of conversations and accounts, --from and --to");
+    }
     if arguments.json {
         output::json(&manifest)?;
     } else {

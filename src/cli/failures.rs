@@ -155,7 +155,7 @@ async fn table(ledger: Option<&Ledger>, filter: &FailureFilter, mut out: impl Wr
     }
     let hidden = if dismissed { 0 } else { dismissed_count(ledger).await? };
     if kinds.is_empty() {
-        writeln!(out, "no {} failures", if dismissed { "dismissed" } else { "open" })?;
+        writeln!(out, "{}", nothing(ledger, filter).await?)?;
     } else {
         let mut header = vec!["class", "code", "message ID", "conversation or place", "attempts", "again", "why"];
         if dismissed {
@@ -181,6 +181,23 @@ async fn table(ledger: Option<&Ledger>, filter: &FailureFilter, mut out: impl Wr
     }
     out.flush()?;
     Ok(())
+}
+
+/// That no failure matches, and how many others there are.
+async fn nothing(ledger: Option<&Ledger>, filter: &FailureFilter) -> anyhow::Result<String> {
+    let totals = match ledger {
+        Some(ledger) => ledger.totals().await?,
+        None => return Ok("no failures: the job has not run yet".to_owned()),
+    };
+    let (kind, others) = match filter.state {
+        Some(FailureState::Dismissed) => ("dismissed", totals.dismissed),
+        _ => ("open", totals.open_failures.values().sum()),
+    };
+    Ok(match others {
+        0 => format!("no {kind} failures"),
+        1 => format!("no {kind} failure matches; 1 other is {kind}"),
+        _ => format!("no {kind} failure matches; {} others are {kind}", output::count(others)),
+    })
 }
 
 fn line(row: &FailureRow, dismissed: bool) -> Vec<String> {

@@ -23,7 +23,8 @@ pub(super) async fn report(context: &Context, arguments: &Arguments) -> Result<u
     let Some(run) = ledger.run(arguments.run).await.map_err(assemble::ledger_exit)? else {
         return Err(Exit::words(match arguments.run {
             Some(run) => {
-                format!("job {} has no run {run}: `yunxin-archiver status {}` lists its runs", job.name, job.name)
+                let list = super::ending::command(&context.config, &format!("status {}", job.name));
+                format!("job {} has no run {run}: `{list}` lists its runs", job.name)
             }
             None => format!("job {} has not run yet: there is nothing to report", job.name),
         }));

@@ -103,7 +103,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
             Box::pin(one(context, config, job, order, stop, &mut apps)).await
         };
         if !context.progress.is_watched() {
-            report(&summary);
+            report(&summary, &context.config);
         } else if context.sums_up {
             output::say(&ending::block(&summary, &context.config, output::colours()));
         }
@@ -138,7 +138,10 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     };
     let (assembly, source) = match prepared {
         Ok(prepared) => prepared,
-        Err(Exit { code, error }) => return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}")),
+        Err(Exit { code, error }) => {
+            let advice = if code == 75 && order.wait.is_zero() { "; wait, or `--wait 30m`" } else { "" };
+            return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}{advice}"));
+        }
     };
     let refetch = order.refetch.map(|refetch| refetch.since(Timestamp::now()));
     let mut settings = Settings { limit: order.limit, refetch, ..assembly.settings };
@@ -219,10 +222,10 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
 }
 
 /// A job's end in words, on stderr.
-fn report(summary: &JobSummary) {
+fn report(summary: &JobSummary, config: &Path) {
     let references = &summary.references;
     let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
-    if let Some(head) = &summary.manifest {
+    if let Some(head) = summary.manifest.as_ref().filter(|_| vouch::is_worth_keeping(summary)) {
         tracing::info!(job = summary.job, manifest = head.sequence, sha256 = head.sha256, "{}", vouch::ADVICE);
     }
     for found in &summary.looks_wrong {
@@ -254,6 +257,8 @@ fn report(summary: &JobSummary) {
             invalid = references.invalid,
             duplicate = references.duplicate,
             thread_extras = summary.thread_extras.archived,
+            refetched = summary.refetched.planned,
+            refetch_failed = summary.refetched.failed,
             edited = summary.refetched.edited,
             vanished = summary.refetched.vanished,
             requests = summary.requests.sent,
@@ -261,7 +266,8 @@ fn report(summary: &JobSummary) {
             seconds = format!("{seconds:.1}"),
             "{}",
             if summary.outcome == Outcome::Partial {
-                format!("complete, with new failures: `yunxin-archiver failures {}` lists them", summary.job)
+                let list = ending::command(config, &format!("failures {}", summary.job));
+                format!("complete, with new failures: `{list}` lists them")
             } else {
                 "complete".to_owned()
             }

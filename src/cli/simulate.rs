@@ -33,7 +33,15 @@ fn settings(arguments: &Simulate) -> Result<Settings, Exit> {
         Some(path) => {
             let wrong = |error: &dyn std::fmt::Display| Exit::words(format!("{}: {error}", path.display()));
             let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
-            serde_json::from_str(&text).map_err(|error| wrong(&error))?
+            let read: Settings = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+            let rules = read.faults.rules.iter().map(|rule| ("probability", rule.probability));
+            let mut shares = [("missing", read.missing), ("unanswered", read.unanswered), ("odd", read.odd)]
+                .into_iter()
+                .chain(rules);
+            if let Some((name, share)) = shares.find(|(_, share)| !(0.0..=1.0).contains(share)) {
+                return Err(wrong(&format_args!("{name} is {share}, and would be right from 0 to 1")));
+            }
+            read
         }
     };
     settings.port = arguments.port;

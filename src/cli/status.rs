@@ -177,14 +177,23 @@ fn print(status: &Status) -> Result<(), Exit> {
                 number(run.failed),
                 number(run.requests),
                 run.run_id.clone(),
-                run.error.clone().unwrap_or_default(),
             ]
         })
         .collect();
     output::line("")?;
-    output::line(&output::table(
-        &["run (UTC)", "outcome", "exit", "archived", "failed", "requests", "id", "why"],
-        &rows,
-    ))?;
+    output::line(&output::table(&["run (UTC)", "outcome", "exit", "archived", "failed", "requests", "id"], &rows))?;
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for run in &status.runs {
+        let died = (run.outcome == "died").then_some("killed, or the machine failed: run again");
+        let Some(why) = run.error.as_deref().or(died) else { continue };
+        let at = run.started_at.get(..19).unwrap_or(&run.started_at);
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, times)) => times.push(at),
+            None => reasons.push((why, vec![at])),
+        }
+    }
+    for (why, times) in reasons {
+        output::line(&format!("\n{}\n  {why}", times.join(", ")))?;
+    }
     Ok(())
 }

@@ -7,10 +7,18 @@ use super::Exit;
 use crate::config::{Config, Job};
 use crate::ledger::RunNote;
 use crate::manifest::Signer;
+use crate::summary::{JobSummary, Outcome};
 
 /// What to do with the hash of the last manifest.
 pub(super) const ADVICE: &str =
     "keep this hash outside of this system: `verify --head` then tells what was changed or cut off";
+
+/// Whether a run added something to the archive that its manifest's hash protects.
+pub(super) fn is_worth_keeping(summary: &JobSummary) -> bool {
+    let again = &summary.refetched;
+    summary.outcome != Outcome::Failed
+        && summary.references.archived + summary.thread_extras.archived + again.edited + again.vanished > 0
+}
 
 /// What was said of a run, instead of what the job says.
 #[derive(Debug, Clone, Default, Args)]

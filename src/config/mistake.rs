@@ -21,13 +21,15 @@ pub struct Mistake {
 /// Why a configuration cannot be used. Exit 2.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The file is not there.
+    #[error("there is no {}: name one with -c, or let `yunxin-archiver init` write one", .0.display())]
+    Missing(PathBuf),
     /// The file cannot be read.
-    #[error("{}: cannot be read: {source}", file.display())]
+    #[error("{}: cannot be read", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
         /// Why.
-        #[source]
         source: std::io::Error,
     },
     /// The file says something that is wrong, or names something that is not there. One line each, in the order of the file.

@@ -73,7 +73,7 @@ pub(super) fn read<R: Read>(
 
 /// What a header that lacks columns most likely suffers from.
 fn header_hint(header: &[String], delimiter: u8) -> Option<String> {
-    let others = [(';', "';'"), ('\t', "a tab, \"\\t\""), ('|', "'|'"), (',', "','")];
+    let others = [(';', "';'"), ('\t', "tab"), ('|', "'|'"), (',', "','")];
     let is_other = |other: char| other != char::from(delimiter) && matches!(header, [only] if only.contains(other));
     if matches!(header, [first, ..] if first.starts_with('{')) {
         return Some("; its first line is data: a CSV file begins with a line of column names".to_owned());
@@ -81,7 +81,7 @@ fn header_hint(header: &[String], delimiter: u8) -> Option<String> {
     if header.iter().any(|column| column.contains('\u{fffd}')) {
         return Some("; its first line is not UTF-8: is it GBK? Save the file as UTF-8".to_owned());
     }
-    others.iter().find(|(other, _)| is_other(*other)).map(|(_, shown)| format!("; is `delimiter` {shown}?"))
+    others.iter().find(|(other, _)| is_other(*other)).map(|(_, shown)| format!("; did you mean `delimiter: {shown}`?"))
 }
 
 /// A field within its record.

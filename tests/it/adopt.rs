@@ -237,7 +237,7 @@ async fn adopt_refuses_without_changes_where_there_is_nothing_and_while_the_job_
         let output = nights.go(&["adopt", "nightly"]);
         assert_eq!(output.status.code(), Some(2));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("nothing to take over") && said.contains("run"), "{said}");
+        assert!(said.starts_with("yunxin-archiver: there is nothing to take over") && said.contains("run"), "{said}");
         assert!(!nights.ledger().exists() && !nights.path("archive").exists());
         nights.fall(0);
         nights.run();

@@ -27,7 +27,7 @@ pub struct Failures {
     #[arg(long, value_name = "CODE", allow_negative_numbers = true)]
     pub code: Vec<i64>,
 
-    /// Invalid rows of this input, as the list names it without the row (refs-2026-11-22.csv, query); `*` stands for any text.
+    /// Invalid rows of this input, as the list names it without the row (/srv/refs/refs-11-22.csv, query); `*` stands for any text.
     #[arg(long, value_name = "INPUT")]
     pub source: Option<String>,
 

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::super::{Exit, assemble, output};
-use super::{Failures, write_file};
+use super::{Failures, nothing, write_file};
 use crate::config::{Config, Job};
-use crate::ledger::{Dismissed, FailureFilter, JobLock, Ledger};
+use crate::ledger::{Dismissed, FailureFilter, FailureState, JobLock, Ledger};
 use crate::page::figures::counted;
 
 /// Dismisses or reopens the failures that `filter` lets through, and brings their file up to date.
@@ -40,6 +40,10 @@ pub(super) async fn settle(
         ledger.reopen(filter).await
     };
     let Dismissed { references, rows } = settled.map_err(assemble::ledger_exit)?;
+    if references + rows == 0 {
+        let state = if *dismiss { FailureState::Open } else { FailureState::Dismissed };
+        output::say(&nothing(Some(&ledger), &FailureFilter { state: Some(state), ..FailureFilter::default() }).await?);
+    }
     write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
     ledger.close().await.map_err(assemble::ledger_exit)?;
     drop(lock);

@@ -91,6 +91,22 @@ fn a_plan_counts_pending_batches_and_failures_that_are_due() {
     site.write("refs.csv", csv(&refs));
     let plan = site.run(&["plan", "--json"]).exits(0).summary["jobs"][0].clone();
     assert_eq!([&plan["pending"], &plan["references"], &plan["duplicate"]], [&json!(20), &json!(21), &json!(20)]);
+    // The table of runs stays a table: why they failed stands below it, once.
+    let ended = site.night().exits(4);
+    let status = site.run(&["status"]).exits(0).stdout;
+    assert_eq!(status.matches(ended.job()["error"].as_str().unwrap()).count(), 1, "{status}");
+}
+
+#[test]
+fn an_export_that_matches_nothing_says_so() {
+    let site = Site::nightly(dialogues(1, 3));
+    site.night().exits(0);
+    let export = |who: &str, to: &str| {
+        site.run(&["export", "nightly", "--account", who, "--format", "jsonl", "-o", to, "--json"]).exits(0).stderr
+    };
+    assert!(export("nobody-at-all", "none").contains("nothing matches"));
+    let all = site.run(&["export", "nightly", "--all", "--format", "jsonl", "-o", "all"]).exits(0);
+    assert!(!all.stderr.contains("nothing matches"), "{}", all.stderr);
 }
 
 #[test]
@@ -114,7 +130,7 @@ fn status_shows_runs_what_is_pending_and_what_failed() {
     manifest  2, SHA-256 HASH
               keep this hash outside of this system: `verify --head` then tells what was changed or cut off
 
-    run (UTC)            outcome   exit  archived  failed  requests  id                                    why
+    run (UTC)            outcome   exit  archived  failed  requests  id
     TIME  complete     0         0       0         0  RUN
     TIME  partial      3         5       1         2  RUN
     "##);
@@ -136,7 +152,7 @@ fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
     let site = Site::nightly((refs.clone(), world));
     site.jobs(HASTY);
     site.write("refs.csv", csv(&refs) + "=cmd()|1|bob,x,1\n");
-    snapshot!(site.run(&["failures", "nightly"]).exits(0).stdout, @"no open failures");
+    snapshot!(site.run(&["failures", "nightly"]).exits(0).stdout, @"no failures: the job has not run yet");
     site.night().exits(3);
     snapshot!(plain(&site, &narrow(&site.run(&["failures", "nightly"]).exits(0).stdout)), @r##"
     class code message ID conversation or place attempts again why
@@ -213,4 +229,6 @@ fn looking_works_after_a_killed_run_and_changes_nothing() {
         site.run(command).exits(0);
     }
     assert_eq!(site.files(""), before);
+    let status = site.run(&["status"]).exits(0).stdout;
+    assert!(status.ends_with("\n  killed, or the machine failed: run again\n"), "{status}");
 }

@@ -68,6 +68,15 @@ fn the_summary_is_written_as_a_whole_whatever_becomes_of_the_run() {
 }
 
 #[test]
+fn the_log_tells_what_was_asked_again_and_advises_to_keep_a_hash_only_where_something_was_archived() {
+    let site = Site::nightly(dialogues(1, 3));
+    let log = |arguments: &[&str]| site.run(arguments).exits(0).stderr;
+    assert!(log(&["run"]).contains("keep this hash"));
+    let again = log(&["run", "--refetch", "all"]);
+    assert!(again.contains("refetched=3 refetch_failed=0") && !again.contains("keep this hash"), "{again}");
+}
+
+#[test]
 fn a_summary_that_cannot_be_written_stops_no_job() {
     let site = Site::nightly(dialogues(3, 4));
     site.jobs(&format!("{NIGHTLY}\n{}", NIGHTLY.replace("nightly", "second").replace("archive", "archive-2")));

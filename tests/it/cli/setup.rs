@@ -44,7 +44,7 @@ fn check_looks_at_the_file_alone_unless_it_shall_connect() {
     let wrong = site.run(&["check"]).exits(2);
     assert!(wrong.stderr.contains("jobs.yaml:4:") && wrong.stderr.contains("rate_limit"), "{}", wrong.stderr);
     let none = site.run(&["-c", "none.yaml", "check"]).exits(2);
-    assert!(none.stderr.contains("none.yaml: cannot be read"), "{}", none.stderr);
+    assert!(none.stderr.contains("there is no none.yaml"), "{}", none.stderr);
 }
 
 #[test]
@@ -148,7 +148,9 @@ fn completions_and_help_name_every_command() {
     let commands = Arguments::command();
     for command in commands.get_subcommands().map(Command::get_name) {
         assert!(help.contains(&format!("  {command} ")), "{command}");
-        site.run(&[command, "--help"]).exits(0);
+        let help = site.run(&[command, "--help"]).exits(0).stdout;
+        let (own, global) = help.split_once("Global options:").unwrap();
+        assert!(global.contains("--config") && global.contains("--quiet") && !own.contains("--config"), "{help}");
     }
     assert!(help.contains("75  the job, or another process of its app, is running"));
     for shell in clap_complete::Shell::value_variants() {
@@ -185,9 +187,40 @@ fn simulate_serves_what_generated_references_ask_for() {
 
 #[test]
 fn jobs_that_fail_to_find_anything_say_so_in_their_failures() {
-    let mut world = World::explicit();
-    world.insert(message("alice|1|bob", 0).fate(Fate::Missing));
-    let site = Site::nightly((vec![reference("alice|1|bob", 0)], world));
-    let ended = site.run(&["run"]).exits(3);
-    assert!(ended.stderr.contains("`yunxin-archiver failures nightly` lists them"), "{}", ended.stderr);
+    for (named, shown) in [("jobs.yaml", ""), ("./jobs.yaml", " -c ./jobs.yaml")] {
+        let mut world = World::explicit();
+        world.insert(message("alice|1|bob", 0).fate(Fate::Missing));
+        let site = Site::nightly((vec![reference("alice|1|bob", 0)], world));
+        let ended = site.run(&["-c", named, "run"]).exits(3);
+        let command = format!("`yunxin-archiver{shown} failures nightly` lists them");
+        assert!(ended.stderr.contains(&command), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_read_is_told_once() {
+    let site = Site::new(World::explicit());
+    std::fs::remove_file(site.path("jobs.yaml")).unwrap();
+    let said = site.run(&["run"]).exits(2).stderr;
+    let right = "there is no jobs.yaml: name one with -c, or let `yunxin-archiver init` write one";
+    assert_eq!(said, format!("yunxin-archiver: {right}\n"));
+    let said = site.run(&["-c", ".", "run"]).exits(2).stderr;
+    assert_eq!(said.matches("Is a directory").count(), 1, "{said}");
+}
+
+#[test]
+fn simulate_refuses_shares_that_are_none() {
+    let site = Site::new(World::explicit());
+    for option in ["--chaos", "--missing"] {
+        for share in ["5", "-0.1", "NaN", "x"] {
+            let said = site.run(&["simulate", &format!("{option}={share}")]).exits(2).stderr;
+            assert!(said.contains("a number from 0 to 1"), "{said}");
+        }
+    }
+    let rule = r#"{"faults": {"rules": [{"fault": "reset", "probability": 5}]}}"#;
+    for (settings, key) in [(r#"{"missing": 5}"#, "missing"), (rule, "probability")] {
+        site.write("settings.json", settings);
+        let said = site.run(&["simulate", "--settings", "settings.json"]).exits(2).stderr;
+        assert!(said.contains(&format!("settings.json: {key} is 5")), "{said}");
+    }
 }

@@ -69,7 +69,7 @@ fn set_mode(path: &Path, mode: u32) {
 #[test]
 fn a_configuration_that_is_not_there_is_named() {
     let error = Config::load(Path::new("no/such/jobs.yaml")).unwrap_err();
-    insta::assert_snapshot!(error.to_string(), @"no/such/jobs.yaml: cannot be read: No such file or directory (os error 2)");
+    insta::assert_snapshot!(error.to_string(), @"there is no no/such/jobs.yaml: name one with -c, or let `yunxin-archiver init` write one");
 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("jobs.yaml");

@@ -46,15 +46,22 @@ fn all_are_there(site: &Site, ended: &Ended, meant: &[i64]) {
 fn failures_that_went_through_jq_close_and_nothing_else_is_archived() {
     let site = site();
     let meant: Vec<i64> = site.failures("nightly").into_keys().collect();
+    // A row that is no reference has no time to correct, and stays what it is.
+    site.write("refs.csv", site.read("refs.csv") + "alice|1|bob,,\n");
+    site.night().exits(3);
     let same = NIGHTLY.replace("csv: { path: refs.csv }", "jsonl: { path: corrected.jsonl }");
     site.config("corrections.yaml", "", &same);
     let documentation = include_str!("../../../docs/failures.md");
-    let recipe = documentation.split("```sh\n").find(|block| block.starts_with("jq ")).unwrap();
+    let recipe = documentation.split("```sh\n").find(|block| block.contains(".create_time -= 1")).unwrap();
     let recipe = recipe.split("```").next().unwrap();
-    let (jq, run) = recipe.split_once("yunxin-archiver ").unwrap();
+    let (jq, run) = recipe.split_once("\nyunxin-archiver ").unwrap();
     shell(&site, jq);
     let arguments: Vec<&str> = run.split_whitespace().chain(["--json"]).collect();
-    all_are_there(&site, &site.run(&arguments).exits(0), &meant);
+    let ended = site.run(&arguments).exits(0);
+    assert_eq!((ended.refs("accepted"), ended.refs("archived"), ended.refs("invalid")), (20, 20, 0));
+    let left = site.failure_lines("nightly");
+    assert_eq!((left.len(), &left[0]["class"]), (1, &serde_json::Value::from("invalid")), "{left:?}");
+    assert_eq!(site.ids("archive"), meant, "nothing but what was referenced");
 }
 
 #[test]

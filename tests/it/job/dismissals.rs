@@ -43,10 +43,14 @@ fn what_is_chosen_is_dismissed_with_who_and_why_and_nothing_else_is() {
     let dismiss = |options: &[&str], said: &str| {
         let ended = site.run(&[&["failures", "nightly", "--dismiss"], options].concat()).exits(0);
         assert_eq!(ended.stdout.trim(), said, "{options:?}");
+        ended.stderr
     };
+    let missed = "no open failure matches; 6 others are open";
+    assert_eq!(site.run(&["failures", "nightly", "--source", "refs.csv"]).exits(0).stdout.trim(), missed);
     let nothing = site.run(&["failures", "nightly", "--dismiss"]).exits(2);
     assert!(nothing.stderr.contains("--dismiss what? --class CLASS"), "{}", nothing.stderr);
-    dismiss(&["--class", "invalid", "--source", "other.csv"], "dismissed: 0 references, 0 invalid rows");
+    let said = dismiss(&["--class", "invalid", "--source", "other.csv"], "dismissed: 0 references, 0 invalid rows");
+    assert_eq!(said.trim(), missed);
     dismiss(&["--older-than", "1d"], "dismissed: 0 references, 0 invalid rows");
     dismiss(
         &["--code", "777", "--operator", "Wei Lin", "--reason", "test account"],

@@ -29,10 +29,13 @@ fn a_job_and_an_app_are_used_by_one_process_at_a_time() {
     let (site, running) = busy();
     let same = site.run(&["run", "nightly", "--json"]).exits(75);
     let error = same.job()["error"].as_str().unwrap();
-    assert!(error.contains("job nightly is running: process "), "{error}");
+    assert!(
+        error.starts_with("job nightly is running: process ") && error.ends_with("; wait, or `--wait 30m`"),
+        "{error}"
+    );
     let other = site.run(&["run", "second", "--json"]).exits(75);
     let error = other.job()["error"].as_str().unwrap();
-    assert!(error.contains("the quota of app main is in use: process "), "{error}");
+    assert!(error.starts_with("the quota of app main is in use: process "), "{error}");
     site.run(&["retry", "nightly", "--all"]).exits(75);
     // Whoever only looks needs no lock.
     let status = site.run(&["status", "--json"]).exits(0);

@@ -100,3 +100,16 @@ async fn the_demo_world_serves_what_its_file_asks_for() {
     assert_eq!(ids(&Call::new("team.lead|2|4400000002", &team).ask(&service).await).0.len(), 60);
     assert_eq!(Call::new("leaver|2|4400000002", &team).code(&service).await, 109_404);
 }
+
+#[test]
+fn the_settings_and_messages_that_the_documentation_shows_are_read() {
+    let documentation = include_str!("../../../docs/api.md");
+    let messages = documentation.split("```json\n").find(|block| block.contains("\"seen_by\"")).unwrap();
+    let messages = messages.split("```").next().unwrap();
+    World::explicit().extend_from_json_lines(messages).unwrap();
+    for settings in documentation.split('`').filter(|code| code.starts_with("{\"world\"")) {
+        serde_json::from_str::<Settings>(settings).unwrap();
+    }
+    let rules = documentation.split('`').find(|code| code.starts_with("[{\"fault\"")).unwrap();
+    serde_json::from_str::<Settings>(&format!("{{\"faults\": {{\"rules\": {rules}}}}}")).unwrap();
+}

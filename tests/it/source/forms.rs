@@ -217,9 +217,9 @@ async fn a_line_that_names_the_delimiter_is_obeyed() {
         }
     }
     assert!(csv_refused(format!("sep=;;\n{}", table(';'))).await.contains("missing conversation_id"));
-    for (delimiter, shown) in [(';', "';'"), ('\t', "a tab"), ('|', "'|'")] {
+    for (delimiter, shown) in [(';', "';'"), ('\t', "tab"), ('|', "'|'")] {
         let said = csv_refused(table(delimiter).replace("a|1|b", "x")).await;
-        assert!(said.contains(&format!("; is `delimiter` {shown}")), "{said}");
+        assert!(said.contains(&format!("; did you mean `delimiter: {shown}`?")), "{said}");
     }
 }
 
@@ -255,7 +255,7 @@ async fn a_copy_event_in_the_only_column_is_not_taken_for_a_header() {
         (quoted.repeat(2), "its first line is data"),
         (
             "eventType;convType;fromAccount;to;msgidServer;msgTimestamp\n1;TEAM;a;9;5;6\n".to_owned(),
-            "is `delimiter` ';'?",
+            "did you mean `delimiter: ';'`?",
         ),
     ] {
         let (_directory, path) = file("events.csv", text);

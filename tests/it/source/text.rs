@@ -119,7 +119,7 @@ async fn a_csv_without_the_columns_says_what_is_missing() {
     assert!(message.contains("refs.csv: missing conversation_id (or owner_id, conversation_type and other_id)"));
     assert!(message.contains("message_server_id, create_time; found a|1|b, 5, 1753951805248"), "{message}");
     let (_directory, path) = file("refs.csv", HEADER.replace(',', ";"));
-    assert!(unusable(&csv(&path)).await.ends_with("is `delimiter` ';'?"));
+    assert!(unusable(&csv(&path)).await.ends_with("did you mean `delimiter: ';'`?"));
     let settings = renamed(csv(&path), &[("id", "x")]);
     assert!(unusable(&settings).await.contains("\"id\" is no field"));
 }
