@@ -92,7 +92,7 @@ impl SetUp<'_> {
         if owned.is_none() {
             self.own(connection).await?;
         }
-        let triggers = format!("select {} is not null as triggers", statements::triggers(&self.table()));
+        let triggers = format!("select {} is not null as triggers", statements::triggers(&[&self.table()]));
         let triggers = last_row(connection, triggers).await?.try_get("triggers")?;
         Ok(Found { commit: owned.unwrap_or(0), raw: self.raw || has_raw, triggers })
     }
