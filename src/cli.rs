@@ -107,8 +107,8 @@ pub fn main() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            output::usage(&error);
             // Help and version are no errors.
-            error.print().ok();
             return if error.use_stderr() { 2 } else { 0 };
         }
     };

@@ -66,5 +66,26 @@ pub(crate) fn split_at_after(sql: &str, dialect: Dialect) -> Result<Vec<&str>, S
     Ok(pieces)
 }
 
+/// How many rows a statement itself lets through: `limit 100`, `limit 5, 100`, `fetch first 100 rows only`.
+pub(crate) fn limit(sql: &str, dialect: Dialect) -> Option<u64> {
+    let (mut at, mut depth, mut found) = (0, 0_i32, None);
+    let (mut is_expected, mut was_number) = (false, false);
+    while at < sql.len() {
+        let (lexeme, behind) = next(sql.as_bytes(), at, dialect);
+        let text = sql.get(at..behind).unwrap_or_default();
+        at = behind;
+        if lexeme == Lexeme::Blank {
+            continue;
+        }
+        depth += i32::from(text == "(") - i32::from(text == ")");
+        let number = text.parse().ok().filter(|_| is_expected && depth == 0);
+        is_expected = ["limit", "first", "next"].iter().any(|word| text.eq_ignore_ascii_case(word))
+            || (text == "," && was_number);
+        was_number = number.is_some();
+        found = number.or(found);
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests;

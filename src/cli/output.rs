@@ -23,7 +23,30 @@ pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 
 /// Says why a command did not work. A closed stderr is no reason to fail differently.
 pub(super) fn complain(text: &str) {
-    writeln!(io::stderr().lock(), "yunxin-archiver: {text}").ok();
+    writeln!(io::stderr().lock(), "yunxin-archiver: {}", harmless(text)).ok();
+}
+
+/// Says what is wrong with what was typed, or the help that was asked for.
+pub(super) fn usage(error: &clap::Error) {
+    if std::env::args_os().any(|typed| typed.to_string_lossy().contains(char::is_control)) {
+        // It is quoted as it was typed.
+        write!(io::stderr().lock(), "{}", harmless(&error.to_string())).ok();
+    } else {
+        error.print().ok();
+    }
+}
+
+/// A text of which a terminal obeys nothing but ends of lines.
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() && character != '\n' {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
 }
 
 /// Says something to whoever watches, and to no script.

@@ -49,7 +49,10 @@ pub(super) fn read<R: Read>(
         is_bare = false;
         let line = records.line;
         let position = || format!("{name}:{line}");
-        match record.and_then(|()| records.expect(header.len(), needed)) {
+        let alone = record.and_then(|()| records.expect(header.len(), needed)).and_then(|()| {
+            records.expect_alone(|cells| intake.is_reference(&columns, |place| cells.get(place).copied()))
+        });
+        match alone {
             Ok(()) => {
                 let plain = texts.and_then(|places| records.texts(places));
                 if !plain.is_some_and(|texts| intake.texts(texts)) {
@@ -104,6 +107,8 @@ struct Records<R> {
     line: u64,
     /// What to consume before the next record: bytes, and ends of lines among them.
     done: (usize, u64),
+    /// Whether something stands in the record that ends lines here or elsewhere.
+    stray: bool,
     /// The bytes of the record's first line, its end included.
     first_line: usize,
 }
@@ -112,7 +117,8 @@ impl<R: Read> Records<R> {
     /// Begins with the first record, by the delimiter that a line `sep=;` names if there is one, as Excel has it.
     fn begin(mut lines: Lines<R>, delimiter: u8) -> io::Result<Self> {
         let end = end_of_lines(&mut lines)?;
-        let mut records = Self { lines, delimiter, end, cells: Vec::new(), line: 1, done: (0, 0), first_line: 0 };
+        let mut records =
+            Self { lines, delimiter, end, cells: Vec::new(), line: 1, done: (0, 0), stray: false, first_line: 0 };
         if let Found::At(place) = records.lines.find(end, 0)? {
             let line = records.lines.window(place);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -133,6 +139,7 @@ impl<R: Read> Records<R> {
             self.lines.consume(self.done.0);
             self.line += self.done.1;
             self.done = (0, 0);
+            self.stray = false;
             self.cells.clear();
             let (length, whole) = match self.lines.find(self.end, 0)? {
                 Found::At(place) => (place, place + 1),
@@ -150,10 +157,15 @@ impl<R: Read> Records<R> {
             let line = self.lines.window(length);
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let (mut start, mut quotes) = (0, false);
-            for end in memchr::memchr2_iter(self.delimiter, b'"', line) {
+            let stray = if self.end == b'\n' { b'\r' } else { b'\n' };
+            for end in memchr::memchr3_iter(self.delimiter, b'"', stray, line) {
                 if line[end] == b'"' {
                     quotes = true;
                     break;
+                }
+                if line[end] == stray {
+                    self.stray = true;
+                    continue;
                 }
                 self.cells.push(Cell { start, end, doubled: false });
                 start = end + 1;
@@ -211,6 +223,8 @@ impl<R: Read> Records<R> {
                         None => self.done = (after, ends_of_lines + 1),
                         Some(_) => return Ok(Err("has something between a closing quote and the next delimiter")),
                     }
+                    let record = trim(self.lines.window(self.done.0));
+                    self.stray = memchr::memchr2(b'\r', b'\n', record).is_some();
                     return Ok(Ok(()));
                 }
             }
@@ -236,13 +250,48 @@ impl<R: Read> Records<R> {
         if found == fields || ((needed..fields).contains(&found) && !self.swallows(needed)) {
             return Ok(());
         }
-        let stray = if self.end == b'\n' && memchr::memchr(b'\r', trim(self.lines.window(self.first_line))).is_some() {
-            "; carriage returns stand in it, which end no line where the header ends with a line feed"
-        } else {
-            ""
-        };
+        let stray = self.stray_ends();
         self.done = (self.first_line, 1);
         Err(format!("has {found} fields where the header has {fields}{stray}"))
+    }
+
+    /// Insists that no further line of a record is a reference by itself, whatever ends it: a stray quote, or another
+    /// end of line than the header's, would swallow it. Only the first line is given up.
+    fn expect_alone(&mut self, is_reference: impl Fn(&[&[u8]]) -> bool) -> Result<(), String> {
+        if !self.stray {
+            return Ok(());
+        }
+        let lines = self.lines.window(self.done.0).split(|byte| matches!(byte, b'\r' | b'\n')).skip(1);
+        let bare = |cell| {
+            let cell: &[u8] = trim(cell);
+            let cell = cell.strip_prefix(b"\"").unwrap_or(cell);
+            cell.strip_suffix(b"\"").unwrap_or(cell)
+        };
+        let mut lines = lines.map(|line| line.split(|byte| *byte == self.delimiter).map(bare).collect::<Vec<_>>());
+        if !lines.any(|cells| is_reference(&cells)) {
+            return Ok(());
+        }
+        let why = match self.stray_ends() {
+            "" => "; a quote is not closed, or stands where none belongs",
+            stray => stray,
+        };
+        let message = format!("holds a further reference{why}");
+        self.done = (self.first_line, 1);
+        Err(message)
+    }
+
+    /// What stands in the first line and ends none.
+    fn stray_ends(&self) -> &'static str {
+        let line = trim(self.lines.window(self.first_line));
+        match self.end {
+            b'\n' if memchr::memchr(b'\r', line).is_some() => {
+                "; carriage returns stand in it, which end no line where the header ends with a line feed"
+            }
+            b'\r' if memchr::memchr(b'\n', line).is_some() => {
+                "; line feeds stand in it, which end no line where the header ends with a carriage return"
+            }
+            _ => "",
+        }
     }
 
     /// Whether a line of the record but its first has as many fields as a record needs.
@@ -324,114 +373,5 @@ fn end_of_lines<R: Read>(lines: &mut Lines<R>) -> io::Result<u8> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    type Row = (u64, Result<Vec<String>, String>);
-
-    fn rows(text: &[u8], fields: usize) -> Vec<Row> {
-        let mut records = Records::begin(Lines::new(text), b',').unwrap();
-        let mut rows = Vec::new();
-        while let Some(record) = records.next().unwrap() {
-            let row = record.and_then(|()| records.expect(fields, fields));
-            let cells = |()| (0..records.len()).map(|place| records.plain(place)).collect();
-            rows.push((records.line, row.map(cells)));
-        }
-        rows
-    }
-
-    impl<R: Read> Records<R> {
-        fn plain(&self, place: usize) -> String {
-            match self.cell(place) {
-                Value::Text(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-                _ => String::new(),
-            }
-        }
-    }
-
-    fn ok(line: u64, cells: &[&str]) -> Row {
-        (line, Ok(cells.iter().map(|&cell| cell.to_owned()).collect()))
-    }
-
-    #[test]
-    fn records_end_with_their_lines() {
-        assert_eq!(rows(b"a,b\r\n\r\n c ,\n,d", 2), [ok(1, &["a", "b"]), ok(3, &[" c ", ""]), ok(4, &["", "d"])]);
-    }
-
-    #[test]
-    fn quoted_fields_may_hold_anything() {
-        let text = b"\"a,\"\"1\"\"\",\"two\nlines\"\r\n\"\",x\"y\n\"b\",c";
-        assert_eq!(rows(text, 2), [ok(1, &["a,\"1\"", "two\nlines"]), ok(3, &["", "x\"y"]), ok(4, &["b", "c"])]);
-    }
-
-    #[test]
-    fn a_stray_quote_costs_its_own_row_and_no_other() {
-        let found = rows(b"a,b\n\"c,d\ne,f\ng,h\n", 2);
-        assert_eq!(found[0], ok(1, &["a", "b"]));
-        assert!(found[1].1.as_ref().unwrap_err().contains("never closed"));
-        assert_eq!(found[2..], [ok(3, &["e", "f"]), ok(4, &["g", "h"])]);
-        let found = rows(b"\"a,b\nc,d\n\"e\",f\n", 2);
-        assert!(found[0].1.is_err());
-        assert_eq!(found[1..], [ok(2, &["c", "d"]), ok(3, &["e", "f"])]);
-        let found = rows(b"\"a\"x,b\nc,d\n", 2);
-        assert!(found[0].1.as_ref().unwrap_err().contains("closing quote"));
-        assert_eq!(found[1], ok(2, &["c", "d"]));
-    }
-
-    #[test]
-    fn a_row_with_another_number_of_fields_is_no_row() {
-        let found = rows(b"a\nb,c,d\n\"e\nf\",g,h\n", 2);
-        assert_eq!(found[0].1.as_ref().unwrap_err(), "has 1 fields where the header has 2");
-        assert_eq!(found[1].1.as_ref().unwrap_err(), "has 3 fields where the header has 2");
-        assert_eq!(found.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [1, 2, 3, 4]);
-    }
-
-    #[test]
-    fn a_line_of_any_length_is_passed_over() {
-        let mut text = vec![b'x'; LONGEST + 10];
-        text.extend_from_slice(b"\na,b\n");
-        let found = rows(&text, 2);
-        assert!(found[0].1.as_ref().unwrap_err().contains("longer than"));
-        assert_eq!(found[1], ok(2, &["a", "b"]));
-    }
-
-    #[test]
-    fn the_first_line_says_what_ends_all() {
-        assert_eq!(
-            rows(b"a,b\r\"c\nd\",e\r\rf,\"g\"", 2),
-            [ok(1, &["a", "b"]), ok(2, &["c\nd", "e"]), ok(4, &["f", "g"])]
-        );
-        assert_eq!(rows(b"\"a\rb\",c\nd\re,f\r\n", 2), [ok(1, &["a\rb", "c"]), ok(2, &["d\re", "f"])]);
-        assert_eq!(rows(b"a,b\r", 2), [ok(1, &["a", "b"])]);
-    }
-
-    proptest! {
-        #[test]
-        fn what_was_written_as_csv_is_read_back(
-            cells in proptest::collection::vec(proptest::collection::vec("[a-z\",\n\r ü]{0,8}", 3), 1..20),
-        ) {
-            let mut text = String::new();
-            let mut line = 1;
-            let mut expected = Vec::new();
-            for row in &cells {
-                expected.push((line, Ok(row.clone())));
-                let written: Vec<String> =
-                    row.iter().map(|cell| format!("\"{}\"", cell.replace('"', "\"\""))).collect();
-                text.push_str(&written.join(","));
-                text.push('\n');
-                line += 1 + row.concat().matches('\n').count() as u64;
-            }
-            prop_assert_eq!(rows(text.as_bytes(), 3), expected);
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic_and_every_row_has_its_own_line(text in "[a\",\n\r]{0,60}") {
-            let found = rows(text.as_bytes(), 2);
-            prop_assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0));
-            let lines = text.split('\n').count().max(text.split('\r').count());
-            prop_assert!(found.last().is_none_or(|(line, _)| *line <= lines as u64));
-        }
-    }
-}
+#[path = "csv_tests.rs"]
+mod tests;

@@ -48,7 +48,8 @@ pub(super) async fn begin(
 ) -> Result<Reading, SourceError> {
     if let Some(Begin::Value(value)) = from {
         return Err(SourceError::Unusable(format!(
-            "--from {value}: only a query with a cursor can begin at a value; `start` reads files again"
+            "--from {}: only a query with a cursor can begin at a value; `start` reads files again",
+            value.escape_debug()
         )));
     }
     if files.path == "-" {
@@ -104,8 +105,8 @@ fn read_file(
     let fail = |error| Stop::Error(failed(name, error));
     let file = File::open(path).map_err(fail)?;
     if let Kind::Parquet = kind {
-        // Parquet is read out of order, so what is read is hashed beforehand.
-        let tally = hash.then(|| tally_of(path)).transpose().map_err(fail)?;
+        // Parquet is read out of order, so it is hashed beforehand: this very file, whatever takes its name meanwhile.
+        let tally = hash.then(|| tally_of(&file)).transpose().map_err(fail)?;
         parquet::read(file, name, intake, outlet)?;
         return Ok(tally.map(|(bytes, sha256)| ConsumedFile { path: name.to_owned(), bytes, sha256 }));
     }
@@ -158,8 +159,7 @@ impl<R: Read> Read for Tallied<R> {
 }
 
 /// Size and SHA-256 of a file.
-fn tally_of(path: &Path) -> io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
+fn tally_of(mut file: &File) -> io::Result<(u64, String)> {
     let mut sha256 = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     let mut bytes = 0;
@@ -174,5 +174,6 @@ fn tally_of(path: &Path) -> io::Result<(u64, String)> {
 }
 
 fn is_unchanged(path: &Path, earlier: &ConsumedFile) -> io::Result<bool> {
-    Ok(std::fs::metadata(path)?.len() == earlier.bytes && tally_of(path)? == (earlier.bytes, earlier.sha256.clone()))
+    let file = File::open(path)?;
+    Ok(file.metadata()?.len() == earlier.bytes && tally_of(&file)? == (earlier.bytes, earlier.sha256.clone()))
 }

@@ -112,6 +112,18 @@ impl Intake {
         }
     }
 
+    /// Whether a row of these columns would be a reference. It is not taken.
+    pub(super) fn is_reference<'a>(&self, columns: &Columns, cell: impl Fn(usize) -> Option<&'a [u8]>) -> bool {
+        let value = |place: usize| cell(place).map_or(Value::Null, Value::bytes);
+        let mut chunk = ReferenceChunk::default();
+        let Some(event) = columns.event else {
+            let fields = columns.places.map(|place| place.map_or(Value::Null, value));
+            return self.interpreter.row(&fields, &mut chunk, String::new) == Outcome::Reference;
+        };
+        jsonl::event(&self.names, &value(event))
+            .is_ok_and(|fields| self.interpreter.row(&fields, &mut chunk, String::new) == Outcome::Reference)
+    }
+
     /// Takes a row of fields. `position` and `raw` are asked only when they are needed.
     pub(super) fn row(
         &mut self,

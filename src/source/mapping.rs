@@ -184,7 +184,7 @@ impl Names {
 }
 
 /// The column of one of these names: spelled exactly so, or else but for case.
-fn find(input: &str, found: &[String], names: &[String]) -> Result<Option<usize>, SourceError> {
+pub(super) fn find(input: &str, found: &[String], names: &[String]) -> Result<Option<usize>, SourceError> {
     for exact in [true, false] {
         for name in names {
             let same = |column: &String| if exact { column == name } else { column.eq_ignore_ascii_case(name) };

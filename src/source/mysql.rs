@@ -42,7 +42,7 @@ pub(super) async fn begin(
     let header: Vec<String> = statement.columns().iter().map(|column| column.name().to_owned()).collect();
     let kinds: Vec<Kind> = statement.columns().iter().map(Kind::of).collect();
     let types: Vec<String> = statement.columns().iter().map(|column| column.type_info().name().to_owned()).collect();
-    let shape = Shape::new(&intake.names(), header, &query)?;
+    let shape = Shape::new(&intake.names(), header, &query, dialect)?;
     if let Some(place) = (0..kinds.len()).find(|&place| kinds[place] == Kind::Unknown && shape.uses(place)) {
         return Err(shape.unusable(place, &types[place]));
     }

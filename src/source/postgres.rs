@@ -38,10 +38,11 @@ pub(super) async fn begin(
         .map_err(|error| SourceError::Unusable(format!("the Postgres URL cannot be read, or does not fit: {error}")))?;
     let mut cells = PgCells { server: place.name(), kinds: Vec::new() };
     let session = connect(|| place.connect(), PgError::is_passing).await.map_err(|error| cells.explain(error))?;
-    let parts = pieces(&query, Dialect::Postgres { backslashes: session.backslashes })?;
+    let dialect = Dialect::Postgres { backslashes: session.backslashes };
+    let parts = pieces(&query, dialect)?;
     let columns = describe(&session, &parts).await.map_err(|error| cells.explain(error))?;
     let header = columns.iter().map(|(name, _)| name.clone()).collect();
-    let shape = Shape::new(&intake.names(), header, &query)?;
+    let shape = Shape::new(&intake.names(), header, &query, dialect)?;
     for (place, (_, column)) in columns.iter().enumerate() {
         let kind = Kind::of(column);
         if kind == Kind::Unknown && shape.uses(place) {

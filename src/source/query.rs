@@ -6,11 +6,11 @@ use futures_util::{Stream, StreamExt};
 
 use super::SourceError;
 use super::intake::Intake;
-use super::mapping::{Columns, Names};
+use super::mapping::{self, Columns, Names};
 use super::reading::{Outlet, Stop};
 use super::settings::{Begin, Cursor, Query};
 use super::value::Value;
-use crate::sql::{Dialect, SecondStatement, split_at_after};
+use crate::sql::{self, Dialect, SecondStatement, split_at_after};
 
 mod cursor;
 
@@ -40,10 +40,17 @@ pub(super) struct Shape {
     pub(super) columns: Columns,
     /// The cursor's column.
     pub(super) cursor: Option<usize>,
+    /// How many rows the query itself lets through.
+    limit: Option<u64>,
 }
 
 impl Shape {
-    pub(super) fn new(names: &Names, header: Vec<String>, query: &Query) -> Result<Self, SourceError> {
+    pub(super) fn new(
+        names: &Names,
+        header: Vec<String>,
+        query: &Query,
+        dialect: Dialect,
+    ) -> Result<Self, SourceError> {
         if header.is_empty() {
             return Err(SourceError::Unusable("query: it is no query that gives rows".to_owned()));
         }
@@ -51,10 +58,7 @@ impl Shape {
         let cursor = match &query.cursor {
             None => None,
             Some(Cursor { column, .. }) => {
-                let place = header
-                    .iter()
-                    .position(|name| name == column)
-                    .or_else(|| header.iter().position(|name| name.eq_ignore_ascii_case(column)));
+                let place = mapping::find("query", &header, std::slice::from_ref(column))?;
                 Some(place.ok_or_else(|| {
                     SourceError::Unusable(format!(
                         "query: the cursor's column {column:?} is not among its columns {}; select it too",
@@ -63,7 +67,7 @@ impl Shape {
                 })?)
             }
         };
-        Ok(Self { header, columns, cursor })
+        Ok(Self { header, columns, cursor, limit: sql::limit(&query.sql, dialect) })
     }
 
     /// Whether anything depends on a column.
@@ -97,9 +101,10 @@ impl Shape {
 /// Rejects `--from` where there is nothing that could begin elsewhere.
 pub(super) fn require_cursor(query: &Query, from: Option<&Begin>) -> Result<(), SourceError> {
     match (&query.cursor, from) {
-        (None, Some(Begin::Value(value))) => {
-            Err(SourceError::Unusable(format!("--from {value}: the query has no cursor that could begin there")))
-        }
+        (None, Some(Begin::Value(value))) => Err(SourceError::Unusable(format!(
+            "--from {}: the query has no cursor that could begin there",
+            value.escape_debug()
+        ))),
         _ => Ok(()),
     }
 }
@@ -145,7 +150,17 @@ pub(super) async fn drain<C: Cells>(
             outlet.send(intake.take()).await?;
         }
     }
-    outlet.send(intake.take()).await
+    outlet.send(intake.take()).await?;
+    match shape.limit {
+        Some(limit) if count >= limit && tracker.as_ref().is_some_and(Tracker::stands_still) => {
+            Err(SourceError::Unusable(format!(
+                "query: it ends at its limit of {limit} rows, all of which the cursor's overlap reads again, so no new row is \
+                 ever read: leave the limit out, or make it larger than what the overlap holds"
+            ))
+            .into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Connects, and tries again a little later when nobody answers or the server is only starting.

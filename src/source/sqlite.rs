@@ -57,7 +57,7 @@ pub(super) async fn begin(
         ));
     }
     let header = statement.columns().iter().map(|column| column.name().to_owned()).collect();
-    let shape = Shape::new(&intake.names(), header, &query)?;
+    let shape = Shape::new(&intake.names(), header, &query, Dialect::Sqlite)?;
     let mut tracker = match &query.cursor {
         None => None,
         Some(cursor) => Some(Tracker::new(

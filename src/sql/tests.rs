@@ -27,6 +27,24 @@ fn every_placeholder_is_found() {
 }
 
 #[test]
+fn a_limit_is_that_of_the_whole_statement() {
+    for dialect in every() {
+        for (sql, expected) in [
+            ("select 1", None),
+            ("select 1 limit 100;", Some(100)),
+            ("select 1 LIMIT /* x */ 5 , 100 -- limit 7", Some(100)),
+            ("select 1 limit 100 offset 5", Some(100)),
+            ("select 1 offset 5 rows fetch first 100 rows only", Some(100)),
+            ("select (select 2 limit 1), \"limit\", 'limit 3', a limit", None),
+            ("select * from (select 1 limit 5) limit 6", Some(6)),
+            ("select 1 limit :after", None),
+        ] {
+            assert_eq!(limit(sql, dialect), expected, "{sql} {dialect:?}");
+        }
+    }
+}
+
+#[test]
 fn what_only_looks_like_one_is_left_alone() {
     for dialect in every() {
         for sql in [

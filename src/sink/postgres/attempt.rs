@@ -98,7 +98,7 @@ impl Target {
         recorded: &Recorded,
     ) -> Result<(), Refusal> {
         let names = &self.names;
-        let missing = if counts.short || recorded.triggers.is_some() {
+        let missing = if counts.short || recorded.triggers.is_some() || recorded.others {
             commit::missing(session, statements, encoder, commit).await?
         } else {
             None

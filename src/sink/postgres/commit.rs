@@ -149,6 +149,8 @@ pub(super) struct Recorded {
     pub(super) unnoted: u64,
     /// The triggers on the table of messages: they may undo what was written.
     pub(super) triggers: Option<String>,
+    /// Whether there are triggers on the archive's other tables, which may do so too.
+    pub(super) others: bool,
 }
 
 /// Writes what belongs to the commit besides its messages.
@@ -176,7 +178,12 @@ pub(super) async fn record(
             .await?;
         unnoted += sent.saturating_sub(noted as u64);
     }
-    Ok(Recorded { noted: row.try_get("recorded")?, unnoted, triggers: row.try_get("triggers")? })
+    Ok(Recorded {
+        noted: row.try_get("recorded")?,
+        unnoted,
+        triggers: row.try_get("triggers")?,
+        others: row.try_get("others")?,
+    })
 }
 
 /// Messages of a commit that are not in the table: how many, and one of them.

@@ -104,7 +104,7 @@ impl SetUp<'_> {
         if owned.is_none() {
             self.own(connection).await?;
         }
-        let triggers = format!("select {} is not null as triggers", statements::triggers(&self.table()));
+        let triggers = format!("select {} is not null as triggers", statements::triggers(&[&self.table()]));
         let triggers = last_row(connection, triggers).await?.try_get("triggers")?;
         let (commit, holds) = owned.unwrap_or_default();
         Ok(Found { commit, holds, raw: self.raw || has_raw, triggers })

@@ -27,6 +27,8 @@ pub(super) struct Statements {
     archive: String,
     commits: String,
     triggers: String,
+    /// Whether there are triggers on the archive's other tables.
+    others: String,
 }
 
 impl Statements {
@@ -70,13 +72,14 @@ impl Statements {
                 "insert into {revisions} ({all}) select {earlier} from {STAGING} s join {messages} m on {same} \
                  where {newer} order by m.message_server_id for update of m on conflict do nothing"
             )),
+            // What triggers put off, they do before it is looked at.
             unkept: format!(
-                "select count(*) as unkept from {STAGING} s join {messages} m on {same} where {newer} and not exists \
+                "set constraints all immediate; select count(*) as unkept from {STAGING} s join {messages} m on {same} where {newer} and not exists \
                     (select from {revisions} r where r.app_key = m.app_key \
                         and r.message_server_id = m.message_server_id and r.revision = m.revision)"
             ),
             unrevised: format!(
-                "select count(*) as unrevised, min(s.message_server_id) as example \
+                "set constraints all immediate; select count(*) as unrevised, min(s.message_server_id) as example \
                  from {STAGING} s join {messages} m on {same} where {newer}"
             ),
             revise: sql(format!("update {messages} m set {assignments} from {STAGING} s where {same} and {newer}")),
@@ -101,7 +104,8 @@ impl Statements {
                 "select count(distinct message_server_id) from {vanished} \
                  where app_key = $1 and message_server_id = any ($2)"
             )),
-            triggers: triggers(&messages),
+            triggers: triggers(&[&messages]),
+            others: triggers(&[&archive, &commits, &vanished, &revisions]),
             messages,
             archive,
             commits,
@@ -150,19 +154,20 @@ impl Statements {
              values ('{ledger_id}', {sequence}, '{run_id}', {}, {inserted}, {revised}, {bytes}); \
              set constraints all immediate; \
              select exists (select from {commits} where ledger_id = '{ledger_id}' and sequence = {sequence} \
-                and run_id = '{run_id}') as recorded, {} as triggers",
-            commit.messages, self.triggers
+                and run_id = '{run_id}') as recorded, {} as triggers, {} is not null as others",
+            commit.messages, self.triggers, self.others
         )
     }
 }
 
-/// The names of the triggers that somebody put on a table or on what inherits from it; null if there is none.
-pub(super) fn triggers(table: &str) -> String {
+/// The names of the triggers that somebody put on these tables or on what inherits from them; null if there is none.
+pub(super) fn triggers(tables: &[&str]) -> String {
+    let tables: Vec<String> = tables.iter().map(|table| format!("({}::regclass)", schema::literal(table))).collect();
     format!(
-        "(with recursive tree (id) as (select {}::regclass::oid \
+        "(with recursive tree (id) as (select id::oid from (values {}) as tables (id) \
             union select i.inhrelid from tree join pg_inherits i on i.inhparent = tree.id) \
          select string_agg(distinct quote_ident(tgname), ', ') from tree join pg_trigger on tgrelid = tree.id \
             where not tgisinternal and tgenabled <> 'D')",
-        schema::literal(table)
+        tables.join(", ")
     )
 }

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 use walkdir::WalkDir;
 
@@ -72,8 +73,9 @@ fn find(files: &Files, ending: &str, is_cancelled: &dyn Fn() -> bool) -> Result<
     let steps =
         steps(&files.path).map_err(|error| SourceError::Unusable(format!("{}: is no glob: {error}", name(path))))?;
     let mut search = Search { entered: HashSet::new(), found: BTreeMap::new(), directory: None, is_cancelled };
-    let start = if path.is_absolute() { "/" } else { "." };
-    search.enter(Path::new(start), &steps)?;
+    let start = Path::new(if path.is_absolute() { "/" } else { "." });
+    require_beginning(start, &steps)?;
+    search.enter(start, &steps)?;
     // A pattern such as `*` meets directories as a matter of course; one such as `*.csv` does not.
     let particular = matches!(steps.last(), Some(Step::Match(last)) if last.as_str().contains(|c| c != '*'));
     match search.directory.filter(|_| particular) {
@@ -116,6 +118,41 @@ fn steps(pattern: &str) -> Result<Vec<Step>, glob::PatternError> {
         .collect()
 }
 
+/// Insists on the directories that stand before anything that a pattern matches: a name that is misspelled, and a disk
+/// that is not there, are no night without files.
+fn require_beginning(start: &Path, steps: &[Step]) -> Result<(), SourceError> {
+    let names = steps.iter().map_while(|step| if let Step::Name(name) = step { Some(name) } else { None });
+    let directory = names.fold(start.to_owned(), |directory, name| directory.join(name));
+    match is_directory_at(&directory) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(SourceError::Unusable(format!("{}: there is no such directory", shown(&directory)))),
+        Err(error) => Err(failed(&shown(&directory), error)),
+    }
+}
+
+/// Whether a directory is there, behind all links. Nothing, or something else, is none; what cannot be looked at may be
+/// one.
+fn is_directory_at(path: &Path) -> std::io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        // A link that leads to itself.
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Ok(false),
+        // Every file system of Linux has one, for its own use.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied && is_lost_and_found(path.parent()) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_lost_and_found(path: Option<&Path>) -> bool {
+    path.and_then(Path::file_name) == Some(OsStr::new("lost+found"))
+}
+
+/// A path as messages name it: without the `.` that relative ones begin with here.
+fn shown(path: &Path) -> String {
+    name(path.strip_prefix(".").unwrap_or(path))
+}
+
 struct Search<'a> {
     /// The directories that were entered, behind all links, each with the number of steps that were left.
     entered: HashSet<(PathBuf, usize)>,
@@ -155,7 +192,9 @@ impl Search<'_> {
                         let Some(entry) = self.passed(entry)? else { continue };
                         let (below, is_dir) = (entry.depth() > 0, entry.file_type().is_dir());
                         let is_hidden = entry.file_name().as_bytes().starts_with(b".") || is_marker(entry.file_name());
-                        if below && !is_hidden && entry.path_is_symlink() && entry.path().is_dir() {
+                        let is_link = below && !is_hidden && entry.path_is_symlink();
+                        let leads_on = |path: &Path| is_directory_at(path).map_err(|error| failed(&shown(path), error));
+                        if is_link && leads_on(entry.path())? {
                             roots.push_back(entry.into_path());
                         } else if !below || is_dir {
                             if below && is_hidden || !self.is_first(entry.path(), steps) {
@@ -174,7 +213,11 @@ impl Search<'_> {
     /// Takes what a step led to: a directory on the way, or a file at its end.
     fn meet(&mut self, path: PathBuf, left: &[Step]) -> Result<(), SourceError> {
         if !left.is_empty() {
-            return if path.is_dir() { self.enter(&path, left) } else { Ok(()) };
+            return match is_directory_at(&path) {
+                Ok(true) => self.enter(&path, left),
+                Ok(false) => Ok(()),
+                Err(error) => Err(failed(&shown(&path), error)),
+            };
         }
         match std::fs::metadata(&path) {
             Ok(found) if found.is_dir() => {
@@ -216,9 +259,8 @@ impl Search<'_> {
         match error.io_error().map(std::io::Error::kind) {
             // It is gone since its name was read.
             Some(ErrorKind::NotFound) | None => Ok(None),
-            // Every file system of Linux has one, for its own use.
-            Some(ErrorKind::PermissionDenied) if path.file_name() == Some(OsStr::new("lost+found")) => Ok(None),
-            Some(kind) => Err(failed(&name(&path), kind.into())),
+            Some(ErrorKind::PermissionDenied) if is_lost_and_found(Some(&path)) => Ok(None),
+            Some(kind) => Err(failed(&shown(&path), kind.into())),
         }
     }
 }

@@ -153,6 +153,12 @@ impl Tracker {
         Ok(())
     }
 
+    /// Whether a run that goes on from an earlier one met nothing beyond it.
+    pub(in crate::source) fn stands_still(&self) -> bool {
+        let is_beyond = |prior| self.highest.as_ref().is_some_and(|highest| is_greater(highest, prior));
+        !self.begins_anew && self.prior.as_ref().is_some_and(|prior| !is_beyond(prior))
+    }
+
     /// The highest value met, and never less than the one before.
     pub(in crate::source) fn checkpoint(self) -> Option<Checkpoint> {
         let value = match (self.prior, self.highest) {

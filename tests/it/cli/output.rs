@@ -196,6 +196,17 @@ fn a_terminal_shows_bars_and_colours_unless_it_shall_not() {
 }
 
 #[test]
+fn what_was_typed_is_quoted_so_that_no_terminal_obeys_it() {
+    let site = Site::nightly(dialogue("a|1|b", 0..3));
+    for typed in ["run nightly --from '\x1b[2J'", "-c '\x1b[2J' run", "failures nightly --class '\x1b[2J'", "'\x1b[2J'"]
+    {
+        let (code, seen) = on_a_terminal(&site, typed, false);
+        assert_eq!(code, Some(2), "{seen}");
+        assert!(!seen.contains("\x1b[2J"), "{typed:?}: {seen:?}");
+    }
+}
+
+#[test]
 fn nothing_is_asked_of_the_surroundings() {
     // No HOME, no locale, no terminal, no place for temporary files.
     let site = Site::nightly(dialogue("alice|1|bob", 0..3));

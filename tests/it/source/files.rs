@@ -150,7 +150,11 @@ async fn a_directory_that_is_away_for_a_day_is_not_forgotten() {
     let first = read(&settings).await;
     std::fs::rename(directory.path().join("in"), directory.path().join("away")).unwrap();
     let second = read_from(&settings, first.checkpoint()).await;
-    assert_eq!((second.references.len(), second.checkpoint()), (0, first.checkpoint()));
+    assert!(matches!(second.ended, Err(SourceError::Unusable(_))), "{:?}", second.ended);
+    // A disk that is not there leaves an empty directory in its place.
+    std::fs::create_dir(directory.path().join("in")).unwrap();
+    let third = read_from(&settings, first.checkpoint()).await;
+    assert_eq!((third.references.len(), third.checkpoint()), (0, first.checkpoint()));
 }
 
 #[tokio::test]

@@ -66,6 +66,33 @@ async fn lines_may_end_with_carriage_returns_alone() {
 }
 
 #[tokio::test]
+async fn no_row_is_swallowed_by_the_one_before_it() {
+    // Rows that are as long as the header only together, and a note that is closed in a later row.
+    let wide = "conversation_id,message_server_id,create_time,a,b,c,d";
+    let row = |id: i64| format!("a|1|b,{id},{TIME}");
+    let joined = |by: &str, end: &str| {
+        format!("{wide}{end}{},{by}{},{end}{}{end}", row(1), row(2), row(3)).replace("\n\n", "\n")
+    };
+    for (by, end, said) in [
+        ("\r", "\n", "carriage returns stand in it"),
+        ("\r", "\r\n", "carriage returns stand in it"),
+        ("\n", "\r", "line feeds stand in it"),
+    ] {
+        let found = csv_of(joined(by, end)).await;
+        assert_eq!(found.ids(), [3], "{by:?} {end:?}");
+        let complaints = found.complaints();
+        assert!(complaints.contains("holds a further reference") && complaints.contains(said), "{complaints}");
+    }
+    let quoted = |from: &str| format!("{HEADER}{},\"{from}\n{},x\n{},y\"\n{},\n", row(1), row(2), row(3), row(4));
+    let found = csv_of(quoted("an inch is 1")).await;
+    assert_eq!(found.ids(), [2, 3, 4]);
+    assert!(found.complaints().contains("a quote is not closed"), "{}", found.complaints());
+    // A text of several lines that is no reference is a text.
+    let text = format!("{HEADER}{},\"one,two,three,four\r\n\na|1|b,5\n\"\n{},\n", row(1), row(2));
+    assert_eq!(csv_of(text).await.clean().len(), 2);
+}
+
+#[tokio::test]
 async fn a_header_that_swallowed_the_file_is_no_night_without_messages() {
     for end in ["\u{85}", "\u{2028}", "\u{b}", "\u{1e}"] {
         let said = csv_refused(format!("{HEADER}a|1|b,1,{TIME},x\n").replace('\n', end)).await;

@@ -162,6 +162,34 @@ async fn what_is_no_file_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_directory_that_is_not_there_is_no_night_without_files() {
+    let directory = tree(&["a/x.csv", "empty/"]);
+    symlink("gone", directory.path().join("link")).unwrap();
+    for (pattern, named) in
+        [("nights/*.csv", "nights"), ("a/in/**/*.csv", "a/in"), ("a/x.csv/*.csv", "a/x.csv"), ("link/*.csv", "link")]
+    {
+        let said = unusable(&consuming(&directory.path().join(pattern))).await;
+        assert!(said.ends_with(&format!("/{named}: there is no such directory")), "{said}");
+    }
+    for pattern in ["empty/*.csv", "*/in/*.csv"] {
+        assert_eq!(read(&consuming(&directory.path().join(pattern))).await.ids(), [0; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_looked_at_is_not_passed_over() {
+    // As one that may not be entered, which root may.
+    let beyond = "x".repeat(300);
+    for (link, pattern) in [("l", "*/*.csv"), ("a/l", "*/l/*.csv"), ("a/l", "**/*.csv"), ("a/l", "a/l/*.csv")] {
+        let directory = tree(&["a/x.csv"]);
+        symlink(&beyond, directory.path().join(link)).unwrap();
+        let found = read_from(&consuming(&directory.path().join(pattern)), None).await;
+        let Err(SourceError::Failed { context, .. }) = found.ended else { panic!("{pattern}: {:?}", found.ended) };
+        assert!(context.ends_with(&format!("/{link}: cannot be read")), "{context}");
+    }
+}
+
+#[tokio::test]
 async fn a_directory_is_answered_with_a_pattern_that_works() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str| {

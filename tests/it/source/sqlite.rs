@@ -119,6 +119,9 @@ async fn a_query_that_cannot_be_asked_is_unusable() {
     let no_column =
         with_cursor("select conversation_id, message_server_id, create_time from refs where id > :after", "id", None);
     assert!(unusable(&sqlite(&path, no_column)).await.contains("the cursor's column \"id\" is not among its columns"));
+    // The greater of the two would be remembered, and the other compared.
+    let two = with_cursor("select 9 as id, refs.* from refs where id > :after", "ID", None);
+    assert!(unusable(&sqlite(&path, two)).await.contains("more than one column \"ID\""));
     let missing = directory.path().join("none.sqlite");
     assert!(unusable(&sqlite(&missing, query("select 1"))).await.ends_with("there is no such file"));
     assert!(!missing.exists());
@@ -134,6 +137,31 @@ async fn a_query_that_cannot_be_asked_is_unusable() {
         panic!()
     };
     assert!(message.contains("its overlap is a number"));
+}
+
+#[tokio::test]
+async fn a_limit_that_ends_within_the_overlap_is_refused_where_it_hides_new_rows() {
+    let rows: Vec<String> = (1..=30).map(|id| format!("('a|1|b', {id}, {TIME})")).collect();
+    let (_directory, path) = database(&format!(
+        "{REFS} insert into refs (conversation_id, message_server_id, create_time) values {}",
+        rows.join(", ")
+    ))
+    .await;
+    let limited = |limit: u64| with_cursor(&format!("{ALL} limit {limit}"), "id", Some(Overlap::Number(10)));
+    let first = read(&sqlite(&path, limited(8))).await;
+    assert_eq!(first.ids(), (1..=8).collect::<Vec<_>>());
+    let stuck = read_from(&sqlite(&path, limited(8)), first.checkpoint()).await;
+    let Err(SourceError::Unusable(message)) = stuck.ended else { panic!() };
+    assert!(message.contains("its limit of 8 rows"), "{message}");
+    let mut checkpoint = None;
+    for reached in [12, 14, 16] {
+        let night = read_from(&sqlite(&path, limited(12)), checkpoint).await;
+        assert_eq!(night.ids().last(), Some(&reached));
+        checkpoint = night.checkpoint();
+    }
+    // A quiet night stays below the limit.
+    let all = read(&sqlite(&path, limited(100))).await;
+    assert_eq!(read_from(&sqlite(&path, limited(100)), all.checkpoint()).await.ids().len(), 10);
 }
 
 #[tokio::test]
