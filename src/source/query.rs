@@ -145,6 +145,7 @@ pub(super) async fn drain<C: Cells>(
             outlet.send(intake.take()).await?;
         }
     }
+    intake.end_columns("query", &shape.columns, &shape.header)?;
     outlet.send(intake.take()).await
 }
 

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 use walkdir::WalkDir;
 
@@ -64,7 +65,7 @@ pub(super) fn name(path: &Path) -> String {
 fn find(files: &Files, ending: &str, is_cancelled: &dyn Fn() -> bool) -> Result<Vec<PathBuf>, SourceError> {
     let path = Path::new(&files.path);
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => return Err(is_directory(path, ending)),
+        Ok(found) if found.is_dir() => return Err(directory_itself(path, ending)),
         Ok(_) => return Ok(vec![path.to_owned()]),
         Err(error) if !files.path.contains(['*', '?', '[']) => return Err(failed(&name(path), error)),
         Err(_) => {}
@@ -73,11 +74,12 @@ fn find(files: &Files, ending: &str, is_cancelled: &dyn Fn() -> bool) -> Result<
         steps(&files.path).map_err(|error| SourceError::Unusable(format!("{}: is no glob: {error}", name(path))))?;
     let mut search = Search { entered: HashSet::new(), found: BTreeMap::new(), directory: None, is_cancelled };
     let start = if path.is_absolute() { "/" } else { "." };
+    require_directory(Path::new(start), &steps)?;
     search.enter(Path::new(start), &steps)?;
     // A pattern such as `*` meets directories as a matter of course; one such as `*.csv` does not.
     let particular = matches!(steps.last(), Some(Step::Match(last)) if last.as_str().contains(|c| c != '*'));
     match search.directory.filter(|_| particular) {
-        Some(directory) if search.found.is_empty() => return Err(is_directory(&directory, ending)),
+        Some(directory) if search.found.is_empty() => return Err(directory_itself(&directory, ending)),
         Some(directory) => {
             tracing::warn!("{} is a directory, which {} matches; it is passed over", name(&directory), files.path);
         }
@@ -89,6 +91,39 @@ fn find(files: &Files, ending: &str, is_cancelled: &dyn Fn() -> bool) -> Result<
     let mut paths: Vec<PathBuf> = search.found.into_values().collect();
     paths.sort();
     Ok(paths)
+}
+
+/// Refuses a pattern whose directories do not exist down to its first wildcard: a share that is not mounted, or a slip of
+/// the pen, is no night without files.
+fn require_directory(start: &Path, steps: &[Step]) -> Result<(), SourceError> {
+    let mut directory = start.to_owned();
+    for step in steps {
+        let Step::Name(name) = step else { break };
+        directory.push(name);
+    }
+    if is_directory(&directory)? {
+        return Ok(());
+    }
+    let shown = name(directory.strip_prefix("./").unwrap_or(&directory));
+    Err(SourceError::Unusable(format!("{shown}: there is no such directory; is it mounted, and spelled so?")))
+}
+
+/// Whether a directory is there. One that cannot be looked at is not taken for one that is not there.
+fn is_directory(path: &Path) -> Result<bool, SourceError> {
+    let error = match std::fs::metadata(path) {
+        Ok(found) => return Ok(found.is_dir()),
+        Err(error) => error,
+    };
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+        Some(Errno::ACCESS) if path.parent().is_some_and(is_lost_and_found) => Ok(false),
+        _ => Err(failed(&name(path), error)),
+    }
+}
+
+/// Every file system of Linux has one, for its own use.
+fn is_lost_and_found(directory: &Path) -> bool {
+    directory.file_name() == Some(OsStr::new("lost+found"))
 }
 
 /// One component of a pattern.
@@ -155,7 +190,7 @@ impl Search<'_> {
                         let Some(entry) = self.passed(entry)? else { continue };
                         let (below, is_dir) = (entry.depth() > 0, entry.file_type().is_dir());
                         let is_hidden = entry.file_name().as_bytes().starts_with(b".") || is_marker(entry.file_name());
-                        if below && !is_hidden && entry.path_is_symlink() && entry.path().is_dir() {
+                        if below && !is_hidden && entry.path_is_symlink() && is_directory(entry.path())? {
                             roots.push_back(entry.into_path());
                         } else if !below || is_dir {
                             if below && is_hidden || !self.is_first(entry.path(), steps) {
@@ -174,7 +209,7 @@ impl Search<'_> {
     /// Takes what a step led to: a directory on the way, or a file at its end.
     fn meet(&mut self, path: PathBuf, left: &[Step]) -> Result<(), SourceError> {
         if !left.is_empty() {
-            return if path.is_dir() { self.enter(&path, left) } else { Ok(()) };
+            return if is_directory(&path)? { self.enter(&path, left) } else { Ok(()) };
         }
         match std::fs::metadata(&path) {
             Ok(found) if found.is_dir() => {
@@ -216,8 +251,7 @@ impl Search<'_> {
         match error.io_error().map(std::io::Error::kind) {
             // It is gone since its name was read.
             Some(ErrorKind::NotFound) | None => Ok(None),
-            // Every file system of Linux has one, for its own use.
-            Some(ErrorKind::PermissionDenied) if path.file_name() == Some(OsStr::new("lost+found")) => Ok(None),
+            Some(ErrorKind::PermissionDenied) if is_lost_and_found(&path) => Ok(None),
             Some(kind) => Err(failed(&name(&path), kind.into())),
         }
     }
@@ -231,7 +265,7 @@ fn is_marker(name: &OsStr) -> bool {
 }
 
 /// A directory in the place of a file, with a pattern of what is in it.
-fn is_directory(directory: &Path, ending: &str) -> SourceError {
+fn directory_itself(directory: &Path, ending: &str) -> SourceError {
     let is_visible = |entry: &walkdir::DirEntry| {
         entry.depth() == 0 || !(entry.file_name().as_bytes().starts_with(b".") || is_marker(entry.file_name()))
     };
