@@ -31,18 +31,22 @@ fn job(site: &Site, source: &str) {
     site.jobs(&format!("nightly: {{ app: main, source: {{ {source} }}, sink: {{ parquet: {{ path: archive }} }} }}"));
 }
 
+/// References as they stand in a file.
+type Write<'a> = &'a dyn Fn(&[Ref]) -> String;
+
 #[test]
 fn references_inside_of_other_objects_are_found_by_the_hint_and_never_consumed_before() {
     const REFERENCES: &str = "jsonl: { path: refs.jsonl, cursor: files }";
     const EVENTS: &str = "jsonl: { path: refs.jsonl, cursor: files, format: copy_event }";
     let lines = |line: fn(&Ref) -> String, begin: &'static str, end: &'static str| {
-        move |refs: &[Ref]| refs.iter().map(|one| format!("{begin}{}{end}\n", line(one))).collect::<String>()
+        move |refs: &[Ref]| {
+            refs.iter().flat_map(|one| [begin, &line(one), end, "\n"].map(str::to_owned)).collect::<String>()
+        }
     };
     let escaped = |one: &Ref| serde_json::to_string(&event(one)).unwrap();
     let whole = |refs: &[Ref]| {
         format!("{{\"total\":20,\"data\":[{}]}}", refs.iter().map(reference).collect::<Vec<_>>().join(","))
     };
-    type Write<'a> = &'a dyn Fn(&[Ref]) -> String;
     let inside: [(&str, Write<'_>, &str); 7] = [
         (REFERENCES, &whole, "`jq -c '.data[]'`"),
         (REFERENCES, &lines(reference, "{\"ref\":", "}"), "`jq -c '.ref'`"),
