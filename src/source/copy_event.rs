@@ -13,21 +13,26 @@ pub(super) enum Subject {
     Other,
 }
 
-/// Says what an event is about, by its `eventType` and `convType`. An event without a type is a message.
+/// Says what an event is about, by its `eventType` and `convType`. An event without a type is a message. What is no type
+/// at all says nothing, and must not be passed over for it.
 pub(super) fn subject(event_type: &Value<'_>, conversation_type: &Value<'_>) -> Result<Subject, String> {
     let is_message = match event_type {
         Value::Integer(number) => *number == 1,
-        Value::Text(bytes) => matches!(digits(trim(bytes)), Some(1)) || trim(bytes).is_empty(),
-        Value::Null => true,
+        _ if event_type.lack().is_some() => true,
+        Value::Text(bytes) if let Some(number) = digits(trim(bytes)) => number == 1,
         _ => return Err(format!("eventType {event_type} is no event type")),
     };
     if !is_message {
         return Ok(Subject::Other);
     }
+    if let Some(lack) = conversation_type.lack() {
+        return Err(format!("convType {lack}"));
+    }
     match conversation_type {
-        _ if conversation_type.is_empty() => Err("convType is empty".to_owned()),
-        Value::Text(bytes) => Ok(word(trim(bytes)).map_or(Subject::Other, Subject::Message)),
-        _ => Err(format!("convType {conversation_type} is no conversation type")),
+        Value::Text(bytes) if bytes.iter().any(u8::is_ascii_alphabetic) => {
+            Ok(word(trim(bytes)).map_or(Subject::Other, Subject::Message))
+        }
+        _ => Err(format!("convType {conversation_type} is no conversation type, such as PERSON, TEAM or SUPER_TEAM")),
     }
 }
 
@@ -75,6 +80,14 @@ mod tests {
         assert_eq!(of("1", "CUSTOM_PERSON"), Ok(Subject::Other));
         assert_eq!(of("1", "CUSTOM_TEAM"), Ok(Subject::Other));
         assert_eq!(of("1", "CHATROOM"), Ok(Subject::Other));
+    }
+
+    #[test]
+    fn what_is_no_type_is_a_mistake_and_not_passed_over() {
+        for (event_type, conversation_type) in [("TEXT", "PERSON"), ("1.0", "TEAM"), ("1", "1"), ("", "2"), ("1", "?")]
+        {
+            assert!(of(event_type, conversation_type).is_err(), "{event_type} {conversation_type}");
+        }
     }
 
     #[test]

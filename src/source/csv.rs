@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 
 use super::SourceError;
-use super::intake::Intake;
+use super::intake::{Broken, Intake};
 use super::lines::{Found, LONGEST, Lines, failed};
 use super::reading::{Outlet, Stop};
 use super::value::{Value, trim};
@@ -59,7 +59,10 @@ pub(super) fn read<R: Read>(
                     intake.cells(&columns, &header, |place| records.cell(place), position);
                 }
             }
-            Err(message) => intake.broken(position(), message, || vec![("line".to_owned(), records.shown())]),
+            Err(message) => {
+                let broken = Broken { message, has_field: true };
+                intake.broken(position(), broken, || vec![("line".to_owned(), records.shown())]);
+            }
         }
         if intake.is_full() {
             outlet.send_blocking(intake.take())?;
@@ -71,7 +74,7 @@ pub(super) fn read<R: Read>(
             "is all one line, its header, which holds control characters: end the lines with line feeds".to_owned(),
         ));
     }
-    Ok(())
+    Ok(intake.end_columns(name, &columns, &header)?)
 }
 
 /// What a header that lacks columns most likely suffers from.

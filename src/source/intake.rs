@@ -42,6 +42,14 @@ pub enum Understood {
     Invalid(String),
 }
 
+/// A row that cannot be told apart into fields.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) message: String,
+    /// Whether there is anything of its fields in it all the same.
+    pub(super) has_field: bool,
+}
+
 /// A chunk and the samples among its rows.
 #[derive(Debug, Default)]
 pub(super) struct Run {
@@ -56,6 +64,10 @@ pub(super) struct Intake {
     names: Arc<Names>,
     run: Run,
     rows: u64,
+    /// Whether a row of the input had anything in its fields.
+    has_field: bool,
+    /// What is wrong with the first row, of an input of which none had anything so far.
+    first: Option<String>,
     /// How many more rows are to be shown.
     to_sample: usize,
     /// Whether there is nothing to do but to show rows.
@@ -68,7 +80,16 @@ impl Intake {
         let times = Times::new(settings.time_unit, settings.timezone.clone());
         let interpreter = Interpreter { format: settings.format, times };
         let names = Arc::new(names);
-        Ok(Self { interpreter, names, run: Run::default(), rows: 0, to_sample: samples, sampling: samples > 0 })
+        Ok(Self {
+            interpreter,
+            names,
+            run: Run::default(),
+            rows: 0,
+            has_field: false,
+            first: None,
+            to_sample: samples,
+            sampling: samples > 0,
+        })
     }
 
     pub(super) fn names(&self) -> Arc<Names> {
@@ -84,6 +105,7 @@ impl Intake {
     pub(super) fn texts(&mut self, texts: [&[u8]; 3]) -> bool {
         let taken = self.to_sample == 0 && self.interpreter.texts(texts, &mut self.run.chunk);
         self.rows += u64::from(taken);
+        self.has_field |= taken;
         taken
     }
 
@@ -108,7 +130,7 @@ impl Intake {
         let names = Arc::clone(&self.names);
         match jsonl::event(&names, &cell(event)) {
             Ok(fields) => self.row(&fields, position, raw),
-            Err(message) => self.broken(position(), message, raw),
+            Err(broken) => self.broken(position(), broken, raw),
         }
     }
 
@@ -132,21 +154,54 @@ impl Intake {
         raw: impl FnOnce() -> Vec<(String, String)>,
     ) {
         let outcome = self.interpreter.row(fields, &mut self.run.chunk, &position);
-        self.rows += 1;
+        self.count(outcome != Outcome::Invalid || self.interpreter.has_field(fields));
         if self.to_sample > 0 {
             self.show(outcome, position(), raw());
         }
     }
 
     /// Takes a row that cannot even be told apart into fields.
-    pub(super) fn broken(&mut self, position: String, message: String, raw: impl FnOnce() -> Vec<(String, String)>) {
+    pub(super) fn broken(&mut self, position: String, broken: Broken, raw: impl FnOnce() -> Vec<(String, String)>) {
+        let Broken { message, has_field } = broken;
         let shown = (self.to_sample > 0).then(|| position.clone());
         let invalid = Invalid { position, message, conversation_id: None, message_server_id: None, create_time: None };
         self.run.chunk.invalid.push(invalid);
-        self.rows += 1;
+        self.count(has_field);
         if let Some(position) = shown {
             self.show(Outcome::Invalid, position, raw());
         }
+    }
+
+    fn count(&mut self, has_field: bool) {
+        self.rows += 1;
+        self.has_field |= has_field;
+        if !self.has_field && self.first.is_none() {
+            let first = self.run.chunk.invalid.last();
+            self.first = first.map(|invalid| format!("{}: {}", invalid.position, invalid.message));
+        }
+    }
+
+    /// Whether a row of the input had anything in its fields so far.
+    pub(super) fn has_field(&self) -> bool {
+        self.has_field
+    }
+
+    /// Ends an input. If it had rows and none had anything in its fields, it is not what it is taken for: its last rows
+    /// are not handed on, and what is wrong with its first is returned.
+    pub(super) fn end(&mut self) -> Option<String> {
+        let first = self.first.take();
+        if std::mem::take(&mut self.has_field) || first.is_none() {
+            return None;
+        }
+        self.take();
+        first
+    }
+
+    /// Ends an input of columns.
+    pub(super) fn end_columns(&mut self, name: &str, columns: &Columns, header: &[String]) -> Result<(), SourceError> {
+        let Some(first) = self.end() else { return Ok(()) };
+        let shown = columns.shown(header);
+        Err(SourceError::Unusable(format!("{name}: none of its rows has {shown}; the first is {first}")))
     }
 
     #[cold]

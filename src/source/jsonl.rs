@@ -1,6 +1,7 @@
 //! JSON lines and other files of JSON objects, and copy events that are JSON within another source's column.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::io::Read;
 
@@ -9,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::SourceError;
-use super::intake::Intake;
+use super::intake::{Broken, Intake};
 use super::lines::{LONGEST, Lines, failed};
 use super::mapping::{FIELDS, Fields, Names};
 use super::reading::{Outlet, Stop};
@@ -21,15 +22,15 @@ pub(super) fn read<R: Read>(lines: Lines<R>, name: &str, intake: &mut Intake, ou
     let fail = |error| Stop::Error(failed(name, error));
     let names = intake.names();
     let mut values = Values::new(lines);
-    let (mut is_known, mut unknown) = (false, None);
+    let mut beginning = None;
     while let Some(next) = values.next(name)? {
         let (mut length, is_line) = match next {
             Next::Line(length) => (length, true),
             Next::Object(length) => (length, false),
             Next::TooLong => {
-                intake.broken(values.position(name), format!("is longer than {LONGEST} bytes"), Vec::new);
+                let broken = Broken { message: format!("is longer than {LONGEST} bytes"), has_field: false };
+                intake.broken(values.position(name), broken, Vec::new);
                 values.skip_line().map_err(fail)?;
-                unknown.get_or_insert_with(|| format!("more than {LONGEST} bytes without a line feed"));
                 continue;
             }
         };
@@ -41,57 +42,82 @@ pub(super) fn read<R: Read>(lines: Lines<R>, name: &str, intake: &mut Intake, ou
         }
         let text = trim(values.window(length));
         let position = || values.position(name);
-        if !is_known {
-            is_known = parsed.as_ref().is_ok_and(|fields| fields.iter().any(|field| *field != Value::Null))
-                || has_member(&names, text);
-            unknown.get_or_insert_with(|| Value::bytes(text).to_string());
-        }
         match parsed {
             Ok(fields) => intake.row(&fields, position, || shown(text)),
-            Err(message) => intake.broken(position(), message, || shown(text)),
+            Err(broken) => intake.broken(position(), broken, || shown(text)),
+        }
+        if beginning.is_none() && !intake.has_field() {
+            beginning = Some((Value::bytes(text).to_string(), within(&names, text)));
         }
         values.consume(length);
         if intake.is_full() {
-            if !is_known {
+            if !intake.has_field() {
                 break;
             }
             outlet.send_blocking(intake.take())?;
         }
     }
-    match unknown {
-        Some(first) if !is_known => {
-            // What was taken in is no row of anything, and is not handed on.
-            intake.take();
-            Err(SourceError::Unusable(format!(
-                "{name}: no JSON object in it has any of the members {}; it begins with {first}; `columns` maps fields \
-                 to other names",
-                names.expected().join(", ")
-            ))
-            .into())
+    if intake.end().is_none() {
+        return Ok(());
+    }
+    let place = names.event().map_or_else(String::new, |event| format!(" within {event:?}"));
+    let (beginning, hint) =
+        beginning.unwrap_or_else(|| (format!("more than {LONGEST} bytes without a line feed"), None));
+    let hint = hint.unwrap_or_else(|| "`columns` maps fields to other names".to_owned());
+    Err(SourceError::Unusable(format!(
+        "{name}: no JSON object in it has{place} any of the members {}; it begins with {beginning}; {hint}",
+        names.expected()
+    ))
+    .into())
+}
+
+/// Where the fields stand within an object that has none of its own, and how they are read there.
+fn within(names: &Names, text: &[u8]) -> Option<String> {
+    let path = path_to_id(names, &serde_json::from_slice(text).ok()?)?;
+    let event = path.strip_suffix(FROM_JSON).unwrap_or(&path).trim_start_matches('.');
+    Some(if names.may_have_event() && names.event().is_none() && !event.contains(['.', '[', '|']) {
+        format!("they stand inside `{event}`: set `columns: {{ event: {event} }}`")
+    } else {
+        format!("they stand deeper in it: take them out first, such as by `jq -c '{path}'`")
+    })
+}
+
+/// What `jq` calls the parsing of a text.
+const FROM_JSON: &str = "|fromjson";
+
+/// Where the object with the message's ID stands in a value, as `jq` writes it: `.data[]`.
+fn path_to_id(names: &Names, value: &serde_json::Value) -> Option<String> {
+    use serde_json::Value::{Array, Object, String};
+    match value {
+        Object(members) if members.keys().any(|name| names.is_id(name)) => Some(std::string::String::new()),
+        Object(members) => members.iter().find_map(|(name, value)| {
+            // Others would have to be quoted, for `jq` and for the shell.
+            let is_plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+            let rest = is_plain.then(|| path_to_id(names, value))??;
+            Some(format!(".{name}{rest}"))
+        }),
+        Array(items) => Some(format!("[]{}", path_to_id(names, items.first()?)?)),
+        String(text) if text.starts_with('{') => {
+            Some(format!("{FROM_JSON}{}", path_to_id(names, &serde_json::from_str(text).ok()?)?))
         }
-        _ => Ok(()),
+        _ => None,
     }
 }
 
-/// Whether an object, broken as it may be, has a member of one of the names that are expected.
-fn has_member(names: &Names, text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text).to_lowercase();
-    let is_there = |name: &&str| text.contains(&format!("\"{}\"", name.to_lowercase()));
-    text.starts_with('{') && names.expected().iter().any(is_there)
-}
-
 /// The fields of a line, which may hold its event in a field of its own.
-fn line_fields<'a>(names: &Names, text: &'a [u8]) -> Result<Fields<'a>, String> {
+fn line_fields<'a>(names: &Names, text: &'a [u8]) -> Result<Fields<'a>, Broken> {
     let object = parse(names, text)?;
     match (names.event(), object.event) {
         (None, _) => Ok(object.fields),
-        (Some(event), None) => Err(format!("has no {event:?}")),
+        (Some(event), None) => Err(nothing(format!("has no {event:?}"))),
         (Some(event), Some(raw)) => {
             let raw = raw.get();
             if !raw.starts_with('"') {
                 return parse(names, raw.as_bytes()).map(|object| object.fields);
             }
-            let text: String = serde_json::from_str(raw).map_err(|error| format!("{event:?} {}", explain(&error)))?;
+            let text: String =
+                serde_json::from_str(raw).map_err(|error| nothing(format!("{event:?} {}", explain(&error))))?;
             let fields = parse(names, text.as_bytes())?.fields;
             Ok(fields.map(into_owned))
         }
@@ -99,12 +125,17 @@ fn line_fields<'a>(names: &Names, text: &'a [u8]) -> Result<Fields<'a>, String> 
 }
 
 /// The fields of a copy event that stands as JSON in a column.
-pub(super) fn event<'a>(names: &Names, value: &'a Value<'_>) -> Result<Fields<'a>, String> {
+pub(super) fn event<'a>(names: &Names, value: &'a Value<'_>) -> Result<Fields<'a>, Broken> {
     match value {
-        Value::Text(bytes) if !trim(bytes).is_empty() => parse(names, bytes).map(|object| object.fields),
-        Value::Text(_) | Value::Null => Err("the event is empty".to_owned()),
-        other => Err(format!("the event {other} is no JSON text")),
+        _ if value.lack().is_some() => Err(nothing("the event is empty".to_owned())),
+        Value::Text(bytes) => parse(names, bytes).map(|object| object.fields),
+        other => Err(nothing(format!("the event {other} is no JSON text"))),
     }
+}
+
+/// A row in which no field is found.
+fn nothing(message: String) -> Broken {
+    Broken { message, has_field: false }
 }
 
 /// A JSON object as far as it matters.
@@ -113,13 +144,14 @@ struct Object<'a> {
     event: Option<&'a RawValue>,
 }
 
-fn parse<'a>(names: &Names, text: &'a [u8]) -> Result<Object<'a>, String> {
+fn parse<'a>(names: &Names, text: &'a [u8]) -> Result<Object<'a>, Broken> {
+    let has_field = Cell::new(false);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let parsed = ObjectOf(names).deserialize(&mut deserializer).and_then(|object| {
+    let parsed = ObjectOf { names, has_field: &has_field }.deserialize(&mut deserializer).and_then(|object| {
         deserializer.end()?;
         Ok(object)
     });
-    parsed.map_err(|error| explain(&error))
+    parsed.map_err(|error| Broken { message: explain(&error), has_field: has_field.get() })
 }
 
 fn explain(error: &serde_json::Error) -> String {
@@ -133,6 +165,7 @@ fn into_owned(value: Value<'_>) -> Value<'static> {
     match value {
         Value::Text(bytes) => Value::Text(Cow::Owned(bytes.into_owned())),
         Value::Decimal(text) => Value::Decimal(Cow::Owned(text.into_owned())),
+        Value::Missing => Value::Missing,
         Value::Null => Value::Null,
         Value::Integer(number) => Value::Integer(number),
         Value::Unsigned(number) => Value::Unsigned(number),
@@ -151,7 +184,11 @@ fn shown(text: &[u8]) -> Vec<(String, String)> {
     }
 }
 
-struct ObjectOf<'n>(&'n Names);
+struct ObjectOf<'n> {
+    names: &'n Names,
+    /// Set when anything is found in a field: what follows may be broken.
+    has_field: &'n Cell<bool>,
+}
 
 impl<'de> DeserializeSeed<'de> for ObjectOf<'_> {
     type Value = Object<'de>;
@@ -171,12 +208,13 @@ impl<'de> Visitor<'de> for ObjectOf<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut object = Object { fields: Fields::default(), event: None };
         let mut exactly = [false; FIELDS];
-        while let Some(member) = members.next_key_seed(MemberOf(self.0))? {
+        while let Some(member) = members.next_key_seed(MemberOf(self.names))? {
             match member {
                 // A name that fits but for case gives way to one that fits exactly.
                 Member::Field(place, exact) if exact || !exactly[place] => {
                     object.fields[place] = members.next_value::<Scalar<'de>>()?.0;
                     exactly[place] = exact;
+                    self.has_field.set(self.has_field.get() || object.fields[place].lack().is_none());
                 }
                 Member::Event => object.event = Some(members.next_value()?),
                 _ => {
@@ -294,7 +332,7 @@ mod tests {
     }
 
     fn fields<'a>(names: &Names, text: &'a str) -> Result<Fields<'a>, String> {
-        line_fields(names, text.as_bytes())
+        line_fields(names, text.as_bytes()).map_err(|broken| broken.message)
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::reference::{ConversationType, Invalid, Reference, ReferenceChunk, spl
 /// The number of fields of either format.
 pub(super) const FIELDS: usize = 6;
 
-/// The fields of one row. What the places hold is said by the constants below; a column that is not there is null.
+/// The fields of one row. What the places hold is said by the constants below; a column that is not there is missing.
 pub(super) type Fields<'a> = [Value<'a>; FIELDS];
 
 /// The whole conversation ID of a reference, or the `eventType` of a copy event.
@@ -103,17 +103,24 @@ impl Names {
         Some((place, false))
     }
 
+    /// Whether a copy event may stand in a member or column of its own.
+    pub(super) fn may_have_event(&self) -> bool {
+        self.format == Format::CopyEvent
+    }
+
     /// The input name that was said to hold a whole copy event.
     pub(super) fn event(&self) -> Option<&str> {
         self.event.as_deref()
     }
 
-    /// The names of which an input has some.
-    pub(super) fn expected(&self) -> Vec<&str> {
-        match &self.event {
-            Some(event) => vec![event],
-            None => self.fields.iter().flatten().map(String::as_str).collect(),
-        }
+    /// The names of which every row has some.
+    pub(super) fn expected(&self) -> String {
+        self.fields.concat().join(", ")
+    }
+
+    /// Whether an input name is that of the message's ID.
+    pub(super) fn is_id(&self, input: &str) -> bool {
+        self.place(input).is_some_and(|(place, _)| place == ID)
     }
 
     /// Finds the fields among the columns of `input`, or says which are missing.
@@ -222,6 +229,16 @@ impl Columns {
         self.places.into_iter().chain([self.event]).flatten().max().map_or(0, |last| last + 1)
     }
 
+    /// What is read from these columns, for a message.
+    pub(super) fn shown(&self, header: &[String]) -> String {
+        if let Some(event) = self.event {
+            return format!("a copy event in {:?}", header[event]);
+        }
+        let names: Vec<String> =
+            self.places.into_iter().flatten().map(|place| format!("{:?}", header[place])).collect();
+        format!("anything in {}", names.join(", "))
+    }
+
     /// The columns of conversation ID, message ID and time, when a row is understood by these three.
     pub(super) fn texts(&self) -> Option<[usize; 3]> {
         match (self.places, self.event) {
@@ -300,6 +317,13 @@ impl Interpreter {
         Outcome::Invalid
     }
 
+    /// Whether there is anything in the fields of a row that speaks of a message. The type of an event and its `to` are
+    /// also found on whatever an event is wrapped in.
+    pub(super) fn has_field(&self, fields: &Fields<'_>) -> bool {
+        let wrapping = |place| self.format == Format::CopyEvent && (place == EVENT_TYPE || place == OTHER);
+        fields.iter().enumerate().any(|(place, value)| value.lack().is_none() && !wrapping(place))
+    }
+
     /// What is wrong with a row, and what could be read of it.
     #[cold]
     fn invalid(
@@ -346,13 +370,17 @@ impl Interpreter {
             return Ok(Some((owner, kind, account(&fields[OTHER], "to")?)));
         }
         let parts = [OWNER, TYPE, OTHER];
-        if fields[WHOLE] == Value::Null && parts.iter().any(|&place| fields[place] != Value::Null) {
+        let is_null = |place: usize| matches!(fields[place], Value::Missing | Value::Null);
+        if is_null(WHOLE) && !parts.into_iter().all(is_null) {
             let owner = account(&fields[OWNER], "owner_id")?;
             let kind = conversation_type(&fields[TYPE])?;
             return Ok(Some((owner, kind, account(&fields[OTHER], "other_id")?)));
         }
+        if let Some(lack) = fields[WHOLE].lack() {
+            return Err(format!("conversation_id {lack}"));
+        }
         match &fields[WHOLE] {
-            Value::Text(bytes) if !trim(bytes).is_empty() => {
+            Value::Text(bytes) => {
                 let shown = &fields[WHOLE];
                 let text = std::str::from_utf8(bytes).map_err(|_| format!("conversation_id {shown} is not UTF-8"))?;
                 let text = unguarded(text);
@@ -366,8 +394,6 @@ impl Interpreter {
                 })?;
                 Ok(Some((Cow::Borrowed(owner), kind, Cow::Borrowed(other))))
             }
-            Value::Null => Err("conversation_id is null".to_owned()),
-            Value::Text(_) => Err("conversation_id is empty".to_owned()),
             other => Err(format!("conversation_id {other} is not text of the form owner|type|other")),
         }
     }
@@ -380,6 +406,9 @@ fn unguarded(text: &str) -> &str {
 
 /// An account or a team. Whatever characters it has are the API's business, but for the one that separates.
 fn account<'a>(value: &'a Value<'_>, field: &str) -> Result<Cow<'a, str>, String> {
+    if let Some(lack) = value.lack() {
+        return Err(format!("{field} {lack}"));
+    }
     match value {
         Value::Text(bytes) => {
             let text = std::str::from_utf8(bytes).map_err(|_| format!("{field} {value} is not UTF-8"))?.trim();
@@ -393,20 +422,21 @@ fn account<'a>(value: &'a Value<'_>, field: &str) -> Result<Cow<'a, str>, String
         }
         Value::Integer(number) => Ok(Cow::Owned(number.to_string())),
         Value::Unsigned(number) => Ok(Cow::Owned(number.to_string())),
-        Value::Null => Err(format!("{field} is null")),
         Value::Float(_) => Err(format!("{field} {value} is a floating-point number: {DAMAGED}")),
         other => Err(format!("{field} {other} is neither text nor an integer")),
     }
 }
 
 fn conversation_type(value: &Value<'_>) -> Result<ConversationType, String> {
+    if let (Value::Missing | Value::Null, Some(lack)) = (value, value.lack()) {
+        return Err(format!("conversation_type {lack}"));
+    }
     let known = match value {
         Value::Integer(number) => ConversationType::from_number(*number),
         Value::Text(bytes) => match digits(trim(bytes)) {
             Some(number) => ConversationType::from_number(number),
             None => copy_event::word(trim(bytes)),
         },
-        Value::Null => return Err("conversation_type is null".to_owned()),
         _ => None,
     };
     known.ok_or_else(|| {

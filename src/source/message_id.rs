@@ -8,6 +8,9 @@ pub(super) const DAMAGED: &str =
 
 /// A message's ID: 1 to 2^63 - 1.
 pub(super) fn message_id(value: &Value<'_>) -> Result<i64, String> {
+    if let Some(lack) = value.lack() {
+        return Err(lack.to_owned());
+    }
     let id = match value {
         Value::Integer(number) => *number,
         Value::Text(bytes) => {
@@ -22,7 +25,6 @@ pub(super) fn message_id(value: &Value<'_>) -> Result<i64, String> {
                 None => return Err(format!("{value} is no integer above 0")),
             }
         }
-        Value::Null => return Err("is null".to_owned()),
         Value::Unsigned(_) => return Err(format!("{value} is above 2^63 - 1")),
         Value::Float(_) => return Err(format!("{value} is a floating-point number: {DAMAGED}")),
         other => return Err(format!("{other} is no integer")),

@@ -80,7 +80,7 @@ pub(super) fn read(file: File, name: &str, intake: &mut Intake, outlet: &Outlet)
                 }
             }
         }
-        Ok(())
+        Ok(intake.end_columns(name, &columns, &header)?)
     };
     let ended = read();
     if !matches!(ended, Err(Stop::Unheard)) {

@@ -150,6 +150,7 @@ pub(super) async fn drain<C: Cells>(
             outlet.send(intake.take()).await?;
         }
     }
+    intake.end_columns("query", &shape.columns, &shape.header)?;
     outlet.send(intake.take()).await?;
     match shape.limit {
         Some(limit) if count >= limit && tracker.as_ref().is_some_and(Tracker::stands_still) => {

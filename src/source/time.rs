@@ -62,6 +62,9 @@ impl Times {
 
     /// Milliseconds since the epoch, or what is wrong.
     pub(super) fn read(&self, value: &Value<'_>) -> Result<i64, String> {
+        if let Some(lack) = value.lack() {
+            return Err(lack.to_owned());
+        }
         let millis = match value {
             Value::Integer(number) => return self.integer(*number),
             Value::Text(bytes) => match digits(trim(bytes)) {
@@ -73,7 +76,6 @@ impl Times {
                 Some(local) => self.local(local)?.as_millisecond(),
                 None => micros.div_euclid(1000),
             },
-            Value::Null => return Err("is null".to_owned()),
             Value::Decimal(text) => {
                 return self.decimal(text).unwrap_or_else(|| Err(format!("{text} is no whole number")));
             }
@@ -82,7 +84,7 @@ impl Times {
             }
             Value::Unsigned(_) => return Err(format!("{value} is beyond all calendars")),
             Value::Date(_) => return Err(format!("{value} is a date without a time of day")),
-            Value::Other(kind) => return Err(format!("is {kind}: give an integer, a timestamp or text")),
+            other => return Err(format!("is {other}: give an integer, a timestamp or text")),
         };
         if self.is_plausible(millis.into()) { Ok(millis) } else { Err(self.implausible(value, millis.into())) }
     }
@@ -140,9 +142,6 @@ impl Times {
     }
 
     fn text(&self, text: &[u8]) -> Result<i64, String> {
-        if text.is_empty() {
-            return Err("is empty".to_owned());
-        }
         let shown = || Value::bytes(text);
         let Some(stamp) = Stamp::parse(text) else {
             let decimal = std::str::from_utf8(text).ok().and_then(|text| self.decimal(text));

@@ -8,8 +8,10 @@ use crate::digits;
 /// A value as its source knows it. Nothing is rounded on the way here.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) enum Value<'a> {
-    /// No value.
+    /// Not even a place for a value: a JSON member or a column that is not there.
     #[default]
+    Missing,
+    /// No value.
     Null,
     /// An integer.
     Integer(i64),
@@ -75,12 +77,13 @@ impl<'a> Value<'a> {
         Self::Decimal(Cow::Borrowed(text))
     }
 
-    /// Whether there is nothing here: null, or text of nothing but white space.
-    pub(super) fn is_empty(&self) -> bool {
+    /// In which way there is nothing here, if so: missing, null, or text of nothing but white space.
+    pub(super) fn lack(&self) -> Option<&'static str> {
         match self {
-            Self::Null => true,
-            Self::Text(bytes) => bytes.iter().all(u8::is_ascii_whitespace),
-            _ => false,
+            Self::Missing => Some("is missing"),
+            Self::Null => Some("is null"),
+            Self::Text(bytes) if trim(bytes).is_empty() => Some("is empty"),
+            _ => None,
         }
     }
 }
@@ -91,6 +94,7 @@ const QUOTED: usize = 80;
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Missing => f.write_str("missing"),
             Self::Null => f.write_str("null"),
             Self::Integer(number) => write!(f, "{number}"),
             Self::Unsigned(number) => write!(f, "{number}"),

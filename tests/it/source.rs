@@ -6,6 +6,7 @@ mod forms;
 mod listing;
 mod mysql;
 mod mysql_session;
+mod no_record;
 mod parquet;
 mod pooler;
 mod postgres;

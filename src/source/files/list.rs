@@ -65,7 +65,7 @@ pub(super) fn name(path: &Path) -> String {
 fn find(files: &Files, ending: &str, is_cancelled: &dyn Fn() -> bool) -> Result<Vec<PathBuf>, SourceError> {
     let path = Path::new(&files.path);
     match std::fs::metadata(path) {
-        Ok(found) if found.is_dir() => return Err(is_directory(path, ending)),
+        Ok(found) if found.is_dir() => return Err(directory_itself(path, ending)),
         Ok(_) => return Ok(vec![path.to_owned()]),
         Err(error) if !files.path.contains(['*', '?', '[']) => return Err(failed(&name(path), error)),
         Err(_) => {}
@@ -74,12 +74,12 @@ fn find(files: &Files, ending: &str, is_cancelled: &dyn Fn() -> bool) -> Result<
         steps(&files.path).map_err(|error| SourceError::Unusable(format!("{}: is no glob: {error}", name(path))))?;
     let mut search = Search { entered: HashSet::new(), found: BTreeMap::new(), directory: None, is_cancelled };
     let start = Path::new(if path.is_absolute() { "/" } else { "." });
-    require_beginning(start, &steps)?;
+    require_directory(start, &steps)?;
     search.enter(start, &steps)?;
     // A pattern such as `*` meets directories as a matter of course; one such as `*.csv` does not.
     let particular = matches!(steps.last(), Some(Step::Match(last)) if last.as_str().contains(|c| c != '*'));
     match search.directory.filter(|_| particular) {
-        Some(directory) if search.found.is_empty() => return Err(is_directory(&directory, ending)),
+        Some(directory) if search.found.is_empty() => return Err(directory_itself(&directory, ending)),
         Some(directory) => {
             tracing::warn!("{} is a directory, which {} matches; it is passed over", name(&directory), files.path);
         }
@@ -91,6 +91,39 @@ fn find(files: &Files, ending: &str, is_cancelled: &dyn Fn() -> bool) -> Result<
     let mut paths: Vec<PathBuf> = search.found.into_values().collect();
     paths.sort();
     Ok(paths)
+}
+
+/// Refuses a pattern whose directories do not exist down to its first wildcard: a share that is not mounted, or a slip of
+/// the pen, is no night without files.
+fn require_directory(start: &Path, steps: &[Step]) -> Result<(), SourceError> {
+    let mut directory = start.to_owned();
+    for step in steps {
+        let Step::Name(name) = step else { break };
+        directory.push(name);
+    }
+    if is_directory(&directory)? {
+        return Ok(());
+    }
+    let directory = shown(&directory);
+    Err(SourceError::Unusable(format!("{directory}: there is no such directory; is it mounted, and spelled so?")))
+}
+
+/// Whether a directory is there. One that cannot be looked at is not taken for one that is not there.
+fn is_directory(path: &Path) -> Result<bool, SourceError> {
+    let error = match std::fs::metadata(path) {
+        Ok(found) => return Ok(found.is_dir()),
+        Err(error) => error,
+    };
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+        Some(Errno::ACCESS) if path.parent().is_some_and(is_lost_and_found) => Ok(false),
+        _ => Err(failed(&shown(path), error)),
+    }
+}
+
+/// Every file system of Linux has one, for its own use.
+fn is_lost_and_found(directory: &Path) -> bool {
+    directory.file_name() == Some(OsStr::new("lost+found"))
 }
 
 /// One component of a pattern.
@@ -116,36 +149,6 @@ fn steps(pattern: &str) -> Result<Vec<Step>, glob::PatternError> {
             })
         })
         .collect()
-}
-
-/// Insists on the directories that stand before anything that a pattern matches: a name that is misspelled, and a disk
-/// that is not there, are no night without files.
-fn require_beginning(start: &Path, steps: &[Step]) -> Result<(), SourceError> {
-    let names = steps.iter().map_while(|step| if let Step::Name(name) = step { Some(name) } else { None });
-    let directory = names.fold(start.to_owned(), |directory, name| directory.join(name));
-    match is_directory_at(&directory) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(SourceError::Unusable(format!("{}: there is no such directory", shown(&directory)))),
-        Err(error) => Err(failed(&shown(&directory), error)),
-    }
-}
-
-/// Whether a directory is there, behind all links. Nothing, or something else, is none; what cannot be looked at may be
-/// one.
-fn is_directory_at(path: &Path) -> std::io::Result<bool> {
-    match std::fs::metadata(path) {
-        Ok(found) => Ok(found.is_dir()),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-        // A link that leads to itself.
-        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => Ok(false),
-        // Every file system of Linux has one, for its own use.
-        Err(error) if error.kind() == ErrorKind::PermissionDenied && is_lost_and_found(path.parent()) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_lost_and_found(path: Option<&Path>) -> bool {
-    path.and_then(Path::file_name) == Some(OsStr::new("lost+found"))
 }
 
 /// A path as messages name it: without the `.` that relative ones begin with here.
@@ -193,8 +196,7 @@ impl Search<'_> {
                         let (below, is_dir) = (entry.depth() > 0, entry.file_type().is_dir());
                         let is_hidden = entry.file_name().as_bytes().starts_with(b".") || is_marker(entry.file_name());
                         let is_link = below && !is_hidden && entry.path_is_symlink();
-                        let leads_on = |path: &Path| is_directory_at(path).map_err(|error| failed(&shown(path), error));
-                        if is_link && leads_on(entry.path())? {
+                        if is_link && is_directory(entry.path())? {
                             roots.push_back(entry.into_path());
                         } else if !below || is_dir {
                             if below && is_hidden || !self.is_first(entry.path(), steps) {
@@ -213,11 +215,7 @@ impl Search<'_> {
     /// Takes what a step led to: a directory on the way, or a file at its end.
     fn meet(&mut self, path: PathBuf, left: &[Step]) -> Result<(), SourceError> {
         if !left.is_empty() {
-            return match is_directory_at(&path) {
-                Ok(true) => self.enter(&path, left),
-                Ok(false) => Ok(()),
-                Err(error) => Err(failed(&shown(&path), error)),
-            };
+            return if is_directory(&path)? { self.enter(&path, left) } else { Ok(()) };
         }
         match std::fs::metadata(&path) {
             Ok(found) if found.is_dir() => {
@@ -259,7 +257,7 @@ impl Search<'_> {
         match error.io_error().map(std::io::Error::kind) {
             // It is gone since its name was read.
             Some(ErrorKind::NotFound) | None => Ok(None),
-            Some(ErrorKind::PermissionDenied) if is_lost_and_found(Some(&path)) => Ok(None),
+            Some(ErrorKind::PermissionDenied) if is_lost_and_found(&path) => Ok(None),
             Some(kind) => Err(failed(&shown(&path), kind.into())),
         }
     }
@@ -273,7 +271,7 @@ fn is_marker(name: &OsStr) -> bool {
 }
 
 /// A directory in the place of a file, with a pattern of what is in it.
-fn is_directory(directory: &Path, ending: &str) -> SourceError {
+fn directory_itself(directory: &Path, ending: &str) -> SourceError {
     let is_visible = |entry: &walkdir::DirEntry| {
         entry.depth() == 0 || !(entry.file_name().as_bytes().starts_with(b".") || is_marker(entry.file_name()))
     };

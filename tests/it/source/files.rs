@@ -149,6 +149,10 @@ async fn a_directory_that_is_away_for_a_day_is_not_forgotten() {
     std::fs::write(directory.path().join("in/1.csv"), rows(1..3)).unwrap();
     let first = read(&settings).await;
     std::fs::rename(directory.path().join("in"), directory.path().join("away")).unwrap();
+    let refused = read_from(&settings, first.checkpoint()).await.ended.unwrap_err();
+    assert!(refused.to_string().contains("in: there is no such directory"), "{refused}");
+    // The mount point of a share is there without it.
+    std::fs::create_dir(directory.path().join("in")).unwrap();
     let second = read_from(&settings, first.checkpoint()).await;
     assert!(matches!(second.ended, Err(SourceError::Unusable(_))), "{:?}", second.ended);
     // A disk that is not there leaves an empty directory in its place.

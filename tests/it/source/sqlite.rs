@@ -17,7 +17,7 @@ async fn database(sql: &str) -> (TempDir, PathBuf) {
     (directory, path)
 }
 
-async fn execute(path: &Path, sql: &str) {
+pub(super) async fn execute(path: &Path, sql: &str) {
     let mut connection = SqliteConnectOptions::new().filename(path).create_if_missing(true).connect().await.unwrap();
     connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await.unwrap();
     connection.close().await.unwrap();

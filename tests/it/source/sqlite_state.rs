@@ -44,7 +44,7 @@ fn read_from(site: &Site, path: &str) {
 }
 
 /// A night as somebody whom permissions bind: root, whom they do not, gives up its capabilities.
-fn bound(site: &Site) -> Ended {
+pub(super) fn bound(site: &Site) -> Ended {
     let plain = site.command(&["run", "--json"]);
     if !rustix::process::geteuid().is_root() {
         return site.night();
@@ -54,7 +54,7 @@ fn bound(site: &Site) -> Ended {
     Running::start(command.args(plain.get_args()).current_dir(plain.get_current_dir().unwrap())).end()
 }
 
-fn mode(path: &Path, mode: u32) {
+pub(super) fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 

@@ -143,7 +143,7 @@ async fn json_lines_are_read_and_their_floats_refused() {
     assert_eq!(positions, ["4", "5", "6", "7", "8"]);
     let complaints = found.complaints();
     assert!(complaints.contains("message_server_id 1.0 is a floating-point number"));
-    assert!(complaints.contains("message_server_id is null") && complaints.contains("is no JSON object"));
+    assert!(complaints.contains("message_server_id is missing") && complaints.contains("is no JSON object"));
     assert!(complaints.contains("9223372036854775808 is above 2^63 - 1"));
 }
 
