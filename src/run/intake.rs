@@ -418,7 +418,9 @@ pub(super) async fn classify(
     for same in order.chunk_by(|(a, _), (b, _)| a == b) {
         let (first, rest) = same.split_first().unwrap_or((&(0, 0), &[]));
         if verdicts.get(first.1 as usize) == Some(&Verdict::Known) {
-            rest.iter().for_each(|(_, place)| verdicts[*place as usize] = Verdict::Known);
+            for (_, place) in rest {
+                verdicts[*place as usize] = Verdict::Known;
+            }
         }
     }
     Ok(Looked { verdicts, order, failures })

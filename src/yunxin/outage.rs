@@ -71,7 +71,7 @@ impl Outage {
                 error,
                 "no endpoint has given a usable answer for {}: trying on; the run ends with exit 1 at {}",
                 spoken(failing.tried_for),
-                to_the_second(jiff::Timestamp::now() + (self.give_up_after - failing.tried_for)),
+                to_the_second(jiff::Timestamp::now() + self.give_up_after.saturating_sub(failing.tried_for)),
             );
         }
         (failing.since, failing.tried_for)
