@@ -23,18 +23,20 @@ pub struct Snapshot {
     pub fetched: u64,
     /// References whose message is committed.
     pub archived: u64,
-    /// References that failed, and rows that are no reference.
-    pub failed: u64,
     /// References that failed.
-    pub fetch_failed: u64,
+    pub failed: u64,
+    /// Rows that are no reference.
+    pub invalid: u64,
     /// Requests planned.
     pub batches: u64,
     /// Batches that ended.
     pub batches_done: u64,
     /// Requests sent.
     pub requests: u64,
-    /// Requests a second over the last seconds.
+    /// Requests a second over the last seconds; 0 while nothing is answered.
     pub rate: f64,
+    /// Whether nothing was answered for some seconds of trying.
+    pub unanswered: bool,
     /// The quota, requests a second.
     pub quota: u32,
     /// Requests in flight.
@@ -48,11 +50,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The time that the requests still to be sent take at the quota, once the source was read.
+    /// The time that the requests still to be sent take at the quota, once the source was read. Nobody knows it while
+    /// nothing is answered.
     pub fn remaining(&self) -> Option<Duration> {
         let rate = if self.rate > 0.5 { self.rate } else { f64::from(self.quota) };
         let left = self.batches.saturating_sub(self.batches_done) as f64;
-        (self.read_to_end && rate > 0.0 && left > 0.0).then(|| Duration::from_secs_f64(left / rate))
+        (self.read_to_end && !self.unanswered && rate > 0.0 && left > 0.0).then(|| Duration::from_secs_f64(left / rate))
     }
 }
 
@@ -151,10 +154,15 @@ impl Progress for Lines {
             archived = snapshot.archived,
             fetched = snapshot.fetched,
             failed = snapshot.failed,
+            invalid = snapshot.invalid,
             requests = snapshot.requests,
             rate = format!("{:.1}/{}", snapshot.rate, snapshot.quota),
             throttled = snapshot.throttled,
-            eta = snapshot.remaining().map(|left| format!("{}s", left.as_secs())),
+            eta = if snapshot.unanswered {
+                Some("unknown".to_owned())
+            } else {
+                snapshot.remaining().map(|left| format!("{}s", left.as_secs()))
+            },
             "progress"
         );
     }
@@ -209,6 +217,9 @@ impl Words {
         if snapshot.duplicate > 0 {
             head.push_str(&format!(" · {} known already", count(snapshot.duplicate)));
         }
+        if snapshot.invalid > 0 {
+            head.push_str(&format!(" · {} invalid", count(snapshot.invalid)));
+        }
         let mut references = format!("{} of {}", count(snapshot.fetched), count(snapshot.planned));
         if snapshot.failed > 0 {
             references.push_str(&format!(" · {} failed", count(snapshot.failed)));
@@ -216,6 +227,8 @@ impl Words {
         let mut requests = format!("{} of {}", count(snapshot.batches_done), count(snapshot.batches));
         if let Some(pause) = snapshot.paused {
             requests.push_str(&format!(" · pausing {} s: over the rate", pause.as_secs() + 1));
+        } else if snapshot.unanswered {
+            requests.push_str(" · nobody answers");
         } else if let Some(left) = snapshot.remaining() {
             requests.push_str(&format!(" · {} left", HumanDuration(left)));
         } else if snapshot.read_to_end && snapshot.fetched > snapshot.archived {
@@ -241,7 +254,7 @@ impl Progress for Bars {
         let Words { head, references, requests, foot } = Words::of(snapshot);
         self.head.set_message(head);
         self.references.set_length(snapshot.planned);
-        self.references.set_position(snapshot.fetched + snapshot.fetch_failed);
+        self.references.set_position(snapshot.fetched + snapshot.failed);
         self.references.set_message(references);
         self.requests.set_length(snapshot.batches);
         self.requests.set_position(snapshot.batches_done);
@@ -269,6 +282,8 @@ mod tests {
         assert_eq!(snapshot.remaining(), Some(Duration::from_secs(5)));
         snapshot.rate = 50.0;
         assert_eq!(snapshot.remaining(), Some(Duration::from_secs(10)));
+        snapshot.unanswered = true;
+        assert_eq!(snapshot.remaining(), None);
     }
 
     #[test]
@@ -280,6 +295,7 @@ mod tests {
             planned: 19_920,
             fetched: 9_000,
             failed: 12,
+            invalid: 296,
             batches: 420,
             batches_done: 90,
             rate: 99.6,
@@ -289,7 +305,7 @@ mod tests {
             ..Snapshot::default()
         };
         let words = Words::of(&snapshot);
-        assert_eq!(words.head, "20,000 rows read · 68 known already");
+        assert_eq!(words.head, "20,000 rows read · 68 known already · 296 invalid");
         assert_eq!(words.references, "9,000 of 19,920 · 12 failed");
         assert_eq!(words.requests, "90 of 420 · 3 seconds left");
         assert_eq!(words.foot, "100 of 100 a second · 4 in flight · 5.20 MB received · 0 archived");
@@ -299,6 +315,9 @@ mod tests {
         assert_eq!(words.requests, "90 of 420 · pausing 6 s: over the rate");
         assert!(words.foot.ends_with("throttled 1×"));
         snapshot.paused = None;
+        snapshot.unanswered = true;
+        assert_eq!(Words::of(&snapshot).requests, "90 of 420 · nobody answers");
+        snapshot.unanswered = false;
         snapshot.batches_done = 420;
         assert!(Words::of(&snapshot).requests.ends_with("420 of 420 · committing"));
     }

@@ -13,11 +13,13 @@ mod fetch;
 mod follow_up;
 mod intake;
 mod meter;
+mod named;
 mod part;
 mod record;
 mod recover;
 mod refetch;
 mod refusals;
+mod rehearsal;
 mod seal;
 mod stop;
 mod suspicion;
@@ -340,6 +342,7 @@ async fn flow(
     let (parts, split) = mpsc::unbounded_channel();
     let (events, outcomes) = mpsc::channel(32);
     let refusals = Arc::default();
+    let named = Arc::<named::NamedOwners>::default();
     let intake = intake::Intake {
         settings: Arc::clone(settings),
         ledger: Arc::clone(&ledger),
@@ -347,6 +350,7 @@ async fn flow(
         run_id,
         stop: stop.clone(),
         planning,
+        named: Arc::clone(&named),
     };
     let dispatcher = fetch::Dispatcher {
         ledger: Arc::clone(&ledger),
@@ -374,6 +378,7 @@ async fn flow(
         batch_size: settings.batch_size,
         deferrals: settings.attempts,
         refusals,
+        named,
         stop: stop.clone(),
         thread_depth: settings.thread_depth,
         team_owner: settings.team_owner.clone(),

@@ -10,7 +10,7 @@ use crate::run::{WHY_ABSENT, describe};
 use crate::sink;
 use crate::source::{self, SampleRow, Understood};
 use crate::summary::gravest;
-use crate::yunxin::{App, AskFor, Client, FetchSettings, Outcome, Verdict};
+use crate::yunxin::{App, AskFor, Client, FetchSettings, Outcome, Stop, Verdict};
 
 /// Rows looked at to tell whether times are whole seconds.
 const LOOKED_AT: usize = 200;
@@ -168,8 +168,11 @@ async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut V
         let permit = client.permit().await;
         let outcome =
             client.fetch(permit, &ask, &tokio_util::sync::CancellationToken::new()).await.map_err(|stop| {
-                let error = crate::run::RunError::Api(stop);
-                Exit { code: error.exit_code(), error: anyhow::anyhow!("API: {}", describe(&error)) }
+                let said = match &stop {
+                    Stop::Unreachable { last_error, .. } => format!("nobody answers: {last_error}"),
+                    stop => stop.to_string(),
+                };
+                Exit { code: crate::run::RunError::Api(stop).exit_code(), error: anyhow::anyhow!("API: {said}") }
             })?;
         match outcome {
             Outcome::Answered(answer) => {

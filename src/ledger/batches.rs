@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::bits::Damaged;
 use super::error::Fault;
 use super::statement::{runs, values};
-use super::{Ledger, LedgerError, blob, count, failures, history, invalid, known, manifests, millis};
+use super::{Ledger, LedgerError, blob, count, failures, history, invalid, known, manifests, met, millis};
 use crate::failure::Class;
 use crate::plan::{Batch, BatchRef, Purpose};
 use crate::reference::{ConversationKey, Invalid};
@@ -33,6 +33,8 @@ pub struct Planned<'a> {
     pub new_ids: &'a [i64],
     /// The IDs in `batches` that are open failures, to be asked for once more.
     pub retried: &'a [i64],
+    /// Failures that a row named under an owner who was not asked for them before, each with all such owners.
+    pub asked: &'a [(i64, Vec<String>)],
     /// The IDs in `batches` whose open failure was of another conversation or time.
     pub corrected: &'a [i64],
     /// Rows that are no reference.
@@ -135,6 +137,7 @@ impl Ledger {
             let first_seq = append(&mut tx, planned.batches).await?;
             let blocks = known::insert(&mut tx, planned.new_ids).await?;
             failures::retrying(&mut tx, planned.retried).await?;
+            met::store_asked(&mut tx, planned.asked).await?;
             failures::close(&mut tx, planned.corrected, millis(now), "corrected").await?;
             let new_invalid = invalid::store(&mut tx, run_id, millis(now), &invalid).await?;
             sqlx::query("update runs set planned = planned + ?, retried = retried + ? where run_id = ?")

@@ -83,6 +83,17 @@ impl Ledger {
         moved.await.map_err(self.explain("setting follow-up asks aside"))
     }
 
+    /// The teams whose references are pending or carried, `limit` at most, as keys.
+    pub async fn teams_to_ask(&self, limit: u32) -> Result<Vec<String>, LedgerError> {
+        let read = async {
+            let query = sqlx::query_scalar(
+                "select key from pending where key >= '2' union select key from carried where key >= '2' limit ?",
+            );
+            Ok::<_, Fault>(query.bind(limit).fetch_all(&mut self.reader().await?.conn).await?)
+        };
+        read.await.map_err(self.explain("reading which teams are to be asked for"))
+    }
+
     /// About how many batches the carried references will make.
     pub async fn carried_batches(&self, batch_size: usize) -> Result<u64, LedgerError> {
         let counted = async {

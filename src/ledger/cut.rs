@@ -53,7 +53,8 @@ pub struct CutOrder {
 impl Ledger {
     /// Cuts what waits for another owner into batches of at most `batch_size` references, each of one dialogue, one
     /// asked account and one purpose, as full as arithmetic allows; they become pending after all others. Of teams it is
-    /// chosen first who is asked: never an owner for whom `is_refused` is true. What nobody is left for has failed.
+    /// chosen first who is asked: an owner that references name, or that `named` knows of besides, with how many rows
+    /// name him; never one for whom `is_refused` is true. What nobody is left for has failed.
     ///
     /// `got` are pending batches whose owner got something, in messages that are not committed yet.
     ///
@@ -63,13 +64,14 @@ impl Ledger {
         order: &CutOrder,
         got: &[i64],
         is_refused: &(dyn Fn(&ConversationKey, &str) -> bool + Sync),
+        named: &(dyn Fn(&ConversationKey) -> Vec<(String, u32)> + Sync),
     ) -> Result<Cut, LedgerError> {
-        self.cut(order, false, got, is_refused).await.map_err(self.explain("cutting follow-up asks"))
+        self.cut(order, false, got, is_refused, named).await.map_err(self.explain("cutting follow-up asks"))
     }
 
     /// Cuts what was refused for now in the same way, to be asked for once more under the same owners.
     pub async fn cut_deferred(&self, order: &CutOrder) -> Result<Cut, LedgerError> {
-        let cut = self.cut(order, true, &[], &|_, _| false).await;
+        let cut = self.cut(order, true, &[], &|_, _| false, &|_| Vec::new()).await;
         cut.map_err(self.explain("cutting what was refused for now"))
     }
 
@@ -90,6 +92,7 @@ impl Ledger {
         deferred: bool,
         got: &[i64],
         is_refused: &(dyn Fn(&ConversationKey, &str) -> bool + Sync),
+        named: &(dyn Fn(&ConversationKey) -> Vec<(String, u32)> + Sync),
     ) -> Result<Cut, Fault> {
         let mut writer = self.writer().await?;
         let Writer { conn, suspects, .. } = &mut *writer;
@@ -106,7 +109,8 @@ impl Ledger {
             let answered = answered(&mut tx, &keys).await?;
             let mut heap = Heap::new(order.batch_size);
             for rows in rows.chunk_by(|a, b| a.key == b.key) {
-                heap.add(rows, answered.get(rows[0].key.as_str()).map(String::as_str), is_refused);
+                let named = named(&rows[0].key);
+                heap.add(rows, answered.get(rows[0].key.as_str()).map(String::as_str), named, is_refused);
             }
             cut.batches += heap.full.len() as u64;
             cut.review_failed += heap.review_failed;
@@ -210,9 +214,16 @@ impl Heap {
     }
 
     /// Takes the rows of one dialogue.
-    fn add(&mut self, rows: &[Row], answered: Option<&str>, is_refused: &dyn Fn(&ConversationKey, &str) -> bool) {
-        let open = || rows.iter().filter(|row| row.asked.is_empty());
-        let candidates = Candidates::new(answered, open().map(|row| &*row.history));
+    fn add(
+        &mut self,
+        rows: &[Row],
+        answered: Option<&str>,
+        named: Vec<(String, u32)>,
+        is_refused: &dyn Fn(&ConversationKey, &str) -> bool,
+    ) {
+        let open = rows.iter().filter(|row| row.asked.is_empty());
+        let besides = History { named, ..History::default() };
+        let candidates = Candidates::new(answered, open.map(|row| &*row.history).chain([&besides]));
         for row in rows {
             let Row { key, purpose, history, .. } = row;
             let kept = if row.asked.is_empty() {

@@ -22,19 +22,6 @@ const FIRST_PAUSE: i64 = 6 * 3_600_000;
 /// The longest pause: less than a day, so that a nightly job asks every night.
 const LONGEST_PAUSE: i64 = 20 * 3_600_000;
 
-/// A failure that is open or dismissed, to tell a duplicate from a correction.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenFailure {
-    /// The message's ID.
-    pub id: i64,
-    /// The dialogue it was asked in.
-    pub conversation_key: String,
-    /// The create time it was asked with, milliseconds since the epoch.
-    pub create_time: i64,
-    /// Whether only a thread asked for it, and no reference.
-    pub extra: bool,
-}
-
 /// Which failures to ask for again. Never those of class `invalid`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryFilter {
@@ -114,7 +101,7 @@ impl FailureState {
         }
     }
 
-    fn from_number(number: i64) -> Result<Self, Fault> {
+    pub(super) fn from_number(number: i64) -> Result<Self, Fault> {
         [Self::Dismissed, Self::Open, Self::Retrying, Self::Closed]
             .into_iter()
             .find(|state| state.number() == number)
@@ -166,35 +153,6 @@ pub struct FailureRow {
 }
 
 impl Ledger {
-    /// Those of `ids` that are open or dismissed failures, by ID. (Failures whose reference is pending again are not.)
-    pub async fn open_failures(&self, ids: &[i64]) -> Result<HashMap<i64, OpenFailure>, LedgerError> {
-        let read = async {
-            let mut found = HashMap::new();
-            for some in ids.chunks(IDS) {
-                let rows = sqlx::query(
-                    "select message_server_id, key, create_time, depth > 0 from failures indexed by failures_reference
-                     where state < 2 and state <> 1 and class <> 'invalid'
-                       and message_server_id in (select value from json_each(?))",
-                )
-                .bind(json(some))
-                .fetch_all(&mut self.reader().await?.conn)
-                .await?;
-                for row in rows {
-                    let id = row.try_get(0)?;
-                    let failure = OpenFailure {
-                        id,
-                        conversation_key: row.try_get(1)?,
-                        create_time: row.try_get(2)?,
-                        extra: row.try_get(3)?,
-                    };
-                    found.insert(id, failure);
-                }
-            }
-            Ok::<_, Fault>(found)
-        };
-        read.await.map_err(self.explain("reading failures"))
-    }
-
     /// Failures to be asked for again, in the order of dialogue and ID, from the first after `after`.
     pub async fn due_failures(
         &self,

@@ -8,12 +8,13 @@ use sqlx::{SqlSafeStr as _, SqliteConnection};
 use super::error::Fault;
 
 /// Every change of the tables, in order.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
     (2, "manifests", include_str!("../../migrations/sqlite/0002_manifests.sql")),
     (3, "refetch", include_str!("../../migrations/sqlite/0003_refetch.sql")),
     (4, "answered", include_str!("../../migrations/sqlite/0004_answered.sql")),
     (5, "dismissals", include_str!("../../migrations/sqlite/0005_dismissals.sql")),
+    (6, "asked", include_str!("../../migrations/sqlite/0006_asked.sql")),
 ];
 /// The form of the tables that this version knows.
 pub(super) const FORM: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::RunError;
-use super::intake::Rehearsal;
+use super::rehearsal::Rehearsal;
 use crate::ledger::{Ledger, RetryFilter};
 use crate::plan::{Batch, TeamOwner, Window};
 use crate::reference::{ConversationId, Reference};

@@ -38,7 +38,8 @@ impl Writer {
         let got: Vec<i64> =
             self.work.accepted.iter().filter(|finished| finished.has_got()).map(|finished| finished.seq).collect();
         let refusals = &self.refusals;
-        let cut = self.ledger.cut_follow_ups(&self.order(), &got, &|key, owner| refusals.has(key, owner)).await?;
+        let is_refused = |key: &_, owner: &_| refusals.has(key, owner);
+        let cut = self.ledger.cut_follow_ups(&self.order(), &got, &is_refused, &|key| self.named.of(key)).await?;
         reach("cut.after");
         self.meter.add_other_owner(cut.batches);
         self.take_cut(cut);

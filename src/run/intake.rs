@@ -1,6 +1,6 @@
 //! From the source into the ledger, at full speed: reading never waits for fetching.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,11 +8,15 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use uuid::Uuid;
 
+use super::named::{MOST_OWNERS, MOST_TEAMS, NamedOwners};
 use super::{Meter, RunError, Settings, Stop};
 use crate::failpoint::reach;
-use crate::ledger::{Ledger, LedgerError, Planned};
-use crate::plan::{Batch, CarriedIds, Window};
-use crate::reference::{ConversationId, ConversationKey, Invalid, Reference, ReferenceChunk};
+use crate::failure::Class;
+use crate::ledger::{FailureState, Ledger, LedgerError, OpenFailure, Planned};
+use crate::plan::{CarriedIds, Window};
+use crate::reference::{
+    ConversationId, ConversationKey, ConversationType, Invalid, Reference, ReferenceChunk, same_account,
+};
 use crate::source::{Checkpoint, Source};
 
 /// References looked up in the ledger at once: few at first, so that the first request leaves soon.
@@ -42,6 +46,7 @@ pub(super) struct Intake {
     pub(super) run_id: Uuid,
     pub(super) stop: Stop,
     pub(super) planning: watch::Sender<Planning>,
+    pub(super) named: Arc<NamedOwners>,
 }
 
 /// What is on its way from chunks to batches.
@@ -53,20 +58,25 @@ struct Desk {
     look_up: usize,
     retried: HashSet<i64>,
     corrected: HashSet<i64>,
+    /// Further owners of failures that rows name, and the ledger does not know yet.
+    asked: HashMap<i64, Vec<String>>,
     taken: u64,
 }
 
 /// What a look-up says of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     New,
     Correction,
-    Duplicate,
+    /// Carried, or met before in the same look-up and taken.
+    Carried,
+    /// In the ledger: archived, pending or failed.
+    Known,
 }
 
 impl Verdict {
-    fn is_taken(self) -> bool {
-        self != Self::Duplicate
+    pub(super) fn is_taken(self) -> bool {
+        matches!(self, Self::New | Self::Correction)
     }
 }
 
@@ -81,6 +91,7 @@ impl Intake {
             look_up: FIRST_LOOK_UP,
             retried: HashSet::new(),
             corrected: HashSet::new(),
+            asked: HashMap::new(),
             taken: 0,
         };
         let read = match source {
@@ -105,6 +116,9 @@ impl Intake {
 
     /// Reads the source; the checkpoint is returned only when it was read to its end.
     async fn drain(&self, mut source: Box<dyn Source>, desk: &mut Desk) -> Result<Option<Checkpoint>, RunError> {
+        for key in self.ledger.teams_to_ask(MOST_TEAMS as u32).await? {
+            self.named.admit(&key);
+        }
         loop {
             if self.limit_reached(desk) {
                 self.look_up(desk).await?;
@@ -148,7 +162,8 @@ impl Intake {
     async fn look_up(&self, desk: &mut Desk) -> Result<(), RunError> {
         let chunks = std::mem::take(&mut desk.chunks);
         desk.waiting = 0;
-        let Looked { mut verdicts, order } = classify(&self.ledger, &desk.carried, &chunks).await?;
+        let Looked { mut verdicts, order, failures } =
+            classify(&self.ledger, &desk.carried, &desk.retried, &chunks).await?;
         let room = self.settings.limit.map_or(u64::MAX, |limit| limit.saturating_sub(desk.taken));
         let read = up_to(&verdicts, room);
         verdicts.truncate(read);
@@ -169,8 +184,15 @@ impl Intake {
                 for (reference, verdict) in rows.by_ref().take(TOGETHER) {
                     read += 1;
                     match verdict {
-                        Verdict::Duplicate => {
+                        Verdict::Carried | Verdict::Known => {
                             duplicates += 1;
+                            let failure = failures.get(&reference.message_server_id);
+                            let is_open = verdict == Verdict::Carried
+                                || failure.is_some_and(|failure| failure.state != FailureState::Dismissed);
+                            self.named.add(reference, is_open);
+                            if failure.is_some_and(|failure| self.asks_again(desk, failure, reference)) {
+                                desk.window.add(reference);
+                            }
                             continue;
                         }
                         Verdict::Correction => {
@@ -199,6 +221,30 @@ impl Intake {
             }
         }
         self.store(desk, &[]).await
+    }
+
+    /// Whether a failure of a team is asked again because a row names an owner who was not asked for it before. Each owner
+    /// is asked once, whatever comes of it.
+    fn asks_again(&self, desk: &mut Desk, failure: &OpenFailure, reference: Reference<'_>) -> bool {
+        let OpenFailure { id, state, class, .. } = failure;
+        let key = ConversationKey::new(reference.owner, reference.conversation_type, reference.other);
+        if reference.conversation_type == ConversationType::OneToOne
+            || !matches!(class, Class::Unavailable | Class::Unanswered)
+            || *state == FailureState::Dismissed
+            || failure.extra
+            || failure.last_run == self.run_id
+            || desk.corrected.contains(id)
+            || failure.create_time != reference.create_time
+            || failure.conversation_key != key.as_str()
+        {
+            return false;
+        }
+        let asked = desk.asked.get(id).unwrap_or(&failure.asked);
+        if asked.len() >= MOST_OWNERS || asked.iter().any(|owner| same_account(owner, reference.owner)) {
+            return false;
+        }
+        desk.asked.entry(*id).or_insert_with(|| failure.asked.clone()).push(reference.owner.to_owned());
+        *state == FailureState::Open && desk.retried.insert(*id)
     }
 
     /// Carries the failures that this run asks again.
@@ -252,7 +298,8 @@ impl Intake {
     /// Makes the batches that are ready durable, and wakes the dispatcher.
     async fn store(&self, desk: &mut Desk, invalid: &[Invalid]) -> Result<(), RunError> {
         let mut batches = desk.window.take_ready();
-        if batches.is_empty() && invalid.is_empty() {
+        // Who is asked is stored with the batch that asks him.
+        if batches.is_empty() && invalid.is_empty() && desk.asked.keys().all(|id| desk.retried.contains(id)) {
             return Ok(());
         }
         self.ledger.begin_with_answered(&mut batches, &self.settings.team_owner).await?;
@@ -266,13 +313,24 @@ impl Intake {
                 new_ids.push(id);
             }
         }
+        for batch in batches.iter().filter(|batch| batch.is_of_team()) {
+            self.named.admit(batch.key.as_str());
+        }
+        let asked: Vec<_> = desk.asked.extract_if(|id, _| !desk.retried.contains(id)).collect();
         new_ids.sort_unstable();
         corrected.sort_unstable();
         desk.carried.remove(&new_ids);
         desk.carried.remove(&corrected);
         let read = Some(&self.meter.references(0));
-        let planned =
-            Planned { batches: &batches, new_ids: &new_ids, retried: &retried, corrected: &corrected, invalid, read };
+        let planned = Planned {
+            batches: &batches,
+            new_ids: &new_ids,
+            retried: &retried,
+            asked: &asked,
+            corrected: &corrected,
+            invalid,
+            read,
+        };
         reach("plan.before");
         let receipt = self.ledger.plan(self.run_id, Timestamp::now(), &planned).await?;
         reach("plan.after");
@@ -302,15 +360,22 @@ fn up_to(verdicts: &[Verdict], room: u64) -> usize {
 }
 
 /// What a look-up says.
-struct Looked {
+pub(super) struct Looked {
     /// Of every reference, in order, whether it is new.
-    verdicts: Vec<Verdict>,
+    pub(super) verdicts: Vec<Verdict>,
     /// IDs and places of the references, by ID.
     order: Vec<(i64, u32)>,
+    /// Failures among them, by ID.
+    failures: HashMap<i64, OpenFailure>,
 }
 
 /// Looks the references of `chunks` up among those that are carried and in the ledger.
-async fn classify(ledger: &Ledger, carried: &CarriedIds, chunks: &[ReferenceChunk]) -> Result<Looked, LedgerError> {
+pub(super) async fn classify(
+    ledger: &Ledger,
+    carried: &CarriedIds,
+    retried: &HashSet<i64>,
+    chunks: &[ReferenceChunk],
+) -> Result<Looked, LedgerError> {
     let mut order: Vec<(i64, u32)> = Vec::with_capacity(chunks.iter().map(ReferenceChunk::len).sum());
     for reference in chunks.iter().flat_map(ReferenceChunk::iter) {
         order.push((reference.message_server_id, order.len() as u32));
@@ -321,7 +386,7 @@ async fn classify(ledger: &Ledger, carried: &CarriedIds, chunks: &[ReferenceChun
     let mut places: Vec<u32> = Vec::with_capacity(order.len());
     for ((id, place), carried) in order.iter().zip(carried.among(order.iter().map(|(id, _)| *id))) {
         if carried || candidates.last() == Some(id) {
-            verdicts[*place as usize] = Verdict::Duplicate;
+            verdicts[*place as usize] = Verdict::Carried;
         } else {
             candidates.push(*id);
             places.push(*place);
@@ -329,7 +394,7 @@ async fn classify(ledger: &Ledger, carried: &CarriedIds, chunks: &[ReferenceChun
     }
     let known = ledger.known(&candidates).await?;
     if known.is_empty() {
-        return Ok(Looked { verdicts, order });
+        return Ok(Looked { verdicts, order, failures: HashMap::new() });
     }
     let failures = ledger.open_failures(&known).await?;
     let flat: Vec<(usize, usize)> =
@@ -342,67 +407,21 @@ async fn classify(ledger: &Ledger, carried: &CarriedIds, chunks: &[ReferenceChun
         let (chunk, row) = flat[place as usize];
         let correction = failures.get(&id).zip(chunks[chunk].get(row)).is_some_and(|(failure, reference)| {
             let key = ConversationKey::new(reference.owner, reference.conversation_type, reference.other);
-            failure.extra || failure.create_time != reference.create_time || failure.conversation_key != key.as_str()
+            failure.state != FailureState::Retrying
+                && !retried.contains(&id)
+                && (failure.extra
+                    || failure.create_time != reference.create_time
+                    || failure.conversation_key != key.as_str())
         });
-        verdicts[place as usize] = if correction { Verdict::Correction } else { Verdict::Duplicate };
+        verdicts[place as usize] = if correction { Verdict::Correction } else { Verdict::Known };
     }
-    Ok(Looked { verdicts, order })
-}
-
-/// Plans as [`Intake`] does, with nothing but questions to the ledger.
-pub(super) struct Rehearsal {
-    window: Window,
-    seen: hashbrown::HashSet<i64>,
-    duplicates: u64,
-    accepted: u64,
-}
-
-impl Rehearsal {
-    pub(super) fn new(window: Window) -> Self {
-        Self { window, seen: hashbrown::HashSet::new(), duplicates: 0, accepted: 0 }
-    }
-
-    /// Takes a chunk as the intake would. Returns the batches that are full.
-    pub(super) async fn take(
-        &mut self,
-        ledger: Option<&Ledger>,
-        chunk: ReferenceChunk,
-    ) -> Result<Vec<Batch>, LedgerError> {
-        let chunks = [chunk];
-        let verdicts = match ledger {
-            // What is carried was seen.
-            Some(ledger) => classify(ledger, &CarriedIds::default(), &chunks).await?.verdicts,
-            None => vec![Verdict::New; chunks[0].len()],
-        };
-        for (reference, verdict) in chunks[0].iter().zip(verdicts) {
-            if verdict == Verdict::Duplicate || !self.add(reference) {
-                self.duplicates += 1;
+    for same in order.chunk_by(|(a, _), (b, _)| a == b) {
+        let (first, rest) = same.split_first().unwrap_or((&(0, 0), &[]));
+        if verdicts.get(first.1 as usize) == Some(&Verdict::Known) {
+            for (_, place) in rest {
+                verdicts[*place as usize] = Verdict::Known;
             }
         }
-        Ok(self.window.take_ready())
     }
-
-    /// Takes a reference; `false` when its ID was taken before.
-    pub(super) fn add(&mut self, reference: Reference<'_>) -> bool {
-        let new = self.seen.insert(reference.message_server_id);
-        if new {
-            self.accepted += 1;
-            self.window.add(reference);
-        }
-        new
-    }
-
-    pub(super) fn duplicates(&self) -> u64 {
-        self.duplicates
-    }
-
-    pub(super) fn accepted(&self) -> u64 {
-        self.accepted
-    }
-
-    /// The batches of what is still carried.
-    pub(super) fn finish(mut self) -> Vec<Batch> {
-        self.window.finish();
-        self.window.take_ready()
-    }
+    Ok(Looked { verdicts, order, failures })
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::backlog::Backlog;
 use super::commit::Recording;
 use super::fetch::{Assignment, Event, Part};
+use super::named::NamedOwners;
 use super::record::{Recorder, Tally};
 use super::refetch::Refetch;
 use super::refusals::Refusals;
@@ -41,6 +42,7 @@ pub(super) struct Writer {
     pub(super) deferrals: u32,
     /// Owners that are not asked for their team again.
     pub(super) refusals: Arc<Refusals>,
+    pub(super) named: Arc<NamedOwners>,
     /// Told to stop, nobody waits for what was refused for now.
     pub(super) stop: Stop,
     /// How many links upward threads are followed; 0 is not at all.

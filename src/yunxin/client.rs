@@ -74,10 +74,10 @@ impl Client {
         let limiter = Limiter::new(settings.concurrency, most, app.batch_messages.earlier_concurrency());
         Self {
             app,
-            settings,
             limiter,
             counters: Counters::default(),
-            outage: Outage::default(),
+            outage: Outage::new(settings.give_up_after),
+            settings,
             refused: OnceLock::new(),
         }
     }
@@ -228,6 +228,7 @@ impl Client {
     }
 
     fn succeeded(&self, waited: Duration, took: Duration) {
+        self.outage.succeeded();
         self.limiter.succeeded(waited, took);
         self.app.batch_messages.remember_concurrency(self.limiter.target());
     }
@@ -333,7 +334,7 @@ impl Client {
     /// Counts a failure; the end of the run when nothing has succeeded for too long.
     fn unless_hopeless(&self, message: &str) -> Option<Stop> {
         let gap = self.settings.timeout + self.app.settings.patience.longest_backoff;
-        let (since, tried_for) = self.outage.failed(self.app.standing.successes(), Instant::now(), gap);
+        let (since, tried_for) = self.outage.failed(self.app.standing.successes(), Instant::now(), gap, message);
         (tried_for >= self.settings.give_up_after).then(|| Stop::Unreachable {
             since,
             tried_for,
@@ -362,7 +363,8 @@ impl Client {
     pub fn stats(&self) -> Stats {
         let (paused_for, allowed_rate, send_rate) = self.app.batch_messages.pacer.look();
         let concurrency = self.limiter.target();
-        Stats { send_rate, allowed_rate, paused_for, concurrency, ..self.counters.snapshot() }
+        let unanswered = self.outage.is_under_way(self.app.standing.successes());
+        Stats { send_rate, allowed_rate, paused_for, concurrency, unanswered, ..self.counters.snapshot() }
     }
 }
 

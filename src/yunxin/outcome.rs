@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outage::{spoken, to_the_second};
 use super::response::Verdict;
 use crate::message::MessageRows;
 use crate::reference::{ConversationId, ConversationKey};
@@ -99,7 +100,8 @@ pub enum Stop {
     },
     /// Nothing succeeded on any endpoint for too long. Exit 1; the batch stays pending.
     #[error(
-        "no endpoint has given a usable answer since {since} (tried for {tried_for:?}); the last error: {last_error}"
+        "no endpoint has given a usable answer since {} (tried for {}); the last error: {last_error}",
+        to_the_second(*since), spoken(*tried_for)
     )]
     Unreachable {
         /// The first failure after the last success.

@@ -87,6 +87,8 @@ pub struct Stats {
     pub paused_for: Option<Duration>,
     /// How many requests may be under way.
     pub concurrency: usize,
+    /// Whether nothing was answered for some seconds of trying.
+    pub unanswered: bool,
 }
 
 impl Stats {

@@ -184,7 +184,7 @@ async fn what_waits_for_another_owner_keeps_its_history_and_what_the_archive_hol
     adoption.install(now).await.unwrap();
     let ledger = Ledger::open(&place, &identity()).await.unwrap();
     let order = CutOrder { run_id: run, now, batch_size: 10 };
-    assert_eq!(ledger.cut_follow_ups(&order, &[], &|_, _| false).await.unwrap().batches, 1);
+    assert_eq!(ledger.cut_follow_ups(&order, &[], &|_, _| false, &|_| Vec::new()).await.unwrap().batches, 1);
     let left = ledger.pending(0, 10).await.unwrap().remove(0).batch;
     assert_eq!((left.asked.as_str(), left.refs.len(), &*left.histories[0]), ("b", 2, &history));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rustix::process::Signal;
 use serde_json::json;
-use yunxin_archiver::simulator::{Fate, World};
+use yunxin_archiver::simulator::{Fate, Fault, World};
 
 use crate::support::site::{HASTY, Ref, Site, csv, id, ids_of, message, reference};
 use crate::support::threads::{self, Night};
@@ -232,6 +232,72 @@ fn a_failure_of_a_team_is_retried_under_the_owner_that_was_answered_since() {
     let ended = site.run(&["retry", "nightly", "--code", "109404", "--json"]).exits(0);
     assert_eq!((ended.refs("archived"), asked(&site)), (10, expected(&[("ann", 10)])));
     assert_eq!(site.ids("archive"), ids_of(&refs));
+}
+
+/// A row for each member and message, as a table with a row for each recipient has them, the rows of each member together;
+/// and a world in which only `seen_by` sees the messages.
+fn recipients(members: &[&str], seen_by: &[&str]) -> (Vec<Ref>, World) {
+    let rows = members.iter().flat_map(|member| (0..20).map(move |n| reference(&format!("{member}|{TEAM}"), n)));
+    let mut world = World::explicit();
+    let hidden = |n| message(&format!("ann|{TEAM}"), n).seen_by(seen_by.iter().copied(), Fate::Missing);
+    world.extend((0..20).map(hidden));
+    (rows.collect(), world)
+}
+
+#[test]
+fn owners_that_only_duplicate_rows_name_are_asked_as_well() {
+    let (rows, world) = recipients(&["ann", "ben", "cleo"], &["cleo"]);
+    let site = Site::nightly((rows, world));
+    let ended = site.night().exits(0);
+    assert_eq!(["read", "accepted", "duplicate", "archived"].map(|name| ended.refs(name)), [60, 20, 40, 20]);
+    assert_eq!(asked(&site), expected(&[("ann", 20), ("ben", 20), ("cleo", 20)]));
+}
+
+#[test]
+fn rows_that_repeat_what_an_earlier_run_left_pending_name_owners_too() {
+    let (rows, world) = recipients(&["ann", "cleo"], &["cleo"]);
+    let site = Site::nightly((rows[..20].to_vec(), world));
+    one_by_one(&site, "batch_size: 5, give_up_after: 300ms");
+    site.answers(0, Fault::Reset);
+    assert_eq!(site.night().exits(1).refs("pending"), 20);
+    site.answers_all();
+    site.write("refs.csv", csv(&rows));
+    let ended = site.night().exits(0);
+    assert_eq!(["resumed", "duplicate", "archived"].map(|name| ended.refs(name)), [20, 40, 20]);
+}
+
+#[test]
+fn a_failure_of_a_team_is_asked_once_under_each_owner_that_later_rows_name() {
+    let (rows, world) = recipients(&["ann", "ben", "cleo"], &["cleo"]);
+    let site = Site::nightly((rows[..20].to_vec(), world));
+    assert_eq!(site.night().exits(3).refs("failed"), 20);
+    // The next night brings ben, who cannot see them either. They failed before, so nobody is woken.
+    for (rows, night) in [(&rows[..40], 1), (&rows[..40], 2), (&rows[..20], 3)] {
+        site.write("refs.csv", csv(rows));
+        site.api.reset_stats();
+        let ended = site.night().exits(0);
+        let counts = ["duplicate", "retried", "failed"].map(|name| ended.refs(name));
+        if night == 1 {
+            assert_eq!(counts, [40, 20, 20]);
+            assert!(asked(&site).contains(&("ben".to_owned(), 20)), "{:?}", asked(&site));
+        } else {
+            assert_eq!((counts, asked(&site)), ([rows.len() as u64, 0, 0], vec![]), "the same rows cost nothing");
+        }
+    }
+    site.write("refs.csv", csv(&rows));
+    let ended = site.night().exits(0);
+    assert_eq!(["duplicate", "retried", "archived"].map(|name| ended.refs(name)), [60, 20, 20]);
+    assert_eq!(site.failures("nightly"), std::collections::BTreeMap::new());
+}
+
+#[test]
+fn what_was_dismissed_is_not_asked_again_whoever_names_it() {
+    let (rows, world) = recipients(&["ann", "cleo"], &["cleo"]);
+    let site = Site::nightly((rows[..20].to_vec(), world));
+    site.night().exits(3);
+    site.run(&["failures", "nightly", "--dismiss", "--class", "unavailable"]).exits(0);
+    site.write("refs.csv", csv(&rows));
+    assert_eq!(site.night().exits(0).refs("retried"), 0);
 }
 
 #[test]

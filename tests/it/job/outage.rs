@@ -55,6 +55,8 @@ fn whatever_keeps_everybody_from_answering_leaves_every_reference_pending() {
         assert_eq!(counts, [0, 0, 24], "{endpoints:?} {fault:?}: {ended:?}");
         let error = ended.job()["error"].as_str().unwrap();
         assert!(error.contains("no endpoint has given a usable answer since"), "{error}");
+        let times = &error[error.find("since").unwrap()..error.find("; the last error").unwrap()];
+        assert!(!times.contains('.'), "nobody reads fractions of a second: {times}");
         site.write("jobs.yaml", right);
         site.api.faults(|faults| faults.rules.clear());
         assert_eq!(site.night().exits(0).refs("archived"), 24);
@@ -100,6 +102,32 @@ fn an_outage_that_heals_costs_no_reference() {
     let ended = site.night().exits(0);
     assert_eq!((ended.refs("archived"), ended.requests("retried")), (90, 90));
     assert_eq!(site.ids("archive"), ids_of(&refs));
+}
+
+#[test]
+fn an_outage_is_said_once_while_it_lasts_and_when_it_is_over() {
+    let (refs, world) = dialogues(30, 3);
+    let site = Site::nightly((refs, world));
+    site.jobs(&job("give_up_after: 4s"));
+    site.answers(0, Fault::Reset);
+    let mut night = site.start(&["run", "--json"]);
+    night.wait_for_line("WARN");
+    site.answers_all();
+    let ended = night.end().exits(0);
+    let said: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("WARN")).collect();
+    let [begins, ends] = said[..] else { panic!("{}", ended.stderr) };
+    assert!(begins.contains("no endpoint has given a usable answer for 1 s: trying on; the run ends with exit 1 at 2"));
+    assert!(begins.contains("the answer did not arrive"), "the last error: {begins}");
+    assert!(ends.contains("an endpoint answers again after "), "{ends}");
+}
+
+#[test]
+fn check_says_that_nobody_answers() {
+    let site = Site::nightly(dialogues(1, 1));
+    site.jobs(&job("give_up_after: 200ms"));
+    at(&site, &["http://127.0.0.1:9"]);
+    let ended = site.run(&["check", "--connect"]).exits(1);
+    assert!(ended.stdout.contains("wrong: API: nobody answers: no connection"), "{}", ended.stdout);
 }
 
 #[test]

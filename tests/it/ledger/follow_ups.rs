@@ -43,8 +43,8 @@ async fn carried_references_are_cut_into_full_batches_of_one_dialogue_and_one_ow
 
     let order = fixture.order(4);
     assert_eq!(fixture.ledger.cut_deferred(&order).await.unwrap().batches, 0);
-    assert_eq!(fixture.ledger.cut_follow_ups(&order, &[], NOBODY).await.unwrap().batches, 6);
-    assert_eq!(fixture.ledger.cut_follow_ups(&order, &[], NOBODY).await.unwrap().batches, 0);
+    assert_eq!(fixture.ledger.cut_follow_ups(&order, &[], NOBODY, &|_| Vec::new()).await.unwrap().batches, 6);
+    assert_eq!(fixture.ledger.cut_follow_ups(&order, &[], NOBODY, &|_| Vec::new()).await.unwrap().batches, 0);
     let sums = fixture.ledger.sums().await.unwrap();
     assert_eq!((sums.pending_refs, sums.carried_refs), (20, 0));
     let pending = fixture.ledger.pending(0, 100).await.unwrap();
@@ -76,7 +76,11 @@ async fn who_is_asked_next_for_a_team_is_chosen_of_all_that_its_references_name(
         },
     ];
     fixture.ledger.record(&fixture.commit(0, follow_ups)).await.unwrap();
-    let cut = fixture.ledger.cut_follow_ups(&fixture.order(100), &[], &|_, owner| owner == "b").await.unwrap();
+    let cut = fixture
+        .ledger
+        .cut_follow_ups(&fixture.order(100), &[], &|_, owner| owner == "b", &|_| Vec::new())
+        .await
+        .unwrap();
     assert_eq!((cut.batches, cut.failed), (1, 0));
     assert_eq!(asked(&fixture.ledger).await, [("c".to_owned(), 5)], "b was named more often, and refused");
 }
@@ -88,7 +92,7 @@ async fn what_nobody_is_left_for_has_failed_with_what_was_said_of_it() {
     let follow_up = more(batch("a|2|7", &[1, 2]), None, history(&["a"], &[("a", 2)]));
     let done = FinishedBatch { follow_ups: vec![follow_up], ..finished(seq) };
     fixture.ledger.record(&fixture.commit(0, vec![done])).await.unwrap();
-    let cut = fixture.ledger.cut_follow_ups(&fixture.order(100), &[], NOBODY).await.unwrap();
+    let cut = fixture.ledger.cut_follow_ups(&fixture.order(100), &[], NOBODY, &|_| Vec::new()).await.unwrap();
     assert_eq!((cut.batches, cut.failed, cut.extras_failed), (0, 2, 0));
     assert_eq!(cut.new_failures, BTreeMap::from([((Class::Unavailable, Some(109_404)), 2)]));
     let sums = fixture.ledger.sums().await.unwrap();
@@ -131,7 +135,7 @@ async fn whoever_gets_something_of_a_team_is_asked_first_from_then_on() {
         let asked = History { in_vain, ..history(&["a"], &[("a", 1), ("b", 1)]) };
         let done = FinishedBatch { follow_ups: vec![more(batch("a|2|7", &[id]), None, asked)], ..finished(seq) };
         ledger.record(&fixture.commit(0, vec![done])).await.unwrap();
-        ledger.cut_follow_ups(&fixture.order(100), &[], NOBODY).await.unwrap();
+        ledger.cut_follow_ups(&fixture.order(100), &[], NOBODY, &|_| Vec::new()).await.unwrap();
         let pending = ledger.pending(0, 10).await.unwrap();
         assert_eq!(pending[0].batch.asked, "b");
         let commit = ledger.last_commit().await.unwrap() + 1;
@@ -161,13 +165,17 @@ async fn a_ledger_of_the_last_version_goes_on() {
          drop index failures_together; drop index failures_invalid;
          alter table failures drop column closed_by; alter table failures drop column rows;
          alter table failures drop column mark; alter table failures drop column ids;
+         alter table failures drop column asked;
          create unique index failures_invalid on failures (source, message) where state < 2 and class = 'invalid';
          delete from migrations where version >= 4",
     )
     .await;
     let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
     let fixture = Fixture { dir, ledger, run, now };
-    assert_eq!(fixture.ledger.cut_follow_ups(&fixture.order(10), &[], NOBODY).await.unwrap().batches, 1);
+    assert_eq!(
+        fixture.ledger.cut_follow_ups(&fixture.order(10), &[], NOBODY, &|_| Vec::new()).await.unwrap().batches,
+        1
+    );
     assert_eq!(asked(&fixture.ledger).await, [("a".to_owned(), 2), ("d".to_owned(), 1)]);
     let all = fixture.ledger.pending(0, 10).await.unwrap();
     let done = all.iter().map(|pending| archived(pending.seq, &ids_of(&pending.batch))).collect();
