@@ -288,13 +288,9 @@ impl Interpreter {
         chunk: &mut ReferenceChunk,
         position: impl FnOnce() -> String,
     ) -> Outcome {
-        let conversation = match self.conversation(fields) {
-            Ok(None) => {
-                chunk.skipped += 1;
-                return Outcome::Skipped;
-            }
-            Ok(Some(conversation)) => Ok(conversation),
-            Err(message) => Err(message),
+        let Some(conversation) = self.conversation(fields).transpose() else {
+            chunk.skipped += 1;
+            return Outcome::Skipped;
         };
         let id = message_id(&fields[ID]);
         let time = self.times.read(&fields[TIME]);
