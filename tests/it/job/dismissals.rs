@@ -53,13 +53,13 @@ fn what_is_chosen_is_dismissed_with_who_and_why_and_nothing_else_is() {
     assert_eq!(said.trim(), missed);
     dismiss(&["--older-than", "1d"], "dismissed: 0 references, 0 invalid rows");
     dismiss(
-        &["--code", "777", "--operator", "Wei Lin", "--reason", "test account"],
+        &["--code", "777", "--operator", "compliance desk", "--reason", "test account"],
         "dismissed: 1 reference, 0 invalid rows",
     );
     assert_eq!(open(&site), [0, 1, 3]);
     let lines = dismissed(&site);
     assert_eq!((&lines[0]["message_server_id"], &lines[0]["code"]), (&json!(id(2).to_string()), &json!(777)));
-    assert_eq!((&lines[0]["dismissed_by"], &lines[0]["reason"]), (&json!("Wei Lin"), &json!("test account")));
+    assert_eq!((&lines[0]["dismissed_by"], &lines[0]["reason"]), (&json!("compliance desk"), &json!("test account")));
     assert!(lines[0]["dismissed_at"].as_str().unwrap().starts_with("20"));
     dismiss(&["--source", "*refs.csv"], "dismissed: 0 references, 2 invalid rows");
     assert_eq!(site.failure_lines("nightly").len(), 3);
@@ -69,7 +69,7 @@ fn what_is_chosen_is_dismissed_with_who_and_why_and_nothing_else_is() {
     let table = site.run(&["failures", "nightly"]).exits(0).stdout;
     assert_eq!(table, "no open failures\n\n6 dismissed: --dismissed lists them\n");
     let table = site.run(&["failures", "nightly", "--dismissed"]).exits(0).stdout;
-    assert!(table.contains("Wei Lin") && table.contains("test account"), "{table}");
+    assert!(table.contains("compliance desk") && table.contains("test account"), "{table}");
     let csv = site.run(&["failures", "nightly", "--dismissed", "--format", "csv"]).exits(0).stdout;
     assert!(csv.lines().next().unwrap().ends_with(",rows,dismissed_at,dismissed_by,reason"), "{csv}");
     let status = site.run(&["status", "--json"]).exits(0);
