@@ -169,7 +169,7 @@ async fn a_directory_that_is_not_there_is_no_night_without_files() {
         [("nights/*.csv", "nights"), ("a/in/**/*.csv", "a/in"), ("a/x.csv/*.csv", "a/x.csv"), ("link/*.csv", "link")]
     {
         let said = unusable(&consuming(&directory.path().join(pattern))).await;
-        assert!(said.ends_with(&format!("/{named}: there is no such directory")), "{said}");
+        assert!(said.contains(&format!("/{named}: there is no such directory")), "{said}");
     }
     for pattern in ["empty/*.csv", "*/in/*.csv"] {
         assert_eq!(read(&consuming(&directory.path().join(pattern))).await.ids(), [0; 0]);
