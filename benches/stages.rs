@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use yunxin_archiver::message::MessageRows;
+use yunxin_archiver::model::message::MessageRows;
+use yunxin_archiver::model::reference::{ConversationKey, ConversationType, Reference};
 use yunxin_archiver::plan::{TeamOwner, Window};
-use yunxin_archiver::reference::{ConversationKey, ConversationType, Reference};
-use yunxin_archiver::{sink, yunxin};
+use yunxin_archiver::{archive, yunxin};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -122,10 +122,10 @@ fn encode(criterion: &mut Criterion) {
     let rows = Answer::new().decode();
     let mut group = criterion.benchmark_group("encode");
     group.throughput(Throughput::Elements(MESSAGES as u64));
-    group.bench_function("buffer", |b| b.iter(|| black_box(sink::parquet::bench::pack(&rows))));
-    let arrow = sink::parquet::bench::Encoder::new();
+    group.bench_function("buffer", |b| b.iter(|| black_box(archive::parquet::bench::pack(&rows))));
+    let arrow = archive::parquet::bench::Encoder::new();
     group.bench_function("Arrow", |b| b.iter(|| black_box(arrow.encode(&rows).expect("rows are whole"))));
-    let mut copy = sink::postgres::bench::Encoder::new();
+    let mut copy = archive::postgres::bench::Encoder::new();
     group.bench_function("COPY", |b| b.iter(|| black_box(copy.encode(&rows))));
     group.finish();
 }

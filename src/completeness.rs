@@ -34,7 +34,7 @@ use self::findings::{State, day};
 use crate::export::ExportError;
 use crate::export::archive::{Archive, HeldId, WantedIds};
 use crate::ledger::{Ledger, Standing};
-use crate::reference::Invalid;
+use crate::model::reference::Invalid;
 use crate::sort::Sorter;
 use crate::source::Source;
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use crate::config::Config;
-use crate::reference::{ConversationId, ConversationKey, same_account};
+use crate::model::reference::{ConversationId, ConversationKey, same_account};
 use crate::source::{Files, Format, Input, Settings, open_with_stdin};
 
 /// An answer of the API: every reference ends in a row or with one verdict.

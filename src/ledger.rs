@@ -25,7 +25,6 @@ mod bits;
 pub mod blob;
 mod carried;
 mod commits;
-mod course;
 mod cut;
 mod dismissal;
 mod error;
@@ -49,6 +48,7 @@ mod schema;
 mod standing;
 mod statement;
 mod suspects;
+mod timeline;
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,13 @@
-//! What an archive holds: messages, and the one table of their columns. Pure.
+//! Values that the other rooms exchange: references, messages and the one table of their columns, failures, manifests,
+//! and what is told of a run. Pure.
 
 pub mod columns;
+pub(crate) mod digits;
+pub mod failure;
+pub mod manifest;
 pub mod message;
+pub mod reference;
+pub mod summary;
+pub mod timeline;
 
 pub use columns::{Column, ColumnType};

@@ -11,7 +11,7 @@ mod window;
 
 use std::sync::Arc;
 
-use crate::reference::{ConversationKey, ConversationType, same_account};
+use crate::model::reference::{ConversationKey, ConversationType, same_account};
 
 pub use carried::CarriedIds;
 pub use follow_up::{Attempt, Candidates, Final, FollowUp, History, MOST_OWNERS, Miss, Remedy, follow_up};

@@ -14,9 +14,9 @@ mod reconciliation;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::course::Course;
-use crate::failure::Class;
-use crate::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
+use crate::model::failure::Class;
+use crate::model::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
+use crate::model::timeline::Timeline;
 
 /// The most failures of one class and code that a page lists.
 pub const LISTED: u32 = 100;
@@ -84,7 +84,7 @@ pub struct Report {
     /// Files committed, in order.
     pub files: Vec<FileSummary>,
     /// How it went over time, as far as that was recorded.
-    pub course: Option<Course>,
+    pub timeline: Option<Timeline>,
     /// Whether it is the job's latest run.
     pub is_latest: bool,
     /// References pending when the page was made.

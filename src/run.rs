@@ -44,17 +44,17 @@ pub(crate) use suspicion::WHY_ABSENT;
 
 use part::{dead, died, ended, part};
 use record::Recorder;
-use ticker::{Shown, Ticker, keep_course};
+use ticker::{Shown, Ticker, keep_timeline};
 
-use crate::failure::Class;
+use crate::archive::{ArchiveError, ArchiveWriter};
 use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote, Untold};
-use crate::manifest::{Signer, is_vanished};
+use crate::model::failure::Class;
+use crate::model::manifest::{Signer, is_vanished};
+use crate::model::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates, SumsDisagree};
 use crate::panics::caught;
 use crate::plan::TeamOwner;
 use crate::progress::Progress;
-use crate::sink::{Sink, SinkError};
 use crate::source::{Source, SourceError};
-use crate::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates, SumsDisagree};
 use crate::yunxin::Client;
 
 /// How a job is run.
@@ -121,7 +121,7 @@ pub struct Parts {
     /// Where references are read.
     pub source: Option<Box<dyn Source>>,
     /// Where messages go.
-    pub sink: Box<dyn Sink>,
+    pub sink: Box<dyn ArchiveWriter>,
     /// The job's memory.
     pub ledger: Arc<Ledger>,
     /// The API.
@@ -141,8 +141,8 @@ pub enum RunError {
     #[error("the source cannot be read")]
     Source(#[from] SourceError),
     /// The sink.
-    #[error("{}", match .0 { SinkError::Busy(who) => who, _ => "the archive cannot be written" })]
-    Sink(#[from] SinkError),
+    #[error("{}", match .0 { ArchiveError::Busy(who) => who, _ => "the archive cannot be written" })]
+    Archive(#[from] ArchiveError),
     /// The ledger.
     #[error("{}", match .0 { LedgerError::Busy(why) | LedgerError::Refused(why) => why, _ => "the ledger cannot be used" })]
     Ledger(#[from] LedgerError),
@@ -162,7 +162,7 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Source(SourceError::Unusable(_))
-            | Self::Sink(SinkError::NotOurs(_) | SinkError::Unusable(_))
+            | Self::Archive(ArchiveError::NotOurs(_) | ArchiveError::Unusable(_))
             | Self::Ledger(
                 LedgerError::Refused(_)
                 | LedgerError::Foreign { .. }
@@ -170,12 +170,12 @@ impl RunError {
                 | LedgerError::UnknownRun { .. },
             ) => 2,
             Self::Source(SourceError::Denied(_))
-            | Self::Sink(SinkError::Denied(_))
+            | Self::Archive(ArchiveError::Denied(_))
             | Self::Api(crate::yunxin::Stop::Credentials { .. }) => 4,
             Self::Api(crate::yunxin::Stop::Cancelled) => 5,
-            Self::Sink(SinkError::Busy(_)) | Self::Ledger(LedgerError::Busy(_)) => 75,
+            Self::Archive(ArchiveError::Busy(_)) | Self::Ledger(LedgerError::Busy(_)) => 75,
             Self::Source(SourceError::Failed { .. })
-            | Self::Sink(SinkError::Failed { .. })
+            | Self::Archive(ArchiveError::Failed { .. })
             | Self::Ledger(_)
             | Self::Api(crate::yunxin::Stop::Unreachable { .. })
             | Self::Sums(_)
@@ -286,7 +286,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let text = serde_json::to_string(&summary).unwrap_or_default();
     let error = summary.error.clone();
     let stored = caught(async {
-        keep_course(&ledger, run_id, &recorder, &client).await;
+        keep_timeline(&ledger, run_id, &recorder, &client).await;
         crate::failpoint::reach("finish.before");
         ledger.finish_run(run_id, summary.finished_at, outcome.as_str(), exit_code, error.as_deref(), &text).await
     });

@@ -3,7 +3,7 @@
 //! [`open`] begins to read what [`Settings`] say, [`sample`] shows the first rows and how each is understood.
 //! Files are read on a thread of their own, queries on a task; both run a few chunks ahead of their reader.
 //!
-//! A row that is no reference is handed on as [`Invalid`](crate::reference::Invalid) with its position, and never
+//! A row that is no reference is handed on as [`Invalid`](crate::model::reference::Invalid) with its position, and never
 //! stops the reading. What stops it is a [`SourceError`], and it comes after everything that was read before it.
 
 mod copy_event;
@@ -29,7 +29,7 @@ use std::io::Read;
 
 use async_trait::async_trait;
 
-use crate::reference::ReferenceChunk;
+use crate::model::reference::ReferenceChunk;
 
 pub use intake::{SampleRow, Understood};
 pub use mapping::field_names;

@@ -20,9 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use yunxin_archiver::message::{MessageRows, TextColumn};
+use yunxin_archiver::model::message::{MessageRows, TextColumn};
+use yunxin_archiver::model::reference::{Reference, split_conversation_id};
 use yunxin_archiver::plan::{Batch, TeamOwner, Window};
-use yunxin_archiver::reference::{Reference, split_conversation_id};
 use yunxin_archiver::simulator::{self, APP_KEY, APP_SECRET, ReferenceShape, Settings, write_references};
 use yunxin_archiver::yunxin::{App, AppSettings, AskFor, Client, Concurrency, FetchSettings, Outcome};
 

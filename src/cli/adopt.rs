@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::arguments::Adopt;
 use super::vouch::{self, Said};
 use super::{Context, Exit, assemble, failures, output};
+use crate::archive::{self, RunStamp, Takeover};
 use crate::config::{self, Config, Job};
 use crate::ledger::{Adoption, Cursor, Former, JobLock, Ledger};
 use crate::run::{self, Adopted, RunError};
-use crate::sink::{self, RunStamp, Takeover};
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -86,10 +86,10 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
 
 fn takeover(config: &Config, job: &Job, stamp: RunStamp) -> Result<Box<dyn Takeover>, Exit> {
     Ok(match &job.sink {
-        config::Sink::Parquet(parquet) => Box::new(sink::parquet::ParquetTakeover::new(parquet.path.clone(), stamp)),
+        config::Sink::Parquet(parquet) => Box::new(archive::parquet::ParquetTakeover::new(parquet.path.clone(), stamp)),
         config::Sink::Postgres(postgres) => {
             let settings = assemble::postgres_settings(config, postgres)?;
-            Box::new(sink::postgres::PostgresTakeover::new(&settings, stamp).map_err(exit)?)
+            Box::new(archive::postgres::PostgresTakeover::new(&settings, stamp).map_err(exit)?)
         }
     })
 }

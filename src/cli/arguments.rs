@@ -13,7 +13,7 @@ use super::export::Export;
 use super::failures::Failures;
 use super::init::Init;
 use super::vouch::Said;
-use crate::failure::Class;
+use crate::model::failure::Class;
 use crate::progress::Style;
 use crate::telemetry::{Format, Level};
 
@@ -294,7 +294,7 @@ pub struct Retry {
 }
 
 pub(super) fn parse_class(text: &str) -> Result<Class, String> {
-    text.parse().map_err(|error: crate::failure::UnknownClass| error.to_string())
+    text.parse().map_err(|error: crate::model::failure::UnknownClass| error.to_string())
 }
 
 /// Arguments of `files`.

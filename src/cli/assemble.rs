@@ -9,11 +9,11 @@ use uuid::Uuid;
 
 use super::Exit;
 use super::vouch::{Said, note, signer};
+use crate::archive::{self, ArchiveWriter, RunStamp};
 use crate::config::{self, Config, Fetch, Job};
 use crate::ledger::{AppLock, Identity, JobLock, Ledger, LedgerError, RetryFilter};
 use crate::plan::TeamOwner;
 use crate::run::{Settings, Tolerance};
-use crate::sink::{self, RunStamp, Sink};
 use crate::source::{self, Checkpoint, Source};
 use crate::yunxin::{AppSettings, Client, FetchSettings};
 
@@ -240,7 +240,7 @@ pub(super) struct Assembly {
     pub(super) lock: JobLock,
     pub(super) ledger: Arc<Ledger>,
     pub(super) client: Arc<Client>,
-    pub(super) sink: Box<dyn Sink>,
+    pub(super) sink: Box<dyn ArchiveWriter>,
     pub(super) settings: Settings,
 }
 
@@ -307,9 +307,9 @@ fn commit_interval(job: &Job) -> Duration {
 }
 
 /// The settings of a Parquet sink.
-pub(super) fn parquet_settings(parquet: &config::ParquetSink) -> sink::parquet::Settings {
-    use sink::parquet::{Compression, Encodings, PartitionColumn};
-    sink::parquet::Settings {
+pub(super) fn parquet_settings(parquet: &config::ParquetSink) -> archive::parquet::Settings {
+    use archive::parquet::{Compression, Encodings, PartitionColumn};
+    archive::parquet::Settings {
         path: parquet.path.clone(),
         partition_by: parquet
             .partition_by
@@ -343,22 +343,24 @@ pub(super) fn parquet_settings(parquet: &config::ParquetSink) -> sink::parquet::
 pub(super) fn postgres_settings(
     config: &Config,
     postgres: &config::PostgresSink,
-) -> Result<sink::postgres::Settings, Exit> {
-    Ok(sink::postgres::Settings {
+) -> Result<archive::postgres::Settings, Exit> {
+    Ok(archive::postgres::Settings {
         schema: postgres.schema.clone(),
         table: postgres.table.clone(),
         raw: postgres.raw,
-        ..sink::postgres::Settings::new(config.url(&postgres.url).map_err(Exit::usage)?)
+        ..archive::postgres::Settings::new(config.url(&postgres.url).map_err(Exit::usage)?)
     })
 }
 
-pub(super) fn make_sink(config: &Config, job: &Job, stamp: RunStamp) -> Result<Box<dyn Sink>, Exit> {
+pub(super) fn make_sink(config: &Config, job: &Job, stamp: RunStamp) -> Result<Box<dyn ArchiveWriter>, Exit> {
     Ok(match &job.sink {
-        config::Sink::Parquet(parquet) => Box::new(sink::parquet::ParquetSink::new(parquet_settings(parquet), stamp)),
+        config::Sink::Parquet(parquet) => {
+            Box::new(archive::parquet::ParquetSink::new(parquet_settings(parquet), stamp))
+        }
         config::Sink::Postgres(postgres) => {
-            let sink = sink::postgres::PostgresSink::new(&postgres_settings(config, postgres)?, stamp);
+            let sink = archive::postgres::PostgresSink::new(&postgres_settings(config, postgres)?, stamp);
             Box::new(sink.map_err(|error| {
-                let error = crate::run::RunError::Sink(error);
+                let error = crate::run::RunError::Archive(error);
                 Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
             })?)
         }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::arguments::Check;
 use super::{Context, Exit, assemble, contained, output};
+use crate::archive;
 use crate::config::{self, Config, Job};
-use crate::reference::ConversationId;
+use crate::model::reference::ConversationId;
+use crate::model::summary::gravest;
 use crate::run::{WHY_ABSENT, describe};
-use crate::sink;
 use crate::source::{self, SampleRow, Understood};
-use crate::summary::gravest;
 use crate::yunxin::{App, AskFor, Client, FetchSettings, Outcome, Stop, Verdict};
 
 /// Rows looked at to tell whether times are whole seconds.
@@ -136,9 +136,9 @@ fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
 async fn check_sink(config: &Config, job: &Job, lines: &mut Vec<String>) -> Result<(), Exit> {
     let kind = job.sink.kind().as_str();
     let probed = match &job.sink {
-        config::Sink::Parquet(parquet) => sink::parquet::probe(&parquet.path),
+        config::Sink::Parquet(parquet) => archive::parquet::probe(&parquet.path),
         config::Sink::Postgres(postgres) => {
-            sink::postgres::probe(&assemble::postgres_settings(config, postgres)?).await
+            archive::postgres::probe(&assemble::postgres_settings(config, postgres)?).await
         }
     };
     match probed {
@@ -147,7 +147,7 @@ async fn check_sink(config: &Config, job: &Job, lines: &mut Vec<String>) -> Resu
             Ok(())
         }
         Err(error) => {
-            let error = crate::run::RunError::Sink(error);
+            let error = crate::run::RunError::Archive(error);
             Err(Exit { code: error.exit_code(), error: anyhow::anyhow!("sink {kind}: {}", describe(&error)) })
         }
     }
@@ -223,8 +223,8 @@ fn why(verdict: &Verdict) -> String {
     }
 }
 
-fn message_line(rows: &crate::message::MessageRows, row: &crate::message::Row) -> String {
-    use crate::message::TextColumn;
+fn message_line(rows: &crate::model::message::MessageRows, row: &crate::model::message::Row) -> String {
+    use crate::model::message::TextColumn;
     let text: String = rows.get(row, TextColumn::Text).unwrap_or_default().chars().take(60).collect();
     format!(
         "message {} from {}, type {}: {text:?}",

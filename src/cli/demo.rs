@@ -7,8 +7,8 @@ use std::path::Path;
 use super::arguments::{Demo, Run};
 use super::{Context, Exit, assemble, output, run};
 use crate::config::Config;
+use crate::model::summary::Summary;
 use crate::simulator::{self, APP_KEY, APP_SECRET, DemoWorld};
-use crate::summary::Summary;
 
 /// The demo's last day ends here: 2026-11-01T00:00:00Z. Fixed, so that every demo is the same.
 const END: i64 = 1_793_491_200_000;
@@ -75,7 +75,7 @@ jobs:
     )
 }
 
-fn show(job: &crate::summary::JobSummary, directory: &Path, stats: &simulator::Stats) -> Result<(), Exit> {
+fn show(job: &crate::model::summary::JobSummary, directory: &Path, stats: &simulator::Stats) -> Result<(), Exit> {
     let references = &job.references;
     let seconds = job.finished_at.duration_since(job.started_at).as_secs_f64();
     let failures = |class: &str| job.failures.get(class).copied().unwrap_or(0);

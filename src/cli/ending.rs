@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::output::{bytes, count};
 use super::vouch;
-use crate::summary::{JobSummary, Outcome};
+use crate::model::summary::{JobSummary, Outcome};
 
 /// The run in a few lines: every reference, the requests, and what to do next.
 pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> String {
@@ -162,7 +162,7 @@ fn next(summary: &JobSummary) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::cli::run::not_begun;
-    use crate::summary::References;
+    use crate::model::summary::References;
 
     #[test]
     fn a_run_that_did_not_begin_says_why_and_shows_no_numbers() {

@@ -121,7 +121,7 @@ pub(super) fn exit(error: ExportError) -> Exit {
     match error {
         ExportError::Unusable(_) => Exit::usage(error),
         ExportError::Archive(error) => {
-            let error = RunError::Sink(error);
+            let error = RunError::Archive(error);
             Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
         }
         ExportError::Stopped => Exit { code: 5, error: error.into() },

@@ -17,8 +17,8 @@ use self::arguments::FailureFormat;
 use self::record::{cells, columns, json_line};
 use super::{Context, Exit, assemble, output};
 use crate::config::{Config, Job};
-use crate::failure::Class;
 use crate::ledger::{FailureFilter, FailureRow, FailureState, Ledger};
+use crate::model::failure::Class;
 
 const PAGE: u32 = 5_000;
 

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::arguments::Jobs;
 use super::{Context, Exit, assemble, contained, output};
 use crate::config::{Config, Job};
+use crate::model::summary::gravest;
 use crate::run::{Estimate, describe, estimate};
-use crate::summary::gravest;
 
 #[derive(Serialize)]
 struct Row {

@@ -8,11 +8,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::arguments::Report as Arguments;
 use super::{Context, Exit, assemble, output};
 use crate::config::{Config, Job, Sink};
-use crate::course::Course;
 use crate::ledger::{FailureRow, FailureState, JobLock, Ledger, RunCounts, RunRow};
-use crate::manifest::is_vanished;
+use crate::model::manifest::is_vanished;
+use crate::model::summary::{FileSummary, JobSummary, Outcome};
+use crate::model::timeline::Timeline;
 use crate::report::{Ending, FailureKind, FailureLine, LISTED, Report, Since};
-use crate::summary::{FileSummary, JobSummary, Outcome};
 
 pub(super) async fn report(context: &Context, arguments: &Arguments) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
@@ -44,9 +44,9 @@ pub(super) async fn report(context: &Context, arguments: &Arguments) -> Result<u
 
 /// Everything that a page tells.
 async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_running: bool) -> anyhow::Result<Report> {
-    let course: Option<Course> = match ledger.course(run.run_id).await? {
+    let timeline: Option<Timeline> = match ledger.timeline(run.run_id).await? {
         Some(text) => match serde_json::from_str(&text) {
-            Ok(course) => Some(course),
+            Ok(timeline) => Some(timeline),
             Err(error) => {
                 tracing::warn!("what was kept of the run over time cannot be read: {error}");
                 None
@@ -73,7 +73,7 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
     };
     let failures = ledger.failures_met(run.run_id, LISTED).await?;
     let files = ledger.files_of(run.run_id).await?;
-    let noted = course.clone().unwrap_or_default();
+    let noted = timeline.clone().unwrap_or_default();
     // What is recorded goes before what a run said when it ended: a run that failed did not know of a commit that the
     // next start found in the archive. Of a run of an earlier version only the summary says it.
     let RunCounts { references, thread_extras, .. } = run.counts;
@@ -114,7 +114,7 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
             .filter(|file| !is_vanished(&file.path))
             .map(|file| FileSummary { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
             .collect(),
-        course,
+        timeline,
         is_latest,
         pending_now: totals.pending_refs + totals.carried_refs,
         open_now: totals.open_failures.values().sum(),

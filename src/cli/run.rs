@@ -14,12 +14,12 @@ use super::vouch::Said;
 use super::{Context, Exit, contained, ending, failures, output, signals, vouch};
 use crate::config::{Config, Job};
 use crate::ledger::RetryFilter;
+use crate::model::summary::{
+    Bytes, JobSummary, Outcome, Rates, References, Refetched, Requests, Summary, ThreadExtras, gravest,
+};
 use crate::progress;
 use crate::run::{Parts, Settings, Stop, execute};
 use crate::source::Source;
-use crate::summary::{
-    Bytes, JobSummary, Outcome, Rates, References, Refetched, Requests, Summary, ThreadExtras, gravest,
-};
 
 /// What `run` and `retry` have in common.
 struct Order {

@@ -6,7 +6,7 @@ use super::arguments::Jobs;
 use super::{Context, Exit, assemble, output, vouch};
 use crate::config::{Config, Job};
 use crate::ledger::JobLock;
-use crate::summary::{JobSummary, ManifestHead};
+use crate::model::summary::{JobSummary, ManifestHead};
 
 const RUNS: u32 = 10;
 

@@ -7,17 +7,17 @@ use secrecy::ExposeSecret as _;
 
 use super::arguments::Verify;
 use super::{Context, Exit, assemble, completeness, output};
+use crate::archive::verify::{self, Kept, Settings, Verification, VerifyError};
 use crate::completeness::certificate::Integrity;
 use crate::config::{self, Config, Job};
-use crate::manifest::{PublicKey, Signer};
+use crate::model::manifest::{PublicKey, Signer};
 use crate::panics::unended;
 use crate::run;
-use crate::verify::{self, Kept, Settings, Verification, VerifyError};
 
 /// Where the archive is.
 enum Place {
     Parquet(PathBuf),
-    Postgres(crate::sink::postgres::Settings),
+    Postgres(crate::archive::postgres::Settings),
 }
 
 pub(super) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, Exit> {
@@ -79,9 +79,9 @@ fn exit(error: VerifyError) -> Exit {
     let code = match &error {
         VerifyError::Unusable(_) => 2,
         VerifyError::Failed { .. } => 1,
-        VerifyError::Sink(_) => {
-            let VerifyError::Sink(error) = error else { unreachable!("it was looked at") };
-            let error = run::RunError::Sink(error);
+        VerifyError::Archive(_) => {
+            let VerifyError::Archive(error) = error else { unreachable!("it was looked at") };
+            let error = run::RunError::Archive(error);
             return Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", run::describe(&error)) };
         }
     };

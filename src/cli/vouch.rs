@@ -6,8 +6,8 @@ use secrecy::ExposeSecret as _;
 use super::Exit;
 use crate::config::{Config, Job};
 use crate::ledger::RunNote;
-use crate::manifest::Signer;
-use crate::summary::{JobSummary, Outcome};
+use crate::model::manifest::Signer;
+use crate::model::summary::{JobSummary, Outcome};
 
 /// What to do with the hash of the last manifest.
 pub(super) const ADVICE: &str =

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::error::CompletenessError;
 use super::findings::State;
-use crate::failure::Class;
+use crate::model::failure::Class;
 use crate::sort::Sortable;
 
 /// One thing that is known of a message.

@@ -7,8 +7,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
-use crate::failure::Class;
-use crate::reference::Invalid;
+use crate::model::failure::Class;
+use crate::model::reference::Invalid;
 
 /// The rows of the references.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

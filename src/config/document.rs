@@ -407,7 +407,7 @@ fn concurrency(_: &mut SchemaGenerator) -> Schema {
 }
 
 fn tolerate(_: &mut SchemaGenerator) -> Schema {
-    let classes = crate::failure::Class::ALL.map(crate::failure::Class::as_str);
+    let classes = crate::model::failure::Class::ALL.map(crate::model::failure::Class::as_str);
     json_schema!({ "type": ["array", "null"], "items": { "anyOf": [{ "type": "integer" }, { "enum": classes }] } })
 }
 

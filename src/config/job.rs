@@ -9,7 +9,7 @@ use super::secret::Reference;
 use super::sink::Sink;
 use super::source::Source;
 use super::written::{Position, Written};
-use crate::failure::Class;
+use crate::model::failure::Class;
 
 /// One job.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::record::{Column, Record};
-use crate::message::type_name;
+use crate::model::message::type_name;
 use crate::page::figures::size;
 
 /// A file that a message names. Only its description is in the archive.

@@ -8,7 +8,7 @@ pub enum ExportError {
     Unusable(String),
     /// The archive's database refuses or fails.
     #[error(transparent)]
-    Archive(#[from] crate::sink::SinkError),
+    Archive(#[from] crate::archive::ArchiveError),
     /// It was told to stop. Exit 5.
     #[error("stopped; nothing was exported")]
     Stopped,

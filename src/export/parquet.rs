@@ -16,7 +16,7 @@ use super::error::ExportError;
 use super::output::{Output, OutputFile};
 use super::record::{Column, Item, Record, Value};
 use super::transcript::Transcript;
-use crate::sink::parquet::schema;
+use crate::archive::parquet::schema;
 
 /// Rows that become one batch.
 const ROWS: usize = 1024;

@@ -13,8 +13,8 @@ use sha2::Sha256;
 use super::record::{Record, Value};
 use super::selection::sides;
 use crate::model::columns::Definition;
+use crate::model::reference::{ConversationId, ConversationType};
 use crate::model::{Column, ColumnType};
-use crate::reference::{ConversationId, ConversationType};
 
 /// What stands where a text was.
 pub const REDACTED: &str = "[redacted]";

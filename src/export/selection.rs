@@ -7,7 +7,7 @@ use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
 use super::record::{Column, Record};
-use crate::reference::ConversationId;
+use crate::model::reference::ConversationId;
 
 /// Whose messages.
 #[derive(Debug, Clone, PartialEq, Eq)]

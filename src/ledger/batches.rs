@@ -11,10 +11,10 @@ use super::bits::Damaged;
 use super::error::Fault;
 use super::statement::{runs, values};
 use super::{Ledger, LedgerError, blob, count, failures, history, invalid, known, manifests, met, millis};
-use crate::failure::Class;
+use crate::model::failure::Class;
+use crate::model::reference::{ConversationKey, Invalid};
+use crate::model::summary::References;
 use crate::plan::{Batch, BatchRef, Purpose};
-use crate::reference::{ConversationKey, Invalid};
-use crate::summary::References;
 
 /// Batches are numbered upwards from here.
 pub(super) const FIRST_SEQ: i64 = 1 << 32;

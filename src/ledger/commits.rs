@@ -1,4 +1,4 @@
-//! Commits: announced, made, published, or lost and done again.
+//! Commits: intended, made, published, or lost and done again.
 
 use jiff::Timestamp;
 use sqlx::Row as _;
@@ -9,7 +9,7 @@ use super::files::FileRow;
 use super::linked::Link;
 use super::refetch::Reviewed;
 use super::{Ledger, LedgerError, count, payload, run_id};
-use crate::failure::Reason;
+use crate::model::failure::Reason;
 use crate::plan::{Batch, FollowUp};
 
 /// How long the batches of a database's commits are kept: as long as a failover may lose one.
@@ -85,13 +85,13 @@ pub struct FailedRef {
 
 impl Ledger {
     /// Stores durably what a commit will finish, before the sink makes it: for sinks whose own commit is final.
-    pub async fn announce(&self, commit: &Commit) -> Result<(), LedgerError> {
+    pub async fn record_intent(&self, commit: &Commit) -> Result<(), LedgerError> {
         let stored = async {
             let mut writer = self.writer().await?;
             let mut tx = writer.begin().await?;
             let last: i64 = sqlx::query_scalar("select last_commit from ledger").fetch_one(&mut *tx).await?;
             if commit.seq != count(last) + 1 {
-                return Err(Fault::Inconsistent(format!("commit {} is announced after commit {last}", commit.seq)));
+                return Err(Fault::Inconsistent(format!("commit {} is intended after commit {last}", commit.seq)));
             }
             sqlx::query("insert or replace into announced (one, seq, body) values (1, ?, ?)")
                 .bind(commit.seq as i64)
@@ -105,22 +105,22 @@ impl Ledger {
 
     /// The commit that the sink may have made and the ledger has not recorded. Record it if the sink holds it;
     /// discard it if not.
-    pub async fn announced(&self) -> Result<Option<Commit>, LedgerError> {
+    pub async fn intent(&self) -> Result<Option<Commit>, LedgerError> {
         let read = async {
             let body: Option<Vec<u8>> =
                 sqlx::query_scalar("select body from announced").fetch_optional(&mut self.reader().await?.conn).await?;
-            body.map(|body| payload::decode(&body).map_err(Fault::damaged("the announced commit"))).transpose()
+            body.map(|body| payload::decode(&body).map_err(Fault::damaged("the intent of a commit"))).transpose()
         };
-        read.await.map_err(self.explain("reading the announced commit"))
+        read.await.map_err(self.explain("reading the intent of a commit"))
     }
 
-    /// Forgets the announced commit: the sink did not make it, and its batches are still pending.
-    pub async fn discard_announced(&self) -> Result<(), LedgerError> {
+    /// Forgets the intent of a commit: the sink did not make it, and its batches are still pending.
+    pub async fn discard_intent(&self) -> Result<(), LedgerError> {
         let discarded = async {
             sqlx::query("delete from announced").execute(&mut self.writer().await?.conn).await?;
             Ok(())
         };
-        discarded.await.map_err(self.explain("discarding the announced commit"))
+        discarded.await.map_err(self.explain("discarding the intent of a commit"))
     }
 
     /// The last commit that was recorded; 0 when there was none.
@@ -133,9 +133,9 @@ impl Ledger {
         read.await.map_err(self.explain("reading the last commit"))
     }
 
-    /// The last commits and the runs that made them, ascending; the announced one last.
+    /// The last commits and the runs that made them, ascending; that of the intent last.
     pub async fn commit_runs(&self) -> Result<Vec<(u64, Uuid)>, LedgerError> {
-        let announced = self.announced().await?;
+        let intent = self.intent().await?;
         let read = async {
             let rows = sqlx::query("select seq, run_id from commits order by seq desc limit ?")
                 .bind(REMEMBERED)
@@ -145,14 +145,14 @@ impl Ledger {
             for row in rows.iter().rev() {
                 runs.push((count(row.try_get(0)?), run_id(row.try_get(1)?)?));
             }
-            runs.extend(announced.map(|commit| (commit.seq, commit.run_id)));
+            runs.extend(intent.map(|commit| (commit.seq, commit.run_id)));
             Ok::<_, Fault>(runs)
         };
         read.await.map_err(self.explain("reading commits"))
     }
 
     /// Remembers that all commits up to `seq` are visible, and forgets what would have been needed to do them again:
-    /// of commits that were announced a day later, as a database may lose them until then.
+    /// of commits that had an intent a day later, as a database may lose them until then.
     pub async fn published(&self, seq: u64) -> Result<(), LedgerError> {
         let stored = async {
             let mut writer = self.writer().await?;

@@ -16,9 +16,9 @@ use super::error::Fault;
 use super::linked::BatchName;
 use super::statement::json;
 use super::{Ledger, LedgerError, Writer, failures, manifests, millis};
-use crate::failure::Class;
+use crate::model::failure::Class;
+use crate::model::reference::ConversationKey;
 use crate::plan::{Batch, BatchRef, Candidates, History, Purpose};
-use crate::reference::ConversationKey;
 
 /// Rows read at once, about: those of one dialogue stay together.
 const PAGE: i64 = 1_024;

@@ -14,8 +14,8 @@ use super::error::Fault;
 use super::linked::BatchName;
 use super::statement::{IDS, json, runs, values};
 use super::{Ledger, LedgerError, invalid, millis, run_id, timestamp};
-use crate::failure::Class;
-use crate::reference::ConversationKey;
+use crate::model::failure::Class;
+use crate::model::reference::ConversationKey;
 
 /// The first pause before a failure is asked for again; it doubles with every round.
 const FIRST_PAUSE: i64 = 6 * 3_600_000;

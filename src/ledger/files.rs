@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::commits::Commit;
 use super::error::Fault;
 use super::{Ledger, LedgerError, count, run_id};
-use crate::manifest::FileRange;
+use crate::model::manifest::FileRange;
 
 /// A file of a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]

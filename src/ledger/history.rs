@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::bits::{Damaged, put_text, put_varint, seal, take_len, take_text, take_varint, unseal, unzigzag, zigzag};
-use crate::failure::Reason;
+use crate::model::failure::Reason;
 use crate::plan::History;
 
 const VERSION: u8 = 1;
@@ -100,7 +100,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::failure::Class;
+    use crate::model::failure::Class;
 
     fn history() -> impl Strategy<Value = History> {
         let named = prop::collection::vec((".{0,8}", any::<u32>()), 0..4);

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::error::Fault;
 use super::ids;
 use super::statement::{runs, values};
-use crate::failure::Class;
-use crate::reference::Invalid;
+use crate::model::failure::Class;
+use crate::model::reference::Invalid;
 
 /// So many rows of a run are told one by one.
 const ONE_BY_ONE: u64 = 10_000;

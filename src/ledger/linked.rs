@@ -10,8 +10,8 @@ use super::batches::append;
 use super::error::Fault;
 use super::statement::{IDS, json, runs, values};
 use super::{Ledger, LedgerError, RetryRef, blob, failures, known};
+use crate::model::reference::{ConversationId, ConversationKey, Reference};
 use crate::plan::{Batch, BatchRef, Purpose, TeamOwner, Window};
-use crate::reference::{ConversationId, ConversationKey, Reference};
 
 /// Rows read at once.
 const PAGE: i64 = 256;

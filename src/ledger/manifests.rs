@@ -13,11 +13,11 @@ use super::error::Fault;
 use super::files::{self, FileRow};
 use super::runs::{self, RunCounts};
 use super::{Ledger, LedgerError, count, millis, run_id, timestamp};
-use crate::digits;
-use crate::failure::Class;
-use crate::manifest::{FailureCount, Sealed, Signature};
+use crate::model::digits;
+use crate::model::failure::Class;
+use crate::model::manifest::{FailureCount, Sealed, Signature};
+use crate::model::summary::{References, ThreadExtras};
 use crate::plan::Batch;
-use crate::summary::{References, ThreadExtras};
 
 /// Who runs what with which settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,8 +9,8 @@ use super::error::Fault;
 use super::failures::{FailureState, class};
 use super::statement::{IDS, json};
 use super::{Ledger, LedgerError, run_id};
-use crate::failure::Class;
-use crate::reference::ConversationId;
+use crate::model::failure::Class;
+use crate::model::reference::ConversationId;
 
 /// A failure that is open or dismissed, to tell a duplicate from a correction.
 #[derive(Debug, Clone, PartialEq, Eq)]

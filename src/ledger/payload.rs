@@ -1,4 +1,4 @@
-//! An announced commit as bytes.
+//! The intent of a commit as bytes.
 
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -9,8 +9,8 @@ use super::files::FileRow;
 use super::linked::Link;
 use super::refetch::Reviewed;
 use super::{blob, history};
+use crate::model::reference::ConversationKey;
 use crate::plan::{Batch, FollowUp, Purpose};
-use crate::reference::ConversationKey;
 
 const VERSION: u8 = 3;
 /// As the last version wrote it: batches had the number of their ask, and no history.
@@ -81,7 +81,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Commit, Damaged> {
             rows: take_varint(from)?,
             bytes: take_varint(from)?,
             sha256: take_text(from)?.to_owned(),
-            // Only databases announce, and they have no files.
+            // Only databases need an intent, and they have no files.
             range: None,
         })
     })?;
@@ -203,7 +203,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::failure::{Class, Reason};
+    use crate::model::failure::{Class, Reason};
     use crate::plan::{BatchRef, History};
 
     fn follow_up(ids: &[i64], asked: Option<&str>) -> FollowUp {
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_that_the_last_version_announced_is_read() {
+    fn an_intent_of_the_last_version_is_read() {
         let more = follow_up(&[5, 6], Some("b"));
         let mut bytes = vec![WITHOUT_HISTORY];
         // Commit 9 at 0 ms, of 1 message of 8 bytes; in it one batch, number 3, which archived ID 4.

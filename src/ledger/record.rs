@@ -12,7 +12,7 @@ use super::refetch::{Reviewed, ReviewedCounts};
 use super::statement::json;
 use super::suspects::Suspects;
 use super::{Ledger, LedgerError, Writer, answered, carried, count, failures, files, manifests, millis};
-use crate::failure::Class;
+use crate::model::failure::Class;
 use crate::plan::{Batch, FollowUp, Purpose};
 
 /// Batches finished by one statement.

@@ -11,7 +11,7 @@ use super::batches::append;
 use super::error::Fault;
 use super::statement::{IDS, json, runs, values};
 use super::{Ledger, LedgerError};
-use crate::message::HeldVersion;
+use crate::model::message::ExistingVersion;
 use crate::plan::Batch;
 
 const COLUMNS: &str =
@@ -77,7 +77,7 @@ impl Ledger {
     }
 
     /// Keeps versions; of several of one message the latest.
-    pub async fn keep_versions(&self, versions: &[HeldVersion]) -> Result<(), LedgerError> {
+    pub async fn keep_versions(&self, versions: &[ExistingVersion]) -> Result<(), LedgerError> {
         let kept = async {
             let mut writer = self.writer().await?;
             let mut tx = writer.begin().await?;
@@ -113,7 +113,7 @@ impl Ledger {
 
     /// The versions kept of these messages, by their IDs. A message without one was never edited, and a reference asked
     /// for it.
-    pub async fn versions(&self, ids: &[i64]) -> Result<Vec<HeldVersion>, LedgerError> {
+    pub async fn versions(&self, ids: &[i64]) -> Result<Vec<ExistingVersion>, LedgerError> {
         let read = async {
             let mut versions = Vec::new();
             for ids in ids.chunks(IDS) {
@@ -135,7 +135,7 @@ impl Ledger {
     }
 
     /// Later versions that were fetched since, by their IDs, from the first after `after`.
-    pub async fn revised_since(&self, since: i64, after: i64, limit: u32) -> Result<Vec<HeldVersion>, LedgerError> {
+    pub async fn revised_since(&self, since: i64, after: i64, limit: u32) -> Result<Vec<ExistingVersion>, LedgerError> {
         let read = async {
             let sql = format!(
                 "select {COLUMNS} where message_server_id > ? and revision > 0 and fetched_at >= ?
@@ -183,8 +183,8 @@ async fn still_asking(conn: &mut SqliteConnection, or_may: bool) -> Result<bool,
     Ok(still)
 }
 
-fn version(row: &SqliteRow) -> Result<HeldVersion, Fault> {
-    Ok(HeldVersion {
+fn version(row: &SqliteRow) -> Result<ExistingVersion, Fault> {
+    Ok(ExistingVersion {
         message_server_id: row.try_get(0)?,
         conversation_id: row.try_get(1)?,
         create_time: row.try_get(2)?,

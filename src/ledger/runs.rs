@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::error::Fault;
 use super::{Ledger, LedgerError, count, failures, millis, run_id, timestamp};
-use crate::failure::Class;
-use crate::summary::{References, ThreadExtras};
+use crate::model::failure::Class;
+use crate::model::summary::{References, ThreadExtras};
 
 /// What an unfinished run is called once a later one began.
 const DIED: &str = "died";

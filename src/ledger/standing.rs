@@ -9,7 +9,7 @@ use super::error::Fault;
 use super::failures::class;
 use super::files::{COLUMNS, FileRow, file};
 use super::{Ledger, LedgerError, blob};
-use crate::failure::Class;
+use crate::model::failure::Class;
 
 /// Why a message is not archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

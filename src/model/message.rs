@@ -44,7 +44,7 @@ impl Row {
 
 /// A version of a message that an archive holds, as far as asking for the message again needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldVersion {
+pub struct ExistingVersion {
     /// The message's ID.
     pub message_server_id: i64,
     /// The conversation as it was asked and answered, `owner|type|other`.

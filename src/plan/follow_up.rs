@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::owner::index_of;
 use super::{Batch, BatchRef, Purpose};
-use crate::failure::{Class, Reason};
-use crate::reference::{ConversationKey, ConversationType, same_account};
+use crate::model::failure::{Class, Reason};
+use crate::model::reference::{ConversationKey, ConversationType, same_account};
 
 /// Owners that a reference is asked for under in one run, at most.
 pub const MOST_OWNERS: usize = 3;

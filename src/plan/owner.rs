@@ -1,7 +1,7 @@
 //! In whose name a dialogue is asked.
 
 use super::BatchRef;
-use crate::reference::same_account;
+use crate::model::reference::same_account;
 
 /// In whose name the messages of a team are asked.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -12,7 +12,7 @@ use self::names::{Dialogues, Owners, forget_unused};
 use self::refs::{Carried, Refs};
 use super::owner::{TeamOwner, index_of, majority};
 use super::{Batch, BatchRef, Purpose};
-use crate::reference::{ConversationKey, ConversationType, Reference, write_key};
+use crate::model::reference::{ConversationKey, ConversationType, Reference, write_key};
 
 /// The owner is the first side of the dialogue's key, spelled as there.
 const FIRST_SIDE: u32 = u32::MAX;
@@ -237,7 +237,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::reference::ConversationKey;
+    use crate::model::reference::ConversationKey;
 
     type Drawn = (usize, u8, usize, i64);
 
@@ -314,9 +314,9 @@ mod tests {
             for batch in plan(&draws, 10, 100, TeamOwner::Own) {
                 for reference in &batch.refs {
                     let drawn = draws.iter().find(|d| d.3 == reference.message_server_id).unwrap();
-                    prop_assert!(crate::reference::same_account(&account(drawn.0), batch.owner_of(reference)));
+                    prop_assert!(crate::model::reference::same_account(&account(drawn.0), batch.owner_of(reference)));
                     if batch.key.conversation_type() != ConversationType::OneToOne {
-                        prop_assert!(crate::reference::same_account(&batch.asked, batch.owner_of(reference)));
+                        prop_assert!(crate::model::reference::same_account(&batch.asked, batch.owner_of(reference)));
                     }
                 }
             }

@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use maud::{Markup, html};
 
 use super::Report;
-use crate::course::Messages;
-use crate::message::type_name;
+use crate::model::message::type_name;
+use crate::model::timeline::Messages;
 use crate::page::blocks::{details, legend, none, table};
 use crate::page::calendar::Calendar;
 use crate::page::figures::{count, counted, share};
@@ -17,7 +17,7 @@ const COLOURS: [&str; 7] = ["k0", "k1", "k2", "k3", "k4", "k5", "k6"];
 const FEW: usize = 40;
 
 pub(super) fn section(report: &Report) -> Markup {
-    let Some(messages) = report.course.as_ref().map(|course| &course.messages) else {
+    let Some(messages) = report.timeline.as_ref().map(|timeline| &timeline.messages) else {
         return none("The days and types of this run's messages were not recorded.");
     };
     let total = messages.total();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 use super::{FailureKind, FailureLine, Report, Since};
-use crate::failure::Class;
+use crate::model::failure::Class;
 use crate::page::blocks::{details, none, shortened, table};
 use crate::page::figures::{count, counted, time};
 

@@ -8,7 +8,7 @@ use crate::page::drawing::{Drawing, Frame, chart};
 use crate::page::figures::{count, counted, share};
 
 pub(super) fn section(report: &Report) -> Markup {
-    let buckets: &[u64] = report.course.as_ref().map_or(&[], |course| &course.latency);
+    let buckets: &[u64] = report.timeline.as_ref().map_or(&[], |timeline| &timeline.latency);
     let all: u64 = buckets.iter().sum();
     let (Some(first), Some(last)) = (buckets.iter().position(|n| *n > 0), buckets.iter().rposition(|n| *n > 0)) else {
         return none("No answer arrived.");

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::Report;
-use crate::course::{Course, Sample};
+use crate::model::timeline::{Sample, Timeline};
 use crate::page::blocks::{legend, none};
 use crate::page::drawing::{Drawing, Frame, chart};
 use crate::page::figures::{count, counted, duration, rate, share};
@@ -24,30 +24,30 @@ struct Stretch {
 }
 
 pub(super) fn section(report: &Report) -> Markup {
-    let Some(course) = &report.course else { return none("The run was not recorded over time.") };
-    let stretches = stretches(course);
+    let Some(timeline) = &report.timeline else { return none("The run was not recorded over time.") };
+    let stretches = stretches(timeline);
     let Some(last) = stretches.last() else { return none("The run ended before the first sample.") };
-    if course.requests.sent == 0 {
+    if timeline.requests.sent == 0 {
         return none("No request was sent.");
     }
     html! {
         h3 { "Requests and the quota" }
-        (requests(course, &stretches, last.to))
+        (requests(timeline, &stretches, last.to))
         h3 { "Messages" }
         (messages(&stretches, last))
     }
 }
 
-fn requests(course: &Course, stretches: &[Stretch], seconds: f64) -> Markup {
-    let quota = f64::from(course.quota);
-    let mean = course.requests.sent as f64 / seconds.max(0.001);
-    let throttled = course.requests.throttled;
+fn requests(timeline: &Timeline, stretches: &[Stretch], seconds: f64) -> Markup {
+    let quota = f64::from(timeline.quota);
+    let mean = timeline.requests.sent as f64 / seconds.max(0.001);
+    let throttled = timeline.requests.throttled;
     let describe = format!(
         "Requests per second over {}: {} on average, {} at most, of {} allowed.",
         duration(seconds),
         rate(mean),
         rate(stretches.iter().map(|stretch| stretch.requests).fold(0.0, f64::max)),
-        course.quota
+        timeline.quota
     );
     let mut keys = vec![("k-rate", "requests sent"), ("k-allowed", "allowed at that moment")];
     if throttled > 0 {
@@ -60,9 +60,9 @@ fn requests(course: &Course, stretches: &[Stretch], seconds: f64) -> Markup {
         (legend(&keys))
         (chart(&describe, |width| draw_requests(stretches, quota, width)))
         p.note {
-            (counted(course.requests.sent, "request", "requests")) " in " (duration(seconds)) ": "
+            (counted(timeline.requests.sent, "request", "requests")) " in " (duration(seconds)) ": "
             (rate(mean)) " requests a second on average, "
-            (share((mean * 1000.0) as u64, (quota * 1000.0) as u64)) " of the quota of " (course.quota) " a second. \
+            (share((mean * 1000.0) as u64, (quota * 1000.0) as u64)) " of the quota of " (timeline.quota) " a second. \
             Each step is the mean of " (up_to) (duration(longest)) "; the average covers the whole run, including reading, \
             waiting for the last answers, and committing."
         }
@@ -96,14 +96,14 @@ fn messages(stretches: &[Stretch], last: &Stretch) -> Markup {
 }
 
 /// The samples as stretches that are not too many and not too short.
-fn stretches(course: &Course) -> Vec<Stretch> {
-    let Some(end) = course.samples.iter().last() else { return Vec::new() };
+fn stretches(timeline: &Timeline) -> Vec<Stretch> {
+    let Some(end) = timeline.samples.iter().last() else { return Vec::new() };
     let seconds = |sample: &Sample| sample.at as f64 / 1000.0;
     // Samples are a little early or late.
     let shortest = (seconds(&end) / STRETCHES).max(SHORTEST) * 0.98;
     let mut bounds = vec![Sample::default()];
     let since = |bounds: &[Sample], sample: &Sample| seconds(sample) - bounds.last().map_or(0.0, seconds);
-    for sample in course.samples.iter().filter(|sample| sample.at < end.at) {
+    for sample in timeline.samples.iter().filter(|sample| sample.at < end.at) {
         if since(&bounds, &sample) >= shortest {
             bounds.push(sample);
         }

@@ -59,7 +59,7 @@ fn tiles(report: &Report) -> [(&'static str, String, String); 6] {
     let r = &report.references;
     let seconds = report.seconds().max(0.001);
     let per_second = report.requests.sent as f64 / seconds;
-    let quota = report.course.as_ref().map(|course| course.quota).filter(|quota| *quota > 0);
+    let quota = report.timeline.as_ref().map(|timeline| timeline.quota).filter(|quota| *quota > 0);
     let new: u64 = report.new_failures.iter().map(|(_, count)| count).sum();
     let invalid = counted(r.invalid, "invalid row", "invalid rows");
     [

@@ -6,15 +6,15 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{RunError, recover, seal};
+use crate::archive::{ArchiveFile, ArchiveWriter, Inventory, Takeover, UnsealedRun};
 use crate::ledger::{Adoption, Archived, Carried, FileRow, Former, Held, HeldManifest, HeldRun, Ledger, LedgerError};
-use crate::manifest::Signer;
-use crate::sink::{Holding, Sink, SinkFile, Takeover, UnsealedRun};
+use crate::model::manifest::Signer;
 
 /// What was taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
     /// What the archive held: its files without a manifest get that of the adoption.
-    pub holding: Holding,
+    pub holding: Inventory,
     /// The commit after which the new ledger goes on.
     pub commit: u64,
     /// What the archive's messages were counted to be.
@@ -35,7 +35,7 @@ pub struct Adopted {
 /// `holding` is what [`Takeover::look`] found; the archive is locked since then.
 pub async fn adopt(
     archive: &mut dyn Takeover,
-    holding: Holding,
+    holding: Inventory,
     mut adoption: Adoption,
     run: Uuid,
     now: Timestamp,
@@ -76,7 +76,7 @@ async fn discard(adoption: Adoption) {
 
 async fn fill(
     archive: &mut dyn Takeover,
-    holding: &Holding,
+    holding: &Inventory,
     adoption: &mut Adoption,
     recorded: u64,
     run: Uuid,
@@ -110,13 +110,13 @@ fn held_run(run: &UnsealedRun) -> HeldRun {
     HeldRun { run_id, began, rows, bytes }
 }
 
-fn file_row(file: &SinkFile) -> FileRow {
-    let SinkFile { path, temporary, rows, bytes, sha256, range } = file.clone();
+fn file_row(file: &ArchiveFile) -> FileRow {
+    let ArchiveFile { path, temporary, rows, bytes, sha256, range } = file.clone();
     FileRow { path, temporary, rows, bytes, sha256, range }
 }
 
 /// Opens the archive as a run does, and writes the manifests that are missing; nothing is fetched.
-pub async fn settle(ledger: &Ledger, sink: &mut dyn Sink, signer: Option<&Signer>) -> Result<(), RunError> {
+pub async fn settle(ledger: &Ledger, sink: &mut dyn ArchiveWriter, signer: Option<&Signer>) -> Result<(), RunError> {
     recover::open(ledger, sink).await?;
     seal::seal(ledger, sink, signer, None).await
 }

@@ -1,7 +1,6 @@
 //! What was accepted becomes durable: the sink commits first, then the ledger records.
 //!
-//! A sink that announces its commits works while the ledger stores the announcement, and takes the next messages while
-//! the ledger records the commit: the ledger is waited for only before the next commit becomes final.
+//! Where preparing makes a commit final, the ledger holds its intent before, and records it beside the next messages.
 
 use std::sync::Arc;
 
@@ -11,9 +10,9 @@ use tokio::task::JoinHandle;
 use super::record::{Recorder, Tally};
 use super::write::{Writer, unrecorded};
 use super::{Meter, RunError, died};
+use crate::archive::ArchiveFile;
 use crate::failpoint::reach;
 use crate::ledger::{Commit, FileRow, FinishedBatch, Ledger, LedgerError, PendingBatch};
-use crate::sink::{Announced, Prepared, SinkFile};
 
 /// After so many commits that made no files the ledger forgets those that no failover can lose any more.
 const FORGET_EVERY: u64 = 64;
@@ -42,8 +41,12 @@ impl Writer {
         reach("commit.before");
         let mut commit =
             Commit { seq, run_id: self.run_id, now: Timestamp::now(), finished, files: Vec::new(), rows: 0, bytes: 0 };
-        let prepared =
-            if self.sink.announces() { self.prepare_announced(&commit).await? } else { self.sink.prepare(seq).await? };
+        if self.sink.needs_intent() {
+            self.recorded().await?;
+            self.ledger.record_intent(&commit).await?;
+            reach("intent.after");
+        }
+        let prepared = self.sink.prepare(seq).await?;
         reach("prepare.after");
         self.work.last_commit = seq;
         commit.rows = prepared.rows;
@@ -58,7 +61,7 @@ impl Writer {
         );
         let tally = self.work.tally.take();
         let (ledger, meter, recorder) = (Arc::clone(&self.ledger), Arc::clone(&self.meter), Arc::clone(&self.recorder));
-        if self.sink.announces() {
+        if self.sink.needs_intent() {
             let recording = async move { record_made(&ledger, &meter, &recorder, &commit, tally).await };
             self.work.recording = Some(Recording(tokio::spawn(recording)));
             return Ok(());
@@ -69,24 +72,6 @@ impl Writer {
         ledger.published(seq).await?;
         reach("published.after");
         Ok(())
-    }
-
-    /// Lets the sink work while the ledger stores what it is about to make final.
-    async fn prepare_announced(&mut self, commit: &Commit) -> Result<Prepared, RunError> {
-        let announced = Announced::default();
-        let (recording, ledger) = (self.work.recording.take(), &self.ledger);
-        let announce = async {
-            if let Some(recording) = recording {
-                recording.ended().await?;
-            }
-            ledger.announce(commit).await?;
-            reach("announce.after");
-            announced.now();
-            Ok(())
-        };
-        let prepare = async { Ok::<_, RunError>(self.sink.prepare_when(&announced, commit.seq).await?) };
-        let ((), prepared) = tokio::try_join!(announce, prepare)?;
-        Ok(prepared)
     }
 
     /// Waits until the ledger has recorded what the sink committed.
@@ -157,7 +142,7 @@ async fn record(ledger: &Ledger, meter: &Meter, commit: &Commit) -> Result<Vec<P
     Ok(recorded.split)
 }
 
-fn file_row(file: &SinkFile) -> FileRow {
+fn file_row(file: &ArchiveFile) -> FileRow {
     FileRow {
         path: file.path.clone(),
         temporary: file.temporary.clone(),

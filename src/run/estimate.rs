@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::RunError;
 use super::rehearsal::Rehearsal;
 use crate::ledger::{Ledger, RetryFilter};
+use crate::model::reference::{ConversationId, Reference};
 use crate::plan::{Batch, TeamOwner, Window};
-use crate::reference::{ConversationId, Reference};
 use crate::source::Source;
 
 /// What a run would do.

@@ -11,12 +11,12 @@ use uuid::Uuid;
 use super::named::{MOST_OWNERS, MOST_TEAMS, NamedOwners};
 use super::{Meter, RunError, Settings, Stop};
 use crate::failpoint::reach;
-use crate::failure::Class;
 use crate::ledger::{FailureState, Ledger, LedgerError, OpenFailure, Planned};
-use crate::plan::{CarriedIds, Window};
-use crate::reference::{
+use crate::model::failure::Class;
+use crate::model::reference::{
     ConversationId, ConversationKey, ConversationType, Invalid, Reference, ReferenceChunk, same_account,
 };
+use crate::plan::{CarriedIds, Window};
 use crate::source::{Checkpoint, Source};
 
 /// References looked up in the ledger at once: few at first, so that the first request leaves soon.

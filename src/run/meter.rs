@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::failure::Class;
 use crate::ledger::{Cut, ReviewedCounts};
+use crate::model::failure::Class;
+use crate::model::summary::{References, Refetched, ThreadExtras};
 use crate::plan::Batch;
 use crate::progress::Snapshot;
-use crate::summary::{References, Refetched, ThreadExtras};
 use crate::yunxin::Stats;
 
 /// Counts of a run.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::reference::{ConversationKey, ConversationType, Reference, same_account};
+use crate::model::reference::{ConversationKey, ConversationType, Reference, same_account};
 
 /// Teams whose owners are kept, at most. Further ones are asked under the owners of the rows that came first.
 pub(super) const MOST_TEAMS: usize = 100_000;

@@ -1,4 +1,4 @@
-//! Keeps the course of a run: samples over time, and what was archived by day and type.
+//! Keeps the timeline of a run: samples over time, and what was archived by day and type.
 //!
 //! Whatever a run's length, at most [`SAMPLES`] samples are kept: when they are full, every other one goes and the rest
 //! come half as often.
@@ -13,9 +13,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::Meter;
-use crate::course::{Course, Messages, Sample, Samples};
-use crate::message::MessageRows;
-use crate::summary::{Bytes, Requests};
+use crate::model::message::MessageRows;
+use crate::model::summary::{Bytes, Requests};
+use crate::model::timeline::{Messages, Sample, Samples, Timeline};
 use crate::yunxin::Stats;
 
 /// The most samples of a run; even.
@@ -29,7 +29,7 @@ const DAYS_IN_MEMORY: usize = 4 * DAYS;
 /// Message types that are told apart.
 const TYPES: usize = 24;
 
-/// Records the course of one run.
+/// Records the timeline of one run.
 #[derive(Debug)]
 pub(super) struct Recorder {
     began: Instant,
@@ -91,12 +91,12 @@ impl Recorder {
         Tally::new(timezone)
     }
 
-    /// The course up to now.
-    pub(super) fn course(&self, stats: &Stats) -> Course {
+    /// The timeline up to now.
+    pub(super) fn timeline(&self, stats: &Stats) -> Timeline {
         let at = self.began.elapsed().as_millis() as u64;
         let mut samples = self.taken.lock().map(|taken| taken.samples.clone()).unwrap_or_default();
         samples.push(self.sample(at, stats));
-        Course {
+        Timeline {
             version: 1,
             noted_at: at,
             quota: self.quota,
@@ -292,7 +292,7 @@ fn add(counts: &mut Vec<u64>, kind: usize, n: u64) {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::message::Row;
+    use crate::model::message::Row;
 
     const DAY: i64 = 86_400_000;
 
@@ -356,9 +356,9 @@ mod tests {
             recorder.tick(&stats);
         }
         assert!(recorder.taken.lock().unwrap().spacing > FIRST_SPACING);
-        let course = recorder.course(&stats);
-        assert!(course.samples.len() <= SAMPLES, "{}", course.samples.len());
-        let last = course.samples.iter().last().unwrap();
+        let timeline = recorder.timeline(&stats);
+        assert!(timeline.samples.len() <= SAMPLES, "{}", timeline.samples.len());
+        let last = timeline.samples.iter().last().unwrap();
         assert_eq!((last.sent, last.allowed_milli), (7, 99_500));
     }
 }

@@ -1,20 +1,20 @@
 //! What a run does before anything else: the ledger and the archive are brought to agree.
 
 use super::RunError;
+use crate::archive::{ArchiveFile, ArchiveWriter, Claim, Prepared};
 use crate::failpoint::reach;
 use crate::ledger::Ledger;
-use crate::sink::{Claim, Prepared, Sink, SinkFile};
 
 /// Takes possession of the archive and finishes what a dead run left.
-pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), RunError> {
-    let announced = ledger.announced().await?;
+pub(super) async fn open(ledger: &Ledger, sink: &mut dyn ArchiveWriter) -> Result<(), RunError> {
+    let intent = ledger.intent().await?;
     let recorded = ledger.last_commit().await?;
     let unpublished = ledger.unpublished().await?;
     let claim = Claim {
         ledger_id: ledger.id(),
         job: ledger.identity().job.clone(),
         recorded,
-        announced: announced.as_ref().map(|commit| commit.seq),
+        intent: intent.as_ref().map(|commit| commit.seq),
         unpublished: unpublished.iter().map(sink_file).collect(),
         runs: ledger.commit_runs().await?,
     };
@@ -23,20 +23,20 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
     for warning in &opened.warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(mut commit) = announced {
+    if let Some(mut commit) = intent {
         if opened.commit == commit.seq {
             tracing::info!(
                 commit = commit.seq,
-                "the archive has a commit that the ledger had only announced: it is done"
+                "the archive has a commit that the ledger had only an intent of: it is done"
             );
-            // It was announced before anybody knew how much it would hold.
+            // The intent was recorded before anybody knew how much it would hold.
             if let Some(Prepared { rows, bytes, .. }) = opened.holds {
                 (commit.rows, commit.bytes) = (rows, bytes);
             }
             ledger.record(&commit).await?;
             reach("recover.recorded");
         } else {
-            ledger.discard_announced().await?;
+            ledger.discard_intent().await?;
             reach("recover.discarded");
         }
     }
@@ -59,8 +59,8 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn Sink) -> Result<(), Run
     Ok(())
 }
 
-fn sink_file(file: &crate::ledger::FileRow) -> SinkFile {
-    SinkFile {
+fn sink_file(file: &crate::ledger::FileRow) -> ArchiveFile {
+    ArchiveFile {
         path: file.path.clone(),
         temporary: file.temporary.clone(),
         rows: file.rows,

@@ -15,9 +15,9 @@ use super::write::Writer;
 use super::{RunError, Stop};
 use crate::failpoint::reach;
 use crate::ledger::{FinishedBatch, PendingBatch, Reviewed};
-use crate::message::{HeldVersion, MessageRows, Row, Vanished};
+use crate::model::message::{ExistingVersion, MessageRows, Row, Vanished};
+use crate::model::reference::{ConversationId, Reference, same_account};
 use crate::plan::{Batch, Final, Miss, Purpose, Remedy, Window, follow_up};
-use crate::reference::{ConversationId, Reference, same_account};
 use crate::yunxin::Answer;
 
 /// Batches of one plan transaction, about.
@@ -47,7 +47,7 @@ struct Desk {
 }
 
 impl Desk {
-    fn add(&mut self, version: &HeldVersion) {
+    fn add(&mut self, version: &ExistingVersion) {
         if !(self.refetch.since..self.refetch.before).contains(&version.fetched_at)
             || self.carried.contains(&version.message_server_id)
         {
@@ -115,8 +115,8 @@ impl Writer {
     }
 
     /// Sorts versions: later ones are kept, to be planned in the end; first ones are planned unless later ones are known.
-    async fn take_up(&mut self, desk: &mut Desk, versions: &[HeldVersion]) -> Result<(), RunError> {
-        let (first, mut kept): (Vec<HeldVersion>, Vec<HeldVersion>) =
+    async fn take_up(&mut self, desk: &mut Desk, versions: &[ExistingVersion]) -> Result<(), RunError> {
+        let (first, mut kept): (Vec<ExistingVersion>, Vec<ExistingVersion>) =
             versions.iter().cloned().partition(|version| version.revision == 0);
         kept.extend(first.iter().filter(|version| version.modify_time.is_some() || !version.requested).cloned());
         if !kept.is_empty() {
@@ -161,7 +161,7 @@ impl Writer {
     pub(super) async fn take_reviewed(&mut self, pending: &PendingBatch, answer: &Answer) -> Result<(), RunError> {
         let batch = &pending.batch;
         let ids: Vec<i64> = batch.refs.iter().map(|reference| reference.message_server_id).collect();
-        let held: HashMap<i64, HeldVersion> =
+        let held: HashMap<i64, ExistingVersion> =
             self.ledger.versions(&ids).await?.into_iter().map(|version| (version.message_server_id, version)).collect();
         let rows = edited(&answer.rows, &held);
         let mut misses: Vec<Miss> =
@@ -265,7 +265,7 @@ fn vanished(batch: &Batch, last: &Final, answered: bool) -> Vanished {
 }
 
 /// Of these messages those that were edited since, each with the number of its version.
-fn edited(rows: &MessageRows, held: &HashMap<i64, HeldVersion>) -> MessageRows {
+fn edited(rows: &MessageRows, held: &HashMap<i64, ExistingVersion>) -> MessageRows {
     let mut edited = MessageRows::default();
     for row in rows.rows() {
         let known = held.get(&row.message_server_id);

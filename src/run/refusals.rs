@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::model::reference::{ConversationKey, same_account};
 use crate::plan::Batch;
-use crate::reference::{ConversationKey, same_account};
 use crate::yunxin::{Outcome, Refusal, speaks_of_owner};
 
 /// Refusals that are remembered, at most. One that is not costs a request, and nothing else.

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::intake::{Verdict, classify};
 use crate::ledger::{Ledger, LedgerError};
+use crate::model::reference::{Reference, ReferenceChunk};
 use crate::plan::{Batch, CarriedIds, Window};
-use crate::reference::{Reference, ReferenceChunk};
 
 /// Plans as the intake does, with nothing but questions to the ledger.
 pub(super) struct Rehearsal {

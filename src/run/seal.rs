@@ -3,15 +3,15 @@
 use uuid::Uuid;
 
 use super::RunError;
+use crate::archive::{ArchiveError, ArchiveWriter};
 use crate::failpoint::reach;
 use crate::ledger::{Ledger, ManifestDue};
-use crate::manifest::{self, BESIDE, Manifest, ManifestFile, Sealed, Signer, is_vanished};
-use crate::sink::{Sink, SinkError};
+use crate::model::manifest::{self, BESIDE, Manifest, ManifestFile, Sealed, Signer, is_vanished};
 
 /// Writes the manifests that are missing, of runs that died and, unless it is `running`, of this one.
 pub(super) async fn seal(
     ledger: &Ledger,
-    sink: &mut dyn Sink,
+    sink: &mut dyn ArchiveWriter,
     signer: Option<&Signer>,
     running: Option<Uuid>,
 ) -> Result<(), RunError> {
@@ -28,7 +28,7 @@ pub(super) async fn seal(
         reach("seal.after");
         let sha256 = sealed.sha256();
         // Where the sink's own commit is final, a failover may take it back, and a manifest with it.
-        ledger.set_manifest(run_id, sequence, &sha256, sink.announces().then_some(&sealed)).await?;
+        ledger.set_manifest(run_id, sequence, &sha256, sink.needs_intent().then_some(&sealed)).await?;
         reach("manifest.noted");
         previous = Some(sha256);
     }
@@ -36,11 +36,11 @@ pub(super) async fn seal(
 }
 
 /// The hash of the last manifest. What was written counts, and not what is there now: a change must not enter the chain.
-async fn previous(ledger: &Ledger, sink: &mut dyn Sink) -> Result<Option<String>, RunError> {
+async fn previous(ledger: &Ledger, sink: &mut dyn ArchiveWriter) -> Result<Option<String>, RunError> {
     let Some(head) = ledger.head().await? else { return Ok(None) };
     let mut found = match sink.manifest(head.sequence).await {
         // What cannot be read was changed, and stops nothing that is known to be right.
-        Err(SinkError::Unusable(what)) if head.sha256.is_some() => {
+        Err(ArchiveError::Unusable(what)) if head.sha256.is_some() => {
             tracing::warn!("{what}");
             return Ok(head.sha256);
         }
@@ -62,7 +62,7 @@ async fn previous(ledger: &Ledger, sink: &mut dyn Sink) -> Result<Option<String>
 }
 
 /// Writes again what a failover took back. Returns whether that was the last manifest.
-async fn bring_back(ledger: &Ledger, sink: &mut dyn Sink, last: u64) -> Result<bool, RunError> {
+async fn bring_back(ledger: &Ledger, sink: &mut dyn ArchiveWriter, last: u64) -> Result<bool, RunError> {
     let mut missing = Vec::new();
     let mut sequence = last;
     while let Some(kept) = ledger.kept_manifest(sequence).await? {

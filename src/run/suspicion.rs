@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::failure::Class;
 use crate::ledger::Untold;
-use crate::summary::References;
+use crate::model::failure::Class;
+use crate::model::summary::References;
 use crate::yunxin::{Reaction, reaction};
 
 /// So many rows or references are enough to judge by.

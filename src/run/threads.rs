@@ -1,7 +1,7 @@
 //! Threads, upward: what archived messages link to.
 
 use crate::ledger::Link;
-use crate::message::MessageRows;
+use crate::model::message::MessageRows;
 use crate::plan::Batch;
 
 /// What the messages of a batch link to beside one another, each ID once. A link without ID or time cannot be asked for.

@@ -1,4 +1,4 @@
-//! What goes on beside a run: it is shown, and its course is kept.
+//! What goes on beside a run: it is shown, and its timeline is kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::ledger::Ledger;
 use crate::progress::Progress;
 use crate::yunxin::Client;
 
-/// How often the course of a run is kept, so that a run that dies leaves it as well.
-const KEEP_COURSE_EVERY: Duration = Duration::from_secs(2);
+/// How often the timeline of a run is kept, so that a run that dies leaves it as well.
+const KEEP_TIMELINE_EVERY: Duration = Duration::from_secs(2);
 
 /// Shows how it goes and samples it, until it is dropped.
 pub(super) struct Ticker {
@@ -53,18 +53,18 @@ impl Ticker {
     }
 
     async fn keep(&self) {
-        let mut ticks = tokio::time::interval(KEEP_COURSE_EVERY);
+        let mut ticks = tokio::time::interval(KEEP_TIMELINE_EVERY);
         loop {
             ticks.tick().await;
-            keep_course(&self.ledger, self.run_id, &self.recorder, &self.client).await;
+            keep_timeline(&self.ledger, self.run_id, &self.recorder, &self.client).await;
         }
     }
 }
 
-/// Keeps the course of the run in the ledger. A ledger that cannot is the writer's to report.
-pub(super) async fn keep_course(ledger: &Ledger, run_id: Uuid, recorder: &Recorder, client: &Client) {
-    let body = serde_json::to_string(&recorder.course(&client.stats())).unwrap_or_default();
-    if let Err(error) = ledger.keep_course(run_id, &body).await {
-        tracing::debug!(error = %error, "the course of the run could not be kept");
+/// Keeps the timeline of the run in the ledger. A ledger that cannot is the writer's to report.
+pub(super) async fn keep_timeline(ledger: &Ledger, run_id: Uuid, recorder: &Recorder, client: &Client) {
+    let body = serde_json::to_string(&recorder.timeline(&client.stats())).unwrap_or_default();
+    if let Err(error) = ledger.keep_timeline(run_id, &body).await {
+        tracing::debug!(error = %error, "the timeline of the run could not be kept");
     }
 }

@@ -1,7 +1,7 @@
 //! What an answer's verdicts mean to the job.
 
-use crate::failure::{Class, Reason};
 use crate::ledger::FailedRef;
+use crate::model::failure::{Class, Reason};
 use crate::plan::{Batch, Final, Miss, Remedy};
 use crate::yunxin::Verdict;
 

@@ -19,11 +19,11 @@ use super::refetch::Refetch;
 use super::refusals::Refusals;
 use super::verdict::{failed, miss, misses};
 use super::{Meter, RunError, Stop, threads};
+use crate::archive::ArchiveWriter;
 use crate::failpoint::reach;
-use crate::failure::{Class, Reason};
 use crate::ledger::{FinishedBatch, Ledger, PendingBatch};
+use crate::model::failure::{Class, Reason};
 use crate::plan::{Attempt, Miss, Remedy, TeamOwner, follow_up};
-use crate::sink::Sink;
 use crate::yunxin::{Answer, Client, Outcome, Refusal, Stop as ApiStop};
 
 /// Batches without rows (splits, failures) that wait for a commit, at most, before they are recorded on their own.
@@ -32,7 +32,7 @@ const RECORD_AT: usize = 1_000;
 const COMMIT_AT: usize = 4_000_000;
 
 pub(super) struct Writer {
-    pub(super) sink: Box<dyn Sink>,
+    pub(super) sink: Box<dyn ArchiveWriter>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) client: Arc<Client>,
     pub(super) meter: Arc<Meter>,
@@ -94,7 +94,7 @@ impl Work {
 
 impl Writer {
     /// Takes what the dispatcher sends until it is gone, then commits. Returns the sink, to be sealed.
-    pub(super) async fn run(mut self, events: mpsc::Receiver<Event>) -> (Box<dyn Sink>, Result<(), RunError>) {
+    pub(super) async fn run(mut self, events: mpsc::Receiver<Event>) -> (Box<dyn ArchiveWriter>, Result<(), RunError>) {
         let result = self.drive(events).await;
         (self.sink, result)
     }

@@ -1,6 +1,6 @@
 //! Message copy events: which of them speak of a message in a conversation, and by what names.
 
-use crate::reference::ConversationType;
+use crate::model::reference::ConversationType;
 
 use super::value::{Value, digits, trim};
 

@@ -8,7 +8,7 @@ use super::mapping::{Columns, Fields, Interpreter, Names, Outcome};
 use super::settings::Settings;
 use super::time::Times;
 use super::value::Value;
-use crate::reference::{Invalid, ReferenceChunk};
+use crate::model::reference::{Invalid, ReferenceChunk};
 
 /// The rows of a chunk.
 const CHUNK: u64 = 8192;

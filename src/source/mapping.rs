@@ -9,7 +9,7 @@ use super::message_id::{DAMAGED, message_id};
 use super::settings::Format;
 use super::time::Times;
 use super::value::{Value, digits, trim};
-use crate::reference::{ConversationType, Invalid, Reference, ReferenceChunk, split_conversation_id};
+use crate::model::reference::{ConversationType, Invalid, Reference, ReferenceChunk, split_conversation_id};
 
 /// The number of fields of either format.
 pub(super) const FIELDS: usize = 6;

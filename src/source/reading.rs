@@ -12,7 +12,7 @@ use super::intake::{Intake, Run};
 use super::settings::{Input, Settings};
 use super::{Checkpoint, Source, SourceError, mysql, postgres, sqlite};
 use crate::failpoint::reach;
-use crate::reference::ReferenceChunk;
+use crate::model::reference::ReferenceChunk;
 
 /// How many chunks are read ahead.
 const AHEAD: usize = 3;

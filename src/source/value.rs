@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::digits;
+use crate::model::digits;
 
 /// A value as its source knows it. Nothing is rounded on the way here.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -14,7 +14,7 @@ use super::request;
 use super::settings::{AppSettings, Patience};
 use super::sign::Signature;
 use super::standing::{Standing, local_clock};
-use crate::reference::ConversationId;
+use crate::model::reference::ConversationId;
 
 /// Connections that nothing was sent over for so long are closed.
 const IDLE: Duration = Duration::from_mins(1);

@@ -1,8 +1,8 @@
 //! What benchmarks need of this room's pure functions. No part of the library's contract.
 
 use super::response::{self, Question, Reply};
-use crate::message::MessageRows;
-use crate::reference::ConversationKey;
+use crate::model::message::MessageRows;
+use crate::model::reference::ConversationKey;
 
 /// The rows of an answer's body; nothing when it is no answer with code 200.
 pub fn decode(body: &[u8], key: &ConversationKey, refs: &[(i64, i64)]) -> Option<MessageRows> {

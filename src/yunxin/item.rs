@@ -8,8 +8,8 @@ use super::keys::{Key, Keys, Known};
 use super::response::Question;
 use super::threads::ThreadReader;
 use super::value::{Columns, Field, fields};
-use crate::message::{MessageRows, Row, Span, TextColumn};
 use crate::model::columns::Origin;
+use crate::model::message::{MessageRows, Row, Span, TextColumn};
 
 /// Reads items; keeps its memory, and what order fields come in, from one to the next.
 pub(super) struct ItemReader<'t> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::outage::{spoken, to_the_second};
 use super::response::Verdict;
-use crate::message::MessageRows;
-use crate::reference::{ConversationId, ConversationKey};
+use crate::model::message::MessageRows;
+use crate::model::reference::{ConversationId, ConversationKey};
 
 /// The references of one request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use url::Url;
 
-use crate::digits;
-use crate::reference::ConversationId;
+use crate::model::digits;
+use crate::model::reference::ConversationId;
 
 /// Which spelling of the call is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,7 +83,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::reference::ConversationType;
+    use crate::model::reference::ConversationType;
 
     fn conversation(owner: &str, other: &str) -> ConversationId {
         ConversationId { owner: owner.into(), conversation_type: ConversationType::OneToOne, other: other.into() }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::code::{Said, said_of_message};
 use super::item::{ItemReader, NoId};
 use super::json::{Broken, Scanner, Text, Value};
-use crate::message::MessageRows;
+use crate::model::message::MessageRows;
 
 /// The most of an undecodable item's text that is kept, in bytes.
 const KEPT_TEXT: usize = 2048;

@@ -5,8 +5,8 @@
 use super::escape::{quote_into, repair_into};
 use super::extra::{Extra, Scope};
 use super::json::{self, Broken, Scanner, Text, Traits, Value, value_into};
-use crate::message::{MessageRows, Row, Span, TextColumn};
 use crate::model::columns::{Access, Column, ColumnType, Origin, Reading, Storage};
+use crate::model::message::{MessageRows, Row, Span, TextColumn};
 
 /// The end of the year 9999 in milliseconds. What is later, or before the epoch, is no time that every store could hold.
 const LAST_MILLISECOND: i64 = 253_402_300_799_999;

@@ -14,8 +14,8 @@ use secrecy::SecretString;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use yunxin_archiver::message::TextColumn;
-use yunxin_archiver::reference::ConversationId;
+use yunxin_archiver::model::message::TextColumn;
+use yunxin_archiver::model::reference::ConversationId;
 use yunxin_archiver::yunxin::{
     Answer, App, AppSettings, AskFor, Client, FetchSettings, Outcome, Patience, Refusal, Stop,
 };

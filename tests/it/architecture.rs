@@ -26,8 +26,8 @@ fn the_rooms_keep_the_rules_of_the_house() {
 }
 
 fn breaches_of(file: &str, code: &str) -> Vec<String> {
-    let rooms = "pub mod parquet;\npub use parquet::ParquetSink;\npub trait Sink {}\npub struct Opened;\n";
-    let sources = [(file.to_owned(), code.to_owned()), ("sink.rs".to_owned(), rooms.to_owned())];
+    let rooms = "pub mod parquet;\npub use parquet::ParquetSink;\npub trait ArchiveWriter {}\npub struct Opened;\n";
+    let sources = [(file.to_owned(), code.to_owned()), ("archive.rs".to_owned(), rooms.to_owned())];
     breaches(&Sources::from(sources))
 }
 
@@ -36,40 +36,44 @@ fn a_planted_breach_is_found() {
     for (file, code, rule) in [
         ("plan.rs", "use tokio::sync::mpsc;", "names tokio, but its room is pure"),
         ("plan.rs", "fn f() { let t = std::time::Instant::now(); }", "names std::time"),
-        ("reference/chunk.rs", "use std::{fmt, fs::File};", "names std::fs"),
-        ("model/message.rs", "use crate::sink::Sink;", "names sink, but its room is pure"),
+        ("model/reference/chunk.rs", "use std::{fmt, fs::File};", "names std::fs"),
+        ("model/message.rs", "use crate::archive::ArchiveWriter;", "names archive, but its room is pure"),
         ("model/columns.rs", "use arrow::datatypes::DataType;", "names arrow, but its room is pure"),
         ("sql/lexeme.rs", "use sqlx::Row;", "names sqlx, but its room is pure"),
-        ("failure.rs", "pub async fn f() {}", "is asynchronous"),
-        ("source/csv.rs", "use crate::{reference::Reference, ledger::{Ledger}};", "names crate::ledger::Ledger"),
+        ("model/failure.rs", "pub async fn f() {}", "is asynchronous"),
+        ("source/csv.rs", "use crate::{model::reference::Reference, ledger::{Ledger}};", "names crate::ledger::Ledger"),
         (
-            "sink/parquet/disk.rs",
+            "archive/parquet/disk.rs",
             "use super::super::super::yunxin::client::Client;",
             "names crate::yunxin::client::Client",
         ),
         ("ledger.rs", "fn f(x: crate::source::Checkpoint) {}", "do not know each other"),
         ("yunxin/client.rs", "use crate::simulator;", "share nothing"),
         ("export/html.rs", "use crate::ledger::Ledger;", "but export knows archives alone"),
-        ("verify/files.rs", "use crate::ledger::Ledger;", "but verify knows archives alone"),
-        ("completeness.rs", "use crate::sink::Sink;", "completeness knows references, ledger and archive"),
+        ("archive/verify/files.rs", "use crate::ledger::Ledger;", "do not know each other"),
+        ("completeness.rs", "use crate::archive::ArchiveWriter;", "completeness knows references, ledger and archive"),
         ("completeness/a.rs", "use crate::source::Settings;", "completeness knows sources by their trait"),
         ("completeness.rs", "use crate::export::ParquetArchive;", "completeness knows archives by their trait"),
         ("sort.rs", "use crate::export::record::Record;", "sorting knows nobody"),
-        ("simulator.rs", "use crate::reference::ConversationId;", "shares nothing"),
+        ("simulator.rs", "use crate::model::reference::ConversationId;", "shares nothing"),
         ("config/job.rs", "use crate::run::Settings;", "config knows only pure rooms"),
-        ("run.rs", "use crate::sink::parquet::ParquetSink;", "run knows sources and sinks by their traits"),
-        ("run/write.rs", "use crate::sink::{Sink, ParquetSink};", "crate::sink::ParquetSink, but run knows"),
+        ("run.rs", "use crate::archive::parquet::ParquetSink;", "run knows sources and archives by their traits"),
+        (
+            "run/write.rs",
+            "use crate::archive::{ArchiveWriter, ParquetSink};",
+            "crate::archive::ParquetSink, but run knows",
+        ),
         ("report/page.rs", "use crate::ledger::RunRow;", "a report is made of values"),
         ("report.rs", "use std::fs;", "a report is made of values"),
         ("page/blocks.rs", "use crate::report::Report;", "names report, but its room is pure"),
         ("export/html.rs", "use maud::{Markup, PreEscaped};", "only page.rs writes what is not escaped"),
         ("config.rs", "use clap::Parser;", "only cli and main know clap"),
         ("run.rs", "fn f() { println!(\"x\"); }", "prints with println!"),
-        ("sink/parquet.rs", "fn f() { std::eprintln!(\"x\"); }", "prints with eprintln!"),
+        ("archive/parquet.rs", "fn f() { std::eprintln!(\"x\"); }", "prints with eprintln!"),
         ("ledger.rs", "fn f() { std::process::exit(1) }", "only cli and main exit"),
         ("cli/run.rs", "use indicatif::ProgressBar;", "names indicatif"),
         ("yunxin/utils.rs", "", "has a name that says nothing: utils"),
-        ("sink/common/parts.rs", "", "has a name that says nothing: common"),
+        ("archive/common/parts.rs", "", "has a name that says nothing: common"),
         ("run.rs", &"\n".repeat(451), "has 451 lines"),
     ] {
         let found = breaches_of(file, code);
@@ -80,12 +84,12 @@ fn a_planted_breach_is_found() {
 #[test]
 fn what_is_allowed_is_no_breach() {
     for (file, code) in [
-        ("plan.rs", "use std::fmt;\nuse crate::reference::ConversationKey;"),
+        ("plan.rs", "use std::fmt;\nuse crate::model::reference::ConversationKey;"),
         ("plan.rs", "// use tokio::sync;\n/* std::fs::read */ const A: &str = \"std::fs\"; const B: char = '\"';"),
         ("plan.rs", "const A: &str = r#\"a \" use tokio::x; \"#; fn f<'a>(x: &'a str) -> char { '\\'' }"),
         ("plan.rs", "fn f() {}\n\n#[cfg(test)]\n#[allow(clippy::unwrap_used)]\nmod tests {\n    use std::fs;\n}\n"),
-        ("run.rs", "use crate::sink::{Opened, Sink};\nuse crate::{ledger::Ledger, yunxin::Client};"),
-        ("source/csv.rs", "use super::Source;\nuse crate::reference::Reference;"),
+        ("run.rs", "use crate::archive::{Opened, ArchiveWriter};\nuse crate::{ledger::Ledger, yunxin::Client};"),
+        ("source/csv.rs", "use super::Source;\nuse crate::model::reference::Reference;"),
         ("config/query.rs", "use crate::sql::Dialect;"),
         ("simulator/world.rs", "use super::message::Message;\nuse crate::simulator::Fate;"),
         ("cli/simulate.rs", "use clap::Args;\nfn f() { println!(\"x\"); std::process::exit(1) }"),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use yunxin_archiver::message::Vanished;
+use yunxin_archiver::model::message::Vanished;
 
 use crate::support::export::{Sent, Stage};
 

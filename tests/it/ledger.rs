@@ -19,13 +19,13 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use uuid::Uuid;
-use yunxin_archiver::failure::{Class, Reason};
 use yunxin_archiver::ledger::{
     AppLock, Commit, CutOrder, FailedRef, FailureFilter, FailureState, FileRow, FinishedBatch, Identity, JobLock,
     Ledger, LedgerError, Planned, RetryFilter, RunNote,
 };
+use yunxin_archiver::model::failure::{Class, Reason};
+use yunxin_archiver::model::reference::{ConversationId, Invalid};
 use yunxin_archiver::plan::{Batch, BatchRef, FollowUp, History, Purpose};
-use yunxin_archiver::reference::{ConversationId, Invalid};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 

@@ -15,10 +15,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use yunxin_archiver::manifest::{Manifest, ManifestFile, Sealed};
-use yunxin_archiver::message::{MessageRows, Row, TextColumn};
-use yunxin_archiver::sink::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, schema};
-use yunxin_archiver::sink::{Claim, Sink, SinkError, SinkFile};
+use yunxin_archiver::archive::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, schema};
+use yunxin_archiver::archive::{ArchiveError, ArchiveFile, ArchiveWriter, Claim};
+use yunxin_archiver::model::manifest::{Manifest, ManifestFile, Sealed};
+use yunxin_archiver::model::message::{MessageRows, Row, TextColumn};
 
 use crate::support::parquet::{Archive, push_message, texts};
 
@@ -28,7 +28,7 @@ fn at(text: &str) -> i64 {
     text.parse::<Timestamp>().unwrap().as_millisecond()
 }
 
-async fn prepared(archive: &Archive, recorded: u64) -> (ParquetSink, Vec<SinkFile>) {
+async fn prepared(archive: &Archive, recorded: u64) -> (ParquetSink, Vec<ArchiveFile>) {
     let mut sink = archive.open(recorded).await;
     let mut rows = MessageRows::default();
     for id in 0..4 {
@@ -44,11 +44,11 @@ fn published(archive: &Archive) -> Vec<String> {
     archive.tree().into_iter().filter(|path| path.ends_with(".parquet")).collect()
 }
 
-fn paths(files: &[SinkFile]) -> Vec<String> {
+fn paths(files: &[ArchiveFile]) -> Vec<String> {
     files.iter().map(|file| file.path.clone()).collect()
 }
 
-fn manifest(archive: &Archive, files: &[SinkFile]) -> Manifest {
+fn manifest(archive: &Archive, files: &[ArchiveFile]) -> Manifest {
     let files: Vec<ManifestFile> = files
         .iter()
         .map(|file| ManifestFile {

@@ -14,9 +14,9 @@ use std::time::Duration;
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
-use yunxin_archiver::message::{MessageRows, Row, TextColumn, Vanished};
-use yunxin_archiver::sink::postgres::{PostgresSink, Settings};
-use yunxin_archiver::sink::{Announced, Claim, Opened, Prepared, RunStamp, Sink, SinkError};
+use yunxin_archiver::archive::postgres::{PostgresSink, Settings};
+use yunxin_archiver::archive::{ArchiveError, ArchiveWriter, Claim, Opened, Prepared, RunStamp};
+use yunxin_archiver::model::message::{MessageRows, Row, TextColumn, Vanished};
 
 use crate::support::postgres::PgUrl;
 
@@ -29,15 +29,8 @@ fn stamp() -> RunStamp {
     RunStamp { job: "nightly".to_owned(), app_key: "app".to_owned(), run_id: RUN, ledger_id: LEDGER }
 }
 
-fn claim(recorded: u64, announced: Option<u64>) -> Claim {
-    Claim {
-        ledger_id: LEDGER,
-        job: "nightly".to_owned(),
-        recorded,
-        announced,
-        unpublished: Vec::new(),
-        runs: Vec::new(),
-    }
+fn claim(recorded: u64, intent: Option<u64>) -> Claim {
+    Claim { ledger_id: LEDGER, job: "nightly".to_owned(), recorded, intent, unpublished: Vec::new(), runs: Vec::new() }
 }
 
 fn settings(url: &str) -> Settings {
@@ -54,7 +47,7 @@ async fn open(database: &PgUrl) -> PostgresSink {
     sink
 }
 
-async fn refused(sink: &mut PostgresSink, claim: &Claim) -> SinkError {
+async fn refused(sink: &mut PostgresSink, claim: &Claim) -> ArchiveError {
     let error = sink.open(claim).await.unwrap_err();
     let said = format!("{error} {error:?}");
     assert!(!said.contains("hunter2"), "{said}");

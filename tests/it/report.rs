@@ -9,11 +9,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use tempfile::TempDir;
-use yunxin_archiver::course::{Course, Messages, Sample};
-use yunxin_archiver::failure::Class;
+use yunxin_archiver::model::failure::Class;
+use yunxin_archiver::model::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
+use yunxin_archiver::model::timeline::{Messages, Sample, Timeline};
 use yunxin_archiver::report::{Ending, FailureKind, FailureLine, Report, Since};
 use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, DemoWorld, Fault, Faults, Handle, Rule, Settings, start_with};
-use yunxin_archiver::summary::{Bytes, FileSummary, References, Refetched, Requests, ThreadExtras};
 
 use crate::support::page::{Read, is_self_contained};
 
@@ -271,13 +271,13 @@ fn hostile() -> Report {
     };
     let kind =
         |class| FailureKind { class, code: Some(i64::MIN), count: u64::from(u32::MAX), listed: vec![line.clone()] };
-    let mut course = Course { version: 1, quota: 0, ..Course::default() };
-    course.samples.push(Sample { at: 0, sent: 5, ..Sample::default() });
-    course.samples.push(Sample { at: 0, sent: 3, throttled: 1, ..Sample::default() });
-    course.requests.sent = u64::MAX;
-    course.requests.throttled = 1;
-    course.latency = vec![0, 1, u64::from(u32::MAX)];
-    course.messages = Messages {
+    let mut timeline = Timeline { version: 1, quota: 0, ..Timeline::default() };
+    timeline.samples.push(Sample { at: 0, sent: 5, ..Sample::default() });
+    timeline.samples.push(Sample { at: 0, sent: 3, throttled: 1, ..Sample::default() });
+    timeline.requests.sent = u64::MAX;
+    timeline.requests.throttled = 1;
+    timeline.latency = vec![0, 1, u64::from(u32::MAX)];
+    timeline.messages = Messages {
         timezone: HOSTILE.to_owned(),
         types: vec![Some(i32::MIN), None],
         days: vec![("-009999-01-01".parse().unwrap(), vec![1]), ("9999-12-31".parse().unwrap(), vec![1, 2, 3])],
@@ -305,7 +305,7 @@ fn hostile() -> Report {
         new_failures: vec![(HOSTILE.to_owned(), 1)],
         failures: vec![kind(Class::Invalid), kind(Class::Unavailable)],
         files: vec![FileSummary { path: HOSTILE.to_owned(), rows: 1, bytes: 1, sha256: HOSTILE.to_owned() }],
-        course: Some(course),
+        timeline: Some(timeline),
         is_latest: false,
         pending_now: 1,
         open_now: 1,
@@ -341,10 +341,10 @@ fn a_page_of_four_hundred_days_and_a_thousand_failures_stays_small() {
     })
     .take(400)
     .collect();
-    let course = report.course.as_mut().unwrap();
-    course.messages = Messages { timezone: "UTC".to_owned(), types: vec![Some(0), Some(1)], days, elsewhere: 0 };
+    let timeline = report.timeline.as_mut().unwrap();
+    timeline.messages = Messages { timezone: "UTC".to_owned(), types: vec![Some(0), Some(1)], days, elsewhere: 0 };
     for at in 1..=600 {
-        course.samples.push(Sample { at: at * 1000, sent: at * 90, fetched: at * 9000, ..Sample::default() });
+        timeline.samples.push(Sample { at: at * 1000, sent: at * 90, fetched: at * 9000, ..Sample::default() });
     }
     let kind = report.failures.remove(1);
     let line = FailureLine { message: "message is not exist".to_owned(), ..kind.listed[0].clone() };

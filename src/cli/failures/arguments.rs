@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::super::arguments::parse_class;
 use super::super::vouch::words;
-use crate::failure::Class;
+use crate::model::failure::Class;
 
 /// Arguments of `failures`.
 #[derive(Debug, Args)]

@@ -21,11 +21,11 @@ use sha2::{Digest, Sha256};
 
 use super::ids::{Unread, of_file};
 use super::{Archive, Head, HeldId, IdTaker, Origin, Taker, VanishedMessages, Wanted, WantedIds};
+use crate::archive::parquet::beside;
 use crate::export::error::ExportError;
 use crate::export::record::{Column, Record, Value, Vanished};
 use crate::export::selection::{Scope, Selection};
-use crate::manifest::{Manifest, ManifestFile};
-use crate::sink::parquet::beside;
+use crate::model::manifest::{Manifest, ManifestFile};
 
 /// Rows that are decoded at once.
 const BATCH: usize = 1024;

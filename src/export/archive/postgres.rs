@@ -6,11 +6,11 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Archive, HeldId, IdTaker, Origin, Taker, VanishedMessages, Wanted, WantedIds};
+use crate::archive::postgres::{Reader, Settings};
 use crate::export::error::ExportError;
 use crate::export::record::{Record, Value, Vanished};
 use crate::export::selection::{Scope, Selection};
 use crate::model::{Column, ColumnType};
-use crate::sink::postgres::{Reader, Settings};
 
 /// IDs that are asked for at once.
 const IDS: usize = 20_000;

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 use crate::export::clock::Clock;
 use crate::export::content::Content;
 use crate::export::record::{Column, Item, Record};
+use crate::model::reference::same_account;
 use crate::page::figures::counted;
-use crate::reference::same_account;
 
 /// The most characters of a quote.
 const QUOTE: usize = 140;

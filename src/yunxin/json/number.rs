@@ -3,7 +3,7 @@
 #![expect(clippy::inline_always, reason = "see the scanner, which these are part of")]
 
 use super::{Broken, Scanner, Value};
-use crate::digits;
+use crate::model::digits;
 
 impl<'a> Scanner<'a> {
     fn digits(&mut self) -> Result<(), Broken> {

@@ -3,7 +3,7 @@ mod properties;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::message::{Row, TextColumn};
+use crate::model::message::{Row, TextColumn};
 
 const ASKED: [(i64, i64); 4] =
     [(158_844_553_334_358_018, 1000), (158_844_553_334_358_017, 2000), (30, 3000), (40, 3000)];

@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
+use yunxin_archiver::archive::parquet::ParquetTakeover;
+use yunxin_archiver::archive::{ArchiveError, ExistingIds, Inventory, RunStamp, Takeover};
 use yunxin_archiver::ledger::{Adoption, Ledger};
 use yunxin_archiver::run::adopt;
 use yunxin_archiver::simulator::APP_KEY;
-use yunxin_archiver::sink::parquet::ParquetTakeover;
-use yunxin_archiver::sink::{HeldIds, Holding, RunStamp, SinkError, Takeover};
 
 use super::*;
 
@@ -24,22 +24,22 @@ enum Dies {
 
 struct Dying(ParquetTakeover, Dies);
 
-fn died() -> SinkError {
-    SinkError::Failed { context: "dying".to_owned(), source: "it was told to".into() }
+fn died() -> ArchiveError {
+    ArchiveError::Failed { context: "dying".to_owned(), source: "it was told to".into() }
 }
 
 #[async_trait]
 impl Takeover for Dying {
-    async fn look(&mut self) -> Result<Holding, SinkError> {
+    async fn look(&mut self) -> Result<Inventory, ArchiveError> {
         self.0.look().await
     }
 
-    async fn ids(&mut self) -> Result<Option<HeldIds>, SinkError> {
+    async fn ids(&mut self) -> Result<Option<ExistingIds>, ArchiveError> {
         let ids = self.0.ids().await?;
         if ids.is_none() && self.1 == Dies::Reading { Err(died()) } else { Ok(ids) }
     }
 
-    async fn hand_over(&mut self, commit: u64) -> Result<(), SinkError> {
+    async fn hand_over(&mut self, commit: u64) -> Result<(), ArchiveError> {
         if self.1 == Dies::HandingOver { Err(died()) } else { self.0.hand_over(commit).await }
     }
 }

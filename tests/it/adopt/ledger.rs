@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
-use yunxin_archiver::failure::{Class, Reason};
 use yunxin_archiver::ledger::{
     Adoption, Commit, Cursor, CutOrder, FailedRef, FailureFilter, FailureState, FinishedBatch, Former, Held, Identity,
     Ledger, Planned,
 };
+use yunxin_archiver::model::failure::{Class, Reason};
+use yunxin_archiver::model::reference::ConversationId;
 use yunxin_archiver::plan::{Batch, BatchRef, FollowUp, History, Purpose};
-use yunxin_archiver::reference::ConversationId;
 
 fn identity() -> Identity {
     Identity {

@@ -7,7 +7,7 @@ use yunxin_archiver::config::{
     ApiVersion, Compression, Concurrency, Config, Encodings, Field, Format, Input, Origin, Overlap, Partition, Sink,
     TeamOwner, Threads, TimeUnit,
 };
-use yunxin_archiver::failure::Class;
+use yunxin_archiver::model::failure::Class;
 
 use super::{MINIMAL, SINK, app, environment, fetch, job, parse, query, sink, source, with};
 

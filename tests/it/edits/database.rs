@@ -88,7 +88,7 @@ async fn a_database_has_every_edit_and_note_once_however_often_the_process_is_ki
 async fn a_run_that_dies_at_any_step_while_it_asks_again_is_mended_by_the_next_in_a_database() {
     let commit = [
         "commit.before",
-        "announce.after",
+        "intent.after",
         "postgres.fenced",
         "postgres.merged",
         "postgres.commit",

@@ -58,7 +58,7 @@ async fn every_format_holds_the_same_messages_from_either_archive() {
         assert_eq!(integers(&files["vanished.parquet"]["rows"], "message_server_id"), [102]);
         let columns = files["messages.parquet"]["schema"].as_array().unwrap();
         let names: Vec<&str> = columns.iter().map(|column| column[0].as_str().unwrap()).collect();
-        assert_eq!(names, yunxin_archiver::sink::parquet::schema::names(true).collect::<Vec<_>>());
+        assert_eq!(names, yunxin_archiver::archive::parquet::schema::names(true).collect::<Vec<_>>());
 
         let pages = all("html");
         let messages = |name: &str| pages[name]["messages"].as_array().unwrap().iter();

@@ -76,7 +76,7 @@ fn a_part_that_dies_ends_its_job_alone_and_nothing_more_is_sent() {
 #[tokio::test]
 async fn a_death_on_the_way_into_postgres_leaves_nothing_half_done() {
     let database = postgres::database().await;
-    for (step, n) in ["postgres.copied", "announce.after", "postgres.committed", "record.after"].iter().zip(0..) {
+    for (step, n) in ["postgres.copied", "intent.after", "postgres.committed", "record.after"].iter().zip(0..) {
         let site = Site::nightly(dialogues(60, 3));
         site.write_secret("url", &database.url());
         let sink = format!("postgres: {{ url: 'file:url', table: death_{n}, commit_interval: 20ms }}");

@@ -54,20 +54,20 @@ async fn an_announced_commit_is_recorded_after_a_crash_or_discarded() {
     let seq = fixture.plan(batch("a|1|b", &[1, 2])).await;
     let gone = failed("a|1|b", 2, reason(Class::Unavailable, Some(107_404), false));
     let commit = fixture.commit(1, vec![FinishedBatch { failures: vec![gone], ..archived(seq, &[1]) }]);
-    fixture.ledger.announce(&commit).await.unwrap();
+    fixture.ledger.record_intent(&commit).await.unwrap();
     let fixture = fixture.reopened().await;
-    assert_eq!(fixture.ledger.announced().await.unwrap(), Some(commit.clone()));
+    assert_eq!(fixture.ledger.intent().await.unwrap(), Some(commit.clone()));
     assert_eq!(fixture.ledger.last_commit().await.unwrap(), 0);
 
-    fixture.ledger.discard_announced().await.unwrap();
-    assert_eq!(fixture.ledger.announced().await.unwrap(), None);
+    fixture.ledger.discard_intent().await.unwrap();
+    assert_eq!(fixture.ledger.intent().await.unwrap(), None);
     assert_eq!(pending_ids(&fixture.ledger).await, [1, 2]);
 
-    fixture.ledger.announce(&commit).await.unwrap();
+    fixture.ledger.record_intent(&commit).await.unwrap();
     fixture.ledger.record(&commit).await.unwrap();
-    assert_eq!(fixture.ledger.announced().await.unwrap(), None);
+    assert_eq!(fixture.ledger.intent().await.unwrap(), None);
     assert!(pending_ids(&fixture.ledger).await.is_empty());
-    assert!(fixture.ledger.announce(&commit).await.is_err(), "commit 1 comes once");
+    assert!(fixture.ledger.record_intent(&commit).await.is_err(), "commit 1 comes once");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn commits_that_the_archive_lost_are_sent_back_and_only_what_they_archived
         let gone = failed("a|1|b", ids[1], reason(Class::Unavailable, Some(107_404), false));
         let commit =
             fixture.commit(seq, vec![FinishedBatch { failures: vec![gone], ..archived(batch_seq, &ids[..1]) }]);
-        fixture.ledger.announce(&commit).await.unwrap();
+        fixture.ledger.record_intent(&commit).await.unwrap();
         fixture.ledger.record(&commit).await.unwrap();
         fixture.ledger.published(seq).await.unwrap();
         fixture.now += HOUR;
@@ -94,7 +94,7 @@ async fn commits_that_the_archive_lost_are_sent_back_and_only_what_they_archived
     let again = batches.iter().map(|pending| archived(pending.seq, &ids_of(&pending.batch))).collect();
     fixture.now += HOUR * 30;
     let commit = fixture.commit(2, again);
-    fixture.ledger.announce(&commit).await.unwrap();
+    fixture.ledger.record_intent(&commit).await.unwrap();
     fixture.ledger.record(&commit).await.unwrap();
     fixture.ledger.published(2).await.unwrap();
     let error = fixture.ledger.reopen_after(0).await.unwrap_err();

@@ -4,7 +4,7 @@ use yunxin_archiver::plan::TeamOwner;
 
 use super::*;
 
-const NOBODY: &(dyn Fn(&yunxin_archiver::reference::ConversationKey, &str) -> bool + Sync) = &|_, _| false;
+const NOBODY: &(dyn Fn(&yunxin_archiver::model::reference::ConversationKey, &str) -> bool + Sync) = &|_, _| false;
 
 fn history(asked: &[&str], named: &[(&str, u32)]) -> History {
     History {

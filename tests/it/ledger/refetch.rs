@@ -1,14 +1,14 @@
 //! Batches that ask again for what is archived.
 
 use yunxin_archiver::ledger::Reviewed;
-use yunxin_archiver::message::HeldVersion;
+use yunxin_archiver::model::message::ExistingVersion;
 
 use super::*;
 
 const AGAIN: Purpose = Purpose::Refetch { doubt: false };
 
-fn version(id: i64, revision: i32, fetched_at: i64) -> HeldVersion {
-    HeldVersion {
+fn version(id: i64, revision: i32, fetched_at: i64) -> ExistingVersion {
+    ExistingVersion {
         message_server_id: id,
         conversation_id: "a|1|b".to_owned(),
         create_time: 1_000 + id,

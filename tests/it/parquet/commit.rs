@@ -73,7 +73,7 @@ async fn a_file_in_the_way_is_never_replaced() {
     std::fs::create_dir_all(target.parent().unwrap()).unwrap();
     std::fs::write(&target, "in the way").unwrap();
     let error = sink.publish(1, &files).await.unwrap_err();
-    assert!(matches!(error, SinkError::Failed { .. }), "{error}");
+    assert!(matches!(error, ArchiveError::Failed { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "in the way");
     drop(sink);
     let opened = archive.sink().open(&archive.claim(1, &files)).await.unwrap();
@@ -103,9 +103,9 @@ async fn a_sink_that_lost_rows_accepts_no_more() {
     sink.write(Arc::clone(&rows)).await.unwrap();
     std::fs::remove_dir_all(archive.root.join("_tmp")).unwrap();
     let error = sink.prepare(1).await.unwrap_err();
-    assert!(matches!(&error, SinkError::Failed { context, .. } if context.contains("_tmp/")), "{error:?}");
+    assert!(matches!(&error, ArchiveError::Failed { context, .. } if context.contains("_tmp/")), "{error:?}");
     let error = sink.write(rows).await.unwrap_err();
-    assert!(matches!(error, SinkError::Failed { .. }), "{error:?}");
+    assert!(matches!(error, ArchiveError::Failed { .. }), "{error:?}");
     assert!(sink.prepare(1).await.is_err());
 }
 
@@ -120,7 +120,10 @@ async fn a_sink_whose_write_was_cut_off_commits_nothing() {
     }
     assert!(sink.write(Arc::new(rows)).now_or_never().is_none());
     let error = sink.prepare(1).await.unwrap_err();
-    assert!(matches!(&error, SinkError::Failed { source, .. } if source.to_string().contains("cut off")), "{error:?}");
+    assert!(
+        matches!(&error, ArchiveError::Failed { source, .. } if source.to_string().contains("cut off")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -130,7 +133,7 @@ async fn a_sink_is_opened_before_it_is_used() {
     for _ in 0..2 {
         let error = sink.write(Arc::new(MessageRows::default())).await.unwrap_err();
         assert!(
-            matches!(&error, SinkError::Failed { source, .. } if source.to_string().contains("was not opened")),
+            matches!(&error, ArchiveError::Failed { source, .. } if source.to_string().contains("was not opened")),
             "{error:?}"
         );
     }

@@ -1,8 +1,8 @@
 //! What is in a file: columns, types, encodings, compression.
 
+use yunxin_archiver::archive::postgres::type_name;
 use yunxin_archiver::model::columns::Habit;
 use yunxin_archiver::model::{Column, ColumnType};
-use yunxin_archiver::sink::postgres::type_name;
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn full(rows: &mut MessageRows) {
 /// A message with nothing that may be absent, and one with an empty list of receivers.
 fn sparse(rows: &mut MessageRows) {
     push_message(rows, 1, at("1969-12-31T23:59:59.999Z"), "");
-    rows.rows_mut().last_mut().unwrap().text[TextColumn::Text as usize] = yunxin_archiver::message::Span::NULL;
+    rows.rows_mut().last_mut().unwrap().text[TextColumn::Text as usize] = yunxin_archiver::model::message::Span::NULL;
     push_message(rows, 2, at("1970-01-01T00:00:00Z"), "b");
     let empty = rows.intern("[]");
     rows.rows_mut().last_mut().unwrap().text[TextColumn::ReceiverAccountIds as usize] = empty;

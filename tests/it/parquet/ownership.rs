@@ -7,7 +7,7 @@ async fn refusal(archive: &Archive, recorded: u64) -> String {
     let error = archive.sink().open(&archive.claim(recorded, &[])).await.unwrap_err();
     let after = if archive.root.exists() { archive.tree() } else { Vec::new() };
     assert_eq!(before, after, "a refusal writes nothing");
-    assert!(matches!(error, SinkError::NotOurs(_)), "{error:?}");
+    assert!(matches!(error, ArchiveError::NotOurs(_)), "{error:?}");
     assert!(error.to_string().contains("`yunxin-archiver adopt nightly`"), "{error}");
     error.to_string()
 }
@@ -68,18 +68,18 @@ async fn a_path_that_cannot_be_an_archive_is_unusable() {
     let archive = Archive::new();
     std::fs::write(&archive.root, "a file").unwrap();
     let error = archive.sink().open(&archive.claim(0, &[])).await.unwrap_err();
-    assert!(matches!(&error, SinkError::Unusable(text) if text.contains("is no directory")), "{error:?}");
+    assert!(matches!(&error, ArchiveError::Unusable(text) if text.contains("is no directory")), "{error:?}");
     let mut below = Archive::new();
     below.settings.path = archive.root.join("below");
     let error = below.sink().open(&below.claim(0, &[])).await.unwrap_err();
-    assert!(matches!(error, SinkError::Unusable(_)), "{error:?}");
+    assert!(matches!(error, ArchiveError::Unusable(_)), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_damaged_deed_is_unusable_and_a_recorded_path_never_leaves_the_archive() {
     let archive = Archive::new();
     archive.open(0).await;
-    let mut file = SinkFile {
+    let mut file = ArchiveFile {
         path: "../outside.parquet".to_owned(),
         temporary: "_tmp/x".to_owned(),
         rows: 1,
@@ -89,12 +89,18 @@ async fn a_damaged_deed_is_unusable_and_a_recorded_path_never_leaves_the_archive
     };
     for _ in 0..2 {
         let error = archive.sink().open(&archive.claim(1, std::slice::from_ref(&file))).await.unwrap_err();
-        assert!(matches!(&error, SinkError::Unusable(text) if text.contains("leads out of the archive")), "{error:?}");
+        assert!(
+            matches!(&error, ArchiveError::Unusable(text) if text.contains("leads out of the archive")),
+            "{error:?}"
+        );
         std::mem::swap(&mut file.path, &mut file.temporary);
     }
     std::fs::write(archive.root.join("_archive.json"), "{").unwrap();
     let error = archive.sink().open(&archive.claim(0, &[])).await.unwrap_err();
-    assert!(matches!(&error, SinkError::Unusable(text) if text.contains("_archive.json cannot be read")), "{error:?}");
+    assert!(
+        matches!(&error, ArchiveError::Unusable(text) if text.contains("_archive.json cannot be read")),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -111,7 +117,7 @@ async fn a_manifest_is_written_once_and_never_changes() {
     assert_eq!(written, manifest);
     manifest.rows += 1;
     let error = sink.seal(&Sealed::new(manifest, None)).await.unwrap_err();
-    assert!(matches!(error, SinkError::Failed { .. }), "{error:?}");
+    assert!(matches!(error, ArchiveError::Failed { .. }), "{error:?}");
     let kept: Manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(kept, written);
     assert!(archive.tree().iter().all(|path| !path.starts_with("_tmp/")), "{:?}", archive.tree());
@@ -135,7 +141,7 @@ async fn two_processes_never_write_one_archive_at_once() {
     let archive = Archive::new();
     let sink = archive.open(0).await;
     let error = archive.sink().open(&archive.claim(0, &[])).await.unwrap_err();
-    assert!(matches!(&error, SinkError::Busy(text) if text.contains("another process")), "{error:?}");
+    assert!(matches!(&error, ArchiveError::Busy(text) if text.contains("another process")), "{error:?}");
     drop(sink);
     archive.open(0).await;
 }
@@ -154,7 +160,7 @@ async fn an_archive_that_changes_hands_under_way_gets_no_further_commit() {
     let text = std::fs::read_to_string(&deed).unwrap().replace("\"commit\": 0", "\"commit\": 1");
     std::fs::write(&deed, text).unwrap();
     let error = sink.prepare(1).await.unwrap_err();
-    assert!(matches!(&error, SinkError::NotOurs(text) if text.contains("changed hands")), "{error:?}");
+    assert!(matches!(&error, ArchiveError::NotOurs(text) if text.contains("changed hands")), "{error:?}");
     assert_eq!(published(&archive), Vec::<String>::new());
 }
 
@@ -167,6 +173,6 @@ async fn copies_of_a_ledger_that_went_on_apart_are_told_apart() {
     let before = archive.tree();
     let claim = Claim { runs: vec![(1, uuid::Uuid::now_v7())], ..archive.claim(1, &[]) };
     let error = archive.sink().open(&claim).await.unwrap_err();
-    assert!(matches!(&error, SinkError::NotOurs(text) if text.contains("adopt nightly")), "{error:?}");
+    assert!(matches!(&error, ArchiveError::NotOurs(text) if text.contains("adopt nightly")), "{error:?}");
     assert_eq!(archive.tree(), before);
 }

@@ -88,28 +88,31 @@ async fn an_archive_of_another_ledger_or_ahead_of_this_one_is_refused() {
 
     let error = refused(&mut sink, &claim(1, None)).await;
     assert!(
-        matches!(&error, SinkError::NotOurs(text) if text.contains("holds commit 2")
+        matches!(&error, ArchiveError::NotOurs(text) if text.contains("holds commit 2")
         && text.contains("none after 1") && text.contains("`adopt nightly`")),
         "{error}"
     );
 
     let error = refused(&mut sink, &Claim { ledger_id: Uuid::from_u128(9), ..claim(2, None) }).await;
     assert!(
-        matches!(&error, SinkError::NotOurs(text) if text.contains("another ledger")
+        matches!(&error, ArchiveError::NotOurs(text) if text.contains("another ledger")
         && text.contains(&LEDGER.to_string()) && text.contains("`adopt nightly`")),
         "{error}"
     );
 
     database.execute("delete from messages_archive").await;
     let error = refused(&mut sink, &claim(0, None)).await;
-    assert!(matches!(&error, SinkError::NotOurs(text) if text.contains("no ledger owns it")), "{error}");
+    assert!(matches!(&error, ArchiveError::NotOurs(text) if text.contains("no ledger owns it")), "{error}");
 }
 
 #[tokio::test]
 async fn an_archive_that_is_gone_is_not_begun_anew() {
     let database = database().await;
     let error = refused(&mut sink(&database.url()), &claim(7, None)).await;
-    assert!(matches!(&error, SinkError::NotOurs(text) if text.contains("is gone: the ledger recorded 7")), "{error}");
+    assert!(
+        matches!(&error, ArchiveError::NotOurs(text) if text.contains("is gone: the ledger recorded 7")),
+        "{error}"
+    );
     let mut connection = database.connect().await;
     assert_eq!(scalar::<i64>(&mut connection, "select count(*) from pg_tables where schemaname = 'public'").await, 0);
 }
@@ -124,7 +127,7 @@ async fn a_table_of_another_shape_is_refused_and_left_alone() {
     ] {
         database.execute(setup).await;
         let error = refused(&mut sink, &claim(0, None)).await;
-        assert!(matches!(&error, SinkError::Unusable(text) if text.contains(expected)), "{error}");
+        assert!(matches!(&error, ArchiveError::Unusable(text) if text.contains(expected)), "{error}");
         let mut connection = database.connect().await;
         let left: i64 = scalar(&mut connection, "select count(*) from pg_class where relname like 'message%'").await;
         assert_eq!(left, 1, "{setup}");
@@ -160,7 +163,7 @@ async fn a_table_of_another_shape_is_refused_and_left_alone() {
     ] {
         database.execute(change).await;
         let error = refused(&mut sink, &claim(0, None)).await;
-        assert!(matches!(&error, SinkError::Unusable(text) if text.contains(expected)), "{error}");
+        assert!(matches!(&error, ArchiveError::Unusable(text) if text.contains(expected)), "{error}");
         database.execute(undo).await;
         sink.open(&claim(0, None)).await.unwrap();
     }
@@ -181,7 +184,7 @@ async fn an_archive_of_a_newer_version_is_refused() {
         )
         .await;
     let error = refused(&mut sink(&database.url()), &claim(0, None)).await;
-    assert!(matches!(&error, SinkError::Unusable(text) if text.contains("newer version")), "{error}");
+    assert!(matches!(&error, ArchiveError::Unusable(text) if text.contains("newer version")), "{error}");
 }
 
 #[tokio::test]
@@ -192,18 +195,18 @@ async fn a_role_that_may_not_create_tables_is_told_so_and_helped_by_the_script()
     let mut sink = sink(&database.url_as(&role, "hunter2"));
     let error = refused(&mut sink, &claim(0, None)).await;
     assert!(
-        matches!(&error, SinkError::Denied(text) if text.contains("permission denied for schema public")
+        matches!(&error, ArchiveError::Denied(text) if text.contains("permission denied for schema public")
         && text.contains("SQLSTATE 42501") && text.contains("`schema postgres`")),
         "{error}"
     );
 
-    database.execute(&yunxin_archiver::sink::postgres::script("public", "messages", true).unwrap()).await;
+    database.execute(&yunxin_archiver::archive::postgres::script("public", "messages", true).unwrap()).await;
     // Running it twice does nothing.
-    database.execute(&yunxin_archiver::sink::postgres::script("public", "messages", true).unwrap()).await;
+    database.execute(&yunxin_archiver::archive::postgres::script("public", "messages", true).unwrap()).await;
     database.execute(&format!("grant select, insert on all tables in schema public to {role}")).await;
     let error = refused(&mut sink, &claim(0, None)).await;
     assert!(
-        matches!(&error, SinkError::Denied(text) if text.contains("lacks UPDATE on \"public\".\"messages")),
+        matches!(&error, ArchiveError::Denied(text) if text.contains("lacks UPDATE on \"public\".\"messages")),
         "{error}"
     );
 
@@ -218,24 +221,27 @@ async fn what_is_refused_at_the_door_is_told_apart() {
     let database = database().await;
     let wrong = database.url_as("postgres", "hunter2-wrong");
     let error = refused(&mut sink(&wrong), &claim(0, None)).await;
-    assert!(matches!(&error, SinkError::Denied(text) if text.contains("28P01")), "{error}");
+    assert!(matches!(&error, ArchiveError::Denied(text) if text.contains("28P01")), "{error}");
 
     let missing = database.url().replace(database.database(), "nowhere");
     let error = refused(&mut sink(&missing), &claim(0, None)).await;
-    assert!(matches!(&error, SinkError::Unusable(text) if text.contains("\"nowhere\" does not exist")), "{error}");
+    assert!(matches!(&error, ArchiveError::Unusable(text) if text.contains("\"nowhere\" does not exist")), "{error}");
 
     let settings = Settings { patience: Duration::ZERO, ..settings("postgres://me:hunter2@127.0.0.1:1/archive") };
     let error = refused(&mut PostgresSink::new(&settings, stamp()).unwrap(), &claim(0, None)).await;
-    assert!(matches!(&error, SinkError::Failed { context, .. } if context.contains("127.0.0.1:1/archive")), "{error}");
+    assert!(
+        matches!(&error, ArchiveError::Failed { context, .. } if context.contains("127.0.0.1:1/archive")),
+        "{error}"
+    );
 
     let error = refused(&mut named(&database.url(), "pg_mine", "messages"), &claim(0, None)).await;
-    assert!(matches!(&error, SinkError::Unusable(text) if text.contains("pg_mine")), "{error}");
+    assert!(matches!(&error, ArchiveError::Unusable(text) if text.contains("pg_mine")), "{error}");
 
     let latin = format!("{}_latin", database.database());
     database.execute(&format!("create database {latin} encoding 'LATIN1' template template0")).await;
     let url = database.url().replace(database.database(), &latin);
     let error = refused(&mut sink(&url), &claim(0, None)).await;
-    assert!(matches!(&error, SinkError::Unusable(text) if text.contains("encoding LATIN1")), "{error}");
+    assert!(matches!(&error, ArchiveError::Unusable(text) if text.contains("encoding LATIN1")), "{error}");
 }
 
 #[tokio::test]
@@ -245,7 +251,7 @@ async fn one_process_at_a_time_holds_an_archive() {
     let impatient = Settings { patience: Duration::from_millis(100), ..settings(&database.url()) };
     let mut second = PostgresSink::new(&impatient, stamp()).unwrap();
     let error = refused(&mut second, &claim(0, None)).await;
-    assert!(matches!(&error, SinkError::Busy(text) if text.contains("another process")), "{error}");
+    assert!(matches!(&error, ArchiveError::Busy(text) if text.contains("another process")), "{error}");
     drop(holder);
     sink(&database.url()).open(&claim(0, None)).await.unwrap();
 }
@@ -273,7 +279,7 @@ async fn many_archives_of_one_schema_are_set_up_at_once() {
                 done += 1;
             }
             // The second of a pair waits for the first, and finds that its own ledger is older.
-            Err(SinkError::NotOurs(_)) => {}
+            Err(ArchiveError::NotOurs(_)) => {}
             Err(error) => panic!("{error}"),
         }
     }

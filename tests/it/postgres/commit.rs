@@ -259,7 +259,7 @@ async fn a_permission_lost_in_the_middle_loses_no_message() {
     database.execute(&format!("revoke insert on messages_commits from {role}")).await;
     sink.write(messages(10..20)).await.unwrap();
     let error = sink.prepare(2).await.unwrap_err();
-    assert!(matches!(&error, SinkError::Denied(text) if text.contains("messages_commits")), "{error}");
+    assert!(matches!(&error, ArchiveError::Denied(text) if text.contains("messages_commits")), "{error}");
     let mut connection = database.connect().await;
     assert_eq!(scalar::<i64>(&mut connection, "select count(*) from messages").await, 10);
     database.execute(&format!("grant insert on messages_commits to {role}")).await;
@@ -302,7 +302,7 @@ async fn commits_wait_for_the_disk_whatever_the_database_has_as_its_default() {
 async fn a_commit_is_due_by_rows_or_by_bytes() {
     let database = database().await;
     let mut sink = open(&database).await;
-    assert!(sink.announces());
+    assert!(sink.needs_intent());
     sink.write(messages(0..74_999)).await.unwrap();
     assert!(!sink.is_due());
     sink.write(messages([74_999])).await.unwrap();

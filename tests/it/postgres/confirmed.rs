@@ -12,7 +12,7 @@ fn function(body: &str) -> String {
 /// A commit that must fail because of what stands in `table`.
 async fn fails(sink: &mut PostgresSink, commit: u64, table: &str) -> String {
     let error = sink.prepare(commit).await.unwrap_err();
-    let SinkError::Failed { source, .. } = &error else { panic!("{error:?}") };
+    let ArchiveError::Failed { source, .. } = &error else { panic!("{error:?}") };
     let said = source.to_string();
     assert!(
         said.contains(&format!("\"public\".\"{table}\"")) && said.contains("trigger, a rule or a policy"),
@@ -308,7 +308,7 @@ async fn policies_that_hide_or_refuse_rows_fail_the_commit() {
         sink.write(version(7, Some(NOON + 1), "edited")).await.unwrap();
         sink.write_vanished(vec![vanished(8)]).await.unwrap();
         let error = sink.prepare(2).await.unwrap_err();
-        assert!(!matches!(error, SinkError::NotOurs(_) | SinkError::Busy(_)), "{table}: {error:?}");
+        assert!(!matches!(error, ArchiveError::NotOurs(_) | ArchiveError::Busy(_)), "{table}: {error:?}");
         database.execute(&format!("alter table {table} disable row level security")).await;
         let mut connection = database.connect().await;
         assert_eq!(scalar::<i64>(&mut connection, "select count(*) from messages").await, 10);

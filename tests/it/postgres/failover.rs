@@ -61,7 +61,7 @@ async fn an_archive_that_changes_hands_gets_no_further_commit() {
     database.execute("update messages_archive set ledger_id = 'somebody else'").await;
     sink.write(messages([2])).await.unwrap();
     let error = sink.prepare(2).await.unwrap_err();
-    assert!(matches!(&error, SinkError::NotOurs(text) if text.contains("another ledger took it over")), "{error}");
+    assert!(matches!(&error, ArchiveError::NotOurs(text) if text.contains("another ledger took it over")), "{error}");
     let mut connection = database.connect().await;
     assert_eq!(scalar::<i64>(&mut connection, "select count(*) from messages").await, 1);
 }
@@ -73,7 +73,7 @@ async fn a_commit_that_is_there_already_is_not_taken_for_this_one() {
     committed(&mut sink, 1, messages([1])).await;
     sink.write(messages([2])).await.unwrap();
     let error = sink.prepare(1).await.unwrap_err();
-    assert!(matches!(&error, SinkError::NotOurs(_)), "{error}");
+    assert!(matches!(&error, ArchiveError::NotOurs(_)), "{error}");
     assert_eq!(sink.prepare(2).await.unwrap().rows, 1);
 }
 
@@ -94,7 +94,7 @@ async fn a_server_that_lost_commits_is_noticed_at_once() {
     disconnect(&mut connection).await;
     sink.write(messages([3])).await.unwrap();
     let error = sink.prepare(3).await.unwrap_err();
-    let SinkError::Failed { source, .. } = &error else { panic!("{error}") };
+    let ArchiveError::Failed { source, .. } = &error else { panic!("{error}") };
     assert!(source.to_string().contains("lost commits up to 2"), "{source}");
     opened(1, &sink.open(&claim(2, Some(3))).await.unwrap());
 }

@@ -128,7 +128,7 @@ async fn a_pooler_without_transactions_is_refused_with_what_to_set() {
     let pooler = Pooler::start(&database, "statement");
     let error = refused(&mut sink(&pooler.of(&database).url()), &claim(0, None)).await;
     assert!(
-        matches!(&error, SinkError::Unusable(text) if text.contains("pool_mode = transaction or session")),
+        matches!(&error, ArchiveError::Unusable(text) if text.contains("pool_mode = transaction or session")),
         "{error:?}"
     );
 }
@@ -151,17 +151,17 @@ async fn of_two_processes_that_write_at_once_only_one_commits() {
     }
     let impatient = Settings { patience: Duration::from_millis(100), ..settings(&url) };
     let error = refused(&mut PostgresSink::new(&impatient, stamp.clone()).unwrap(), &claim(0, None)).await;
-    assert!(matches!(&error, SinkError::Busy(text) if text.contains("holds its lock")), "{error:?}");
+    assert!(matches!(&error, ArchiveError::Busy(text) if text.contains("holds its lock")), "{error:?}");
     first.prepare(1).await.unwrap();
 
     second.write(messages(10..20)).await.unwrap();
     let error = second.prepare(1).await.unwrap_err();
-    assert!(matches!(&error, SinkError::NotOurs(text) if text.contains("an old copy")), "{error:?}");
+    assert!(matches!(&error, ArchiveError::NotOurs(text) if text.contains("an old copy")), "{error:?}");
     assert_eq!(scalar::<i64>(&mut connection, "select count(*) from messages").await, 10);
     // Its ledger announced a commit of the same number, which is not the one that is there.
     let announced = Claim { runs: vec![(1, OTHER_RUN)], ..claim(0, Some(1)) };
     let error = refused(&mut PostgresSink::new(&settings(&url), stamp).unwrap(), &announced).await;
-    assert!(matches!(&error, SinkError::NotOurs(text) if text.contains("went on apart")), "{error:?}");
+    assert!(matches!(&error, ArchiveError::NotOurs(text) if text.contains("went on apart")), "{error:?}");
     committed(&mut first, 2, messages(20..30)).await;
 }
 
@@ -184,7 +184,7 @@ async fn another_process_s_commit_of_the_same_number_is_not_taken_for_one_that_b
     );
     other.execute(sqlx::raw_sql(AssertSqlSafe(theirs))).await.unwrap();
     let error = committing.await.unwrap().unwrap_err();
-    assert!(matches!(&error, SinkError::NotOurs(_)), "{error:?}");
+    assert!(matches!(&error, ArchiveError::NotOurs(_)), "{error:?}");
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn a_failover_that_only_the_pooler_notices_loses_nothing() {
         .await;
     sink.write(messages([3])).await.unwrap();
     let error = sink.prepare(3).await.unwrap_err();
-    let SinkError::Failed { source, .. } = &error else { panic!("{error:?}") };
+    let ArchiveError::Failed { source, .. } = &error else { panic!("{error:?}") };
     assert!(source.to_string().contains("lost commits up to 2"), "{source}");
     opened(1, &sink.open(&claim(2, Some(3))).await.unwrap());
 }

@@ -1,4 +1,4 @@
-//! Messages on their way into the table before their commit is due, and what makes a commit final.
+//! Messages on their way into the table before their commit is due.
 
 use super::*;
 use crate::support::postgres::database;
@@ -48,27 +48,6 @@ async fn what_no_commit_came_for_is_not_written() {
     assert_eq!(count(&mut watcher).await, 10);
     committed(&mut next, 2, messages(10..20)).await;
     assert_eq!(count(&mut watcher).await, 20);
-}
-
-#[tokio::test]
-async fn a_commit_is_not_final_before_it_is_announced() {
-    let database = database().await;
-    let mut sink = open(&database).await;
-    let mut watcher = database.connect().await;
-    sink.write(messages(0..10)).await.unwrap();
-    let announced = Announced::default();
-    let ledger = announced.clone();
-    let prepared = tokio::spawn(async move { sink.prepare_when(&announced, 1).await });
-    let waits = "select exists (select from pg_stat_activity where application_name = 'yunxin-archiver' \
-         and datname = current_database() and state = 'idle in transaction' and query like 'insert into%messages_commits%')";
-    while !scalar::<bool>(&mut watcher, waits).await {
-        tokio::task::yield_now().await;
-    }
-    assert!(!prepared.is_finished());
-    assert_eq!(count(&mut watcher).await, 0);
-    ledger.now();
-    assert_eq!(prepared.await.unwrap().unwrap().rows, 10);
-    assert_eq!(count(&mut watcher).await, 10);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ const PARQUET: [&str; 18] = [
     "manifest.noted",
 ];
 const POSTGRES: [&str; 5] =
-    ["announce.after", "postgres.fenced", "postgres.copied", "postgres.commit", "postgres.committed"];
+    ["intent.after", "postgres.fenced", "postgres.copied", "postgres.commit", "postgres.committed"];
 
 /// A run that dies at a step together with its machine.
 #[track_caller]

@@ -41,7 +41,7 @@ const PARQUET: [&str; 18] = [
     "sums.fsync",
 ];
 const POSTGRES: [&str; 8] = [
-    "announce.after",
+    "intent.after",
     "postgres.fenced",
     "postgres.copied",
     "postgres.merged",
@@ -128,7 +128,7 @@ fn a_run_that_dies_at_any_step_is_mended_by_the_next_in_parquet() {
 #[test]
 fn a_run_that_dies_between_commits_that_overlap_is_mended_by_the_next_in_postgres() {
     for step in [
-        "announce.after#3",
+        "intent.after#3",
         "postgres.fenced#3",
         "postgres.copied#3",
         "postgres.commit#3",

@@ -9,11 +9,11 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
-use yunxin_archiver::manifest::{BESIDE, Manifest, ManifestFile, Sealed, is_vanished};
-use yunxin_archiver::message::{MessageRows, Row, TextColumn, Vanished};
-use yunxin_archiver::sink::parquet::{ParquetSink, Settings};
-use yunxin_archiver::sink::postgres::{self, PostgresSink};
-use yunxin_archiver::sink::{Claim, RunStamp, Sink, SinkFile};
+use yunxin_archiver::archive::parquet::{ParquetSink, Settings};
+use yunxin_archiver::archive::postgres::{self, PostgresSink};
+use yunxin_archiver::archive::{ArchiveFile, ArchiveWriter, Claim, RunStamp};
+use yunxin_archiver::model::manifest::{BESIDE, Manifest, ManifestFile, Sealed, is_vanished};
+use yunxin_archiver::model::message::{MessageRows, Row, TextColumn, Vanished};
 
 use super::parquet::Archive;
 use super::postgres::database;
@@ -115,7 +115,7 @@ impl Stage {
             ledger_id,
             job: "nightly".to_owned(),
             recorded: 0,
-            announced: None,
+            intent: None,
             unpublished: Vec::new(),
             runs: Vec::new(),
         };
@@ -200,7 +200,7 @@ async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: Message
         ledger_id,
         job: "nightly".to_owned(),
         recorded: sequence - 1,
-        announced: None,
+        intent: None,
         unpublished: Vec::new(),
         runs: Vec::new(),
     };
@@ -212,11 +212,11 @@ async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: Message
     sink.seal(&Sealed::new(manifest(&stamp, sequence, &prepared.files), None)).await.unwrap();
 }
 
-fn manifest(stamp: &RunStamp, sequence: u64, files: &[SinkFile]) -> Manifest {
+fn manifest(stamp: &RunStamp, sequence: u64, files: &[ArchiveFile]) -> Manifest {
     let files: Vec<ManifestFile> = files
         .iter()
         .cloned()
-        .map(|SinkFile { path, rows, bytes, sha256, range, .. }| ManifestFile { path, rows, bytes, sha256, range })
+        .map(|ArchiveFile { path, rows, bytes, sha256, range, .. }| ManifestFile { path, rows, bytes, sha256, range })
         .collect();
     let (mut vanished, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| is_vanished(&file.path));
     for file in &mut vanished {

@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
-use yunxin_archiver::message::{MessageRows, Row, Span, TEXT_COLUMNS, TextColumn};
-use yunxin_archiver::sink::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, Settings};
-use yunxin_archiver::sink::{Claim, RunStamp, Sink, SinkFile};
+use yunxin_archiver::archive::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, Settings};
+use yunxin_archiver::archive::{ArchiveFile, ArchiveWriter, Claim, RunStamp};
+use yunxin_archiver::model::message::{MessageRows, Row, Span, TEXT_COLUMNS, TextColumn};
 
 /// An archive, and the ledger that would own it.
 pub(crate) struct Archive {
@@ -38,12 +38,12 @@ impl Archive {
     }
 
     /// What the ledger would claim, had it recorded so many commits.
-    pub(crate) fn claim(&self, recorded: u64, unpublished: &[SinkFile]) -> Claim {
+    pub(crate) fn claim(&self, recorded: u64, unpublished: &[ArchiveFile]) -> Claim {
         Claim {
             ledger_id: self.ledger_id,
             job: "nightly".to_owned(),
             recorded,
-            announced: None,
+            intent: None,
             unpublished: unpublished.to_vec(),
             runs: Vec::new(),
         }
@@ -70,7 +70,7 @@ impl Archive {
     }
 
     /// Writes, commits and publishes rows as the next run.
-    pub(crate) async fn commit(&self, commit: u64, rows: MessageRows) -> Vec<SinkFile> {
+    pub(crate) async fn commit(&self, commit: u64, rows: MessageRows) -> Vec<ArchiveFile> {
         let mut sink = self.open(commit - 1).await;
         sink.write(Arc::new(rows)).await.unwrap();
         let prepared = sink.prepare(commit).await.unwrap();

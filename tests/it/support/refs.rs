@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema};
 use parquet::arrow::ArrowWriter;
-use yunxin_archiver::reference::Invalid;
+use yunxin_archiver::model::reference::Invalid;
 use yunxin_archiver::source::{Checkpoint, Settings, Source, SourceError, open};
 
 /// All that a source gave.

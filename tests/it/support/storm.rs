@@ -328,7 +328,7 @@ impl Site {
         let sums = ledger.sums().await.unwrap();
         assert_eq!((sums.pending_refs, sums.carried_refs, sums.retrying), (0, 0, 0), "something is pending");
         assert_eq!(sums.open_failures, self.missing.len() as u64, "open failures");
-        assert_eq!(ledger.announced().await.unwrap(), None);
+        assert_eq!(ledger.intent().await.unwrap(), None);
         assert_eq!(ledger.unpublished().await.unwrap(), []);
         let known = ledger.known(&self.found.iter().copied().collect::<Vec<_>>()).await.unwrap();
         assert_eq!(known.len(), self.found.len());

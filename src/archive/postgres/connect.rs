@@ -1,0 +1,443 @@
+//! Connections to the server, what a transaction sets for itself, and what errors mean.
+//!
+//! A connection may be one to a pooler, which gives every transaction another session, and the session to others
+//! afterwards. So nothing outlives a transaction: no setting, no named statement, no temporary table, no lock. Only where a
+//! session proves to be ours alone it keeps the archive's lock as well, and so keeps other processes out from the start.
+
+use std::io;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
+use tokio::time::{Instant, sleep, timeout};
+use url::Url;
+use uuid::Uuid;
+
+use super::schema::Locks;
+use crate::archive::ArchiveError;
+
+/// How long one attempt to connect may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a new process waits for one that holds the archive: the server may not yet know that it died.
+const HANDOVER: Duration = Duration::from_secs(3);
+/// The parameters of a URL that the driver knows.
+const PARAMETERS: [&str; 19] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "options[",
+];
+
+const GREETING: &str = "
+    select pg_is_in_recovery() as standby,
+        current_setting('server_encoding') as encoding,
+        current_setting('fsync') as fsync,
+        current_setting('yunxin_archiver.session', true) as session";
+/// A setting that a connection asks for when it begins. The server gives it to the session that it begins for this
+/// connection, which is nobody else's then; a pooler refuses it, or passes over it.
+const SESSION: &str = "yunxin_archiver.session";
+/// Makes a transaction independent of what database and role have as defaults. `synchronous_commit` is only ever raised:
+/// a commit must be on disk before the ledger hears of it. Names without a schema, as triggers have them, are found
+/// where the role finds them.
+const SETTINGS: &str = "
+    select pg_catalog.set_config('search_path', pg_catalog.rtrim(
+            pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path')), ', '), true);
+    select set_config('synchronous_commit', case when current_setting('synchronous_commit') = 'remote_apply'
+            then 'remote_apply' else 'on' end, true),
+        set_config('lock_timeout', '60s', true),
+        set_config('idle_in_transaction_session_timeout', '0', true)";
+/// Who holds an advisory lock whose key comes behind this.
+const HOLDERS: &str = "from pg_locks where locktype = 'advisory' and granted and objsubid = 1 \
+    and database = (select oid from pg_database where datname = current_database()) \
+    and (classid::bigint << 32 | objid::bigint) =";
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// To write; a statement may take five minutes.
+    Write,
+    /// To write messages as they come, however long that takes.
+    Stream,
+    /// To read something.
+    Read,
+    /// To read everything as it was at the beginning.
+    Snapshot,
+}
+
+impl Mode {
+    /// The statements that begin such a transaction.
+    pub(super) fn begin(self) -> String {
+        let (mode, timeout) = match self {
+            Self::Write => ("read committed", "300s"),
+            Self::Stream => ("read committed", "0"),
+            Self::Read => ("read committed read only", "0"),
+            Self::Snapshot => ("repeatable read read only", "0"),
+        };
+        format!("begin isolation level {mode}; {SETTINGS}, set_config('statement_timeout', '{timeout}', true)")
+    }
+}
+
+/// What an error of the database means for who meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Credentials or permission.
+    Denied,
+    /// Something that only another configuration or another table helps against.
+    Unusable,
+    /// A unique index has the key already.
+    Conflict,
+    /// Another try, over a new connection, may succeed.
+    Transient,
+    /// Nothing that is known to pass.
+    Other,
+}
+
+/// The one place that says what an error means.
+pub(super) fn trouble(error: &sqlx::Error) -> Trouble {
+    let code = match error {
+        sqlx::Error::Database(error) => error.code().unwrap_or_default().into_owned(),
+        // What the certificate or its check has against the connection comes as invalid data.
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => return Trouble::Unusable,
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => return Trouble::Transient,
+        sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => return Trouble::Unusable,
+        _ => return Trouble::Other,
+    };
+    if is_statement_mode(error) {
+        return Trouble::Unusable;
+    }
+    match (code.get(..2).unwrap_or_default(), code.as_str()) {
+        (_, "42501") | ("28" | "0L" | "0P", _) => Trouble::Denied,
+        (_, "23505") => Trouble::Conflict,
+        // Timeouts of a statement and of a lock, a server that became read-only, a lost race to create something; then
+        // connections, resources, shutdown, the server's own I/O, rollbacks for the sake of others.
+        (_, "57014" | "55P03" | "25006" | "42P07" | "42P06" | "42710") | ("08" | "53" | "57" | "58" | "40", _) => {
+            Trouble::Transient
+        }
+        ("3D" | "3F" | "42" | "0A", _) => Trouble::Unusable,
+        _ => Trouble::Other,
+    }
+}
+
+/// Whether a pooler says that it has no transactions. Its code is that of whatever else poolers say.
+fn is_statement_mode(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains("statement pooling"))
+}
+
+/// Whether who answered does not take the setting that a connection asked for: of poolers, each says so with another
+/// code. Wrong credentials are not tried twice.
+fn is_refused_setting(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| matches!(code.get(..2), Some("08" | "0A" | "22" | "42")))
+}
+
+/// Why something was not done: a refusal, or an error of the database that another try may pass.
+pub(super) enum Refusal {
+    Sink(ArchiveError),
+    Database(sqlx::Error),
+}
+
+impl From<ArchiveError> for Refusal {
+    fn from(error: ArchiveError) -> Self {
+        Self::Sink(error)
+    }
+}
+
+impl From<sqlx::Error> for Refusal {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// A server and how to reach it. Holds a password, and so has no `Debug`.
+#[derive(Clone)]
+pub(super) struct Server {
+    options: PgConnectOptions,
+    /// Where it is, without credentials.
+    place: String,
+    patience: Duration,
+    /// What an operator should know about the URL.
+    pub(super) warnings: Vec<String>,
+}
+
+/// A connection.
+pub(super) struct Session {
+    pub(super) connection: PgConnection,
+    /// Whether its session is known to be nobody else's.
+    own: bool,
+    /// Whether the server writes to disk when it says so.
+    pub(super) durable: bool,
+}
+
+impl Session {
+    /// Begins a transaction that takes no lock.
+    pub(super) async fn begin(&mut self, mode: Mode) -> Result<(), sqlx::Error> {
+        self.connection.execute(sqlx::raw_sql(AssertSqlSafe(mode.begin()))).await.map(drop)
+    }
+
+    /// Makes the transaction final.
+    pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        self.connection.execute("commit").await.map(drop)
+    }
+
+    /// Takes back what the transaction did.
+    pub(super) async fn rollback(&mut self) -> Result<(), sqlx::Error> {
+        self.connection.execute("rollback").await.map(drop)
+    }
+}
+
+impl Server {
+    /// Reads the URL.
+    pub(super) fn new(url: &SecretString, patience: Duration) -> Result<Self, ArchiveError> {
+        let unusable = |what: &str| {
+            ArchiveError::Unusable(format!(
+                "the URL of the Postgres sink {what}; right would be postgres://USER:PASSWORD@HOST:PORT/DATABASE, \
+                 with characters such as @ : / ? # in the password percent-encoded"
+            ))
+        };
+        let mut url =
+            Url::parse(url.expose_secret()).map_err(|error| unusable(&format!("cannot be read ({error})")))?;
+        if !matches!(url.scheme(), "postgres" | "postgresql") {
+            return Err(unusable("does not begin with postgres://"));
+        }
+        // A password that is not encoded spills into what follows it, and would be printed as the place.
+        let path = url.path().trim_start_matches('/');
+        if url.fragment().is_some() || path.contains(['/', '@']) || url.query_pairs().any(|(key, _)| key.contains('@'))
+        {
+            return Err(unusable("has a part too many"));
+        }
+        let mut warnings = Vec::new();
+        let known = |key: &str| PARAMETERS.contains(&key) || key.starts_with("options[");
+        let (kept, unknown): (Vec<_>, Vec<_>) = url.query_pairs().into_owned().partition(|(key, _)| known(key));
+        if !unknown.is_empty() {
+            warnings.extend(
+                unknown.iter().map(|(key, _)| format!("The sink's URL has a parameter that is not known: {key:?}.")),
+            );
+            url.query_pairs_mut().clear().extend_pairs(kept);
+        }
+        let mut options = PgConnectOptions::from_url(&url).map_err(|error| unusable(&format!("is wrong: {error}")))?;
+        if options.get_application_name().is_none() {
+            options = options.application_name("yunxin-archiver");
+        }
+        // Poolers do not know the parameter `extra_float_digits`, and no column has such digits.
+        let options = options.disable_statement_logging().statement_cache_capacity(0).extra_float_digits(None);
+        let host = match options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        };
+        let place = format!("{host}/{}", options.get_database().unwrap_or(options.get_username()));
+        Ok(Self { options, place, patience, warnings })
+    }
+
+    /// Where it is, without credentials.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// What an error means to the caller of the sink.
+    pub(super) fn report(&self, doing: &str, error: sqlx::Error) -> ArchiveError {
+        let code = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .map(|code| format!(" (SQLSTATE {code})"));
+        let what = match &error {
+            sqlx::Error::Database(error) => error.message().to_owned(),
+            error => error.to_string(),
+        };
+        let mut sentence = format!("{doing} at {}: {what}{}", self.place, code.unwrap_or_default());
+        if is_statement_mode(&error) {
+            sentence.push_str("; this pooler has to be set to pool_mode = transaction or session, or left out");
+        }
+        match trouble(&error) {
+            Trouble::Denied => ArchiveError::Denied(sentence),
+            Trouble::Unusable => ArchiveError::Unusable(sentence),
+            Trouble::Conflict | Trouble::Transient | Trouble::Other => {
+                ArchiveError::Failed { context: sentence, source: Box::new(error) }
+            }
+        }
+    }
+
+    /// Connects without taking the archive's lock, going on for a while when the server is starting, full, a standby,
+    /// or not there.
+    pub(super) async fn connect(&self) -> Result<Session, ArchiveError> {
+        self.reach(None, false).await
+    }
+
+    /// Connects as [`Self::connect`] does, and begins a transaction that holds the archive's lock: no other transaction
+    /// that writes the archive is under way then. A session of our own keeps the lock. With `again` a connection of this
+    /// process may have broken: if the server has not noticed yet, that session is ended.
+    pub(super) async fn session(&self, locks: Locks, again: bool) -> Result<Session, ArchiveError> {
+        self.reach(Some(locks), again).await
+    }
+
+    async fn reach(&self, locks: Option<Locks>, again: bool) -> Result<Session, ArchiveError> {
+        let began = Instant::now();
+        let mut delays = delays();
+        loop {
+            let error = match self.greet(locks.is_some()).await {
+                Ok(Greeted::Primary(mut session)) => {
+                    let Some(locks) = locks else { return Ok(session) };
+                    match self.lock(&mut session, locks, again).await {
+                        Ok(()) => return Ok(session),
+                        Err(Refusal::Sink(error)) => return Err(error),
+                        Err(Refusal::Database(error)) => error,
+                    }
+                }
+                Ok(Greeted::Encoding(encoding)) => {
+                    return Err(ArchiveError::Unusable(format!(
+                        "the database {} has the encoding {encoding}, which cannot hold every message: UTF8 is needed",
+                        self.place
+                    )));
+                }
+                Ok(Greeted::Standby) => io::Error::other("the server is a read-only standby; name the primary").into(),
+                Err(error) => error,
+            };
+            let delay = delays.next().unwrap_or_default();
+            let hopeless = trouble(&error) != Trouble::Transient || matches!(error, sqlx::Error::Protocol(_));
+            if hopeless || began.elapsed() + delay > self.patience {
+                return Err(self.report("cannot connect to the archive", error));
+            }
+            tracing::debug!(place = self.place, %error, "connecting again");
+            sleep(delay).await;
+        }
+    }
+
+    async fn greet(&self, to_keep: bool) -> Result<Greeted, sqlx::Error> {
+        let greeting = async {
+            let asked = to_keep.then(|| Uuid::now_v7().to_string());
+            let connected = match &asked {
+                Some(asked) => PgConnection::connect_with(&self.options.clone().options([(SESSION, asked)])).await,
+                None => PgConnection::connect_with(&self.options).await,
+            };
+            let mut connection = match connected {
+                Err(error) if asked.is_some() && is_refused_setting(&error) => {
+                    PgConnection::connect_with(&self.options).await?
+                }
+                connected => connected?,
+            };
+            let row: PgRow = sqlx::raw_sql(GREETING).fetch_one(&mut connection).await?;
+            let encoding: String = row.try_get("encoding")?;
+            if encoding != "UTF8" {
+                return Ok(Greeted::Encoding(encoding));
+            }
+            if row.try_get("standby")? {
+                return Ok(Greeted::Standby);
+            }
+            let durable = row.try_get::<String, _>("fsync")? == "on";
+            let own = asked.is_some() && asked == row.try_get::<Option<String>, _>("session")?;
+            Ok(Greeted::Primary(Session { connection, own, durable }))
+        };
+        match timeout(CONNECT, greeting).await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time").into()),
+        }
+    }
+
+    async fn lock(&self, session: &mut Session, locks: Locks, again: bool) -> Result<(), Refusal> {
+        let began = Instant::now();
+        let patience = if again { self.patience } else { HANDOVER.min(self.patience) };
+        let Locks { archive, process } = locks;
+        let lock = if session.own { "pg_try_advisory_lock" } else { "pg_try_advisory_xact_lock" };
+        let attempt = format!("{}; select {lock}({archive}) and {lock}({process}) as locked", Mode::Write.begin());
+        loop {
+            if last_row(&mut session.connection, attempt.clone()).await?.try_get("locked")? {
+                return Ok(());
+            }
+            session.rollback().await?;
+            if again {
+                let end = format!("select count(pg_terminate_backend(pid)) {HOLDERS} {process}");
+                last_row(&mut session.connection, end).await?;
+            }
+            if began.elapsed() > patience {
+                let holder = format!("select max(pid) as pid {HOLDERS} {archive}");
+                let holder: Option<i32> = last_row(&mut session.connection, holder).await?.try_get("pid")?;
+                let holder = holder.map(|pid| format!(": the server's process {pid} holds its lock"));
+                return Err(Refusal::Sink(ArchiveError::Busy(format!(
+                    "the archive at {} is being written by another process{}",
+                    self.place,
+                    holder.unwrap_or_default()
+                ))));
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// The last row that statements return, in one message to the server.
+pub(super) async fn last_row(connection: &mut PgConnection, sql: String) -> Result<PgRow, sqlx::Error> {
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+    rows.into_iter().next_back().ok_or(sqlx::Error::RowNotFound)
+}
+
+enum Greeted {
+    Primary(Session),
+    Standby,
+    Encoding(String),
+}
+
+/// How long to wait between tries.
+pub(super) fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(Duration::from_secs(3))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn server(url: &str) -> Result<Server, ArchiveError> {
+        Server::new(&SecretString::from(url), Duration::ZERO)
+    }
+
+    #[test]
+    fn the_place_has_no_credentials() {
+        let place = |url| server(url).unwrap().place;
+        assert_eq!(place("postgres://me:hunter2@db.example:5433/archive?sslmode=require"), "db.example:5433/archive");
+        assert_eq!(place("postgresql://me:hunter2@db.example/archive?password=x"), "db.example:5432/archive");
+        assert_eq!(place("postgres://me:hunter2@%2Frun%2Fpostgresql/archive"), "/run/postgresql/archive");
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_and_never_quoted() {
+        for url in [
+            "hunter2",
+            "mysql://me:hunter2@db/archive",
+            "postgres://me:hunter2@db:port/archive",
+            "postgres://me:12#hunter2@db/archive",
+            "postgres://me:12/hunter2@db/archive",
+            "postgres://me:12?hunter2@db/archive",
+        ] {
+            let error = server(url).err().unwrap();
+            assert!(matches!(error, ArchiveError::Unusable(_)), "{url}");
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn unknown_parameters_are_dropped_with_a_warning() {
+        let server = server("postgres://me@db/archive?channel_binding=require&sslmode=require").unwrap();
+        assert_eq!(server.warnings, ["The sink's URL has a parameter that is not known: \"channel_binding\"."]);
+        assert!(matches!(server.options.get_ssl_mode(), sqlx::postgres::PgSslMode::Require));
+    }
+}
