@@ -7,6 +7,7 @@ pub mod failure;
 pub mod manifest;
 pub mod message;
 pub mod reference;
+mod span;
 pub mod summary;
 pub mod timeline;
 

@@ -265,7 +265,7 @@ pub struct Retry {
     pub job: String,
 
     /// Failures of this class; may be given several times.
-    #[arg(long, value_name = "CLASS", value_parser = parse_class)]
+    #[arg(long, value_name = "CLASS")]
     pub class: Vec<Class>,
 
     /// Failures with this code; may be given several times.
@@ -291,10 +291,6 @@ pub struct Retry {
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-pub(super) fn parse_class(text: &str) -> Result<Class, String> {
-    text.parse().map_err(|error: crate::model::failure::UnknownClass| error.to_string())
 }
 
 /// Arguments of `files`.

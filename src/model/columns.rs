@@ -6,7 +6,7 @@
 use self::Habit::{Few, Free, Near};
 use self::Origin::{Archiver, Item, ThreadReply, ThreadRoot};
 use self::Reading::{Digits, Plain, Within, ZeroIsNull};
-use super::message::Span;
+use super::span::Span;
 
 /// What a column's values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

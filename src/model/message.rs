@@ -1,38 +1,7 @@
 //! Messages as the archive holds them: rows over one text buffer, no allocation per message or field.
 
 pub use super::columns::{Row, TEXT_COLUMNS, TextColumn};
-
-/// A piece of a [`MessageRows`] buffer; [`Span::NULL`] is no value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    start: u32,
-    len: u32,
-}
-
-impl Span {
-    /// No value.
-    pub const NULL: Self = Self { start: u32::MAX, len: 0 };
-
-    /// So many bytes from `start` on; nothing past 4 GiB.
-    pub fn new(start: usize, len: usize) -> Self {
-        match (u32::try_from(start), u32::try_from(start + len)) {
-            (Ok(start), Ok(_)) => Self { start, len: len as u32 },
-            _ => Self::NULL,
-        }
-    }
-
-    /// Whether there is no value.
-    #[inline]
-    pub fn is_null(self) -> bool {
-        self.start == u32::MAX
-    }
-}
-
-impl Default for Span {
-    fn default() -> Self {
-        Self::NULL
-    }
-}
+pub use super::span::Span;
 
 impl Row {
     /// An empty row of this message.
@@ -142,7 +111,7 @@ impl MessageRows {
     /// The text of a span of this buffer.
     #[inline]
     pub fn resolve(&self, span: Span) -> Option<&str> {
-        (!span.is_null()).then(|| &self.text[span.start as usize..(span.start + span.len) as usize])
+        span.of(&self.text)
     }
 
     /// Appends text to the buffer. Past 4 GiB the span is null: callers bound their buffers far below.

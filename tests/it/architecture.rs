@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::support::circles::circles;
 use crate::support::house::{Sources, breaches};
 
 fn read(dir: &Path, below: &str, sources: &mut Sources) {
@@ -23,6 +24,28 @@ fn the_rooms_keep_the_rules_of_the_house() {
     assert!(sources.contains_key("lib.rs") && sources.contains_key("simulator/world.rs"), "{:?}", sources.keys());
     let breaches = breaches(&sources);
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn files_do_not_import_each_other_in_a_loop() {
+    let mut sources = Sources::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut sources);
+    let circles = circles(&sources);
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn a_planted_circle_is_found_through_what_a_file_hands_on() {
+    let circles_of = |files: &[(&str, &str)]| {
+        circles(&files.iter().map(|(file, code)| ((*file).to_owned(), (*code).to_owned())).collect())
+    };
+    let room = ("room.rs", "mod a;\nmod b;\npub use a::A;\nuse b::B;\npub struct C;");
+    let one_way = [room, ("room/a.rs", "use super::C;\nuse super::b::B;"), ("room/b.rs", "use super::C;")];
+    assert!(circles_of(&one_way).is_empty());
+    let loops = [room, ("room/a.rs", "use super::b::B;"), ("room/b.rs", "use super::{A, C};")];
+    assert_eq!(circles_of(&loops), [["room::a", "room::b"]]);
+    let rooms = [("room.rs", "use crate::other::x;"), ("other.rs", "mod x;"), ("other/x.rs", "use crate::room::C;")];
+    assert_eq!(circles_of(&rooms), [["other::x", "room"]]);
 }
 
 fn breaches_of(file: &str, code: &str) -> Vec<String> {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::super::arguments::parse_class;
 use super::super::vouch::words;
 use crate::model::failure::Class;
 
@@ -20,7 +19,7 @@ pub struct Failures {
     pub format: FailureFormat,
 
     /// Failures of this class; may be given several times.
-    #[arg(long, value_name = "CLASS", value_parser = parse_class)]
+    #[arg(long, value_name = "CLASS")]
     pub class: Vec<Class>,
 
     /// Failures with this code; may be given several times.

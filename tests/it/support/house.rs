@@ -149,7 +149,7 @@ fn declared(sources: &Sources, room: &str) -> BTreeSet<String> {
 }
 
 /// A path with `self` and `super` resolved against the module it stands in.
-fn absolute(path: &str, module: &[&str]) -> String {
+pub(super) fn absolute(path: &str, module: &[&str]) -> String {
     let path = path.strip_prefix("yunxin_archiver::").map_or_else(|| path.to_owned(), |rest| format!("crate::{rest}"));
     let mut base = module.to_vec();
     let mut rest = path.as_str();
@@ -174,15 +174,15 @@ fn absolute(path: &str, module: &[&str]) -> String {
 
 /// What a source names, comments, texts and its tests left out.
 #[derive(Debug, Default)]
-struct Code {
-    paths: BTreeSet<String>,
+pub(super) struct Code {
+    pub(super) paths: BTreeSet<String>,
     macros: BTreeSet<String>,
     declared: BTreeSet<String>,
     is_async: bool,
 }
 
 impl Code {
-    fn read(source: &str) -> Self {
+    pub(super) fn read(source: &str) -> Self {
         let tokens = tokens(without_tests(source));
         let mut code = Self::default();
         let mut at = 0;

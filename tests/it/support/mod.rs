@@ -1,6 +1,7 @@
 //! What the tests stand on: a private Postgres cluster, readers of Parquet, the simulator, the binary.
 
 pub(crate) mod caller;
+pub(crate) mod circles;
 pub(crate) mod export;
 pub(crate) mod faulty_api;
 pub(crate) mod host;
