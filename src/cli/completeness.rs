@@ -22,30 +22,30 @@ use crate::source;
 /// The bytes that sorting holds in memory.
 const SORT_MEMORY: usize = 128 << 20;
 
-/// Arguments of `verify` that speak of completeness.
+/// Arguments of `verify` about completeness.
 #[derive(Debug, Args)]
 pub struct Completeness {
     /// Compare with every reference of this job's source, or of a file (.csv, .jsonl, .parquet).
     #[arg(long, value_name = "JOB|FILE")]
     pub against: Option<String>,
 
-    /// Messages created at this time or later: a date, or a time as in RFC 3339.
+    /// Only messages created at this time or later: a date, or an RFC 3339 time.
     #[arg(long, value_name = "TIME", requires = "against")]
     pub from: Option<String>,
 
-    /// Messages created before this time; of a date, that day still belongs to it.
+    /// Only messages created before this time; a date includes that whole day.
     #[arg(long, value_name = "TIME", requires = "against")]
     pub to: Option<String>,
 
-    /// The time zone of days and times; that of the job's archive, or UTC, when not given.
+    /// The time zone of days and times; by default that of the job's archive, or UTC.
     #[arg(long, value_name = "ZONE", requires = "against")]
     pub timezone: Option<String>,
 
-    /// For the archive at a PATH: the failures, in the file that a run leaves.
+    /// For an archive at a PATH: the file of failures that a run leaves.
     #[arg(long, value_name = "FILE", requires = "against")]
     pub failures: Option<PathBuf>,
 
-    /// The AppKey, when the archive holds messages of several.
+    /// The AppKey, if the archive holds messages of several.
     #[arg(long, value_name = "KEY", requires = "against")]
     pub app_key: Option<String>,
 
@@ -53,15 +53,15 @@ pub struct Completeness {
     #[arg(long, value_name = "FILE", requires = "against")]
     pub absent: Option<PathBuf>,
 
-    /// Write a certificate, a page to hand over, to this file; `-` prints it.
+    /// Write a certificate, which is a page to hand over, to this file; `-` prints it.
     #[arg(short, long, value_name = "FILE", requires = "against")]
     pub output: Option<PathBuf>,
 
-    /// Who examines, for the certificate.
+    /// Who examines the archive, for the certificate.
     #[arg(long, value_name = "NAME", requires = "against")]
     pub operator: Option<String>,
 
-    /// What for, for the certificate.
+    /// Why it is examined, for the certificate.
     #[arg(long, value_name = "TEXT", requires = "against")]
     pub purpose: Option<String>,
 }
@@ -90,7 +90,7 @@ impl Outcome {
 }
 
 impl Completeness {
-    /// Whether the certificate goes to where results are printed.
+    /// Whether the certificate is printed to stdout.
     pub(super) fn prints_page(&self) -> bool {
         self.output.as_deref() == Some(Path::new("-"))
     }
@@ -107,7 +107,7 @@ impl Completeness {
     }
 }
 
-/// Reads references, ledger and archive, in this order.
+/// Reads the references, the ledger and the archive, in this order.
 pub(super) async fn examine(
     context: &Context,
     target: &str,
@@ -124,7 +124,7 @@ pub(super) async fn examine(
     }
     let timezone = timezone(arguments, &target, &against)?;
     let range = Range::read(arguments, &timezone)?;
-    // What cannot be opened is said before anything is read for long.
+    // Report what cannot be opened before reading for a long time.
     let mut archive = target.open().await?;
     let ledger = target.ledger().await?;
     let app_key = subject::app_key(arguments.app_key.as_deref(), &target, &against, ledger.as_ref(), archive.as_mut());
@@ -192,7 +192,7 @@ impl Range {
 fn timezone(arguments: &Completeness, target: &Target<'_>, against: &Against<'_>) -> Result<TimeZone, Exit> {
     match &arguments.timezone {
         Some(name) => TimeZone::get(name)
-            .map_err(|_| Exit::words(format!("--timezone {name:?} is no time zone; write one like Asia/Shanghai"))),
+            .map_err(|_| Exit::words(format!("--timezone {name:?} is not a time zone; use one such as Asia/Shanghai"))),
         None => Ok(match (target, against) {
             (Target::Job(_, job), _) | (_, Against::Job(_, job)) => assemble::timezone(job),
             _ => TimeZone::UTC,
@@ -218,7 +218,7 @@ async fn known_failures(
     }
 }
 
-/// Joins everything, and writes the absent references where that is asked for.
+/// Joins everything, and writes the absent references if asked to.
 fn finish(examination: Examination, absent: Option<&Path>) -> Result<Findings, Exit> {
     let Some(path) = absent else { return examination.finish(|_| Ok(())).map_err(exit) };
     let unwritable = |error: io::Error| Exit::failed(anyhow::anyhow!("{} cannot be written: {error}", path.display()));

@@ -94,8 +94,8 @@ fn a_source_whose_rows_are_nearly_all_invalid_is_exit_3() {
 fn check_ends_with_3_when_nothing_of_its_sample_is_there() {
     let (site, refs) = site(5, Fate::Missing, 0);
     let ended = site.run(&["check", "--connect"]).exits(3);
-    assert_eq!(ended.stdout.matches("not there: message not exist (code 107404)").count(), 3, "{}", ended.stdout);
-    assert!(ended.stdout.contains("wrong: none of the messages that the first 3 references name is there"));
+    assert_eq!(ended.stdout.matches("does not exist: message not exist (code 107404)").count(), 3, "{}", ended.stdout);
+    assert!(ended.stdout.contains("wrong: none of the messages that the first 3 references name exists"));
     assert!(ended.stdout.contains("unit or time zone"), "{}", ended.stdout);
     // One that is there is enough.
     site.api.world(|world| world.insert(message("alice|1|bob", 1002)));
