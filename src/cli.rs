@@ -16,7 +16,9 @@ mod failures;
 mod files;
 mod init;
 mod output;
+mod period;
 mod plan;
+mod provenance;
 mod report;
 mod run;
 mod schema;
@@ -25,7 +27,6 @@ mod simulate;
 mod status;
 mod threads;
 mod verify;
-mod vouch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

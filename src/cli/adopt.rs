@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::arguments::Adopt;
-use super::vouch::{self, Said};
+use super::provenance::{self, Provenance};
 use super::{Context, Exit, assemble, failures, output};
 use crate::archive::{self, RunStamp, Takeover};
 use crate::config::{self, Config, Job};
@@ -64,7 +64,7 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     let (run_id, now) = (Uuid::now_v7(), Timestamp::now());
     let stamp =
         RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: Uuid::now_v7() };
-    let (note, signer) = (vouch::note(&config, job, &Said::default())?, vouch::signer(&config, job)?);
+    let (note, signer) = (provenance::note(&config, job, &Provenance::default())?, provenance::signer(&config, job)?);
     let mut archive = takeover(&config, job, stamp.clone())?;
     let holding = archive.look().await.map_err(exit)?;
     let path = assemble::ledger_path(&config, job);

@@ -12,7 +12,7 @@ use super::completeness::Completeness;
 use super::export::Export;
 use super::failures::Failures;
 use super::init::Init;
-use super::vouch::Said;
+use super::provenance::Provenance;
 use crate::model::failure::Class;
 use crate::progress::Style;
 use crate::telemetry::{Format, Level};
@@ -209,7 +209,7 @@ pub struct Run {
 
     /// What the manifest says of the run.
     #[command(flatten)]
-    pub said: Said,
+    pub provenance: Provenance,
 
     /// Wait this long if the job or another job of its app is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -278,7 +278,7 @@ pub struct Retry {
 
     /// What the manifest says of the run.
     #[command(flatten)]
-    pub said: Said,
+    pub provenance: Provenance,
 
     /// Wait this long if the job or another job of its app is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]

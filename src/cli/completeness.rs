@@ -12,10 +12,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::subject::{Against, Target};
-use super::{Context, Exit, assemble, export, output};
+use super::{Context, Exit, assemble, export, output, period};
 use crate::completeness::certificate::{Examined, Integrity, KnownFailures};
 use crate::completeness::{CompletenessError, Examination, Findings, Settings};
-use crate::export::selection::{End, moment};
 use crate::ledger::Ledger;
 use crate::source;
 
@@ -123,7 +122,7 @@ pub(super) async fn examine(
         return Err(Exit::words("--failures is for the archive at a PATH: a job's failures are in its ledger"));
     }
     let timezone = timezone(arguments, &target, &against)?;
-    let range = Range::read(arguments, &timezone)?;
+    let (from, to) = period::range(arguments.from.as_ref(), arguments.to.as_ref(), &timezone)?;
     // Report what cannot be opened before reading for a long time.
     let mut archive = target.open().await?;
     let ledger = target.ledger().await?;
@@ -134,8 +133,8 @@ pub(super) async fn examine(
     let mut examination = Examination::new(Settings {
         scratch: std::env::temp_dir(),
         memory: SORT_MEMORY,
-        from: range.from,
-        to: range.to,
+        from,
+        to,
         timezone: timezone.clone(),
     });
     let settings = against.settings(&target)?;
@@ -155,8 +154,8 @@ pub(super) async fn examine(
         archive: archive.origin(),
         app_key,
         references: against.describe(),
-        from: range.from,
-        to: range.to,
+        from,
+        to,
         failures,
         integrity,
         operator: arguments.operator.clone(),
@@ -166,33 +165,9 @@ pub(super) async fn examine(
     Ok(Outcome { examined, findings })
 }
 
-/// A range of time, in milliseconds since the epoch.
-struct Range {
-    from: Option<i64>,
-    to: Option<i64>,
-}
-
-impl Range {
-    fn read(arguments: &Completeness, zone: &TimeZone) -> Result<Self, Exit> {
-        let time = |option: &str, text: Option<&String>, end| {
-            let time = text.map(|text| moment(text, zone, end)).transpose();
-            time.map_err(|error| Exit::words(format!("{option}: {error}")))
-        };
-        let from = time("--from", arguments.from.as_ref(), End::From)?;
-        let to = time("--to", arguments.to.as_ref(), End::To)?;
-        if let (Some(from), Some(to)) = (from, to)
-            && from >= to
-        {
-            return Err(Exit::words("--from is not before --to: no message can be between them"));
-        }
-        Ok(Self { from, to })
-    }
-}
-
 fn timezone(arguments: &Completeness, target: &Target<'_>, against: &Against<'_>) -> Result<TimeZone, Exit> {
     match &arguments.timezone {
-        Some(name) => TimeZone::get(name)
-            .map_err(|_| Exit::words(format!("--timezone {name:?} is not a time zone; use one such as Asia/Shanghai"))),
+        Some(name) => period::timezone(name),
         None => Ok(match (target, against) {
             (Target::Job(_, job), _) | (_, Against::Job(_, job)) => assemble::timezone(job),
             _ => TimeZone::UTC,

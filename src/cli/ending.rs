@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::output::{bytes, count};
-use super::vouch;
+use super::provenance;
 use crate::model::summary::{JobSummary, Outcome};
 
 /// The run in a few lines: references, requests, and what to do next.
@@ -80,8 +80,8 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
     }
     if let Some(head) = &summary.manifest {
         lines.push(format!("  manifest     {:>12}  SHA-256 {}", head.sequence, head.sha256));
-        if vouch::is_worth_keeping(summary) {
-            lines.push(format!("  {:<25}  {}", "", paint("2", vouch::ADVICE)));
+        if provenance::is_worth_keeping(summary) {
+            lines.push(format!("  {:<25}  {}", "", paint("2", provenance::ADVICE)));
         }
     }
     lines.push(String::new());

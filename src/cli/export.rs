@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::tz::TimeZone;
 
-use super::{Context, Exit, assemble, output, signals};
+use super::{Context, Exit, assemble, output, period, signals};
 use crate::config::{Config, Sink};
 use crate::export::redact::{Field, Pseudonyms, Redaction};
-use crate::export::selection::{End, Scope, Selection, conversation_key, moment};
+use crate::export::selection::{Scope, Selection, conversation_key};
 use crate::export::{self, Archive, ExportError, ExportManifest, Order, ParquetArchive, PostgresArchive};
 use crate::run::{RunError, Stop};
 
@@ -132,9 +132,7 @@ pub(super) fn exit(error: ExportError) -> Exit {
 pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, Exit> {
     let (mut archive, own_zone) = open(context, &arguments).await?;
     let timezone = match &arguments.timezone {
-        Some(name) => TimeZone::get(name).map_err(|_| {
-            Exit::words(format!("--timezone {name:?} is not a time zone; use one such as Asia/Shanghai"))
-        })?,
+        Some(name) => period::timezone(name)?,
         None => own_zone,
     };
     let selection = selection(&arguments, &timezone)?;
@@ -203,16 +201,7 @@ fn selection(arguments: &Export, zone: &TimeZone) -> Result<Selection, Exit> {
             keys.collect::<Result<_, _>>().map_err(|error| Exit::words(format!("--conversation: {error}")))?,
         )
     };
-    let time = |option: &str, text: Option<&String>, end| {
-        text.map(|text| moment(text, zone, end)).transpose().map_err(|error| Exit::words(format!("{option}: {error}")))
-    };
-    let from = time("--from", arguments.from.as_ref(), End::From)?;
-    let to = time("--to", arguments.to.as_ref(), End::To)?;
-    if let (Some(from), Some(to)) = (from, to)
-        && from >= to
-    {
-        return Err(Exit::words("--from is not before --to: no message can be selected"));
-    }
+    let (from, to) = period::range(arguments.from.as_ref(), arguments.to.as_ref(), zone)?;
     Ok(Selection { scope, from, to })
 }
 

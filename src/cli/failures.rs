@@ -19,8 +19,12 @@ use super::{Context, Exit, assemble, output};
 use crate::config::{Config, Job};
 use crate::ledger::{FailureFilter, FailureRow, FailureState, Ledger};
 use crate::model::failure::Class;
+use crate::page::blocks::shortened;
 
+/// Failures that are read from the ledger at a time.
 const PAGE: u32 = 5_000;
+/// The characters of a text that a table has room for.
+const ROOM: usize = 80;
 
 pub(super) async fn failures(context: &Context, arguments: &Failures) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
@@ -210,11 +214,11 @@ fn line(row: &FailureRow, dismissed: bool) -> Vec<String> {
     match &row.closed {
         Some((at, reason)) if dismissed => {
             let by = row.closed_by.as_deref().unwrap_or_default();
-            cells.extend([at.strftime("%F %T").to_string(), shortened(by), shortened(reason)]);
+            cells.extend([at.strftime("%F %T").to_string(), shortened(by, ROOM), shortened(reason, ROOM)]);
         }
         _ => {
             let again = if row.retryable { "yes" } else { "no" };
-            cells.extend([row.attempts.to_string(), again.to_owned(), shortened(&row.message)]);
+            cells.extend([row.attempts.to_string(), again.to_owned(), shortened(&row.message, ROOM)]);
         }
     }
     cells
@@ -225,13 +229,4 @@ async fn dismissed_count(ledger: Option<&Ledger>) -> anyhow::Result<u64> {
         Some(ledger) => ledger.totals().await?.dismissed,
         None => 0,
     })
-}
-
-/// As much of a text as a table has room for.
-fn shortened(message: &str) -> String {
-    const ROOM: usize = 80;
-    match message.char_indices().nth(ROOM) {
-        None => message.to_owned(),
-        Some((end, _)) => format!("{}…", &message[..end]),
-    }
 }

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::arguments::{Refetch, Retry, Run};
 use super::assemble::{self, Apps, Assembly};
+use super::provenance::Provenance;
 use super::threads::on_suiting;
-use super::vouch::Said;
-use super::{Context, Exit, contained, ending, failures, output, signals, vouch};
+use super::{Context, Exit, contained, ending, failures, output, provenance, signals};
 use crate::config::{Config, Job};
 use crate::ledger::RetryFilter;
 use crate::model::summary::{
@@ -24,7 +24,7 @@ use crate::source::Source;
 /// The parameters that `run` and `retry` have in common.
 struct Order {
     command: &'static str,
-    said: Said,
+    provenance: Provenance,
     limit: Option<u64>,
     refetch: Option<Refetch>,
     from: Option<String>,
@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, config: &Config, jobs: &[&Job], argum
     }
     let order = Order {
         command: "run",
-        said: arguments.said,
+        provenance: arguments.provenance,
         limit: arguments.limit,
         refetch: arguments.refetch,
         from: arguments.from,
@@ -71,7 +71,7 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
     let jobs = assemble::selected(&config, std::slice::from_ref(&arguments.job))?;
     let order = Order {
         command: "retry",
-        said: arguments.said,
+        provenance: arguments.provenance,
         limit: None,
         refetch: None,
         from: None,
@@ -187,7 +187,7 @@ async fn prepare(
     run_id: Uuid,
     apps: &mut Apps,
 ) -> Result<(Assembly, Option<Box<dyn Source>>), Exit> {
-    let assembly = Assembly::new(config, job, run_id, (order.command, &order.said), order.wait, apps).await?;
+    let assembly = Assembly::new(config, job, run_id, (order.command, &order.provenance), order.wait, apps).await?;
     if !order.read {
         return Ok((assembly, None));
     }
@@ -225,8 +225,8 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
 fn report(summary: &JobSummary, config: &Path) {
     let references = &summary.references;
     let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
-    if let Some(head) = summary.manifest.as_ref().filter(|_| vouch::is_worth_keeping(summary)) {
-        tracing::info!(job = summary.job, manifest = head.sequence, sha256 = head.sha256, "{}", vouch::ADVICE);
+    if let Some(head) = summary.manifest.as_ref().filter(|_| provenance::is_worth_keeping(summary)) {
+        tracing::info!(job = summary.job, manifest = head.sequence, sha256 = head.sha256, "{}", provenance::ADVICE);
     }
     for found in &summary.looks_wrong {
         tracing::warn!(job = summary.job, "this looks wrong: {found}");

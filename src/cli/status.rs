@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::arguments::Jobs;
-use super::{Context, Exit, assemble, output, vouch};
+use super::{Context, Exit, assemble, output, provenance};
 use crate::config::{Config, Job};
 use crate::ledger::JobLock;
 use crate::model::summary::{JobSummary, ManifestHead};
@@ -162,7 +162,7 @@ fn print(status: &Status) -> Result<(), Exit> {
     }
     if let Some(head) = &status.manifest {
         output::line(&format!("manifest  {}, SHA-256 {}", head.sequence, head.sha256))?;
-        output::line(&format!("          {}", vouch::ADVICE))?;
+        output::line(&format!("          {}", provenance::ADVICE))?;
     }
     let rows: Vec<Vec<String>> = status
         .runs

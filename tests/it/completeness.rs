@@ -274,7 +274,9 @@ fn a_range_of_time_bounds_the_references() {
     let run = |options: &[&str]| {
         site.run(&[&["verify", "nightly", "--against", "nightly"], options].concat()).exits(2).stderr
     };
-    assert!(run(&["--from", "yesterday"]).contains("--from: \"yesterday\" is not a time: give a date such as 2026-11-22"));
+    assert!(
+        run(&["--from", "yesterday"]).contains("--from: \"yesterday\" is not a time: give a date such as 2026-11-22")
+    );
     assert!(run(&["--from", "2026-10-03", "--to", "2026-10-02"]).contains("--from is not before --to"));
     assert!(run(&["--timezone", "Mars"]).contains("--timezone \"Mars\" is not a time zone"));
     assert!(site.run(&["verify", "archive", "--from", "2026-10-02"]).exits(2).stderr.contains("--against"));

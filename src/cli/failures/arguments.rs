@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::super::arguments::parse_class;
-use super::super::vouch::words;
+use super::super::provenance::words;
 use crate::model::failure::Class;
 
 /// Arguments of `failures`.

@@ -1,4 +1,4 @@
-//! What a manifest says about who ran a job, and the key it is signed with.
+//! What a manifest says about who ran a job and why, and the key it is signed with.
 
 use clap::Args;
 use secrecy::ExposeSecret as _;
@@ -22,7 +22,7 @@ pub(super) fn is_worth_keeping(summary: &JobSummary) -> bool {
 
 /// What the command line says about a run; it overrides the job.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Said {
+pub struct Provenance {
     /// Who runs the job, for the manifest.
     #[arg(long, value_name = "WHO", value_parser = words)]
     pub operator: Option<String>,
@@ -41,13 +41,13 @@ pub(super) fn words(text: &str) -> Result<String, &'static str> {
 }
 
 /// What the manifest says about who runs what, with which settings.
-pub(super) fn note(config: &Config, job: &Job, said: &Said) -> Result<RunNote, Exit> {
+pub(super) fn note(config: &Config, job: &Job, provenance: &Provenance) -> Result<RunNote, Exit> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(RunNote {
         tool: Some(concat!("yunxin-archiver ", env!("CARGO_PKG_VERSION")).to_owned()),
         host: Some(host).filter(|host| !host.is_empty()),
-        operator: said.operator.clone().or_else(|| job.operator.clone()),
-        purpose: said.purpose.clone().or_else(|| job.purpose.clone()),
+        operator: provenance.operator.clone().or_else(|| job.operator.clone()),
+        purpose: provenance.purpose.clone().or_else(|| job.purpose.clone()),
         configuration_sha256: Some(config.digest(job).map_err(Exit::usage)?),
     })
 }
