@@ -31,7 +31,7 @@ pub struct Failures {
     #[arg(long, value_name = "INPUT")]
     pub source: Option<String>,
 
-    /// Only failures that no run has met for this long.
+    /// Only failures that no run has seen for this long.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub older_than: Option<Duration>,
 
