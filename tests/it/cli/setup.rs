@@ -39,7 +39,7 @@ fn check_looks_at_the_file_alone_unless_it_shall_connect() {
     std::fs::remove_file(site.path("refs.csv")).unwrap();
     let ended = site.run(&["check"]).exits(0);
     assert_eq!(ended.stdout, "jobs.yaml: ok, 1 of 1 jobs selected\n");
-    assert!(ended.stderr.contains("--connect also tries source, sink and credentials"));
+    assert!(ended.stderr.contains("--connect also checks source, sink and credentials"));
     site.write("jobs.yaml", site.read("jobs.yaml").replace("rate_limit", "rate_limits"));
     let wrong = site.run(&["check"]).exits(2);
     assert!(wrong.stderr.contains("jobs.yaml:4:") && wrong.stderr.contains("rate_limit"), "{}", wrong.stderr);
@@ -119,7 +119,7 @@ fn check_warns_of_times_that_lost_their_milliseconds() {
 fn check_does_not_read_standard_input() {
     let site = Site::nightly(dialogue("alice|1|bob", 0..1));
     site.jobs(&NIGHTLY.replace("refs.csv", "'-'"));
-    assert!(site.run(&["check", "--connect"]).exits(0).stdout.contains("the standard input, not read by check"));
+    assert!(site.run(&["check", "--connect"]).exits(0).stdout.contains("standard input, which check does not read"));
 }
 
 #[tokio::test]
