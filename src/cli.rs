@@ -16,7 +16,9 @@ mod failures;
 mod files;
 mod init;
 mod output;
+mod period;
 mod plan;
+mod provenance;
 mod report;
 mod run;
 mod schema;
@@ -25,7 +27,6 @@ mod simulate;
 mod status;
 mod threads;
 mod verify;
-mod vouch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -69,7 +70,7 @@ impl Exit {
     }
 }
 
-/// Does a piece of work whose panic is its error, and stops nothing else.
+/// Does a piece of work. A panic becomes its error and stops nothing else.
 pub(crate) fn contained<T>(work: impl Future<Output = Result<T, Exit>>) -> impl Future<Output = Result<T, Exit>> {
     caught(work).map(|ended| ended.unwrap_or_else(|panicked| Err(Exit::defect(&panicked))))
 }
@@ -80,19 +81,19 @@ impl<E: Into<anyhow::Error>> From<E> for Exit {
     }
 }
 
-/// What every command works with.
+/// What every command needs.
 pub(crate) struct Context {
     pub(crate) config: std::path::PathBuf,
     pub(crate) screen: Screen,
     pub(crate) progress: progress::Style,
-    /// Whether `run` sums up on a terminal; not when the caller does.
+    /// Whether `run` prints a closing block on a terminal; false if the caller does.
     pub(crate) sums_up: bool,
-    /// Who collects JSON lines cannot read any other.
+    /// Whether errors must be JSON lines, because a log collector cannot read anything else.
     pub(crate) json_lines: bool,
 }
 
 impl Context {
-    /// Says why something did not work.
+    /// Reports why something did not work.
     fn complain(&self, Exit { code, error }: &Exit, of: &str) {
         if self.json_lines {
             tracing::error!(exit_code = code, "{of}{error:#}");
@@ -102,13 +103,13 @@ impl Context {
     }
 }
 
-/// Does what was typed. Returns the exit code.
+/// Runs the command that was typed. Returns the exit code.
 pub fn main() -> u8 {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             output::usage(&error);
-            // Help and version are no errors.
+            // Help and version are not errors.
             return if error.use_stderr() { 2 } else { 0 };
         }
     };

@@ -1,4 +1,4 @@
-//! Conversations out of an archive, for people and for other programs: as pages, RSMF, CSV, JSON lines or Parquet.
+//! Writes conversations from an archive, for people and for other programs: as pages, RSMF, CSV, JSON lines or Parquet.
 //!
 //! ```text
 //! archive ─versions→ sort ─items→ redaction → format → directory
@@ -6,8 +6,8 @@
 //! postgres           as needed    any format    jsonl parquet   at the end
 //! ```
 //!
-//! An export streams. It holds in memory what [`Order::sort_memory`] allows for sorting, one page or slice, and a few
-//! bytes for every answered message, vanished message and conversation.
+//! An export streams. It keeps in memory what [`Order::sort_memory`] allows for sorting, one page or slice, and a few
+//! bytes for every message that was replied to, every vanished message and every conversation.
 
 pub mod archive;
 mod clock;
@@ -52,59 +52,59 @@ use self::sort::Entry;
 use self::transcript::Transcript;
 use crate::sort::{Merge, Sorter};
 
-/// What an export looks like.
+/// The format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Pages to be read in a browser.
+    /// Pages to read in a browser.
     Html,
     /// Relativity Short Message Format 2.0.
     Rsmf,
     /// A table for spreadsheets.
     Csv,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
     /// The archive's own schema.
     Parquet,
 }
 
-/// What is to be exported, and how.
+/// What to export, and how.
 #[derive(Debug)]
 pub struct Order {
     /// Which messages.
     pub selection: Selection,
-    /// Whether messages come along that selected ones answer, and those that started their threads.
+    /// Whether to include the messages that selected ones reply to, and those that started their threads.
     pub threads: bool,
-    /// What it looks like.
+    /// The format.
     pub format: Format,
-    /// Where it is written: nothing yet, or an empty directory.
+    /// Where it is written: a directory that does not exist yet, or an empty one.
     pub directory: PathBuf,
-    /// The zone of dates and times.
+    /// The time zone of dates and times.
     pub timezone: TimeZone,
-    /// What is taken out.
+    /// What is removed.
     pub redaction: Redaction,
-    /// The bytes that sorting may hold in memory; what is more goes to nameless files beside the export.
+    /// The bytes that sorting may keep in memory; the rest goes to nameless files beside the export.
     pub sort_memory: usize,
 }
 
 /// What was exported: `export.json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct ExportManifest {
-    /// The version of this document's form: 1.
+    /// The format version of this document: 1.
     pub version: u32,
     /// The program's version.
     pub tool_version: &'static str,
     /// When the export began.
     pub created_at: Timestamp,
-    /// What it looks like.
+    /// The format.
     pub format: Format,
-    /// The zone of dates and times.
+    /// The time zone of dates and times.
     pub timezone: String,
-    /// Where messages come from.
+    /// Where the messages come from.
     pub archive: Origin,
     /// Which messages.
     pub selection: Selected,
-    /// What was taken out.
+    /// What was removed.
     pub redaction: Redacted,
     /// How much was exported.
     pub counts: Counts,
@@ -112,12 +112,12 @@ pub struct ExportManifest {
     pub files: Vec<ExportFile>,
 }
 
-/// Which messages were selected; with pseudonyms, accounts are told by these.
+/// Which messages were selected. With pseudonyms, accounts appear as these.
 #[derive(Debug, Clone, Serialize)]
 pub struct Selected {
-    /// Whether everything is.
+    /// Whether everything is selected.
     pub all: bool,
-    /// Dialogues, by their keys.
+    /// Conversations, by their keys.
     pub conversations: Vec<String>,
     /// Accounts.
     pub accounts: Vec<String>,
@@ -125,18 +125,18 @@ pub struct Selected {
     pub from: Option<String>,
     /// Created before this time.
     pub to: Option<String>,
-    /// Whether thread context came along.
+    /// Whether thread context is included.
     pub threads: bool,
 }
 
-/// What was taken out.
+/// What was removed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Redacted {
-    /// Fields.
+    /// The fields.
     pub fields: BTreeSet<Field>,
-    /// Whether accounts are pseudonyms.
+    /// Whether accounts are replaced by pseudonyms.
     pub pseudonymised: bool,
-    /// The SHA-256 of the key file's content, which tells which key belongs to this export.
+    /// The SHA-256 of the key file's content, which identifies the key of this export.
     pub key_sha256: Option<String>,
 }
 
@@ -149,7 +149,7 @@ pub fn key_text(key: &[u8; 32]) -> String {
 ///
 /// # Errors
 ///
-/// The archive cannot be read, or the directory not be written. Nothing is left behind then.
+/// If the archive cannot be read or the directory cannot be written. Nothing is left behind then.
 pub async fn export(
     archive: &mut dyn Archive,
     mut order: Order,
@@ -205,16 +205,16 @@ pub async fn export(
     Ok(manifest)
 }
 
-/// What the first pass over an archive brought.
+/// The result of the first pass over an archive.
 struct Gathered {
     merge: Merge<Entry>,
-    /// The messages that others answer.
+    /// The messages that others reply to.
     answered: HashSet<i64>,
-    /// Whether any message has its own JSON text.
+    /// Whether any message has its own JSON text (`raw`).
     raw: bool,
 }
 
-/// Reads what is selected, then what belongs to its threads, and puts all of it in order.
+/// Reads what is selected, then what belongs to its threads, and sorts all of it.
 async fn gather(
     archive: &mut dyn Archive,
     order: &mut Order,
@@ -255,7 +255,7 @@ async fn gather(
     Ok(Gathered { merge: sorter.finish().map_err(sorting)?, answered, raw })
 }
 
-/// The messages that selected ones belong to the threads of.
+/// The messages that selected ones reply to or that started their threads.
 struct Links {
     ids: BTreeSet<i64>,
     first: i64,
@@ -284,7 +284,7 @@ impl Links {
     }
 }
 
-/// Versions that stand together become one message.
+/// Joins the versions of a message, which are adjacent, into one item.
 struct Items {
     merge: std::iter::Peekable<Merge<Entry>>,
     vanished: VanishedMessages,
@@ -312,7 +312,7 @@ impl Iterator for Items {
                 Some(Err(error)) => return failed(error),
                 Some(Ok(next)) => {
                     context &= next.context;
-                    // The same version twice is one.
+                    // The same version twice counts once.
                     if next.record.get(Column::Revision) != latest.get(Column::Revision) {
                         earlier.push(std::mem::replace(&mut latest, next.record));
                     }

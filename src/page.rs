@@ -1,7 +1,7 @@
-//! Pages: HTML that loads nothing, runs nothing, and says so to the browser.
+//! HTML pages that load nothing, run nothing, and tell the browser so.
 //!
-//! `html!` of maud escapes every text that goes into a page, and nothing else in the program escapes markup. The
-//! characters that could hide or reorder a text are made visible in the finished page, so no text can be forgotten.
+//! maud's `html!` escapes every text that goes into a page, and nothing else in the program escapes markup. Characters
+//! that could hide or reorder text are made visible in the finished page, so no text can be forgotten.
 
 pub(crate) mod blocks;
 pub(crate) mod calendar;
@@ -14,7 +14,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-/// Elements of every head. They are closed as XML wants it, which maud does not do.
+/// Elements of every head. They are closed as XML requires, which maud does not do.
 const META: &str = concat!(
     r#"<meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>"#,
     r#"<meta name="color-scheme" content="light dark"/><meta name="referrer" content="no-referrer"/>"#,
@@ -23,10 +23,10 @@ const META: &str = concat!(
     r#""/>"#
 );
 
-/// A whole page, as HTML that is XML as well. Its content security policy allows the style sheet and nothing else.
-/// Characters that `is_shown` picks appear by their code points, such as `[U+202E]`.
+/// A whole page, as HTML that is also XML. Its content security policy allows the style sheet and nothing else.
+/// Characters that `is_shown` selects appear as their code points, such as `[U+202E]`.
 pub(crate) fn document(title: &str, style: &str, is_shown: fn(char) -> bool, body: &Markup) -> String {
-    debug_assert!(!style.contains(['<', '&']), "a style sheet stands in the page as it is");
+    debug_assert!(!style.contains(['<', '&']), "a style sheet is put into the page unescaped");
     let policy = format!(
         r#"<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"/>"#,
         BASE64_STANDARD.encode(Sha256::digest(style))
@@ -62,14 +62,14 @@ fn shown(page: String, is_shown: fn(char) -> bool) -> String {
     out
 }
 
-/// Whether a character is a control, turns the direction of writing around, or may not be in XML: what no text needs
-/// and what could make one text look like another.
+/// Whether a character is a control character, reverses the direction of writing, or is not allowed in XML. No text needs
+/// these, and they could make one text look like another.
 pub(crate) fn is_misleading(c: char) -> bool {
     c.is_control() && !matches!(c, '\t' | '\n' | '\r')
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}')
 }
 
-/// Whether a character is misleading or cannot be seen. Prose needs some of these, as in emoji; IDs need none.
+/// Whether a character is misleading or invisible. Prose needs some of these, for example in emoji; IDs need none.
 pub(crate) fn is_hidden(c: char) -> bool {
     is_misleading(c)
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{2029}' | '\u{2060}'..='\u{206f}'

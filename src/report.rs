@@ -1,7 +1,7 @@
 //! The report page: one run as a self-contained HTML document.
 //!
-//! Pure: a [`Report`] goes in, and [`Report::page`] returns text. Whatever a report holds is text to the page, never
-//! markup; the page has no script, loads nothing, and reads as XML as well.
+//! Pure: a [`Report`] goes in, and [`Report::page`] returns text. The page treats whatever a report holds as text, never
+//! as markup. It has no script, loads nothing, and is also valid XML.
 
 mod advice;
 mod days;
@@ -21,10 +21,10 @@ use crate::model::timeline::Timeline;
 /// The most failures of one class and code that a page lists.
 pub const LISTED: u32 = 100;
 
-/// How a run ended, or that it did not.
+/// How a run ended, if it did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Every reference ended; no failure that is new and not tolerated.
+    /// Every reference ended, and no failure is new and not tolerated.
     Complete,
     /// Every reference ended, and there are such failures.
     Partial,
@@ -34,11 +34,11 @@ pub enum Ending {
     Failed,
     /// Its process ended without saying how.
     Died,
-    /// It is under way.
+    /// It has not ended yet.
     Running,
 }
 
-/// What a page tells of a run.
+/// What a page shows of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// This program's version.
@@ -61,7 +61,7 @@ pub struct Report {
     pub error: Option<String>,
     /// When it began.
     pub started_at: Timestamp,
-    /// When it ended; for a run that died or is under way, when it was last recorded.
+    /// When it ended; for a run that died or has not ended, when it was last recorded.
     pub known_until: Timestamp,
     /// Where the messages went.
     pub archive: String,
@@ -83,7 +83,7 @@ pub struct Report {
     pub failures: Vec<FailureKind>,
     /// Files committed, in order.
     pub files: Vec<FileSummary>,
-    /// How it went over time, as far as that was recorded.
+    /// How it went over time, if that was recorded.
     pub timeline: Option<Timeline>,
     /// Whether it is the job's latest run.
     pub is_latest: bool,
@@ -104,20 +104,20 @@ pub struct FailureKind {
     pub code: Option<i64>,
     /// How many there are.
     pub count: u64,
-    /// The first of them, [`LISTED`] at most.
+    /// The first of them, at most [`LISTED`].
     pub listed: Vec<FailureLine>,
 }
 
 /// A failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureLine {
-    /// The message's ID, as far as it could be read.
+    /// The message's ID, if it could be read.
     pub message_server_id: Option<i64>,
-    /// The conversation, as far as it could be read.
+    /// The conversation, if it could be read.
     pub conversation_id: Option<String>,
-    /// When the message was created, milliseconds since the epoch, as far as it could be read.
+    /// When the message was created, in milliseconds since the epoch, if that could be read.
     pub create_time: Option<i64>,
-    /// Where an invalid row stood.
+    /// The position of an invalid row.
     pub source: Option<String>,
     /// What the API or the program said about it.
     pub message: String,
@@ -125,11 +125,11 @@ pub struct FailureLine {
     pub attempts: u64,
     /// Whether asking again may help.
     pub retryable: bool,
-    /// What has become of it since.
+    /// What became of it since.
     pub since: Since,
 }
 
-/// What has become of a failure since.
+/// What became of a failure since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
     /// It is open.
@@ -148,7 +148,7 @@ impl Report {
         self.known_until.duration_since(self.started_at).as_secs_f64().max(0.0)
     }
 
-    /// Whether it ended, but something about it as a whole looks wrong; `error` says what.
+    /// Whether it completed but looks wrong as a whole; `error` says why.
     fn looks_wrong(&self) -> bool {
         self.ending == Ending::Partial && self.error.is_some()
     }

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""Draws what a terminal showed as an SVG: docs/images/demo.svg is made by it.
+"""Draws what a terminal showed as an SVG. draw.sh makes demo.svg with it.
 
-    tmux new-session -d -s demo -x 108 -y 40 && tmux send-keys -t demo 'yunxin-archiver demo' Enter
-    tmux capture-pane -t demo -p -e > running.txt     # during the run, and once more after it
+    tmux capture-pane -p -e >running.txt     # during the run, and once more after it
     docs/images/terminal.py docs/images/demo.svg 'while it runs=running.txt' 'at the end=ended.txt'
 """
 

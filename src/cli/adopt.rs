@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::arguments::Adopt;
-use super::vouch::{self, Said};
+use super::provenance::{self, Provenance};
 use super::{Context, Exit, assemble, failures, output};
 use crate::archive::{self, RunStamp, Takeover};
 use crate::config::{self, Config, Job};
@@ -21,13 +21,13 @@ struct Report<'a> {
     run_id: String,
     archive: &'a str,
     ledger_id: String,
-    /// The last commit, after which the new ledger goes on.
+    /// The last commit, from which the new ledger continues.
     commit: u64,
-    /// Whose the archive was; null when it did not say.
+    /// Who owned the archive; null if it did not say.
     former_owner: Option<Owner<'a>>,
     former_ledger: FormerLedger,
     files: u64,
-    /// Files that no manifest named; the adoption's does.
+    /// Files that no manifest named; the adoption's manifest names them.
     files_without_manifest: Vec<&'a str>,
     files_missing: Vec<&'a str>,
     temporary_files_removed: u64,
@@ -64,13 +64,13 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     let (run_id, now) = (Uuid::now_v7(), Timestamp::now());
     let stamp =
         RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: Uuid::now_v7() };
-    let (note, signer) = (vouch::note(&config, job, &Said::default())?, vouch::signer(&config, job)?);
+    let (note, signer) = (provenance::note(&config, job, &Provenance::default())?, provenance::signer(&config, job)?);
     let mut archive = takeover(&config, job, stamp.clone())?;
     let holding = archive.look().await.map_err(exit)?;
     let path = assemble::ledger_path(&config, job);
     let adoption = Adoption::begin(&path, &identity, stamp.ledger_id).await.map_err(assemble::ledger_exit)?;
     let adopted = run::adopt(archive.as_mut(), holding, adoption, run_id, now).await.map_err(exit)?;
-    // The sink takes the lock that this held.
+    // The writer takes the lock that this held.
     drop(archive);
     let ledger = Ledger::open(&path, &identity).await.map_err(assemble::ledger_exit)?;
     let mut sink = assemble::make_sink(&config, job, stamp)?;
@@ -99,17 +99,17 @@ fn exit(error: impl Into<RunError>) -> Exit {
     Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", run::describe(&error)) }
 }
 
-/// Says what somebody should look at.
+/// Warns about what somebody should look at.
 fn warn(job: &Job, adopted: &Adopted) {
     let name = &job.name;
     if let Some((_, owner)) = adopted.holding.owner.as_ref().filter(|(_, owner)| owner != name) {
-        tracing::warn!(job = name, "the archive was job {owner}'s, which can no longer write it");
+        tracing::warn!(job = name, "the archive belonged to job {owner}, which can no longer write it");
     }
     for (run, path) in &adopted.holding.missing {
         tracing::warn!(job = name, file = path, %run, "a file is missing; its messages are fetched again if they are referenced");
     }
     if adopted.archived.twice > 0 {
-        tracing::warn!(job = name, messages = adopted.archived.twice, "messages stand twice in the archive");
+        tracing::warn!(job = name, messages = adopted.archived.twice, "messages are in the archive twice");
     }
     if let Cursor::Dropped(references) = adopted.carried.cursor {
         tracing::warn!(
@@ -174,7 +174,10 @@ fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {
     let count = output::count;
     let mut lines = vec![
         ("job", result.job.to_owned()),
-        ("archive", format!("{}, now of ledger {}, after commit {}", result.archive, result.ledger_id, result.commit)),
+        (
+            "archive",
+            format!("{}, now owned by ledger {}, after commit {}", result.archive, result.ledger_id, result.commit),
+        ),
     ];
     let former = &result.former_ledger;
     lines.push((
@@ -182,12 +185,12 @@ fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {
         match (former.state, &former.why) {
             ("none", _) => "there was none".to_owned(),
             ("read", _) => "the former one was read".to_owned(),
-            (_, Some(why)) => format!("nothing is taken from the former one: {why}"),
-            (_, None) => "nothing is taken from the former one".to_owned(),
+            (_, Some(why)) => format!("nothing was taken from the former one: {why}"),
+            (_, None) => "nothing was taken from the former one".to_owned(),
         },
     ));
     if let Some(kept) = &former.kept {
-        lines.push(("", format!("it is kept as {kept}")));
+        lines.push(("", format!("kept as {kept}")));
     }
     if has_files {
         lines.push(("files", count(result.files)));
@@ -199,15 +202,15 @@ fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {
         }
         if result.temporary_files_removed > 0 {
             let (files, bytes) = (count(result.temporary_files_removed), output::bytes(result.temporary_bytes));
-            lines.push(("", format!("{files} temporary files ({bytes}) were no data and are removed")));
+            lines.push(("", format!("{files} temporary files ({bytes}) were removed; they held no data")));
         }
     }
     lines.push(("messages", format!("{}, of {} IDs", count(result.messages), count(result.ids))));
     if result.twice > 0 {
-        lines.push(("", format!("{} stand there twice", count(result.twice))));
+        lines.push(("", format!("{} are there twice", count(result.twice))));
     }
     if result.other_apps > 0 {
-        lines.push(("", format!("and {} of other apps", count(result.other_apps))));
+        lines.push(("", format!("and {} from other apps", count(result.other_apps))));
     }
     let lost =
         if result.lost > 0 { format!(", {} of them lost by the archive", count(result.lost)) } else { String::new() };

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use super::completeness::Completeness;
 use super::export::Export;
 use super::failures::Failures;
 use super::init::Init;
-use super::vouch::Said;
+use super::provenance::Provenance;
 use crate::model::failure::Class;
 use crate::progress::Style;
 use crate::telemetry::{Format, Level};
@@ -25,7 +25,7 @@ Exit codes:
   3   complete, with new failures that the job does not tolerate, or 95% of the references or rows
       failed (see `looks_wrong`)
   4   credentials or permission refused: do not retry
-  5   stopped early by a deadline or signal: run again to go on
+  5   stopped early by a deadline or signal: run again to continue
   75  the job, or another process of its app, is running";
 
 const GLOBAL: &str = "Global options";
@@ -34,11 +34,11 @@ const GLOBAL: &str = "Global options";
 #[derive(Debug, Parser)]
 #[command(name = "yunxin-archiver", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Arguments {
-    /// The configuration.
+    /// The configuration file.
     #[arg(short, long, global = true, default_value = "jobs.yaml", value_name = "FILE", help_heading = GLOBAL)]
     pub config: PathBuf,
 
-    /// The form of log lines on stderr.
+    /// The format of log lines on stderr.
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = GLOBAL)]
     log_format: LogFormat,
 
@@ -54,7 +54,7 @@ pub struct Arguments {
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     quiet: bool,
 
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -105,30 +105,30 @@ enum ProgressStyle {
     None,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run jobs: read, fetch, archive.
     Run(Run),
-    /// Say what a run would do: sends nothing, writes nothing.
+    /// Show what a run would do. Sends nothing and writes nothing.
     Plan(Jobs),
-    /// Ask chosen failures of a job again.
+    /// Ask again for selected failures of a job.
     Retry(Retry),
-    /// Show runs, cursor, what is pending and what failed.
+    /// Show past runs, the cursor, what is pending and what failed.
     Status(Jobs),
-    /// List the failures of a job that are open, or dismiss them.
+    /// List a job's open failures, or dismiss them.
     Failures(Failures),
-    /// List every committed file of a job, in order, once: what to load.
+    /// List every committed file of a job once, in order, for loading.
     Files(Files),
-    /// Check the archive against its manifests, and whether it holds everything that is referenced.
+    /// Check an archive against its manifests, and whether it holds everything that is referenced.
     Verify(Verify),
     /// Take over an archive whose ledger is lost or old.
     Adopt(Adopt),
-    /// Write a report page of a run.
+    /// Write a report page about a run.
     Report(Report),
-    /// Export conversations or accounts: as pages, RSMF, CSV, JSON lines or Parquet.
+    /// Export conversations or accounts as pages, RSMF, CSV, JSON lines or Parquet.
     Export(Export),
-    /// Check the configuration, then what it names.
+    /// Check the configuration and, with --connect, everything it names.
     Check(Check),
     /// Write a commented jobs.yaml.
     Init(Init),
@@ -145,19 +145,19 @@ pub enum Command {
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// A job, or the directory of an archive of Parquet files.
+    /// A job, or the directory of a Parquet archive.
     #[arg(value_name = "PATH | JOB")]
     pub archive: String,
 
-    /// The public key (PEM) of who signs; may be given several times. A job with `sign` needs none.
+    /// The signer's public key (PEM); may be given several times. Not needed for a job with `sign`.
     #[arg(long, value_name = "FILE")]
     pub public_key: Vec<PathBuf>,
 
-    /// The SHA-256 of a manifest that was kept outside of the system: it must be in the chain.
+    /// The SHA-256 of a manifest that was kept outside this system; it must be in the chain.
     #[arg(long, value_name = "SHA256", value_parser = parse_sha256)]
     pub head: Option<String>,
 
-    /// Whether everything is there.
+    /// Completeness.
     #[command(flatten)]
     pub completeness: Completeness,
 
@@ -168,13 +168,13 @@ pub struct Verify {
 
 fn parse_sha256(text: &str) -> Result<String, &'static str> {
     let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hash { Ok(text.to_owned()) } else { Err("no SHA-256: 64 hexadecimal digits") }
+    if is_hash { Ok(text.to_owned()) } else { Err("not a SHA-256, which has 64 hexadecimal digits") }
 }
 
 /// Jobs by name.
 #[derive(Debug, Args)]
 pub struct Jobs {
-    /// The jobs; all, in the order of the file, when none is named.
+    /// The jobs; by default all, in the order of the file.
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
 
@@ -186,11 +186,11 @@ pub struct Jobs {
 /// Arguments of `run`.
 #[derive(Debug, Default, Args)]
 pub struct Run {
-    /// The jobs; all, in the order of the file, when none is named.
+    /// The jobs; by default all, in the order of the file.
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
 
-    /// Plan at most so many new references.
+    /// Plan at most this many new references.
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
 
@@ -202,20 +202,20 @@ pub struct Run {
     #[arg(long, value_name = "VALUE")]
     pub from: Option<String>,
 
-    /// Then ask again for what was archived in this time (7d, 36h), or for all of it (all), and record what was edited
-    /// or vanished since.
+    /// Then ask again for what was archived in this time (7d, 36h), or for everything (all), and record what was edited
+    /// or has vanished since.
     #[arg(long, value_name = "TIME|all")]
     pub refetch: Option<Refetch>,
 
     /// What the manifest says of the run.
     #[command(flatten)]
-    pub said: Said,
+    pub provenance: Provenance,
 
-    /// Wait so long for a job or app that is running.
+    /// Wait this long if the job or another job of its app is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub wait: Option<Duration>,
 
-    /// Write the summary to this file, also on failure.
+    /// Write the summary to this file, even if the run fails.
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
 
@@ -224,17 +224,17 @@ pub struct Run {
     pub json: bool,
 }
 
-/// For what is asked again: `7d`, or `all`.
+/// What is asked for again: `7d`, or `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refetch {
-    /// What was archived in this time up to now.
+    /// What was archived in this time before now.
     Last(Duration),
     /// Everything.
     All,
 }
 
 impl Refetch {
-    /// Since when what is asked for was archived.
+    /// The earliest time of archiving that is asked for.
     pub fn since(self, now: Timestamp) -> Timestamp {
         match self {
             Self::All => Timestamp::UNIX_EPOCH,
@@ -252,8 +252,8 @@ impl FromStr for Refetch {
         }
         match humantime::parse_duration(text) {
             Ok(time) if time > Duration::ZERO => Ok(Self::Last(time)),
-            Ok(_) => Err("no time at all; right would be a time such as 7d, or all".to_owned()),
-            Err(error) => Err(format!("{error}; right would be a time such as 7d, or all")),
+            Ok(_) => Err("not a time; use a time such as 7d, or all".to_owned()),
+            Err(error) => Err(format!("{error}; use a time such as 7d, or all")),
         }
     }
 }
@@ -272,19 +272,19 @@ pub struct Retry {
     #[arg(long, value_name = "CODE", allow_negative_numbers = true)]
     pub code: Vec<i64>,
 
-    /// Every open failure. Invalid rows are not among them: correct the source.
+    /// Every open failure except invalid rows, which must be corrected in the source.
     #[arg(long, conflicts_with_all = ["class", "code"])]
     pub all: bool,
 
     /// What the manifest says of the run.
     #[command(flatten)]
-    pub said: Said,
+    pub provenance: Provenance,
 
-    /// Wait so long for a job or app that is running.
+    /// Wait this long if the job or another job of its app is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub wait: Option<Duration>,
 
-    /// Write the summary to this file, also on failure.
+    /// Write the summary to this file, even if the run fails.
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
 
@@ -299,11 +299,11 @@ pub struct Files {
     /// The job.
     pub job: String,
 
-    /// Only files of runs after this one.
+    /// List only files of runs after this one.
     #[arg(long, value_name = "RUN")]
     pub after: Option<uuid::Uuid>,
 
-    /// Print one JSON object a line.
+    /// Print one JSON object per line.
     #[arg(long)]
     pub json: bool,
 }
@@ -314,7 +314,7 @@ pub struct Report {
     /// The job.
     pub job: String,
 
-    /// The run; the latest when none is named.
+    /// The run; by default the latest.
     #[arg(long, value_name = "ID")]
     pub run: Option<uuid::Uuid>,
 
@@ -337,7 +337,7 @@ pub struct Adopt {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The jobs; all when none is named.
+    /// The jobs; by default all.
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
 
@@ -345,7 +345,7 @@ pub struct Check {
     #[arg(long)]
     pub connect: bool,
 
-    /// Rows of the source to show, and messages to ask for, at most, until one is there.
+    /// How many rows of the source to show, and how many messages to ask for until one exists.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub sample: usize,
 }
@@ -353,7 +353,7 @@ pub struct Check {
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// Of what.
+    /// What to print the schema of.
     #[arg(value_enum)]
     pub of: SchemaOf,
 }
@@ -376,35 +376,35 @@ pub struct Simulate {
     #[arg(long, default_value_t = 8787)]
     pub port: u16,
 
-    /// Requests a second before code 416.
+    /// Requests per second before code 416.
     #[arg(long, value_name = "N")]
     pub rate_limit: Option<u32>,
 
-    /// Time before every answer.
+    /// The delay of every answer.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub latency: Option<Duration>,
 
-    /// Share of messages that do not exist, 0 to 1.
+    /// The share of messages that do not exist, 0 to 1.
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub missing: Option<f64>,
 
-    /// Share of requests that fail in some way, 0 to 1.
+    /// The share of requests that fail in some way, 0 to 1.
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub chaos: Option<f64>,
 
-    /// Everything else, such as your own messages: a JSON file of settings, described in docs/api.md.
+    /// A JSON file with further settings, such as your own messages; see docs/api.md.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
 }
 
 fn parse_share(text: &str) -> Result<f64, &'static str> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("no share: a number from 0 to 1")
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("not a share: use a number from 0 to 1")
 }
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// Where it is made.
+    /// The directory to create.
     #[arg(default_value = "demo")]
     pub directory: PathBuf,
 }

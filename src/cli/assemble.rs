@@ -8,7 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Exit;
-use super::vouch::{Said, note, signer};
+use super::provenance::{Provenance, note, signer};
 use crate::archive::{self, ArchiveWriter, RunStamp};
 use crate::config::{self, Config, Fetch, Job};
 use crate::ledger::{AppLock, Identity, JobLock, Ledger, LedgerError, RetryFilter};
@@ -251,7 +251,7 @@ impl Assembly {
         config: &Config,
         job: &Job,
         run_id: Uuid,
-        (command, said): (&str, &Said),
+        (command, provenance): (&str, &Provenance),
         wait: Duration,
         apps: &mut Apps,
     ) -> Result<Self, Exit> {
@@ -266,12 +266,12 @@ impl Assembly {
             sink: make_sink(config, job, stamp)?,
             client: Arc::new(client),
             ledger: Arc::new(ledger),
-            settings: run_settings(config, job, command, said)?,
+            settings: run_settings(config, job, command, provenance)?,
         })
     }
 }
 
-fn run_settings(config: &Config, job: &Job, command: &str, said: &Said) -> Result<Settings, Exit> {
+fn run_settings(config: &Config, job: &Job, command: &str, provenance: &Provenance) -> Result<Settings, Exit> {
     let fetch = &job.fetch;
     Ok(Settings {
         job: job.name.clone(),
@@ -294,7 +294,7 @@ fn run_settings(config: &Config, job: &Job, command: &str, said: &Said) -> Resul
         quota: config.app_of(job).rate_limit,
         source: source_identity(job),
         timezone: timezone(job),
-        note: note(config, job, said)?,
+        note: note(config, job, provenance)?,
         signer: signer(config, job)?.map(Arc::new),
     })
 }

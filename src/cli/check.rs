@@ -1,4 +1,5 @@
-//! `check`: the file; then source, sink and credentials; then rows as they are understood, and a real message.
+//! `check`: checks the file; with `--connect` also source, sink and credentials, and shows how rows are understood and a
+//! real message.
 
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use crate::run::{WHY_ABSENT, describe};
 use crate::source::{self, SampleRow, Understood};
 use crate::yunxin::{App, AskFor, Client, FetchSettings, Outcome, Stop, Verdict};
 
-/// Rows looked at to tell whether times are whole seconds.
+/// How many rows are examined to decide whether times are whole seconds.
 const LOOKED_AT: usize = 200;
-/// How long an API that does not answer is tried, at most.
+/// The longest time that an API that does not answer is tried.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Exit> {
@@ -22,7 +23,7 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Ex
     let jobs = assemble::selected(&config, &arguments.jobs)?;
     output::line(&format!("{}: ok, {} of {} jobs selected", config.file.display(), jobs.len(), config.jobs.len()))?;
     if !arguments.connect {
-        output::say("the file is in order; --connect also tries source, sink and credentials");
+        output::say("the file is in order; --connect also checks source, sink and credentials");
         return Ok(0);
     }
     let mut code = 0;
@@ -38,7 +39,7 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Ex
     Ok(code)
 }
 
-/// Does one check, and prints what it found and what is wrong.
+/// Performs one check, and prints what it found and what is wrong.
 async fn look<T: Default>(
     code: &mut u8,
     check: impl AsyncFnOnce(&mut Vec<String>) -> Result<T, Exit>,
@@ -65,13 +66,13 @@ struct Sampled {
     create_time: i64,
 }
 
-/// Shows the first rows. Returns what they refer to.
+/// Shows the first rows. Returns their references.
 async fn check_source(config: &Config, job: &Job, shown: usize, lines: &mut Vec<String>) -> Result<Vec<Sampled>, Exit> {
     let kind = job.source.origin.kind().as_str();
     let stdin = matches!(&job.source.origin, config::Origin::Csv { files, .. } | config::Origin::Jsonl { files }
         if files.input == config::Input::Stdin);
     if stdin {
-        lines.push(format!("source {kind}: the standard input, not read by check"));
+        lines.push(format!("source {kind}: standard input, which check does not read"));
         return Ok(Vec::new());
     }
     let settings = assemble::source_settings(config, job, None)?;
@@ -108,13 +109,13 @@ fn show(row: &SampleRow) -> [String; 2] {
                 .map_or_else(|_| create_time.to_string(), |at| at.to_string());
             format!("message {message_server_id} of {conversation_id}, created {at}")
         }
-        Understood::Skipped => "not a conversation's message: passed over".to_owned(),
-        Understood::Invalid(why) => format!("no reference: {why}"),
+        Understood::Skipped => "not a message of a conversation: skipped".to_owned(),
+        Understood::Invalid(why) => format!("not a reference: {why}"),
     };
     [format!("{}: {}", row.position, raw.join(" ")), format!("  → {understood}")]
 }
 
-/// The API wants the exact millisecond; a source that keeps whole seconds finds nothing.
+/// The API needs the exact millisecond, so a source that keeps whole seconds finds nothing.
 fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
     let times: Vec<i64> = rows
         .iter()
@@ -127,7 +128,7 @@ fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
     (times.len() >= 5 && whole * 10 >= times.len() * 9).then(|| {
         format!(
             "warning: {whole} of {} times are whole seconds; the API finds a message only by its exact millisecond: \
-             is there a column that keeps it?",
+             use a column that keeps milliseconds",
             times.len()
         )
     })
@@ -153,7 +154,7 @@ async fn check_sink(config: &Config, job: &Job, lines: &mut Vec<String>) -> Resu
     }
 }
 
-/// Asks for the messages of the sample, one after the other, until one is there.
+/// Asks for the messages of the sample, one after the other, until one exists.
 async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut Vec<String>) -> Result<(), Exit> {
     let app = App::new(assemble::app_settings(config, job)?).map_err(Exit::usage)?;
     let settings = assemble::fetch_settings(job);
@@ -184,14 +185,14 @@ async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut V
                     return Ok(());
                 }
                 let why = answer.verdicts.first().map(|(_, verdict)| why(verdict)).unwrap_or_default();
-                lines.push(format!("message {}: not there: {why}", one.message_server_id));
+                lines.push(format!("message {}: does not exist: {why}", one.message_server_id));
             }
             Outcome::Refused { code: 414, message, .. } => {
                 return Err(Exit {
                     code: 4,
                     error: anyhow::anyhow!(
-                        "API: refused with code 414 ({message}): the AppSecret or this host's clock is wrong, or this \
-                         one reference is ({} {} {})",
+                        "API: refused with code 414 ({message}): the AppSecret, this host's clock, or this one \
+                         reference is wrong ({} {} {})",
                         one.conversation,
                         one.message_server_id,
                         one.create_time
@@ -199,7 +200,7 @@ async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut V
                 });
             }
             Outcome::Refused { code, message, .. } => {
-                lines.push(format!("API: answered, refusing {} with code {code}: {message}", one.conversation));
+                lines.push(format!("API: answered, but refused {} with code {code}: {message}", one.conversation));
             }
             Outcome::Exhausted { message, attempts, .. } => {
                 return Err(Exit::failed(anyhow::anyhow!("API: no answer in {attempts} attempts: {message}")));
@@ -207,8 +208,8 @@ async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut V
         }
     }
     let none = match sample.len() {
-        1 => "the message that the first reference names is not there".to_owned(),
-        all => format!("none of the messages that the first {all} references name is there"),
+        1 => "the message that the first reference names does not exist".to_owned(),
+        all => format!("none of the messages that the first {all} references name exists"),
     };
     Err(Exit { code: 3, error: anyhow::anyhow!("{none}: {WHY_ABSENT}") })
 }
@@ -218,7 +219,7 @@ fn why(verdict: &Verdict) -> String {
         Verdict::Unavailable { code, message, .. } => {
             format!("{message} (code {})", code.map_or_else(|| "none".to_owned(), |code| code.to_string()))
         }
-        Verdict::Unanswered => "the answer does not name it".to_owned(),
+        Verdict::Unanswered => "the answer does not mention it".to_owned(),
         Verdict::Undecodable { message, .. } => message.clone(),
     }
 }

@@ -12,40 +12,39 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::subject::{Against, Target};
-use super::{Context, Exit, assemble, export, output};
+use super::{Context, Exit, assemble, export, output, period};
 use crate::completeness::certificate::{Examined, Integrity, KnownFailures};
 use crate::completeness::{CompletenessError, Examination, Findings, Settings};
-use crate::export::selection::{End, moment};
 use crate::ledger::Ledger;
 use crate::source;
 
 /// The bytes that sorting holds in memory.
 const SORT_MEMORY: usize = 128 << 20;
 
-/// Arguments of `verify` that speak of completeness.
+/// Arguments of `verify` about completeness.
 #[derive(Debug, Args)]
 pub struct Completeness {
     /// Compare with every reference of this job's source, or of a file (.csv, .jsonl, .parquet).
     #[arg(long, value_name = "JOB|FILE")]
     pub against: Option<String>,
 
-    /// Messages created at this time or later: a date, or a time as in RFC 3339.
+    /// Only messages created at this time or later: a date, or an RFC 3339 time.
     #[arg(long, value_name = "TIME", requires = "against")]
     pub from: Option<String>,
 
-    /// Messages created before this time; of a date, that day still belongs to it.
+    /// Only messages created before this time; a date includes that whole day.
     #[arg(long, value_name = "TIME", requires = "against")]
     pub to: Option<String>,
 
-    /// The time zone of days and times; that of the job's archive, or UTC, when not given.
+    /// The time zone of days and times; by default that of the job's archive, or UTC.
     #[arg(long, value_name = "ZONE", requires = "against")]
     pub timezone: Option<String>,
 
-    /// For the archive at a PATH: the failures, in the file that a run leaves.
+    /// For an archive at a PATH: the file of failures that a run leaves.
     #[arg(long, value_name = "FILE", requires = "against")]
     pub failures: Option<PathBuf>,
 
-    /// The AppKey, when the archive holds messages of several.
+    /// The AppKey, if the archive holds messages of several.
     #[arg(long, value_name = "KEY", requires = "against")]
     pub app_key: Option<String>,
 
@@ -53,15 +52,15 @@ pub struct Completeness {
     #[arg(long, value_name = "FILE", requires = "against")]
     pub absent: Option<PathBuf>,
 
-    /// Write a certificate, a page to hand over, to this file; `-` prints it.
+    /// Write a certificate, which is a page to hand over, to this file; `-` prints it.
     #[arg(short, long, value_name = "FILE", requires = "against")]
     pub output: Option<PathBuf>,
 
-    /// Who examines, for the certificate.
+    /// Who examines the archive, for the certificate.
     #[arg(long, value_name = "NAME", requires = "against")]
     pub operator: Option<String>,
 
-    /// What for, for the certificate.
+    /// Why it is examined, for the certificate.
     #[arg(long, value_name = "TEXT", requires = "against")]
     pub purpose: Option<String>,
 }
@@ -90,7 +89,7 @@ impl Outcome {
 }
 
 impl Completeness {
-    /// Whether the certificate goes to where results are printed.
+    /// Whether the certificate is printed to stdout.
     pub(super) fn prints_page(&self) -> bool {
         self.output.as_deref() == Some(Path::new("-"))
     }
@@ -107,7 +106,7 @@ impl Completeness {
     }
 }
 
-/// Reads references, ledger and archive, in this order.
+/// Reads the references, the ledger and the archive, in this order.
 pub(super) async fn examine(
     context: &Context,
     target: &str,
@@ -123,8 +122,8 @@ pub(super) async fn examine(
         return Err(Exit::words("--failures is for the archive at a PATH: a job's failures are in its ledger"));
     }
     let timezone = timezone(arguments, &target, &against)?;
-    let range = Range::read(arguments, &timezone)?;
-    // What cannot be opened is said before anything is read for long.
+    let (from, to) = period::range(arguments.from.as_ref(), arguments.to.as_ref(), &timezone)?;
+    // Report what cannot be opened before reading for a long time.
     let mut archive = target.open().await?;
     let ledger = target.ledger().await?;
     let app_key = subject::app_key(arguments.app_key.as_deref(), &target, &against, ledger.as_ref(), archive.as_mut());
@@ -134,8 +133,8 @@ pub(super) async fn examine(
     let mut examination = Examination::new(Settings {
         scratch: std::env::temp_dir(),
         memory: SORT_MEMORY,
-        from: range.from,
-        to: range.to,
+        from,
+        to,
         timezone: timezone.clone(),
     });
     let settings = against.settings(&target)?;
@@ -155,8 +154,8 @@ pub(super) async fn examine(
         archive: archive.origin(),
         app_key,
         references: against.describe(),
-        from: range.from,
-        to: range.to,
+        from,
+        to,
         failures,
         integrity,
         operator: arguments.operator.clone(),
@@ -166,33 +165,9 @@ pub(super) async fn examine(
     Ok(Outcome { examined, findings })
 }
 
-/// A range of time, in milliseconds since the epoch.
-struct Range {
-    from: Option<i64>,
-    to: Option<i64>,
-}
-
-impl Range {
-    fn read(arguments: &Completeness, zone: &TimeZone) -> Result<Self, Exit> {
-        let time = |option: &str, text: Option<&String>, end| {
-            let time = text.map(|text| moment(text, zone, end)).transpose();
-            time.map_err(|error| Exit::words(format!("{option}: {error}")))
-        };
-        let from = time("--from", arguments.from.as_ref(), End::From)?;
-        let to = time("--to", arguments.to.as_ref(), End::To)?;
-        if let (Some(from), Some(to)) = (from, to)
-            && from >= to
-        {
-            return Err(Exit::words("--from is not before --to: no message can be between them"));
-        }
-        Ok(Self { from, to })
-    }
-}
-
 fn timezone(arguments: &Completeness, target: &Target<'_>, against: &Against<'_>) -> Result<TimeZone, Exit> {
     match &arguments.timezone {
-        Some(name) => TimeZone::get(name)
-            .map_err(|_| Exit::words(format!("--timezone {name:?} is no time zone; write one like Asia/Shanghai"))),
+        Some(name) => period::timezone(name),
         None => Ok(match (target, against) {
             (Target::Job(_, job), _) | (_, Against::Job(_, job)) => assemble::timezone(job),
             _ => TimeZone::UTC,
@@ -218,7 +193,7 @@ async fn known_failures(
     }
 }
 
-/// Joins everything, and writes the absent references where that is asked for.
+/// Joins everything, and writes the absent references if asked to.
 fn finish(examination: Examination, absent: Option<&Path>) -> Result<Findings, Exit> {
     let Some(path) = absent else { return examination.finish(|_| Ok(())).map_err(exit) };
     let unwritable = |error: io::Error| Exit::failed(anyhow::anyhow!("{} cannot be written: {error}", path.display()));

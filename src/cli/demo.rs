@@ -1,4 +1,4 @@
-//! `demo [DIR]`: a whole job on a simulated API, then what to look at.
+//! `demo [DIR]`: runs a whole job against a simulated API, then says what to look at.
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -20,7 +20,7 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     let again = directory.join("jobs.yaml").exists();
     if !again && directory.exists() && fs::read_dir(directory).map_err(cannot)?.next().is_some() {
         return Err(Exit::words(format!(
-            "{} is not empty and holds no demo: name another directory",
+            "{} is not empty and not a demo: name another directory",
             directory.display()
         )));
     }
@@ -34,7 +34,7 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     let config = directory.join("jobs.yaml");
     output::replace(&config, configuration(&service.url()).as_bytes()).map_err(cannot)?;
     output::say(&format!(
-        "demo: {} references in {}; a simulated API at {}, 100 requests a second\n",
+        "demo: {} references in {}; a simulated API at {}, 100 requests per second\n",
         output::count(world.expected().read),
         directory.join("refs.csv").display(),
         service.url()
@@ -51,7 +51,7 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     if let Some(job) = summary.jobs.first() {
         show(job, directory, &stats)?;
     }
-    // What the demo shows is a night with a few failures; exit 3 is its success.
+    // The demo shows a night with a few failures, so exit 3 means success.
     Ok(if code == 3 { 0 } else { code })
 }
 
@@ -82,7 +82,7 @@ fn show(job: &crate::model::summary::JobSummary, directory: &Path, stats: &simul
     let mut lines = vec![
         String::new(),
         format!("  read        {:>9}   rows of refs.csv", output::count(references.read)),
-        format!("  invalid     {:>9}   rows that are no reference", output::count(references.invalid)),
+        format!("  invalid     {:>9}   rows that are not references", output::count(references.invalid)),
         format!("  duplicate   {:>9}   known already", output::count(references.duplicate)),
         format!("  accepted    {:>9}   = read − invalid − duplicate", output::count(references.accepted)),
         format!("  archived    {:>9}   messages in {} files", output::count(references.archived), job.files.len()),
@@ -95,14 +95,14 @@ fn show(job: &crate::model::summary::JobSummary, directory: &Path, stats: &simul
         format!("  pending     {:>9}", output::count(references.pending)),
         String::new(),
         format!(
-            "  {} requests ({} is the least possible, {} under another owner) in {seconds:.1} s: {:.0} messages a second",
+            "  {} requests (at least {} are needed; {} asked under another owner) in {seconds:.1} s: {} messages per second",
             output::count(job.requests.sent),
             output::count(job.requests.minimum),
             output::count(job.requests.other_owner),
-            references.archived as f64 / seconds.max(0.001)
+            output::count((references.archived as f64 / seconds.max(0.001)) as u64)
         ),
         format!(
-            "  at most {} in any second of the 100 allowed, {} answered 416",
+            "  at most {} requests in any second, of 100 allowed; {} answered with 416",
             stats.busiest_second, stats.throttled
         ),
     ];
@@ -118,11 +118,11 @@ fn show(job: &crate::model::summary::JobSummary, directory: &Path, stats: &simul
     let config = config.display();
     lines.extend([String::new(), "next:".to_owned()]);
     let next = [
-        (format!("-c {config} failures demo"), "what could not be archived, and why"),
+        (format!("-c {config} failures demo"), "what was not archived, and why"),
         (format!("-c {config} report demo"), "this run as a page: report.html"),
-        (format!("-c {config} status"), "runs, cursor, pending"),
-        (format!("-c {config} files demo"), "what to load"),
-        (format!("demo {}", directory.display()), "once more: nothing is sent twice"),
+        (format!("-c {config} status"), "past runs, cursor, pending references"),
+        (format!("-c {config} files demo"), "the files to load"),
+        (format!("demo {}", directory.display()), "run it again: nothing is sent twice"),
         ("init".to_owned(), "a jobs.yaml of your own"),
     ];
     let width = next.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();

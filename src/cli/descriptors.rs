@@ -1,20 +1,20 @@
-//! How many connections the process may have open.
+//! The number of file descriptors, which limits how many connections may be open.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// The most that is asked of the system.
+/// The most that is requested from the system.
 const WANTED: u64 = 2_048;
-/// For the ledger, the archive's files, a database and logs.
+/// Reserved for the ledger, the archive's files, a database and logs.
 const OTHERS: u64 = 96;
 
-/// Raises the soft limit of file descriptors as far as it is allowed and of use. Returns how many of them requests may
-/// take.
+/// Raises the soft limit of file descriptors as far as it is allowed and useful. Returns how many of them requests may
+/// use.
 pub(super) fn for_requests() -> u16 {
     let mut limit = getrlimit(Resource::Nofile);
     let allowed = limit.maximum.unwrap_or(u64::MAX).min(WANTED);
     if limit.current.is_some_and(|current| current < allowed) {
         limit.current = Some(allowed);
-        // Not to be allowed to is no trouble: fewer requests are under way.
+        // If this is not allowed, fewer requests are in flight.
         let _ = setrlimit(Resource::Nofile, limit);
         limit = getrlimit(Resource::Nofile);
     }

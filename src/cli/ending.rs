@@ -1,12 +1,12 @@
-//! How a run ended, for whoever watched it on a terminal.
+//! The block that closes a run on a terminal.
 
 use std::path::Path;
 
 use super::output::{bytes, count};
-use super::vouch;
+use super::provenance;
 use crate::model::summary::{JobSummary, Outcome};
 
-/// The run in a few lines: every reference, the requests, and what to do next.
+/// The run in a few lines: references, requests, and what to do next.
 pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> String {
     let paint = |code: &str, text: &str| if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let r = &summary.references;
@@ -14,7 +14,7 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
     let (colour, outcome) = match summary.outcome {
         Outcome::Complete => ("1;32", "complete"),
         Outcome::Partial if summary.looks_wrong.is_empty() => ("1;33", "complete, with new failures"),
-        Outcome::Partial => ("1;31", "complete, but nearly nothing came of it"),
+        Outcome::Partial => ("1;31", "complete, but it looks wrong"),
         Outcome::Stopped => ("1;33", "stopped"),
         Outcome::Failed => ("1;31", "failed"),
     };
@@ -44,8 +44,8 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
         };
         row("", "read", r.read, "");
         for (name, number, note) in [
-            ("skipped", r.skipped, "rows about something else"),
-            ("invalid", r.invalid, "rows that are no reference"),
+            ("skipped", r.skipped, "rows about other things"),
+            ("invalid", r.invalid, "rows that are not references"),
             ("duplicate", r.duplicate, "known already"),
         ] {
             if number > 0 {
@@ -69,7 +69,7 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
                 count(again.edited),
                 count(again.vanished)
             );
-            for (number, what) in [(again.failed, "asked in vain"), (again.pending, "pending")] {
+            for (number, what) in [(again.failed, "failed"), (again.pending, "pending")] {
                 if number > 0 {
                     note.push_str(&format!(", {} {what}", count(number)));
                 }
@@ -80,8 +80,8 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
     }
     if let Some(head) = &summary.manifest {
         lines.push(format!("  manifest     {:>12}  SHA-256 {}", head.sequence, head.sha256));
-        if vouch::is_worth_keeping(summary) {
-            lines.push(format!("  {:<25}  {}", "", paint("2", vouch::ADVICE)));
+        if provenance::is_worth_keeping(summary) {
+            lines.push(format!("  {:<25}  {}", "", paint("2", provenance::ADVICE)));
         }
     }
     lines.push(String::new());
@@ -91,7 +91,7 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
     lines.join("\n")
 }
 
-/// A command as it is typed, with the configuration that is in use.
+/// A command to type, with the configuration that is in use.
 pub(super) fn command(config: &Path, command: &str) -> String {
     let config = if config == Path::new("jobs.yaml") { String::new() } else { format!(" -c {}", config.display()) };
     format!("yunxin-archiver{config} {command}")
@@ -132,18 +132,18 @@ fn requests(summary: &JobSummary) -> String {
     }
     let rates = &summary.rates;
     let mut note = format!(
-        "{} is the least · {:.1} a second, {:.0}% of the quota",
+        "at least {} needed · {:.1} per second, {:.0}% of the quota",
         count(requests.minimum),
         rates.requests_per_second,
         rates.quota_used * 100.0
     );
     if requests.throttled > 0 {
-        note.push_str(&format!(" · {} over the rate", count(requests.throttled)));
+        note.push_str(&format!(" · {} answered with 416", count(requests.throttled)));
     }
     note
 }
 
-/// What to type next.
+/// The commands to run next.
 fn next(summary: &JobSummary) -> Vec<String> {
     let job = &summary.job;
     let mut commands = Vec::new();

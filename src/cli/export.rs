@@ -1,4 +1,4 @@
-//! `export`: conversations out of an archive.
+//! `export`: writes conversations from an archive.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::tz::TimeZone;
 
-use super::{Context, Exit, assemble, output, signals};
+use super::{Context, Exit, assemble, output, period, signals};
 use crate::config::{Config, Sink};
 use crate::export::redact::{Field, Pseudonyms, Redaction};
-use crate::export::selection::{End, Scope, Selection, conversation_key, moment};
+use crate::export::selection::{Scope, Selection, conversation_key};
 use crate::export::{self, Archive, ExportError, ExportManifest, Order, ParquetArchive, PostgresArchive};
 use crate::run::{RunError, Stop};
 
-/// The bytes that sorting holds in memory.
+/// The bytes that sorting may keep in memory.
 const SORT_MEMORY: usize = 128 << 20;
 
 /// Arguments of `export`.
@@ -29,7 +29,7 @@ pub struct Export {
     #[arg(value_name = "JOB")]
     pub job: Option<String>,
 
-    /// A Parquet archive, instead of a job.
+    /// A Parquet archive instead of a job.
     #[arg(long, value_name = "PATH")]
     pub archive: Option<PathBuf>,
 
@@ -37,7 +37,7 @@ pub struct Export {
     #[arg(long, value_name = "ID")]
     pub conversation: Vec<String>,
 
-    /// What this account sent or was addressed in, or all accounts in a file, one a line; may be given several times.
+    /// What this account sent or received, or all accounts in a file, one per line; may be given several times.
     #[arg(long, value_name = "ID|@FILE")]
     pub account: Vec<String>,
 
@@ -45,39 +45,39 @@ pub struct Export {
     #[arg(long)]
     pub all: bool,
 
-    /// Created at this time or later: a date, or a time as in RFC 3339.
+    /// Only messages created at this time or later: a date, or an RFC 3339 time.
     #[arg(long, value_name = "TIME")]
     pub from: Option<String>,
 
-    /// Created before this time; of a date, that day still belongs to it.
+    /// Only messages created before this time; a date includes that whole day.
     #[arg(long, value_name = "TIME")]
     pub to: Option<String>,
 
-    /// Take along what selected messages answer and what started their threads, marked as context.
+    /// Include the messages that selected ones reply to and those that started their threads, marked as context.
     #[arg(long)]
     pub threads: bool,
 
-    /// The time zone of dates and times; that of the job's archive, or UTC, when not given.
+    /// The time zone of dates and times; by default that of the job's archive, or UTC.
     #[arg(long, value_name = "ZONE")]
     pub timezone: Option<String>,
 
-    /// What it looks like.
+    /// The format.
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: ExportFormat,
 
-    /// Take out these fields: text, attachment, extension, extra, raw.
+    /// Remove these fields: text, attachment, extension, extra, raw.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FIELDS")]
     pub redact: Vec<RedactField>,
 
-    /// Put pseudonyms in place of accounts.
+    /// Replace accounts by pseudonyms.
     #[arg(long)]
     pub pseudonymise: bool,
 
-    /// Where the key of the pseudonyms is written; DIR.key when not given.
+    /// Where to write the key of the pseudonyms; by default DIR.key.
     #[arg(long, value_name = "FILE", requires = "pseudonymise")]
     pub key_out: Option<PathBuf>,
 
-    /// The directory to write: new, or empty.
+    /// The directory to write; it must be new or empty.
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
 
@@ -86,7 +86,7 @@ pub struct Export {
     pub json: bool,
 }
 
-/// What an export looks like.
+/// The format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
     /// Pages that read like a chat.
@@ -95,13 +95,13 @@ pub enum ExportFormat {
     Rsmf,
     /// A table for spreadsheets.
     Csv,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
     /// The archive's own schema.
     Parquet,
 }
 
-/// What can be taken out.
+/// What can be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RedactField {
     /// The text.
@@ -110,13 +110,13 @@ pub enum RedactField {
     Attachment,
     /// The sender's own free text.
     Extension,
-    /// Fields that are not known; goes with any other.
+    /// Unknown fields; removed by any redaction.
     Extra,
-    /// The message's own JSON text; goes with any other.
+    /// The message's own JSON text; removed by any redaction.
     Raw,
 }
 
-/// The exit that an error of an export asks for.
+/// The exit code and message for an error of an export.
 pub(super) fn exit(error: ExportError) -> Exit {
     match error {
         ExportError::Unusable(_) => Exit::usage(error),
@@ -132,8 +132,7 @@ pub(super) fn exit(error: ExportError) -> Exit {
 pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, Exit> {
     let (mut archive, own_zone) = open(context, &arguments).await?;
     let timezone = match &arguments.timezone {
-        Some(name) => TimeZone::get(name)
-            .map_err(|_| Exit::words(format!("--timezone {name:?} is no time zone; write one like Asia/Shanghai")))?,
+        Some(name) => period::timezone(name)?,
         None => own_zone,
     };
     let selection = selection(&arguments, &timezone)?;
@@ -164,7 +163,7 @@ pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, E
         }
     };
     if manifest.counts.messages == 0 {
-        output::say("nothing matches: check the spelling of conversations and accounts, --from and --to");
+        output::say("nothing matches: check the spelling of conversations and accounts, and --from and --to");
     }
     if arguments.json {
         output::json(&manifest)?;
@@ -202,16 +201,7 @@ fn selection(arguments: &Export, zone: &TimeZone) -> Result<Selection, Exit> {
             keys.collect::<Result<_, _>>().map_err(|error| Exit::words(format!("--conversation: {error}")))?,
         )
     };
-    let time = |option: &str, text: Option<&String>, end| {
-        text.map(|text| moment(text, zone, end)).transpose().map_err(|error| Exit::words(format!("{option}: {error}")))
-    };
-    let from = time("--from", arguments.from.as_ref(), End::From)?;
-    let to = time("--to", arguments.to.as_ref(), End::To)?;
-    if let (Some(from), Some(to)) = (from, to)
-        && from >= to
-    {
-        return Err(Exit::words("--from is not before --to: no message can be selected"));
-    }
+    let (from, to) = period::range(arguments.from.as_ref(), arguments.to.as_ref(), zone)?;
     Ok(Selection { scope, from, to })
 }
 
@@ -232,7 +222,7 @@ fn accounts(named: &[String]) -> Result<BTreeSet<String>, Exit> {
     }
     accounts.remove("");
     if accounts.is_empty() {
-        return Err(Exit::words("--account names no account: give one, or @FILE with one a line"));
+        return Err(Exit::words("--account names no account: give one, or @FILE with one per line"));
     }
     Ok(accounts)
 }
@@ -244,12 +234,12 @@ struct Key {
 }
 
 impl Key {
-    /// Makes a key, and a file for it that only its owner may read and that replaces nothing.
+    /// Makes a key and writes it to a new file that only its owner may read.
     fn create(arguments: &Export) -> Result<Self, Exit> {
         let path = arguments.key_out.clone().unwrap_or_else(|| beside(&arguments.output));
         if path.starts_with(&arguments.output) {
             return Err(Exit::words(format!(
-                "--key-out {} lies in the export itself: whoever gets the export must not get the key",
+                "--key-out {} is inside the export: whoever gets the export must not get the key",
                 path.display()
             )));
         }
@@ -274,10 +264,10 @@ fn show(manifest: &ExportManifest, directory: &Path, key: Option<&Key>) -> Resul
     let counts = &manifest.counts;
     let context = match counts.context {
         0 => String::new(),
-        context => format!(", and {} of their threads", output::count(context)),
+        context => format!(", and {} from their threads", output::count(context)),
     };
     output::line(&format!(
-        "{} messages of {} conversations{context}: {} edited, {} vanished",
+        "{} messages from {} conversations{context}: {} edited, {} vanished",
         output::count(counts.messages),
         output::count(counts.conversations),
         output::count(counts.edited),
@@ -290,7 +280,10 @@ fn show(manifest: &ExportManifest, directory: &Path, key: Option<&Key>) -> Resul
     let files = output::count(manifest.files.len() as u64);
     output::line(&format!("{files} files, {}, and export.json in {}", output::bytes(bytes), directory.display()))?;
     if let Some(key) = key {
-        output::line(&format!("the key of the pseudonyms is in {}: keep it apart", key.path.display()))?;
+        output::line(&format!(
+            "the key of the pseudonyms is in {}: keep it apart from the export",
+            key.path.display()
+        ))?;
     }
     Ok(())
 }

@@ -19,15 +19,19 @@ use super::{Context, Exit, assemble, output};
 use crate::config::{Config, Job};
 use crate::ledger::{FailureFilter, FailureRow, FailureState, Ledger};
 use crate::model::failure::Class;
+use crate::page::blocks::shortened;
 
+/// Failures that are read from the ledger at a time.
 const PAGE: u32 = 5_000;
+/// The characters of a text that a table has room for.
+const ROOM: usize = 80;
 
 pub(super) async fn failures(context: &Context, arguments: &Failures) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let job = assemble::one(&config, &arguments.job)?;
     let filter = filter(job, arguments)?;
     if arguments.dismiss || arguments.reopen {
-        return dismissal::settle(&config, job, arguments, &filter).await;
+        return dismissal::dismiss_or_reopen(&config, job, arguments, &filter).await;
     }
     let ledger = assemble::ledger_to_read(&config, job).await?;
     let dismissed = arguments.dismissed;
@@ -62,7 +66,7 @@ fn filter(job: &Job, arguments: &Failures) -> Result<FailureFilter, Exit> {
     let last_seen_before = match arguments.older_than {
         None => None,
         Some(age) => {
-            Some(met_before(age).ok_or_else(|| Exit::words("--older-than is longer ago than all calendars go"))?)
+            Some(met_before(age).ok_or_else(|| Exit::words("--older-than is longer ago than any calendar goes"))?)
         }
     };
     Ok(FailureFilter {
@@ -91,7 +95,7 @@ pub(super) async fn write_file(ledger: &Ledger, job: &Job, path: &Path) -> anyho
     Ok(())
 }
 
-/// Compares what is written to it with a file: to read one again costs less than to write it again.
+/// Compares what is written to it with a file: reading the file costs less than writing it again.
 struct Comparison(Option<BufReader<File>>);
 
 impl Comparison {
@@ -136,7 +140,7 @@ async fn each(
     }
 }
 
-/// The first hundred, and how many there are of each kind.
+/// Prints the first hundred failures, and how many there are of each kind.
 async fn table(ledger: Option<&Ledger>, filter: &FailureFilter, mut out: impl Write) -> anyhow::Result<()> {
     const SHOWN: usize = 100;
     let dismissed = filter.state == Some(FailureState::Dismissed);
@@ -157,7 +161,7 @@ async fn table(ledger: Option<&Ledger>, filter: &FailureFilter, mut out: impl Wr
     if kinds.is_empty() {
         writeln!(out, "{}", nothing(ledger, filter).await?)?;
     } else {
-        let mut header = vec!["class", "code", "message ID", "conversation or place", "attempts", "again", "why"];
+        let mut header = vec!["class", "code", "message ID", "conversation or row", "attempts", "again", "why"];
         if dismissed {
             header.truncate(4);
             header.extend(["dismissed", "by", "reason"]);
@@ -183,7 +187,7 @@ async fn table(ledger: Option<&Ledger>, filter: &FailureFilter, mut out: impl Wr
     Ok(())
 }
 
-/// That no failure matches, and how many others there are.
+/// Says that no failure matches, and how many others there are.
 async fn nothing(ledger: Option<&Ledger>, filter: &FailureFilter) -> anyhow::Result<String> {
     let totals = match ledger {
         Some(ledger) => ledger.totals().await?,
@@ -210,11 +214,11 @@ fn line(row: &FailureRow, dismissed: bool) -> Vec<String> {
     match &row.closed {
         Some((at, reason)) if dismissed => {
             let by = row.closed_by.as_deref().unwrap_or_default();
-            cells.extend([at.strftime("%F %T").to_string(), shortened(by), shortened(reason)]);
+            cells.extend([at.strftime("%F %T").to_string(), shortened(by, ROOM), shortened(reason, ROOM)]);
         }
         _ => {
             let again = if row.retryable { "yes" } else { "no" };
-            cells.extend([row.attempts.to_string(), again.to_owned(), shortened(&row.message)]);
+            cells.extend([row.attempts.to_string(), again.to_owned(), shortened(&row.message, ROOM)]);
         }
     }
     cells
@@ -225,13 +229,4 @@ async fn dismissed_count(ledger: Option<&Ledger>) -> anyhow::Result<u64> {
         Some(ledger) => ledger.totals().await?.dismissed,
         None => 0,
     })
-}
-
-/// As much of a message as a table has room for.
-fn shortened(message: &str) -> String {
-    const ROOM: usize = 80;
-    match message.char_indices().nth(ROOM) {
-        None => message.to_owned(),
-        Some((end, _)) => format!("{}…", &message[..end]),
-    }
 }

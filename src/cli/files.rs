@@ -1,4 +1,4 @@
-//! `files JOB`: every committed file, in order, once. What to load.
+//! `files JOB`: lists every committed file once, in order, for loading.
 
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ pub(super) async fn files(context: &Context, arguments: &Files) -> Result<u8, Ex
     let job = assemble::one(&config, &arguments.job)?;
     let Sink::Parquet(parquet) = &job.sink else {
         return Err(Exit::words(format!(
-            "job {} writes to Postgres and has no files: load from its table, by fetched_at or run_id",
+            "job {} writes to Postgres and has no files: load from its table, by run_id",
             job.name
         )));
     };

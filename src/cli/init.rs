@@ -1,4 +1,4 @@
-//! `init`: a commented jobs.yaml to begin with.
+//! `init`: writes a commented jobs.yaml to start from.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -35,7 +35,7 @@ pub(super) fn init(context: &Context, arguments: &Init) -> Result<u8, Exit> {
     let path = &context.config;
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(|error| {
         if error.kind() == std::io::ErrorKind::AlreadyExists {
-            Exit::words(format!("{} exists already and stays as it is; -c FILE names another", path.display()))
+            Exit::words(format!("{} already exists and is left as it is; -c FILE names another", path.display()))
         } else {
             Exit::words(format!("{} cannot be written: {error}", path.display()))
         }

@@ -21,22 +21,22 @@ pub(super) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says why a command did not work. A closed stderr is no reason to fail differently.
+/// Reports why a command did not work. A closed stderr is not a reason to fail differently.
 pub(super) fn complain(text: &str) {
     writeln!(io::stderr().lock(), "yunxin-archiver: {}", harmless(text)).ok();
 }
 
-/// Says what is wrong with what was typed, or the help that was asked for.
+/// Reports a usage error, or prints the help that was asked for.
 pub(super) fn usage(error: &clap::Error) {
     if std::env::args_os().any(|typed| typed.to_string_lossy().contains(char::is_control)) {
-        // It is quoted as it was typed.
+        // clap quotes what was typed.
         write!(io::stderr().lock(), "{}", harmless(&error.to_string())).ok();
     } else {
         error.print().ok();
     }
 }
 
-/// A text of which a terminal obeys nothing but ends of lines.
+/// A text in which a terminal obeys nothing but line ends.
 fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -49,7 +49,7 @@ fn harmless(text: &str) -> String {
     shown
 }
 
-/// Says something to whoever watches, and to no script.
+/// Tells something to whoever watches; scripts do not see it.
 pub(super) fn say(text: &str) {
     writeln!(io::stderr().lock(), "{text}").ok();
 }
@@ -60,9 +60,9 @@ pub(super) fn colours() -> bool {
     io::stderr().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Whether the reader of stdout has had enough.
+/// Whether the reader of stdout is gone.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    // What encodes for a writer keeps the writer's error to itself instead of naming it as its cause.
+    // JSON and CSV encoders hide the writer's error instead of naming it as their cause.
     let kind = |cause: &(dyn std::error::Error + 'static)| {
         let plain = cause.downcast_ref::<io::Error>().map(io::Error::kind);
         let json = || cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
@@ -75,7 +75,7 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::BrokenPipe))
 }
 
-/// Rows under a header, columns as wide as their widest cell, numbers to the right.
+/// Rows under a header. Columns are as wide as their widest cell, and numbers are right-aligned.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         rows.iter()
@@ -113,7 +113,7 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     lines.join("\n")
 }
 
-/// A duration to the second.
+/// A duration, rounded up to the second.
 pub(super) fn duration(seconds: f64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(seconds.ceil().max(0.0) as u64)).to_string()
 }
@@ -125,7 +125,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     replacement.finish()
 }
 
-/// What will replace a file once it is whole; dropped before, it leaves the file as it is.
+/// The new content of a file, which replaces the file once it is complete. If it is dropped before, the file stays as it is.
 pub(super) struct Replacement {
     out: io::BufWriter<File>,
     temporary: PathBuf,
@@ -133,7 +133,7 @@ pub(super) struct Replacement {
 }
 
 impl Replacement {
-    /// Begins a file that only its owner may read.
+    /// Starts a file that only its owner may read.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
@@ -143,7 +143,7 @@ impl Replacement {
         Ok(Self { out: io::BufWriter::new(file), temporary, path: path.to_owned() })
     }
 
-    /// Puts it into place, durably.
+    /// Replaces the file, durably.
     pub(super) fn finish(mut self) -> io::Result<()> {
         self.out.flush()?;
         self.out.get_ref().sync_all()?;
@@ -164,12 +164,12 @@ impl Write for Replacement {
 
 impl Drop for Replacement {
     fn drop(&mut self) {
-        // Once it is in place there is nothing of this name.
+        // After the rename nothing has this name.
         std::fs::remove_file(&self.temporary).ok();
     }
 }
 
-/// Removes what processes that died while they replaced this file left beside it.
+/// Removes temporary files of processes that died while they replaced this file.
 fn sweep(path: &Path) {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -1,4 +1,4 @@
-//! `plan [JOB]...`: what a run would do. Sends nothing, writes nothing.
+//! `plan [JOB]...`: shows what a run would do. Sends nothing and writes nothing.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ struct Row {
     job: String,
     #[serde(flatten)]
     estimate: Estimate,
-    /// References a request, as a share of the batch size.
+    /// References per request, as a share of the batch size.
     fill: f64,
     seconds_at_quota: f64,
 }

@@ -1,4 +1,4 @@
-//! `report JOB [--run ID] -o report.html`: one run as a page. Takes no lock.
+//! `report JOB [--run ID] -o report.html`: writes one run as a page. Takes no lock.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,13 +42,13 @@ pub(super) async fn report(context: &Context, arguments: &Arguments) -> Result<u
     Ok(0)
 }
 
-/// Everything that a page tells.
+/// Everything that a page shows.
 async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_running: bool) -> anyhow::Result<Report> {
     let timeline: Option<Timeline> = match ledger.timeline(run.run_id).await? {
         Some(text) => match serde_json::from_str(&text) {
             Ok(timeline) => Some(timeline),
             Err(error) => {
-                tracing::warn!("what was kept of the run over time cannot be read: {error}");
+                tracing::warn!("the run's timeline cannot be read: {error}");
                 None
             }
         },
@@ -74,8 +74,8 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
     let failures = ledger.failures_met(run.run_id, LISTED).await?;
     let files = ledger.files_of(run.run_id).await?;
     let noted = timeline.clone().unwrap_or_default();
-    // What is recorded goes before what a run said when it ended: a run that failed did not know of a commit that the
-    // next start found in the archive. Of a run of an earlier version only the summary says it.
+    // What the ledger recorded takes precedence over the run's own summary: a run that failed did not know of a commit that the
+    // next start found in the archive. For a run of an earlier version there is only the summary.
     let RunCounts { references, thread_extras, .. } = run.counts;
     let references = references.or(summary.as_ref().map(|summary| summary.references));
     let thread_extras = thread_extras.or(summary.as_ref().map(|summary| summary.thread_extras));
@@ -150,7 +150,7 @@ fn line(row: FailureRow) -> FailureLine {
     }
 }
 
-/// The command line that means this configuration from any directory, ready for a shell.
+/// The command line that names this configuration from any directory, quoted for a shell.
 fn invocation(config: &Path) -> String {
     let path = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());
     format!("yunxin-archiver -c {}", quoted(&path.to_string_lossy()))

@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::arguments::{Refetch, Retry, Run};
 use super::assemble::{self, Apps, Assembly};
+use super::provenance::Provenance;
 use super::threads::on_suiting;
-use super::vouch::Said;
-use super::{Context, Exit, contained, ending, failures, output, signals, vouch};
+use super::{Context, Exit, contained, ending, failures, output, provenance, signals};
 use crate::config::{Config, Job};
 use crate::ledger::RetryFilter;
 use crate::model::summary::{
@@ -21,10 +21,10 @@ use crate::progress;
 use crate::run::{Parts, Settings, Stop, execute};
 use crate::source::Source;
 
-/// What `run` and `retry` have in common.
+/// The parameters that `run` and `retry` have in common.
 struct Order {
     command: &'static str,
-    said: Said,
+    provenance: Provenance,
     limit: Option<u64>,
     refetch: Option<Refetch>,
     from: Option<String>,
@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, config: &Config, jobs: &[&Job], argum
     }
     let order = Order {
         command: "run",
-        said: arguments.said,
+        provenance: arguments.provenance,
         limit: arguments.limit,
         refetch: arguments.refetch,
         from: arguments.from,
@@ -71,7 +71,7 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
     let jobs = assemble::selected(&config, std::slice::from_ref(&arguments.job))?;
     let order = Order {
         command: "retry",
-        said: arguments.said,
+        provenance: arguments.provenance,
         limit: None,
         refetch: None,
         from: None,
@@ -88,7 +88,7 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
     })
 }
 
-/// Runs jobs one after the other; one that fails does not stop the rest.
+/// Runs jobs one after the other. One that fails does not stop the rest.
 async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Order, stop: &Stop) -> Result<u8, Exit> {
     if let Some(path) = &order.summary {
         check_writable(path)?;
@@ -118,7 +118,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
     }
     if order.json {
         match output::json(&Summary { version: 1, jobs: summaries }) {
-            // The jobs ended as they ended, whoever listens.
+            // A reader that went away does not change how the jobs ended.
             Err(error) if !output::is_broken_pipe(&error) => return Err(Exit { code: gravest([code, 1]), error }),
             _ => {}
         }
@@ -131,7 +131,7 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     let prepared = tokio::select! {
         biased;
         prepared = contained(prepare(config, job, order, run_id, apps)) => prepared,
-        // Locks may be waited for, and databases may keep silent.
+        // A lock may be busy, and a database may not answer.
         () = stop.told() => {
             return not_begun(&job.name, Outcome::Stopped, 5, stop.reason().unwrap_or("told to stop"));
         }
@@ -169,7 +169,7 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
             summary.error = Some(format!("{} could not be written: {error:#}", path.display()));
         }
     }
-    // Without its log beside it, the one file is the whole ledger: a copy of it is a backup.
+    // Closing removes the log beside the ledger's file, so that a copy of that one file is a backup.
     if let Some(ledger) = Arc::into_inner(ledger)
         && let Err(error) = ledger.close().await
     {
@@ -187,7 +187,7 @@ async fn prepare(
     run_id: Uuid,
     apps: &mut Apps,
 ) -> Result<(Assembly, Option<Box<dyn Source>>), Exit> {
-    let assembly = Assembly::new(config, job, run_id, (order.command, &order.said), order.wait, apps).await?;
+    let assembly = Assembly::new(config, job, run_id, (order.command, &order.provenance), order.wait, apps).await?;
     if !order.read {
         return Ok((assembly, None));
     }
@@ -196,7 +196,7 @@ async fn prepare(
     Ok((assembly, Some(source)))
 }
 
-/// The summary of a job that did not begin.
+/// The summary of a job that did not start.
 pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str) -> JobSummary {
     let now = Timestamp::now();
     JobSummary {
@@ -221,12 +221,12 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
     }
 }
 
-/// A job's end in words, on stderr.
+/// Logs how a job ended.
 fn report(summary: &JobSummary, config: &Path) {
     let references = &summary.references;
     let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
-    if let Some(head) = summary.manifest.as_ref().filter(|_| vouch::is_worth_keeping(summary)) {
-        tracing::info!(job = summary.job, manifest = head.sequence, sha256 = head.sha256, "{}", vouch::ADVICE);
+    if let Some(head) = summary.manifest.as_ref().filter(|_| provenance::is_worth_keeping(summary)) {
+        tracing::info!(job = summary.job, manifest = head.sequence, sha256 = head.sha256, "{}", provenance::ADVICE);
     }
     for found in &summary.looks_wrong {
         tracing::warn!(job = summary.job, "this looks wrong: {found}");
@@ -246,7 +246,7 @@ fn report(summary: &JobSummary, config: &Path) {
             archived = references.archived,
             failed = references.failed,
             pending = references.pending,
-            "{}: run again to go on",
+            "{}: run again to continue",
             summary.error.as_deref().unwrap_or("stopped")
         ),
         Outcome::Complete | Outcome::Partial => tracing::info!(
@@ -275,7 +275,7 @@ fn report(summary: &JobSummary, config: &Path) {
     }
 }
 
-/// A summary that cannot be written is worth knowing before the night, not after it.
+/// Finds out before the run, not after it, whether the summary can be written.
 fn check_writable(path: &Path) -> Result<(), Exit> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if directory.is_dir() && !path.is_dir() {

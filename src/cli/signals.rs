@@ -27,7 +27,7 @@ pub(super) fn watch(stop: &Stop) -> std::io::Result<()> {
                 std::process::exit(5);
             }
             signalled = true;
-            tracing::warn!("{name}: finishing what is in flight, then committing; once more stops at once");
+            tracing::warn!("{name}: finishing what is in flight, then committing; a second signal stops at once");
             stop.tell(&format!("stopped by {name}"));
         }
     });
@@ -39,12 +39,12 @@ pub(super) fn stop_after(stop: &Stop, wait: Duration) {
     let stop = stop.clone();
     tokio::spawn(async move {
         tokio::time::sleep(wait).await;
-        tracing::warn!("the deadline: finishing what is in flight, then committing");
+        tracing::warn!("deadline: finishing what is in flight, then committing");
         stop.tell("stopped by the deadline");
     });
 }
 
-/// How long from `now` to a deadline given as a duration (`2h`) or as the next such time of the clock (`05:30`).
+/// The time from `now` to a deadline, which is a duration (`2h`) or the next such time of the clock (`05:30`).
 pub(super) fn until(deadline: &str, now: &Zoned) -> Result<Duration, Exit> {
     if let Ok(duration) = humantime::parse_duration(deadline) {
         return Ok(duration);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_deadline() {
+    fn anything_else_is_not_a_deadline() {
         for text in ["", "soon", "25:00", "530"] {
             assert_eq!(until(text, &at("2026-11-22T23:00[UTC]")).unwrap_err().code, 2, "{text}");
         }

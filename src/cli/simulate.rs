@@ -10,15 +10,15 @@ pub(super) async fn simulate(arguments: Simulate) -> Result<u8, Exit> {
     let service = simulator::start(settings)
         .map_err(|error| Exit::words(format!("127.0.0.1:{} cannot be served: {error}", arguments.port)))?;
     output::line(&service.url())?;
-    output::say(&format!("a simulated Yunxin API at {}, {limit} requests a second; Ctrl-C stops it", service.url()));
+    output::say(&format!("a simulated Yunxin API at {}, {limit} requests per second; Ctrl-C stops it", service.url()));
     if let Some(app) = key {
-        output::say(&format!("its app: app_key {}, app_secret {} (nothing real)", app.key, app.secret));
+        output::say(&format!("its app: app_key {}, app_secret {} (not real)", app.key, app.secret));
     }
     tokio::signal::ctrl_c().await?;
     let stats = service.stats();
     service.stop();
     output::say(&format!(
-        "{} requests, {} messages, {} answered 416, at most {} in any second",
+        "{} requests, {} messages, {} answered with 416, at most {} requests in any second",
         output::count(stats.requests),
         output::count(stats.messages),
         output::count(stats.throttled),
@@ -39,7 +39,7 @@ fn settings(arguments: &Simulate) -> Result<Settings, Exit> {
                 .into_iter()
                 .chain(rules);
             if let Some((name, share)) = shares.find(|(_, share)| !(0.0..=1.0).contains(share)) {
-                return Err(wrong(&format_args!("{name} is {share}, and would be right from 0 to 1")));
+                return Err(wrong(&format_args!("{name} is {share}, but must be from 0 to 1")));
             }
             read
         }
@@ -55,7 +55,7 @@ fn settings(arguments: &Simulate) -> Result<Settings, Exit> {
         settings.missing = share;
     }
     if let Some(share) = arguments.chaos {
-        // Six ways to fail, so that together they make the share.
+        // Six ways to fail, which add up to the share.
         for fault in ["500", "503", "http 502", "reset", "truncate", "garbage"] {
             let fault = fault.parse().map_err(Exit::usage)?;
             settings.faults.rules.push(Rule { fault, probability: share / 6.0, first: None, every: None, tried: 0 });

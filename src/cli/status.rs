@@ -1,9 +1,9 @@
-//! `status [JOB]...`: runs, cursor, what is pending and what failed. Takes no lock, creates nothing.
+//! `status [JOB]...`: shows runs, cursor, what is pending and what failed. Takes no lock and creates nothing.
 
 use serde::Serialize;
 
 use super::arguments::Jobs;
-use super::{Context, Exit, assemble, output, vouch};
+use super::{Context, Exit, assemble, output, provenance};
 use crate::config::{Config, Job};
 use crate::ledger::JobLock;
 use crate::model::summary::{JobSummary, ManifestHead};
@@ -17,9 +17,9 @@ struct Status {
     ledger_id: Option<String>,
     cursor: Option<serde_json::Value>,
     pending: u64,
-    /// Messages beside these that only threads need.
+    /// Further messages that only threads need.
     pending_extras: u64,
-    /// Archived messages that are to be asked for again.
+    /// Archived messages that will be asked for again.
     pending_refetch: u64,
     open_failures: std::collections::BTreeMap<String, u64>,
     /// Failures that an operator dismissed.
@@ -112,7 +112,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
     Ok(status)
 }
 
-/// The cursor, with numbers beyond 2^53 as text: many a reader of JSON rounds them.
+/// The cursor, with numbers beyond 2^53 as text, because many JSON readers round them.
 fn exact(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
@@ -140,7 +140,7 @@ fn print(status: &Status) -> Result<(), Exit> {
     output::line(&format!("cursor    {cursor}"))?;
     output::line(&format!("pending   {} references", output::count(status.pending)))?;
     if status.pending_extras > 0 {
-        output::line(&format!("          {} messages more, for threads", output::count(status.pending_extras)))?;
+        output::line(&format!("          {} more messages, for threads", output::count(status.pending_extras)))?;
     }
     if status.pending_refetch > 0 {
         output::line(&format!("          {} messages to ask for again", output::count(status.pending_refetch)))?;
@@ -162,7 +162,7 @@ fn print(status: &Status) -> Result<(), Exit> {
     }
     if let Some(head) = &status.manifest {
         output::line(&format!("manifest  {}, SHA-256 {}", head.sequence, head.sha256))?;
-        output::line(&format!("          {}", vouch::ADVICE))?;
+        output::line(&format!("          {}", provenance::ADVICE))?;
     }
     let rows: Vec<Vec<String>> = status
         .runs

@@ -1,4 +1,4 @@
-//! The threads that a command works with.
+//! The threads of a command.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -6,16 +6,16 @@ use std::thread::available_parallelism;
 use super::{Exit, contained};
 use crate::config::{Job, SinkKind};
 
-/// After so many tasks sockets are looked at: one that decodes an answer takes a tenth of a millisecond, and a database
-/// whose word waits behind them waits for the next.
+/// Sockets are polled after this many tasks. A task that decodes an answer takes a tenth of a millisecond, and a database
+/// whose reply waits behind them cannot continue.
 const LOOK_EVERY: u32 = 8;
 
-/// Does what a command does, on one for each core.
+/// Runs a command on one thread per core.
 pub(super) fn on_all(command: impl Future<Output = Result<u8, Exit>>) -> Result<u8, Exit> {
     drive(cores(), command)
 }
 
-/// Does what `jobs` need, on as many as suit them.
+/// Runs a command on as many threads as suit `jobs`.
 pub(super) fn on_suiting(jobs: &[&Job], command: impl Future<Output = Result<u8, Exit>>) -> Result<u8, Exit> {
     drive(suiting(cores(), jobs), command)
 }
@@ -24,8 +24,8 @@ fn cores() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
 
-/// How many suit these jobs. Postgres, which may well run on the same machine, takes messages on a core that it needs
-/// whole, and more slowly than the others decode them: more threads would only take turns with it.
+/// How many threads suit these jobs. Postgres may run on the same machine and needs a whole core, on which it takes messages more
+/// slowly than the other cores decode them: more threads would only take turns with it.
 fn suiting(cores: usize, jobs: &[&Job]) -> usize {
     let to_database = !jobs.is_empty() && jobs.iter().all(|job| job.sink.kind() == SinkKind::Postgres);
     if to_database { cores.saturating_sub(1).max(1) } else { cores }
@@ -39,7 +39,7 @@ fn drive(threads: usize, command: impl Future<Output = Result<u8, Exit>>) -> Res
         .build()
         .map_err(|error| Exit::failed(anyhow::anyhow!("the runtime cannot start: {error}")))?;
     let result = runtime.block_on(contained(command));
-    // Requests that were given up are not waited for.
+    // Do not wait for requests that were given up.
     runtime.shutdown_background();
     result
 }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_core_is_left_to_the_database_where_no_job_needs_it() {
+    fn a_core_is_left_to_the_database_if_all_jobs_write_to_it() {
         let (parquet, postgres) = ("{ parquet: { path: out } }", "{ postgres: { url: env:URL } }");
         assert_eq!(suiting_sinks(&[postgres]), (3, 1));
         assert_eq!(suiting_sinks(&[parquet]), (4, 1));

@@ -88,16 +88,14 @@ fn exit(error: VerifyError) -> Exit {
     Exit { code, error: anyhow::anyhow!("{}", run::describe(&error)) }
 }
 
-/// The job of this name, or else the directory. A job brings what it knows of its archive.
+/// The job of this name, or else the directory. For a job this also notes what the job knows about its archive.
 async fn place(context: &Context, name: &str, settings: &mut Settings) -> Result<(Place, Vec<String>), Exit> {
     let path = Path::new(name);
     let config = match Config::load(&context.config) {
         Ok(config) => config,
         Err(_) if path.is_dir() => return Ok((Place::Parquet(path.to_path_buf()), Vec::new())),
         Err(error) => {
-            return Err(Exit::words(format!(
-                "{name} is no directory, and as a job it needs the configuration: {error}"
-            )));
+            return Err(Exit::words(format!("{name} is not a directory, and a job needs the configuration: {error}")));
         }
     };
     let Some(job) = config.job(name) else {
@@ -137,7 +135,7 @@ fn own_key(config: &Config, job: &Job) -> Result<Option<PublicKey>, String> {
 async fn ledger_head(config: &Config, job: &Job) -> Option<Kept> {
     let ledger = assemble::ledger_to_read(config, job).await.ok()??;
     let is_its = |identity: config::Identity| identity.place == ledger.identity().sink;
-    // Without what the identity needs, such as an AppKey that is not set, nobody knows.
+    // If a part of the identity is missing, such as an AppKey that is not set, this cannot be decided.
     let place_is_same = config.identity(job).map_or(job.sink.kind() == config::SinkKind::Parquet, is_its);
     let head = ledger.head().await.ok()??.sha256.filter(|_| place_is_same)?;
     Some(Kept { sha256: head, by: format!("the ledger of {}", job.name), last: true })
@@ -148,15 +146,15 @@ fn print(verified: &Verification) -> Result<(), Exit> {
     output::line(&format!("archive     {}", verified.archive))?;
     output::line(&format!("manifests   {}", count(verified.manifests)))?;
     if let Some(head) = &verified.head {
-        output::line(&format!("            the last is {}, SHA-256 {}", head.sequence, head.sha256))?;
+        output::line(&format!("            the last one is {}, SHA-256 {}", head.sequence, head.sha256))?;
     }
     let signatures = &verified.signatures;
     let signed = match (signatures.right, signatures.unsigned) {
         (0, _) => "none".to_owned(),
         (right, unsigned) => {
-            let known = if signatures.known.is_empty() { "no known key" } else { "known keys" };
+            let known = if signatures.known.is_empty() { "the keys they name" } else { "known keys" };
             let rest = if unsigned > 0 { format!(", {} manifests not signed", count(unsigned)) } else { String::new() };
-            format!("{} right, checked against {known}{rest}", count(right))
+            format!("{} valid, checked against {known}{rest}", count(right))
         }
     };
     output::line(&format!("signatures  {signed}"))?;
@@ -166,7 +164,7 @@ fn print(verified: &Verification) -> Result<(), Exit> {
     let twice = if verified.twice == 0 { "none twice".to_owned() } else { format!("{} twice", count(verified.twice)) };
     output::line(&format!("messages    {}, {twice}", count(verified.rows)))?;
     if verified.vanished > 0 {
-        output::line(&format!("vanished    {} noted beside them", count(verified.vanished)))?;
+        output::line(&format!("vanished    {} noted", count(verified.vanished)))?;
     }
     for note in &verified.notes {
         output::line(&format!("note        {note}"))?;

@@ -1,9 +1,9 @@
-//! Times as they are written, in the chosen zone.
+//! Formats times in the chosen time zone.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// Writes times of one zone.
+/// Formats times of one time zone.
 #[derive(Debug, Clone)]
 pub(super) struct Clock {
     zone: TimeZone,
@@ -14,7 +14,7 @@ impl Clock {
         Self { zone }
     }
 
-    /// The zone's name.
+    /// The name of the time zone.
     pub(super) fn name(&self) -> String {
         self.zone.iana_name().map_or_else(
             || self.zone.to_fixed_offset().map_or_else(|_| "local".to_owned(), |offset| offset.to_string()),
@@ -25,7 +25,7 @@ impl Clock {
     fn format(&self, time: i64, form: &str) -> String {
         match Timestamp::from_millisecond(time) {
             Ok(time) => time.to_zoned(self.zone.clone()).strftime(form).to_string(),
-            // Beyond all calendars, and still a time of the archive.
+            // Beyond any calendar, but the archive has it.
             Err(_) => format!("{time} ms"),
         }
     }

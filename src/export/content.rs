@@ -1,4 +1,4 @@
-//! What a person sees of a message, whatever its type.
+//! What a message shows to people, whatever its type.
 
 use serde_json::Value;
 
@@ -9,9 +9,9 @@ use crate::page::figures::size;
 /// A file that a message names. Only its description is in the archive.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Attached {
-    /// Its name, with the extension where one is told.
+    /// Its name, with the extension if there is one.
     pub(super) name: String,
-    /// Where it was; only when that is a link of http or https.
+    /// Where it was, if that is an http or https link.
     pub(super) link: Option<String>,
     /// Size, dimensions and duration, for people.
     pub(super) facts: Vec<String>,
@@ -20,7 +20,7 @@ pub(super) struct Attached {
 /// What a message shows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Content {
-    /// What kind of message it is.
+    /// The kind of message.
     pub(super) kind: String,
     /// Its text.
     pub(super) text: Option<String>,
@@ -75,7 +75,7 @@ impl Content {
         content
     }
 
-    /// All of it as plain text.
+    /// Everything as plain text.
     pub(super) fn plain(&self) -> String {
         let mut parts = Vec::new();
         if self.kind != "text" {
@@ -90,7 +90,7 @@ impl Content {
         parts.join(" ")
     }
 
-    /// The beginning of it in one line, for a quote.
+    /// The beginning in one line, for a quote.
     pub(super) fn line(&self, longest: usize) -> String {
         let plain = match (&self.text, &self.attached, &self.place) {
             (Some(text), ..) => text.clone(),

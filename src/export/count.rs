@@ -1,4 +1,4 @@
-//! What an export holds, counted.
+//! Counts what an export contains.
 
 use serde::Serialize;
 
@@ -12,13 +12,13 @@ pub struct Counts {
     pub conversations: u64,
     /// Messages that were selected.
     pub messages: u64,
-    /// Messages that came along as thread context.
+    /// Messages that are included as thread context.
     pub context: u64,
     /// Earlier versions of both.
     pub earlier_versions: u64,
-    /// Of both, those that were edited.
+    /// Messages of both kinds that were edited.
     pub edited: u64,
-    /// Of both, those that vanished from the service since.
+    /// Messages of both kinds that have vanished from the service.
     pub vanished: u64,
     /// When the first message was created.
     pub first: Option<String>,
@@ -26,11 +26,11 @@ pub struct Counts {
     pub last: Option<String>,
 }
 
-/// Counts what is exported while it passes.
+/// Counts messages as they are exported.
 #[derive(Default)]
 pub(super) struct Counter {
     counts: Counts,
-    /// When the first and the last message were created.
+    /// The create times of the first and the last message.
     range: Option<(i64, i64)>,
     conversation: Option<(String, String)>,
 }

@@ -28,7 +28,7 @@ struct Table {
     rows: u64,
 }
 
-/// `raw` is no cell for a spreadsheet.
+/// All columns but `raw`, which does not belong into a spreadsheet.
 fn columns() -> &'static [Definition] {
     Column::all(false)
 }
@@ -70,7 +70,7 @@ impl Tables {
             .map(|column| match (record.get(column.column), column.kind) {
                 (Value::Null, _) => String::new(),
                 (Value::Integer(time), ColumnType::Time) => self.clock.exact(*time),
-                // As text, of which a spreadsheet keeps every digit.
+                // As text, because a spreadsheet keeps every digit of that.
                 (Value::Integer(id), ColumnType::Int64) => format!("'{id}"),
                 (Value::Integer(number), _) => number.to_string(),
                 (Value::Flag(flag), _) => flag.to_string(),
@@ -114,8 +114,8 @@ impl Transcript for Tables {
     }
 }
 
-/// A text that no spreadsheet takes for a formula: an apostrophe stands before what would begin one, at the beginning of
-/// the cell, and also where a program that splits at semicolons, tabs or line ends would begin another cell.
+/// A text that no spreadsheet takes for a formula. An apostrophe precedes whatever would begin one, at the beginning of
+/// the cell and wherever a program that splits at semicolons, tabs or line ends would begin another cell.
 fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 1);
     let mut beginning = true;

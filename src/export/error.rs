@@ -1,12 +1,12 @@
-//! Why there is no export.
+//! Why an export failed.
 
-/// Why there is no export. Nothing is left behind.
+/// Why an export failed. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// There is no such archive, or no such place to write to. Exit 2.
+    /// The archive does not exist, or the directory cannot be used. Exit 2.
     #[error("{0}")]
     Unusable(String),
-    /// The archive's database refuses or fails.
+    /// The archive's database refused or failed.
     #[error(transparent)]
     Archive(#[from] crate::archive::ArchiveError),
     /// It was told to stop. Exit 5.

@@ -1,6 +1,6 @@
-//! Pages that read like a chat: an index, and for each conversation as many pages as it needs.
+//! Pages that read like a chat: an index, and as many pages for each conversation as it needs.
 //!
-//! Every page is complete by itself: it loads nothing and runs nothing.
+//! Every page is self-contained: it loads nothing and runs nothing.
 
 mod index;
 mod layout;
@@ -21,15 +21,15 @@ use super::selection::{sides, title};
 use super::transcript::Transcript;
 use crate::page::figures::counted;
 
-/// The most messages of a page.
+/// The most messages per page.
 const MESSAGES: u64 = 2_000;
-/// The bytes after which another page begins.
+/// The size in bytes after which another page begins.
 const BYTES: usize = 8 << 20;
 
 /// Writes `index.html` and `c00001.html`, `c00001-2.html` and so on.
 pub(super) struct Pages {
     clock: Clock,
-    /// Accounts whose messages stand on the right.
+    /// Accounts whose messages are on the right.
     viewers: BTreeSet<String>,
     answered: HashSet<i64>,
     note: String,
@@ -42,7 +42,7 @@ struct Conversation {
     app_key: String,
     key: String,
     title: String,
-    /// The account whose messages stand on the right.
+    /// The account whose messages are on the right.
     own: Option<String>,
     number: u64,
     page: u64,
@@ -56,7 +56,7 @@ struct Conversation {
 }
 
 impl Pages {
-    /// Pages on which the messages of `viewers` stand on the right. `answered` are the messages that others answer.
+    /// Pages with the messages of `viewers` on the right. `answered` are the messages that others reply to.
     pub(super) fn new(clock: Clock, viewers: BTreeSet<String>, answered: HashSet<i64>, note: String) -> Self {
         let index = Index::new(clock.clone(), note.clone());
         Self { clock, viewers, answered, note, index, conversation: None, count: 0 }
@@ -146,7 +146,7 @@ impl Conversation {
         self.listed.count(item);
     }
 
-    /// Writes the page under way and begins the next one.
+    /// Writes the current page and starts the next one.
     fn write_page(&mut self, clock: &Clock, note: &str, another: bool, output: &mut Output) -> Result<(), ExportError> {
         let file = page_file(self.number, self.page);
         let several = self.page > 1 || another;

@@ -1,4 +1,4 @@
-//! A JSON object a line.
+//! One JSON object per line.
 
 use std::io::Write as _;
 
@@ -36,9 +36,9 @@ impl Lines {
                 (Value::Integer(time), ColumnType::Time) => {
                     out.push_str(&serde_json::to_string(&self.clock.exact(*time))?);
                 }
-                // As text: many readers of JSON keep 53 bits of a number.
+                // As text, because many JSON readers keep 53 bits of a number.
                 (Value::Integer(id), ColumnType::Int64) => out.push_str(&format!("\"{id}\"")),
-                // JSON stands as it is: its numbers may have more digits than any reader keeps.
+                // JSON is copied as it is: its numbers may have more digits than any reader keeps.
                 (Value::Text(json), ColumnType::Json) if serde_json::from_str::<&RawValue>(json).is_ok() => {
                     out.push_str(&json.replace(['\n', '\r'], " "));
                 }

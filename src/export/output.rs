@@ -1,4 +1,4 @@
-//! The directory of an export: written under a temporary name, and there as a whole or not at all.
+//! The directory of an export. It is written under a temporary name, so it is there as a whole or not at all.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -13,9 +13,9 @@ use super::error::ExportError;
 /// A file of an export.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExportFile {
-    /// Relative to the export, with `/`.
+    /// The path relative to the export, with `/`.
     pub path: String,
-    /// Messages in it, or versions of messages where a file holds such.
+    /// The number of messages in it, or of versions of messages.
     pub rows: u64,
     /// Its size.
     pub bytes: u64,
@@ -23,7 +23,7 @@ pub struct ExportFile {
     pub sha256: String,
 }
 
-/// The directory of an export while it is written. Dropped before it is finished, it leaves nothing behind.
+/// The directory of an export while it is written. If it is dropped before it is finished, it leaves nothing behind.
 #[derive(Debug)]
 pub(super) struct Output {
     target: PathBuf,
@@ -33,7 +33,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Begins a directory that is to stand at `target`, where there is nothing yet, or an empty directory.
+    /// Starts a directory that will be at `target`, where there is nothing yet or an empty directory.
     pub(super) fn create(target: &Path) -> Result<Self, ExportError> {
         let refused = |why: &str| {
             ExportError::Unusable(format!("{} {why}: an export is written to a new directory", target.display()))
@@ -48,7 +48,7 @@ impl Output {
             Err(error) if error.kind() == ErrorKind::NotADirectory => return Err(refused("is a file")),
             Err(error) => return Err(ExportError::failed(format!("looking at {}", target.display()), error)),
         }
-        let Some(name) = target.file_name() else { return Err(refused("is no name for a directory")) };
+        let Some(name) = target.file_name() else { return Err(refused("is not a name for a directory")) };
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}.inprogress", std::process::id()));
@@ -63,17 +63,17 @@ impl Output {
         Ok(Self { target: target.to_path_buf(), temporary, files: Vec::new(), finished: false })
     }
 
-    /// Where files are while the export is written.
+    /// The temporary directory.
     pub(super) fn directory(&self) -> &Path {
         &self.temporary
     }
 
-    /// What has been written.
+    /// The files written so far.
     pub(super) fn files(&self) -> &[ExportFile] {
         &self.files
     }
 
-    /// Begins a file.
+    /// Starts a file.
     pub(super) fn file(&self, path: &str) -> Result<OutputFile, ExportError> {
         let full = self.temporary.join(path);
         let create = || {
@@ -87,7 +87,7 @@ impl Output {
         Ok(OutputFile { path: path.to_owned(), out: BufWriter::with_capacity(1 << 17, hashing) })
     }
 
-    /// Ends a file that holds so many rows.
+    /// Ends a file with this many rows.
     pub(super) fn close(&mut self, file: OutputFile, rows: u64) -> Result<(), ExportError> {
         let OutputFile { path, out } = file;
         let full = self.temporary.join(&path);
@@ -108,7 +108,7 @@ impl Output {
 
     /// Gives the directory its name.
     pub(super) fn finish(mut self) -> Result<(), ExportError> {
-        // An empty directory may stand there, and is replaced.
+        // This replaces an empty directory.
         let renamed = std::fs::rename(&self.temporary, &self.target);
         renamed.map_err(|error| ExportError::failed(format!("renaming to {}", self.target.display()), error))?;
         self.finished = true;

@@ -1,4 +1,4 @@
-//! The archive's own schema: what was exported is an archive's data again.
+//! Parquet files with the archive's own schema.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::archive::parquet::schema;
 
 /// Rows that become one batch.
 const ROWS: usize = 1024;
-/// Bytes of an encoded row group, about, from which on it is closed.
+/// The approximate size in bytes at which a row group is closed.
 const GROUP: usize = 32 << 20;
 
 /// `messages.parquet` with every version, `context.parquet` with thread context, `vanished.parquet`.
@@ -139,7 +139,7 @@ fn vanished_schema() -> SchemaRef {
 }
 
 impl Files {
-    /// Files with the column `raw`, or without.
+    /// Files with or without the column `raw`.
     pub(super) fn new(raw: bool, output: &Output) -> Result<Self, ExportError> {
         let schema = schema::arrow(raw);
         let messages = Some(File::create("messages.parquet", &schema, output)?);
@@ -147,7 +147,7 @@ impl Files {
     }
 }
 
-/// A place among files that is filled when it is first needed.
+/// Opens a file when it is first needed.
 fn opened<'a>(
     place: &'a mut Option<File>,
     name: &'static str,

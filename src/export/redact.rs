@@ -1,7 +1,7 @@
-//! What is taken out of messages before any format sees them.
+//! Removes what is redacted before any format sees a message.
 //!
-//! Every version of every message passes here, thread context and edit history included, so no format can show what
-//! was taken out. `raw` holds a message whole, and `extra` whatever was not understood: with any redaction both go.
+//! Every version of every message passes through here, including thread context and edit history, so no format can show what
+//! was removed. `raw` is the whole message, and `extra` is whatever was not understood: any redaction removes both.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -16,34 +16,34 @@ use crate::model::columns::Definition;
 use crate::model::reference::{ConversationId, ConversationType};
 use crate::model::{Column, ColumnType};
 
-/// What stands where a text was.
+/// What replaces a text.
 pub const REDACTED: &str = "[redacted]";
-/// What stands where an attachment was.
+/// What replaces an attachment.
 const REDACTED_JSON: &str = r#"{"redacted":true}"#;
-/// Numbers of fewer digits in JSON are never taken for an account.
+/// JSON numbers with fewer digits are never taken for an account.
 const DIGITS: usize = 5;
-/// What can be taken out.
+/// What can be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Field {
-    /// The text, also that of earlier versions and quotes.
+    /// The text, including that of earlier versions and quotes.
     Text,
     /// The attachment: names, links, custom content.
     Attachment,
     /// The sender's own free text.
     Extension,
-    /// Fields that the archive does not know. Goes with any redaction.
+    /// Fields that the archive does not know. Removed by any redaction.
     Extra,
-    /// The message's own JSON text. Goes with any redaction.
+    /// The message's own JSON text. Removed by any redaction.
     Raw,
 }
 
-/// Whether such a column holds an account, in a one-to-one dialogue or in a team.
+/// Whether a column holds an account, in a one-to-one conversation or in a team.
 fn is_account(kind: ColumnType, one_to_one: bool) -> bool {
     kind == ColumnType::Account || one_to_one && kind == ColumnType::Receiver
 }
 
-/// What is taken out of an export.
+/// What is removed from an export.
 #[derive(Debug, Default)]
 pub struct Redaction {
     fields: BTreeSet<Field>,
@@ -51,7 +51,7 @@ pub struct Redaction {
 }
 
 impl Redaction {
-    /// Takes out these fields, and accounts when there are pseudonyms for them.
+    /// Removes these fields, and accounts if there are pseudonyms for them.
     pub fn new(fields: impl IntoIterator<Item = Field>, pseudonyms: Option<Pseudonyms>) -> Self {
         let mut fields: BTreeSet<Field> = fields.into_iter().collect();
         if !fields.is_empty() || pseudonyms.is_some() {
@@ -60,7 +60,7 @@ impl Redaction {
         Self { fields, pseudonyms }
     }
 
-    /// What is taken out.
+    /// The fields that are removed.
     pub fn fields(&self) -> &BTreeSet<Field> {
         &self.fields
     }
@@ -70,14 +70,14 @@ impl Redaction {
         self.pseudonyms.as_ref()
     }
 
-    /// Takes note of an account that is named by who asks.
+    /// Notes an account that the selection names.
     pub(super) fn learn_account(&mut self, account: &str) {
         if let Some(pseudonyms) = &mut self.pseudonyms {
             pseudonyms.learn(account);
         }
     }
 
-    /// How an account is called in the export.
+    /// The name of an account in the export.
     pub(super) fn account(&mut self, account: &str) -> String {
         match &mut self.pseudonyms {
             Some(pseudonyms) => pseudonyms.name(account),
@@ -85,7 +85,7 @@ impl Redaction {
         }
     }
 
-    /// How a conversation is called in the export.
+    /// The name of a conversation in the export.
     pub(super) fn conversation(&mut self, key: &str) -> String {
         match &mut self.pseudonyms {
             Some(pseudonyms) => pseudonyms.key(key),
@@ -93,7 +93,7 @@ impl Redaction {
         }
     }
 
-    /// Takes note of the accounts of a message, so that they are found in texts as well.
+    /// Notes the accounts of a message, so that they are also found in texts.
     pub(super) fn learn(&mut self, record: &Record) {
         let Some(pseudonyms) = &mut self.pseudonyms else { return };
         let one_to_one = record.conversation_type() == 1;
@@ -114,7 +114,7 @@ impl Redaction {
         }
     }
 
-    /// Takes out of a message what is to be taken out.
+    /// Redacts a message.
     pub(super) fn apply(&mut self, record: &mut Record) {
         for field in &self.fields {
             let (column, mark) = match field {
@@ -134,8 +134,8 @@ impl Redaction {
     }
 }
 
-/// Names that stand for accounts: an account has the same one throughout an export, and only who has the key can tell
-/// whose it is.
+/// Names that replace accounts. An account has the same name throughout an export, and only whoever has the key can find
+/// out which account it is.
 pub struct Pseudonyms {
     key: [u8; 32],
     known: HashSet<String>,
@@ -151,12 +151,12 @@ impl std::fmt::Debug for Pseudonyms {
 }
 
 impl Pseudonyms {
-    /// Names made with this key.
+    /// Pseudonyms made with this key.
     pub fn new(key: [u8; 32]) -> Self {
         Self { key, known: HashSet::new(), beginnings: HashSet::new(), longest: 0, given: HashMap::new() }
     }
 
-    /// Takes note of an account.
+    /// Notes an account.
     pub fn learn(&mut self, account: &str) {
         let account = account.to_lowercase();
         if let Some(first) = account.chars().next()
@@ -184,7 +184,7 @@ impl Pseudonyms {
         name
     }
 
-    /// A conversation's key with names for its accounts.
+    /// A conversation's key with pseudonyms for its accounts.
     pub fn key(&mut self, key: &str) -> String {
         match sides(key) {
             Some((one, other)) => {
@@ -231,7 +231,7 @@ impl Pseudonyms {
         }
     }
 
-    /// A text with names in place of the known accounts, also inside JSON.
+    /// A text in which pseudonyms replace the known accounts, also inside JSON.
     fn scrub(&mut self, text: &str) -> String {
         let begins = text.trim_start();
         if begins.starts_with(['{', '[']) && serde_json::from_str::<IgnoredAny>(text).is_ok() {
@@ -241,7 +241,7 @@ impl Pseudonyms {
         }
     }
 
-    /// JSON text whose strings, and long numbers, are looked through. What is not touched stays as it is written.
+    /// JSON text whose strings and long numbers are searched. Everything else stays as it is written.
     fn json(&mut self, text: &str) -> String {
         let bytes = text.as_bytes();
         let mut out = String::with_capacity(text.len());
@@ -291,7 +291,7 @@ impl Pseudonyms {
         out
     }
 
-    /// A text with names in place of the known accounts, where these stand as words: between characters that are no
+    /// A text in which pseudonyms replace the known accounts where they are whole words: between characters that are not
     /// ASCII letters or digits.
     fn words(&mut self, text: &str) -> String {
         let mut out = String::with_capacity(text.len());

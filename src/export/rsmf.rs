@@ -1,6 +1,6 @@
-//! Relativity Short Message Format 2.0: a mail with `rsmf.zip`, which holds `rsmf_manifest.json`.
+//! Relativity Short Message Format 2.0: a mail with `rsmf.zip`, which contains `rsmf_manifest.json`.
 //!
-//! One file per conversation and day, and more where a day has more events or text than review tools load well.
+//! There is one file per conversation and day, and more if a day has more events or text than review tools load well.
 
 mod mail;
 
@@ -23,11 +23,11 @@ use super::transcript::Transcript;
 
 const VERSION: &str = "2.0.0";
 const PLATFORM: &str = "yunxin";
-/// The most events of a file that review tools recommend.
+/// The most events per file that review tools recommend.
 const EVENTS: usize = 10_000;
-/// The bytes of events after which another file begins.
+/// The size of events in bytes after which another file begins.
 const BYTES: usize = 16 << 20;
-/// The sender of a message that names none.
+/// The sender of a message without one.
 const NOBODY: &str = "(no sender)";
 
 /// Writes `c00001/2026-11-22.rsmf` and so on.
@@ -36,7 +36,7 @@ pub(super) struct Slices {
     custodians: BTreeSet<String>,
     conversations: u64,
     current: Option<Slice>,
-    /// The files of the current conversation's current day.
+    /// The number of files of the current conversation's current day.
     parts: u32,
 }
 
@@ -172,7 +172,7 @@ impl Slice {
         self.last = self.last.max(record.create_time());
     }
 
-    /// What every version changed in the one before it.
+    /// What every version changed.
     fn edits(&mut self, item: &Item, body: &str) -> Vec<Json> {
         let mut edits = Vec::new();
         let mut versions: Vec<&Record> = item.earlier.iter().collect();

@@ -14,9 +14,9 @@ use crate::model::reference::ConversationId;
 pub enum Scope {
     /// Everything.
     All,
-    /// Dialogues, by their keys.
+    /// Conversations, by their keys.
     Conversations(BTreeSet<String>),
-    /// What these accounts, lower-cased, sent or were addressed in: their one-to-one dialogues whole, and of teams what
+    /// What these accounts (in lower case) sent or received: their one-to-one conversations as a whole, and in teams what
     /// they sent and what was targeted at them.
     Accounts(BTreeSet<String>),
 }
@@ -32,12 +32,12 @@ pub struct Selection {
     pub to: Option<i64>,
 }
 
-/// Which end of a range of time is told.
+/// Which end of a time range a text names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// The first moment that belongs to it.
     From,
-    /// The first moment that no longer does; of a day, the end of that day.
+    /// The first moment that no longer belongs to it; for a day, the end of that day.
     To,
 }
 
@@ -58,7 +58,7 @@ pub fn conversation_key(text: &str) -> Result<String, String> {
         }
         (Some("2" | "3"), Some(team), None, None) if !team.is_empty() => Ok(text.to_lowercase()),
         _ => Err(format!(
-            "{text:?} is no conversation: give its ID (alice|1|bob, alice|2|4400000001) or its key (1|alice|bob, \
+            "{text:?} is not a conversation: give its ID (alice|1|bob, alice|2|4400000001) or its key (1|alice|bob, \
              2|4400000001)"
         )),
     }
@@ -75,8 +75,9 @@ pub fn moment(text: &str, zone: &TimeZone, end: End) -> Result<i64, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.as_millisecond());
     }
-    let wrong =
-        || format!("{text:?} is no time: give a date like 2026-11-22, or a time like 2026-11-22T18:00:00+08:00");
+    let wrong = || {
+        format!("{text:?} is not a time: give a date such as 2026-11-22, or a time such as 2026-11-22T18:00:00+08:00")
+    };
     let is_date = text.len() == 10;
     let local = if is_date {
         let date: Date = text.parse().map_err(|_| wrong())?;
@@ -150,7 +151,7 @@ mod tests {
         assert_eq!(conversation_key("anyone|2|77").unwrap(), "2|77");
         assert_eq!(conversation_key("3|77").unwrap(), "3|77");
         for text in ["", "alice", "alice|bob", "1|alice", "2|", "a|4|b", "a|1|b|c"] {
-            assert!(conversation_key(text).unwrap_err().contains("no conversation"), "{text}");
+            assert!(conversation_key(text).unwrap_err().contains("not a conversation"), "{text}");
         }
     }
 

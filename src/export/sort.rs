@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::record::{Column, Record};
 use crate::sort::Sortable;
 
-/// A version of a message on its way to its place.
+/// A version of a message to be sorted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Entry {
-    /// Whether it is thread context and was not selected itself.
+    /// Whether it is thread context, not selected itself.
     pub(super) context: bool,
     /// The version.
     pub(super) record: Record,

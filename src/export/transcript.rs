@@ -1,14 +1,14 @@
-//! What every format does.
+//! What every format implements.
 
 use super::error::ExportError;
 use super::output::Output;
 use super::record::Item;
 
-/// A format being written. Messages come by conversation, in order of time.
+/// A format being written. Messages arrive by conversation, in order of time.
 pub(super) trait Transcript: Send {
     /// Writes a message.
     fn write(&mut self, item: &Item, output: &mut Output) -> Result<(), ExportError>;
 
-    /// Writes what stands at the end.
+    /// Writes whatever belongs at the end.
     fn finish(&mut self, output: &mut Output) -> Result<(), ExportError>;
 }

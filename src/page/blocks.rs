@@ -6,10 +6,10 @@ use maud::{Markup, Render, html};
 
 use super::figures::{time, zone};
 
-/// The style of these blocks and of drawings.
+/// The style sheet of these blocks and of drawings.
 pub(crate) const STYLE: &str = include_str!("sheet.css");
 
-/// The top of a page, with the result as a badge and in a sentence.
+/// The top of a page, with the result as a badge and as a sentence.
 pub(crate) struct Heading<'a> {
     /// What kind of page it is.
     pub(crate) kind: &'a str,
@@ -53,7 +53,7 @@ pub(crate) fn section(id: &str, title: &str, body: &Markup) -> Markup {
     }
 }
 
-/// Numbers side by side: what each is, the number, and what is said below it.
+/// Numbers side by side, each with its name and a note.
 pub(crate) fn tiles(tiles: &[(&str, String, String)]) -> Markup {
     html! {
         dl.tiles {
@@ -75,12 +75,12 @@ pub(crate) fn facts(facts: &[(&str, String)]) -> Markup {
     }
 }
 
-/// What a section says when it has nothing to show.
+/// The text of a section that has nothing to show.
 pub(crate) fn none(words: &str) -> Markup {
     html! { p.none { (words) } }
 }
 
-/// A table with a name for every column, and whether its cells are numbers. `rows` are elements `tr`.
+/// A table. Each column has a name, and says whether its cells are numbers. `rows` are `tr` elements.
 pub(crate) fn table(caption: &str, columns: &[(&str, bool)], rows: &Markup) -> Markup {
     html! {
         div.scroll tabindex="0" {
@@ -99,7 +99,7 @@ pub(crate) fn table(caption: &str, columns: &[(&str, bool)], rows: &Markup) -> M
     }
 }
 
-/// What is opened to be seen.
+/// A block that can be folded.
 pub(crate) fn details(summary: &impl Render, is_open: bool, body: &Markup) -> Markup {
     html! {
         details open=[is_open.then_some("open")] {
@@ -109,7 +109,7 @@ pub(crate) fn details(summary: &impl Render, is_open: bool, body: &Markup) -> Ma
     }
 }
 
-/// A legend of a chart: colour class and name.
+/// The legend of a chart: colour classes and names.
 pub(crate) fn legend(items: &[(&str, &str)]) -> Markup {
     html! {
         ul.legend {
@@ -135,7 +135,7 @@ pub(crate) fn footer(version: &str, made_at: Timestamp, timezone: &TimeZone) -> 
     }
 }
 
-/// At most so many characters of a text.
+/// At most `most` characters of a text.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),

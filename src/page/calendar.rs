@@ -1,4 +1,4 @@
-//! Counts by day as stacked bars; by month or year where there are too many days.
+//! Counts by day as stacked bars; by month or year if there are too many days.
 
 use std::collections::BTreeMap;
 
@@ -13,25 +13,25 @@ use super::figures::count;
 pub(crate) struct Calendar<'a> {
     /// Days in order, with a count for every series.
     pub(crate) days: Vec<(Date, Vec<u64>)>,
-    /// Colour class and name of every series, the lowest first.
+    /// Colour class and name of every series, from bottom to top.
     pub(crate) series: Vec<(&'a str, &'a str)>,
     /// What is counted.
     pub(crate) what: &'a str,
-    /// The zone of the days.
+    /// The time zone of the days.
     pub(crate) timezone: &'a str,
 }
 
-/// What a bar stands for.
+/// What a bar represents.
 struct Grain {
     name: &'static str,
     format: &'static str,
     step: Span,
-    /// The first day of the bar that holds a day.
+    /// The first day of the bar that a day belongs to.
     first: fn(Date) -> Date,
 }
 
 impl Grain {
-    /// The finest of which no more than `most` lie between two days.
+    /// The finest grain with at most `most` bars between two days.
     fn between(first: Date, last: Date, most: i32) -> Self {
         let months = 12 * i32::from(last.year() - first.year()) + i32::from(last.month()) - i32::from(first.month());
         if last.duration_since(first).as_hours() / 24 < i64::from(most) {
@@ -49,7 +49,7 @@ impl Grain {
 }
 
 impl Calendar<'_> {
-    /// The chart; nothing where there are no days.
+    /// The chart; empty if there are no days.
     pub(crate) fn draw(&self) -> Markup {
         let (Some((first, _)), Some((last, _))) = (self.days.first(), self.days.last()) else {
             return Markup::default();

@@ -1,4 +1,4 @@
-//! Charts in SVG. Every chart is drawn twice, for wide and for narrow screens, and the page shows the one that fits.
+//! Charts in SVG. Every chart is drawn twice, for wide and for narrow screens; the page shows the one that fits.
 
 use maud::{Markup, html};
 
@@ -8,7 +8,7 @@ use super::figures::brief;
 const WIDE: f64 = 920.0;
 const NARROW: f64 = 340.0;
 
-/// Both drawings of a chart. `describe` is what a screen reader reads instead.
+/// Both drawings of a chart. A screen reader reads `describe` instead.
 pub(crate) fn chart(describe: &str, draw: impl Fn(f64) -> Drawing) -> Markup {
     html! {
         @for (class, width) in [("wide", WIDE), ("narrow", NARROW)] {
@@ -20,7 +20,7 @@ pub(crate) fn chart(describe: &str, draw: impl Fn(f64) -> Drawing) -> Markup {
     }
 }
 
-/// A drawing of some height. Coordinates are pixels from the top left.
+/// A drawing. Coordinates are pixels from the top left.
 pub(crate) struct Drawing {
     height: f64,
     marks: Vec<Markup>,
@@ -31,7 +31,7 @@ impl Drawing {
         Self { height, marks: Vec::new() }
     }
 
-    /// A rectangle. The tip is shown where a pointer rests.
+    /// A rectangle. `tip` is shown when the pointer rests on it.
     pub(crate) fn rect(&mut self, [x, y, width, height]: [f64; 4], class: &str, tip: &str) {
         let (width, height) = (width.max(0.0), height.max(0.0));
         self.marks.push(html! {
@@ -47,7 +47,7 @@ impl Drawing {
         self.marks.push(html! { path d=(path) class=(class) {} });
     }
 
-    /// Text whose start, middle or end is at this place.
+    /// Text whose start, middle or end (`anchor`) is at this point.
     pub(crate) fn text(&mut self, (x, y): (f64, f64), anchor: &str, class: &str, text: &str) {
         self.marks.push(html! { text x=(px(x)) y=(px(y)) text-anchor=(anchor) class=(class) { (text) } });
     }
@@ -57,7 +57,7 @@ fn px(pixels: f64) -> String {
     format!("{pixels:.2}")
 }
 
-/// Four round steps or fewer, each at least 1, from 0 to `most` or just above it.
+/// At most four round steps of at least 1, from 0 to `most` or just above it.
 fn steps(most: f64) -> Vec<f64> {
     let rough = (most / 4.0).max(1.0);
     let magnitude = 10_f64.powf(rough.log10().floor());
@@ -67,18 +67,18 @@ fn steps(most: f64) -> Vec<f64> {
     (0..=count).map(|n| f64::from(n) * step).collect()
 }
 
-/// The frame of a chart: where values lie in a drawing.
+/// The frame of a chart: maps values to points of a drawing.
 pub(crate) struct Frame {
     pub(crate) left: f64,
     pub(crate) right: f64,
     pub(crate) bottom: f64,
     top: f64,
-    /// The greatest value that has room.
+    /// The largest value that fits.
     most: f64,
 }
 
 impl Frame {
-    /// Begins a drawing with a line and a label for every step of values up to `most`, and their unit above.
+    /// Starts a drawing with a line and a label for every step of values up to `most`, and their unit above.
     pub(crate) fn begin(width: f64, height: f64, most: f64, unit: &str) -> (Self, Drawing) {
         let ticks = steps(most);
         let most = ticks.last().copied().unwrap_or_default().max(1.0);
@@ -93,17 +93,17 @@ impl Frame {
         (frame, drawing)
     }
 
-    /// Where a value lies.
+    /// The height of a value.
     pub(crate) fn y(&self, value: f64) -> f64 {
         self.bottom - (self.bottom - self.top) * (value / self.most).clamp(0.0, 1.0)
     }
 
-    /// Where a share (0 to 1) of the width lies.
+    /// The position of a share (0 to 1) of the width.
     pub(crate) fn x(&self, share: f64) -> f64 {
         self.left + (self.right - self.left) * share.clamp(0.0, 1.0)
     }
 
-    /// Draws a scale of so many seconds below.
+    /// Draws a scale of seconds below the chart.
     pub(crate) fn draw_times(&self, drawing: &mut Drawing, seconds: f64) {
         const STEPS: [f64; 19] = [
             0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0,

@@ -1,9 +1,9 @@
-//! Numbers, sizes and times as they are read.
+//! Numbers, sizes and times for people.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// A count with thousands separated.
+/// A count with thousands separators.
 pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -21,7 +21,7 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
-/// A count for an axis, in few characters.
+/// A short count for an axis.
 pub(crate) fn brief(number: u64) -> String {
     let scaled = |unit: f64, name: &str| {
         let text = format!("{:.1}", number as f64 / unit);
@@ -46,7 +46,7 @@ pub(crate) fn size(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
 }
 
-/// A rate: one decimal below 100.
+/// A rate, with one decimal below 100.
 pub(crate) fn rate(per_second: f64) -> String {
     if !per_second.is_finite() {
         "–".to_owned()
@@ -57,7 +57,7 @@ pub(crate) fn rate(per_second: f64) -> String {
     }
 }
 
-/// A share, never rounded to all or nothing.
+/// A share in percent, never rounded to 0% or 100%.
 pub(crate) fn share(part: u64, whole: u64) -> String {
     if whole == 0 {
         return "–".to_owned();
@@ -88,12 +88,12 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// A time to the second, without its zone.
+/// A time to the second, without its time zone.
 pub(crate) fn time(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// A zone's name.
+/// The name of a time zone.
 pub(crate) fn zone(zone: &TimeZone) -> &str {
     zone.iana_name().unwrap_or("UTC")
 }

@@ -1,9 +1,9 @@
-//! What a run's end means, and what to do.
+//! What the end of a run means, and what to do next.
 
 use super::{Ending, Report, Since};
 use crate::page::figures::counted;
 
-/// What is said at the top of a page.
+/// The top of a page.
 pub(super) struct Advice {
     /// The ending in a few words.
     pub(super) badge: &'static str,
@@ -11,7 +11,7 @@ pub(super) struct Advice {
     pub(super) tone: &'static str,
     /// What happened, in a sentence or two.
     pub(super) sentence: String,
-    /// What each command is for, and the command.
+    /// Purpose and text of each command.
     pub(super) commands: Vec<(String, String)>,
 }
 
@@ -25,7 +25,7 @@ impl Advice {
             Ending::Running => (
                 "running",
                 "neutral",
-                "This run is still under way. The page shows what was recorded last; make it again for a later view."
+                "This run is still under way. The page shows what was recorded last; create it again for a later view."
                     .to_owned(),
                 None,
             ),
@@ -67,7 +67,7 @@ impl Advice {
                 "bad",
                 format!(
                     "The process ended without a word: it was killed, or the machine went down. What was committed is safe; \
-                     {pending} pending. Counts of rows read are from seconds before the end."
+                     {pending} pending. Counts of rows read date from seconds before the end."
                 ),
                 Some("finishes what was left, and continues"),
             ),
@@ -83,7 +83,7 @@ impl Advice {
     }
 }
 
-/// `purpose` is what running the job again does, where that is advised.
+/// `purpose` says what running the job again does, if that is advised.
 fn commands(report: &Report, purpose: Option<&str>) -> Vec<(String, String)> {
     let mut commands = Vec::new();
     let mut add = |purpose: &str, command: &str| {
@@ -108,17 +108,18 @@ fn commands(report: &Report, purpose: Option<&str>) -> Vec<(String, String)> {
     let mut classes: Vec<&str> = report.failures.iter().filter(is_retryable).map(|kind| kind.class.as_str()).collect();
     classes.dedup();
     if !classes.is_empty() && report.ending != Ending::Running && report.exit_code != Some(4) {
-        add("asks for these again at once, due or not", &format!("retry {job} --class {}", classes.join(" --class ")));
+        add(
+            "asks for these again at once, whether due or not",
+            &format!("retry {job} --class {}", classes.join(" --class ")),
+        );
     }
     commands
 }
 
 fn failed(report: &Report, pending: &str) -> String {
     let first = match report.exit_code {
-        Some(4) => {
-            "Credentials or permission were refused. Correct them before you run again: asking before does harm."
-        }
-        Some(2) => "The configuration, or something that it names, is wrong. First correct what the error names.",
+        Some(4) => "Credentials or permission were refused. Correct them before you run again: insisting does harm.",
+        Some(2) => "The configuration, or something that it names, is wrong. Correct what the error names first.",
         Some(75) => "Another process holds the job, its app or its archive. Wait for it to end.",
         _ => "The run could not continue. Remove the cause that the error names, then run again.",
     };

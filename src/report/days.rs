@@ -11,9 +11,9 @@ use crate::page::blocks::{details, legend, none, table};
 use crate::page::calendar::Calendar;
 use crate::page::figures::{count, counted, share};
 
-/// The colours of types. Where there are more types, those with the fewest messages share the last one.
+/// The colours of types. If there are more types, those with the fewest messages share the last colour.
 const COLOURS: [&str; 7] = ["k0", "k1", "k2", "k3", "k4", "k5", "k6"];
-/// So many days need no folding away.
+/// Up to this many days the table is shown unfolded.
 const FEW: usize = 40;
 
 pub(super) fn section(report: &Report) -> Markup {
@@ -24,7 +24,7 @@ pub(super) fn section(report: &Report) -> Markup {
     let archived = report.references.archived;
     html! {
         @if total == 0 {
-            (none("No message is counted here."))
+            (none("There are no messages to show."))
         } @else {
             (charts(messages, total))
         }

@@ -1,4 +1,4 @@
-//! What did not become a message, by class and code.
+//! Failures by class and code.
 
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -8,7 +8,7 @@ use crate::model::failure::Class;
 use crate::page::blocks::{details, none, shortened, table};
 use crate::page::figures::{count, counted, time};
 
-/// So many failures of a kind need no folding away.
+/// Up to this many failures of a kind are shown unfolded.
 const FEW: usize = 12;
 
 pub(super) fn section(report: &Report) -> Markup {
@@ -90,7 +90,7 @@ fn references(report: &Report, caption: &str, kind: &FailureKind) -> Markup {
         Since::Open if line.retryable => "will be asked again",
         Since::Open => "final",
         Since::Pending => "is being asked again",
-        Since::Closed => "resolved since",
+        Since::Closed => "resolved since then",
         Since::Dismissed => "dismissed",
     };
     let rows = html! {

@@ -31,7 +31,7 @@ pub(super) fn section(report: &Report) -> Markup {
         within(95),
         within(99)
     );
-    // An empty bucket at either end shows that there was nothing beyond.
+    // An empty bucket at either end shows that there is nothing beyond it.
     let first = first.saturating_sub(1);
     let last = (last + 1).min(buckets.len() - 1);
     let shown: Vec<(usize, u64)> = (first..=last).map(|at| (at, buckets[at])).collect();
@@ -41,18 +41,18 @@ pub(super) fn section(report: &Report) -> Markup {
     }
 }
 
-/// The end of a bucket.
+/// The upper bound of a bucket.
 fn bound(at: usize) -> String {
     match at {
         0..10 => format!("{} ms", 1_u64 << at),
-        // 1,024 ms and its doublings, named as what they are to within 3%.
+        // 1,024 ms and its doublings, rounded.
         _ => format!("{:.1} s", (1_u64 << at.min(40)) as f64 / 1000.0),
     }
 }
 
 fn draw(shown: &[(usize, u64)], buckets: usize, all: u64, width: f64) -> Drawing {
     let most = shown.iter().map(|(_, n)| *n).max().unwrap_or(0);
-    let (frame, mut drawing) = Frame::begin(width, 200.0, most as f64, "answers, by the time they took");
+    let (frame, mut drawing) = Frame::begin(width, 200.0, most as f64, "answers by the time they took");
     let slot = (frame.right - frame.left) / shown.len().max(1) as f64;
     let every = if slot < 34.0 { 2 } else { 1 };
     for (index, (at, n)) in shown.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! How a run went over time: requests against what was allowed, and messages.
+//! How a run went over time: requests compared with what was allowed, and messages.
 
 use maud::{Markup, html};
 
@@ -10,7 +10,7 @@ use crate::page::figures::{count, counted, duration, rate, share};
 
 /// The most stretches that are drawn.
 const STRETCHES: f64 = 150.0;
-/// The shortest stretch in seconds: below it a rate says more about the sampling than about the run.
+/// The shortest stretch in seconds: a shorter one would say more about the sampling than about the run.
 const SHORTEST: f64 = 0.5;
 
 /// A stretch of the run between two samples. Times are in seconds, rates per second.
@@ -61,8 +61,8 @@ fn requests(timeline: &Timeline, stretches: &[Stretch], seconds: f64) -> Markup 
         (chart(&describe, |width| draw_requests(stretches, quota, width)))
         p.note {
             (counted(timeline.requests.sent, "request", "requests")) " in " (duration(seconds)) ": "
-            (rate(mean)) " requests a second on average, "
-            (share((mean * 1000.0) as u64, (quota * 1000.0) as u64)) " of the quota of " (timeline.quota) " a second. \
+            (rate(mean)) " requests per second on average, "
+            (share((mean * 1000.0) as u64, (quota * 1000.0) as u64)) " of the quota of " (timeline.quota) " per second. \
             Each step is the mean of " (up_to) (duration(longest)) "; the average covers the whole run, including reading, \
             waiting for the last answers, and committing."
         }
@@ -89,13 +89,13 @@ fn messages(stretches: &[Stretch], last: &Stretch) -> Markup {
         (legend(&[("k-fetched", "received"), ("k-archived", "archived (committed)"), ("k-failed", "failed")]))
         (chart(&describe, |width| draw_messages(stretches, width)))
         p.note {
-            (rate(end.archived as f64 / seconds.max(0.001))) " messages a second on average, "
-            (rate(fastest)) " in the fastest stretch. Received messages become archived together, with each commit."
+            (rate(end.archived as f64 / seconds.max(0.001))) " messages per second on average, "
+            (rate(fastest)) " in the fastest stretch. Received messages become archived together, with the next commit."
         }
     }
 }
 
-/// The samples as stretches that are not too many and not too short.
+/// The samples as stretches that are neither too many nor too short.
 fn stretches(timeline: &Timeline) -> Vec<Stretch> {
     let Some(end) = timeline.samples.iter().last() else { return Vec::new() };
     let seconds = |sample: &Sample| sample.at as f64 / 1000.0;

@@ -10,7 +10,7 @@ use crate::page::{document, is_hidden};
 
 /// The most files that are listed.
 const FILES: usize = 1_000;
-/// So many files need no folding away.
+/// Up to this many files are shown unfolded.
 const FEW_FILES: usize = 12;
 
 impl Report {
@@ -24,7 +24,7 @@ impl Report {
             when: html! {
                 time { (started_at) } " to " time { (time(self.known_until, &self.timezone)) } " " (zone(&self.timezone))
                 " · " (duration(self.seconds()))
-                @if self.is_unfinished() { ", as far as it was recorded" }
+                @if self.is_unfinished() { ", as far as recorded" }
             },
             tone: advice.tone,
             badge: advice.badge,
@@ -49,7 +49,7 @@ impl Report {
         document(&format!("{}: run of {started_at}", self.job), blocks::STYLE, is_hidden, &body)
     }
 
-    /// Whether it has no summary, so that some of its figures are only as recent as they were recorded.
+    /// Whether it has no summary, so that some figures are only as recent as the last record.
     fn is_unfinished(&self) -> bool {
         matches!(self.ending, Ending::Died | Ending::Running)
     }
@@ -82,8 +82,8 @@ fn tiles(report: &Report) -> [(&'static str, String, String); 6] {
             "requests",
             count(report.requests.sent),
             match report.requests.minimum {
-                0 => "none is needed".to_owned(),
-                minimum => format!("{} is the least possible", count(minimum)),
+                0 => "none needed".to_owned(),
+                minimum => format!("at least {} needed", count(minimum)),
             },
         ),
         (

@@ -1,4 +1,4 @@
-//! Where every reference went, as a picture and as two sums.
+//! Where every reference went, as a chart and as two sums.
 
 use maud::{Markup, html};
 
@@ -10,14 +10,14 @@ use crate::page::figures::count;
 const TOP: f64 = 34.0;
 const FLOW: f64 = 190.0;
 const BAR: f64 = 10.0;
-/// The least height of what is not nothing.
+/// The smallest height of a state that is not empty.
 const LEAST: f64 = 3.0;
-/// The room that a label of two lines takes.
+/// The height of a label of two lines.
 const LABEL: f64 = 34.0;
-/// The room between two states.
+/// The gap between two states.
 const GAP: f64 = 8.0;
 
-/// A state of references, and its place in the picture.
+/// A state of references, and its place in the chart.
 struct Bar {
     name: &'static str,
     count: u64,
@@ -81,7 +81,7 @@ pub(super) fn section(report: &Report) -> Markup {
     }
 }
 
-/// A sum in words and numbers, and whether it holds.
+/// A sum in words and numbers, and whether it adds up.
 fn sum(left: &[(&str, u64)], right: &[(&str, u64)]) -> Markup {
     let side = |terms: &[(&str, u64)]| {
         html! {
@@ -166,7 +166,7 @@ fn draw(report: &Report, width: f64) -> Drawing {
     drawing
 }
 
-/// A band of some height from one place to another.
+/// A band of constant height from one place to another.
 fn ribbon((left, from): (f64, f64), (right, to): (f64, f64), height: f64) -> String {
     let bend = f64::midpoint(left, right);
     let (low, high) = (from + height, to + height);

@@ -184,7 +184,7 @@ async fn the_ledger_or_the_archive_of_another_job_is_refused() {
         let said = nights.refused(&["run", "-c", "weekly.yaml"]).await;
         assert!(said.contains("belongs to job \"nightly\""), "{said}");
         let said = nights.well(&["adopt", "weekly", "-c", "weekly.yaml"]);
-        assert!(said.contains("nothing is taken from the former one: it is of job nightly"), "{said}");
+        assert!(said.contains("nothing was taken from the former one: it is of job nightly"), "{said}");
         nights.refused(&["run"]).await;
         taken_over(&nights, 2, 2).await;
     }

@@ -249,7 +249,7 @@ fn duplicates_count_once_and_invalid_rows_are_named() {
     let invalid = found["invalid"].as_array().unwrap();
     assert!(invalid[0]["position"].as_str().unwrap().ends_with("refs.csv:39"), "{invalid:?}");
     let text = site.run(&["verify", "nightly", "--against", "nightly"]).exits(0).stdout;
-    assert!(text.contains("39 read, 7 name a message again, 2 are no references"), "{text}");
+    assert!(text.contains("39 read, 7 repeat a reference, 2 are not references"), "{text}");
     assert!(text.contains("refs.csv:40: message_server_id is empty"), "{text}");
 }
 
@@ -274,8 +274,10 @@ fn a_range_of_time_bounds_the_references() {
     let run = |options: &[&str]| {
         site.run(&[&["verify", "nightly", "--against", "nightly"], options].concat()).exits(2).stderr
     };
-    assert!(run(&["--from", "yesterday"]).contains("--from: \"yesterday\" is no time: give a date like 2026-11-22"));
+    assert!(
+        run(&["--from", "yesterday"]).contains("--from: \"yesterday\" is not a time: give a date such as 2026-11-22")
+    );
     assert!(run(&["--from", "2026-10-03", "--to", "2026-10-02"]).contains("--from is not before --to"));
-    assert!(run(&["--timezone", "Mars"]).contains("--timezone \"Mars\" is no time zone"));
+    assert!(run(&["--timezone", "Mars"]).contains("--timezone \"Mars\" is not a time zone"));
     assert!(site.run(&["verify", "archive", "--from", "2026-10-02"]).exits(2).stderr.contains("--against"));
 }

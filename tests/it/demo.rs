@@ -28,9 +28,17 @@ fn the_demo_shows_a_whole_job_and_a_second_one_sends_nothing() {
         "archived       19,624   messages in 30 files",
         "failed            296   236 unavailable, 60 unanswered",
         "pending             0",
-        "362 is the least possible",
+        "at least 362 are needed; 183 asked under another owner",
     ] {
         assert!(text.contains(line), "{line:?} is not in\n{text}");
+    }
+    // The READMEs show this output.
+    for readme in [include_str!("../../README.md"), include_str!("../../README.zh-CN.md")] {
+        let shown = readme.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+        let counts = shown.lines().filter(|line| line.starts_with("  ") && !line.contains("second"));
+        for line in counts.take_while(|line| !line.contains("date=")) {
+            assert!(text.contains(&line.replace("demo/", "here/")), "{line:?} is not in\n{text}");
+        }
     }
     // Everything that it says to type next works.
     let typed: Vec<&str> = text
@@ -56,5 +64,5 @@ fn the_demo_shows_a_whole_job_and_a_second_one_sends_nothing() {
     // A directory that holds something else is left alone.
     std::fs::remove_file(dir.path().join("here/jobs.yaml")).unwrap();
     let (_, said) = demo(2);
-    assert!(said.contains("here is not empty and holds no demo"), "{said}");
+    assert!(said.contains("here is not empty and not a demo"), "{said}");
 }

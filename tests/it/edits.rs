@@ -321,7 +321,7 @@ fn an_export_marks_what_was_edited_and_what_vanished() {
     let exported = night.output(&["export", "night", "--all", "--format", "html", "-o", into.to_str().unwrap()]);
     assert!(exported.status.success(), "{exported:?}");
     let pages = pages(&into).join("\n");
-    assert!(pages.contains("edited words") && pages.contains("vanished since, noticed 20"), "{pages}");
+    assert!(pages.contains("edited words") && pages.contains("vanished, noticed 20"), "{pages}");
 }
 
 fn pages(directory: &std::path::Path) -> Vec<String> {

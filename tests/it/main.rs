@@ -11,6 +11,7 @@ mod completeness;
 mod configuration;
 mod demo;
 mod dependencies;
+mod documentation;
 mod edits;
 mod export;
 mod job;

@@ -165,7 +165,7 @@ fn a_run_with_nothing_to_do_and_runs_before_it_have_their_pages() {
     let read = Read::of(&html);
     assert_eq!((read.badge(), read.list("sums")), ("complete", sums(&second).iter().map(String::as_str).collect()));
     for words in
-        ["No request was sent.", "No answer arrived.", "No message is counted here.", "This run committed no files."]
+        ["No request was sent.", "No answer arrived.", "There are no messages to show.", "This run committed no files."]
     {
         assert!(read.text().contains(words), "{words}");
     }

@@ -90,7 +90,7 @@ fn an_archive_that_nobody_touched_is_found_whole() {
     assert_eq!((&found["signatures"]["right"], &found["signatures"]["unsigned"]), (&json!(3), &json!(0)));
     assert_eq!(found["signatures"]["known"], found["signatures"]["keys"]);
     let said = site.run(&["verify", "nightly"]).exits(0).stdout;
-    assert!(said.contains("the archive is what its manifests say") && said.contains("3 right"), "{said}");
+    assert!(said.contains("the archive is what its manifests say") && said.contains("3 valid"), "{said}");
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_job_is_verified_though_its_secrets_are_not_set() {
     let ended = site.run(&["verify", "nightly", "--json", "--public-key", "public.pem"]).exits(0);
     assert_eq!(ended.summary["signatures"]["right"], 3);
     let said = site.run(&["verify", "nightly"]).exits(0).stdout;
-    assert!(said.contains("no known key") && said.contains("NOT_SET"), "{said}");
+    assert!(said.contains("the keys they name") && said.contains("NOT_SET"), "{said}");
 }
 
 #[test]
@@ -361,7 +361,7 @@ fn what_is_no_archive_is_bad_usage() {
     let site = three_nights();
     for (arguments, said) in [
         (&["verify", "nothing"][..], "neither a directory nor a job"),
-        (&["-c", "none.yaml", "verify", "nothing"], "no directory"),
+        (&["-c", "none.yaml", "verify", "nothing"], "is not a directory"),
         (&["verify", "state"], "no archive"),
         (&["verify", "archive", "--public-key", "none.pem"], "none.pem"),
         (&["verify", "archive", "--public-key", "sign.pem"], "no Ed25519 public key"),

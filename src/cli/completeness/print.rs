@@ -1,4 +1,4 @@
-//! What was found, for a terminal and as JSON.
+//! The findings, for a terminal and as JSON.
 
 use serde_json::{Value, json};
 
@@ -25,10 +25,10 @@ pub(super) fn text(outcome: &Outcome) -> Result<(), Exit> {
     lines.push(("range", examined.range()));
     let mut rows = format!("{} read", count(read.rows));
     for (n, what) in [
-        (read.duplicates, "name a message again"),
-        (read.invalid, "are no references"),
-        (read.outside, "are of other times"),
-        (read.skipped, "speak of other things"),
+        (read.duplicates, "repeat a reference"),
+        (read.invalid, "are not references"),
+        (read.outside, "are outside the range"),
+        (read.skipped, "are about other things"),
     ] {
         if n > 0 {
             rows.push_str(&format!(", {} {what}", count(n)));
@@ -37,9 +37,9 @@ pub(super) fn text(outcome: &Outcome) -> Result<(), Exit> {
     lines.push(("rows", rows));
     match &examined.failures {
         KnownFailures::Ledger => {}
-        KnownFailures::File(file) => lines.push(("failures", format!("from {file}; pending references are not known"))),
+        KnownFailures::File(file) => lines.push(("failures", format!("from {file}; pending references are unknown"))),
         KnownFailures::Nowhere => {
-            lines.push(("failures", "not known (no ledger, no --failures): what failed counts as absent".to_owned()));
+            lines.push(("failures", "unknown (no ledger, no --failures): what failed counts as absent".to_owned()));
         }
     }
     for (name, text) in lines {
@@ -82,7 +82,7 @@ fn by_day_and_account(examined: &Examined, findings: &Findings) -> Result<(), Ex
         return Ok(());
     }
     let header = |first| [first, "referenced", "archived", "failed", "dismissed", "pending", examined.missing()];
-    // Where not all days have room, those on which something is not archived.
+    // If there are too many days, show those on which something is not archived.
     let few = findings.days.len() <= ROWS;
     let days = findings.days.iter().filter(|(_, counts)| few || counts.archived < counts.referenced).take(ROWS);
     let rows: Vec<Vec<String>> = days
@@ -102,7 +102,7 @@ fn by_day_and_account(examined: &Examined, findings: &Findings) -> Result<(), Ex
 
 fn more(n: usize, what: &str) -> Result<(), Exit> {
     if n > 0 {
-        output::line(&format!("… and {} {what} more: --json lists all", output::count(n as u64)))?;
+        output::line(&format!("… and {} more {what}: --json lists all", output::count(n as u64)))?;
     }
     Ok(())
 }
@@ -121,7 +121,7 @@ fn lists(examined: &Examined, findings: &Findings) -> Result<(), Exit> {
         }
         let rest = findings.read.invalid.saturating_sub(LISTED as u64);
         if rest > 0 {
-            output::line(&format!("… and {} rows more that are no references", output::count(rest)))?;
+            output::line(&format!("… and {} more rows that are not references", output::count(rest)))?;
         }
     }
     if !findings.absent.is_empty() {
@@ -141,14 +141,14 @@ fn lists(examined: &Examined, findings: &Findings) -> Result<(), Exit> {
             output::line(&format!("… and {} more", output::count(rest)))?;
         }
         match &examined.absent_file {
-            Some(file) => output::line(&format!("all of them are in {file}, which a jsonl source reads"))?,
-            None => output::line("--absent FILE writes all of them, as a jsonl source reads them")?,
+            Some(file) => output::line(&format!("all of them are in {file}, which is a jsonl source"))?,
+            None => output::line("--absent FILE writes all of them, as a jsonl source")?,
         }
     }
     Ok(())
 }
 
-/// Everything that was found.
+/// All findings.
 pub(super) fn json(outcome: &Outcome) -> Value {
     let Outcome { examined, findings } = outcome;
     let said = verdict(findings, examined.failures.is_known());

@@ -13,7 +13,7 @@ fn may_be_job(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-'))
 }
 
-/// The configuration; none where only paths are named and there is no usable one.
+/// The configuration; none if only paths are named and there is no usable one.
 pub(super) fn config(file: &Path, named: [&str; 2]) -> Result<Option<Config>, Exit> {
     let needed = named.iter().any(|text| may_be_job(text) && !Path::new(text).exists());
     match Config::load(file) {
@@ -78,15 +78,15 @@ impl<'a> Target<'a> {
     pub(super) async fn ledger(&self) -> Result<Option<Ledger>, Exit> {
         let Self::Job(config, job) = self else { return Ok(None) };
         let Some(ledger) = assemble::ledger_to_read(config, job).await? else {
-            tracing::warn!(job = job.name, "the job has no ledger: what failed or is pending cannot be told");
+            tracing::warn!(job = job.name, "the job has no ledger: what failed or is pending is unknown");
             return Ok(None);
         };
-        // Where the configuration's own identity needs a secret that is not here, the ledger is believed.
+        // If the configuration's own identity needs a secret that is not available, trust the ledger.
         if let Ok(now) = config.identity(job)
             && (now.app_key != ledger.identity().app_key || now.place != ledger.identity().sink)
         {
             return Err(Exit::words(format!(
-                "job {} was changed since its last run: its ledger is of AppKey {} and of {}. Verify that archive by its \
+                "job {} was changed since its last run: its ledger belongs to AppKey {} and to {}. Verify that archive by its \
                  path, or run the job first",
                 job.name,
                 ledger.identity().app_key,
@@ -125,14 +125,14 @@ impl<'a> Against<'a> {
             Some("jsonl" | "ndjson" | "json") => Kind::Jsonl,
             Some("parquet") => Kind::Parquet,
             _ => {
-                let file = "a file that ends in .csv, .jsonl or .parquet, perhaps with .gz or .zst behind it";
+                let file = "a file that ends in .csv, .jsonl or .parquet, optionally followed by .gz or .zst";
                 return Err(unknown(config, text, file));
             }
         };
         Ok(Self::File(text.to_owned(), kind))
     }
 
-    /// How every reference of it is read, whatever was read before.
+    /// Settings that read every reference, whatever was read before.
     pub(super) fn settings(&self, target: &Target<'_>) -> Result<source::Settings, Exit> {
         let files = |path: &str| source::Files { path: path.to_owned(), skip_consumed: false };
         match self {
@@ -168,7 +168,7 @@ impl<'a> Against<'a> {
         }
     }
 
-    /// The references in a line.
+    /// The references, described in one line.
     pub(super) fn describe(&self) -> String {
         match self {
             Self::File(path, _) => path.clone(),
@@ -180,7 +180,7 @@ impl<'a> Against<'a> {
                     }
                     Origin::Sqlite { query, .. } | Origin::Postgres { query, .. } | Origin::Mysql { query, .. } => {
                         let start = query.cursor.as_ref().and_then(|cursor| cursor.start.as_ref());
-                        let start = start.map_or_else(String::new, |start| format!(", from its start {start} on"));
+                        let start = start.map_or_else(String::new, |start| format!(", from its start {start}"));
                         format!("the source of job {name}: its {kind} query{start}")
                     }
                 }
@@ -189,8 +189,7 @@ impl<'a> Against<'a> {
     }
 }
 
-/// The AppKey of the messages: as it is given, as the ledger has it, as the configuration has it, or as the archive
-/// has it.
+/// The AppKey of the messages: the one given, or that of the ledger, the configuration or the archive, in this order.
 pub(super) async fn app_key(
     given: Option<&str>,
     target: &Target<'_>,
@@ -211,20 +210,20 @@ pub(super) async fn app_key(
         && one != other
     {
         return Err(Exit::words(format!(
-            "the archive is of AppKey {one}, and the references are of AppKey {other}: they have nothing in common"
+            "the archive belongs to AppKey {one}, but the references belong to AppKey {other}: they have nothing in common"
         )));
     }
     let known = given.map(ToOwned::to_owned).or(of_target).or(of_references);
     let held = archive.app_keys().await.map_err(export::exit)?;
     match (known, held.as_slice()) {
         (Some(key), [only]) if key != *only => Err(Exit::words(format!(
-            "the archive holds messages of AppKey {only}, and the references are of AppKey {key}"
+            "the archive holds messages of AppKey {only}, but the references belong to AppKey {key}"
         ))),
         (Some(key), _) => Ok(key),
         (None, [only]) => Ok(only.clone()),
         (None, []) => Ok(String::new()),
         (None, several) => Err(Exit::words(format!(
-            "the archive holds messages of several AppKeys, such as {}: say --app-key KEY",
+            "the archive holds messages of several AppKeys, such as {}: choose one with --app-key KEY",
             several.join(" and ")
         ))),
     }

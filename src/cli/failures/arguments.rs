@@ -1,10 +1,10 @@
-//! What can be typed after `failures`.
+//! The arguments of `failures`.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::super::vouch::words;
+use super::super::provenance::words;
 use crate::model::failure::Class;
 
 /// Arguments of `failures`.
@@ -14,43 +14,43 @@ pub struct Failures {
     /// The job.
     pub job: String,
 
-    /// How they are printed.
+    /// The output format.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: FailureFormat,
 
-    /// Failures of this class; may be given several times.
+    /// Only failures of this class; may be given several times.
     #[arg(long, value_name = "CLASS")]
     pub class: Vec<Class>,
 
-    /// Failures with this code; may be given several times.
+    /// Only failures with this code; may be given several times.
     #[arg(long, value_name = "CODE", allow_negative_numbers = true)]
     pub code: Vec<i64>,
 
-    /// Invalid rows of this input, as the list names it without the row (/srv/refs/refs-11-22.csv, query); `*` stands for any text.
+    /// Only invalid rows of this input, as the list names it without the row (/srv/refs/refs-11-22.csv, query); `*` matches any text.
     #[arg(long, value_name = "INPUT")]
     pub source: Option<String>,
 
-    /// Failures that no run has met for so long.
+    /// Only failures that no run has seen for this long.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub older_than: Option<Duration>,
 
-    /// List those that were dismissed instead.
+    /// List dismissed failures instead.
     #[arg(long)]
     pub dismissed: bool,
 
-    /// Dismiss them: nothing is to be done about them, and they are not asked again.
+    /// Dismiss them: nothing can be done about them, and they are not asked for again.
     #[arg(long, conflicts_with_all = ["dismissed", "format"])]
     pub dismiss: bool,
 
-    /// Open dismissed ones again.
+    /// Reopen dismissed failures.
     #[arg(long, conflicts_with_all = ["dismissed", "dismiss", "format"])]
     pub reopen: bool,
 
-    /// With --dismiss or --reopen: every one.
+    /// With --dismiss or --reopen: all of them.
     #[arg(long, conflicts_with_all = ["class", "code", "source", "older_than"])]
     pub all: bool,
 
-    /// Who dismisses; the job's `operator`, or else the user, when not given.
+    /// Who dismisses them; by default the job's `operator`, or else the user.
     #[arg(long, value_name = "WHO", requires = "dismiss", value_parser = words)]
     pub operator: Option<String>,
 
@@ -58,7 +58,7 @@ pub struct Failures {
     #[arg(long, value_name = "WHY", requires = "dismiss", value_parser = words)]
     pub reason: Option<String>,
 
-    /// With --dismiss or --reopen: wait so long for a job that is running.
+    /// With --dismiss or --reopen: wait this long if the job is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub wait: Option<Duration>,
 }
@@ -69,7 +69,7 @@ pub enum FailureFormat {
     /// For people.
     #[default]
     Table,
-    /// One JSON object a line: a source of its own.
+    /// One JSON object per line; the output is itself a source.
     Jsonl,
     /// With a header line.
     Csv,

@@ -1,4 +1,4 @@
-//! `failures JOB --dismiss`, and `--reopen`, which takes it back.
+//! `failures JOB --dismiss`, and `--reopen`, which reverts it.
 
 use jiff::Timestamp;
 
@@ -8,38 +8,38 @@ use crate::config::{Config, Job};
 use crate::ledger::{Dismissed, FailureFilter, FailureState, JobLock, Ledger};
 use crate::page::figures::counted;
 
-/// Dismisses or reopens the failures that `filter` lets through, and brings their file up to date.
-pub(super) async fn settle(
+/// Dismisses or reopens the failures that match `filter`, and updates their file.
+pub(super) async fn dismiss_or_reopen(
     config: &Config,
     job: &Job,
     arguments: &Failures,
     filter: &FailureFilter,
 ) -> Result<u8, Exit> {
     let Failures { class, code, source, older_than, all, dismiss, .. } = arguments;
-    let (option, done) = if *dismiss { ("--dismiss", "dismissed") } else { ("--reopen", "opened again") };
+    let (option, done) = if *dismiss { ("--dismiss", "dismissed") } else { ("--reopen", "reopened") };
     if class.is_empty() && code.is_empty() && source.is_none() && older_than.is_none() && !all {
         return Err(Exit::words(format!(
             "{option} what? --class CLASS, --code CODE, --source INPUT, --older-than TIME, or --all"
         )));
     }
-    // Before the lock, whose file would make the state directory of a job that never ran.
+    // Checked before the lock is taken, which would create the state directory of a job that never ran.
     let Some(former) = assemble::ledger_to_read(config, job).await? else {
         return Err(Exit::words(format!("job {} has not run yet: it has no failures", job.name)));
     };
-    // The ledger stays bound to what it is: no run begins here.
+    // Open the ledger with its own identity: no run begins here, so it must not be bound to a changed job.
     let identity = former.identity().clone();
     former.close().await.map_err(assemble::ledger_exit)?;
     let wait = arguments.wait.unwrap_or_default();
     let lock = JobLock::acquire(&config.state, &job.name, wait).await.map_err(assemble::ledger_exit)?;
     let path = assemble::ledger_path(config, job);
     let ledger = Ledger::open(&path, &identity).await.map_err(assemble::ledger_exit)?;
-    let settled = if *dismiss {
+    let changed = if *dismiss {
         let by = arguments.operator.clone().or_else(|| job.operator.clone()).unwrap_or_else(user);
         ledger.dismiss(filter, Timestamp::now(), &by, arguments.reason.as_deref()).await
     } else {
         ledger.reopen(filter).await
     };
-    let Dismissed { references, rows } = settled.map_err(assemble::ledger_exit)?;
+    let Dismissed { references, rows } = changed.map_err(assemble::ledger_exit)?;
     if references + rows == 0 {
         let state = if *dismiss { FailureState::Open } else { FailureState::Dismissed };
         output::say(&nothing(Some(&ledger), &FailureFilter { state: Some(state), ..FailureFilter::default() }).await?);
@@ -52,7 +52,7 @@ pub(super) async fn settle(
     Ok(0)
 }
 
-/// Who is at the keyboard, as far as the environment says it.
+/// The user, as far as the environment names one.
 fn user() -> String {
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     let plain = named.filter(|name| !name.is_empty() && !name.chars().any(char::is_control));

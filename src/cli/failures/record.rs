@@ -1,4 +1,4 @@
-//! A failure as it is written: a JSON line that is itself a reference, or a row for spreadsheets.
+//! A failure as it is written: a JSON line that is itself a reference, or a CSV row for spreadsheets.
 
 use std::io::Write;
 
@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use crate::ledger::{FailureRow, FailureState};
 
-/// One failure, in this order. A JSON line of it is a reference, so that a file of failures is itself a source.
+/// One failure, with its fields in this order. Its JSON line is a reference, so a file of failures is itself a source.
 #[derive(Serialize)]
 struct Record<'a> {
     job: &'a str,
     run_id: String,
     conversation_id: Option<&'a str>,
-    /// Text: a number of so many digits is rounded by jq, by JavaScript and by spreadsheets.
+    /// Text, because jq, JavaScript and spreadsheets round numbers with that many digits.
     message_server_id: Option<String>,
     create_time: Option<i64>,
     class: &'static str,
@@ -24,7 +24,7 @@ struct Record<'a> {
     last_seen: String,
     source: Option<&'a str>,
     requested: bool,
-    /// Of rows that are told together, how many they are.
+    /// How many rows this entry stands for, if more than one.
     #[serde(skip_serializing_if = "Option::is_none")]
     rows: Option<u64>,
     #[serde(flatten)]
@@ -101,7 +101,7 @@ pub(super) fn cells(row: &FailureRow, dismissed: bool) -> Vec<String> {
         row.job.clone(),
         row.run_id.to_string(),
         harmless(row.conversation_id.as_deref().unwrap_or_default()),
-        // Of a number a spreadsheet keeps 15 digits; of a text, all. A source reads either.
+        // A spreadsheet keeps 15 digits of a number, but all of a text. A source reads either.
         row.message_server_id.map(|id| format!("'{id}")).unwrap_or_default(),
         number(row.create_time),
         row.class.to_string(),
@@ -122,7 +122,7 @@ pub(super) fn cells(row: &FailureRow, dismissed: bool) -> Vec<String> {
     cells
 }
 
-/// Text that no spreadsheet takes for a formula.
+/// A text that no spreadsheet takes for a formula.
 fn harmless(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
 }

@@ -10,14 +10,14 @@ use crate::export::output::Output;
 use crate::export::record::Item;
 use crate::page::figures::{count, counted};
 
-/// The most conversations of one page.
+/// The most conversations per page.
 const CONVERSATIONS: u64 = 1_000;
 
-/// The list, of which one page is held.
+/// The list of conversations, one page of which is in memory.
 pub(super) struct Index {
     clock: Clock,
     note: String,
-    held: Vec<Listed>,
+    listed: Vec<Listed>,
     page: u64,
     conversations: u64,
     messages: u64,
@@ -40,7 +40,7 @@ pub(super) struct PageLink {
     pub(super) first: i64,
 }
 
-/// The page of the list that names the conversation of this number, counted from 1.
+/// The file of the list's page with the conversation of this number, counted from 1.
 pub(super) fn file_of(conversation: u64) -> String {
     page_file((conversation.max(1) - 1) / CONVERSATIONS + 1)
 }
@@ -96,16 +96,16 @@ impl Listed {
 
 impl Index {
     pub(super) fn new(clock: Clock, note: String) -> Self {
-        Self { clock, note, held: Vec::new(), page: 1, conversations: 0, messages: 0 }
+        Self { clock, note, listed: Vec::new(), page: 1, conversations: 0, messages: 0 }
     }
 
     pub(super) fn add(&mut self, listed: Listed, output: &mut Output) -> Result<(), ExportError> {
-        if self.held.len() as u64 >= CONVERSATIONS {
+        if self.listed.len() as u64 >= CONVERSATIONS {
             self.write(true, output)?;
         }
         self.conversations += 1;
         self.messages += listed.messages();
-        self.held.push(listed);
+        self.listed.push(listed);
         Ok(())
     }
 
@@ -135,12 +135,12 @@ impl Index {
             (nav)
             table {
                 thead { tr { th { "Conversation" } th.n { "Messages" } th.n { "First" } th.n { "Last" } } }
-                tbody { @for listed in &self.held { (listed.row(&self.clock)) } }
+                tbody { @for listed in &self.listed { (listed.row(&self.clock)) } }
             }
             (nav)
         };
         output.write(&page_file(self.page), layout::page("Conversations", &content).as_bytes(), 0)?;
-        self.held.clear();
+        self.listed.clear();
         self.page += 1;
         Ok(())
     }

@@ -13,7 +13,7 @@ pub(super) fn page(title: &str, content: &Markup) -> String {
             (content)
             footer {
                 "Exported by yunxin-archiver " (env!("CARGO_PKG_VERSION")) ". Files and images are not part of the archive; \
-                links lead to where they were."
+                links point to where they were."
             }
         }
     };
@@ -34,7 +34,7 @@ pub(super) fn nav(links: &[(Option<String>, &str)]) -> Markup {
     }
 }
 
-/// A note behind other words.
+/// A note after other words.
 pub(super) fn after(note: &str) -> Markup {
     html! { @if !note.is_empty() { " · " (note) } }
 }

@@ -9,10 +9,10 @@ use crate::export::record::{Column, Item, Record};
 use crate::model::reference::same_account;
 use crate::page::figures::counted;
 
-/// The most characters of a quote.
+/// The most characters in a quote.
 const QUOTE: usize = 140;
 
-/// What is remembered of a message that others answer.
+/// What is kept of a message that others reply to.
 pub(super) struct Quote {
     sender: String,
     line: String,
@@ -29,8 +29,8 @@ fn sender(record: &Record) -> &str {
     record.text(Column::SenderId).unwrap_or("(no sender)")
 }
 
-/// A message on the page in the file `page`. Those of the account `own` stand on the right. `quote` is what the message
-/// answers, if that stands before it.
+/// A message on the page in the file `page`. Messages of the account `own` are on the right. `quote` is the message it replies
+/// to, if that precedes it.
 pub(super) fn message(item: &Item, own: Option<&str>, quote: Option<&Quote>, page: &str, clock: &Clock) -> Markup {
     let record = &item.latest;
     let (id, time, sender) = (record.id(), record.create_time(), sender(record));
@@ -83,7 +83,7 @@ fn tags(item: &Item, clock: &Clock) -> Markup {
         @if !receivers.is_empty() { span.tag { (to) (receivers.join(", ")) } }
         @if let Some(vanished) = &item.vanished {
             span.tag.gone {
-                "vanished since"
+                "vanished"
                 @if let Some(time) = vanished.noticed_at { ", noticed " (clock.second(time)) }
             }
         }
@@ -100,7 +100,7 @@ fn answers(record: &Record, quote: Option<&Quote>, page: &str, clock: &Clock) ->
                 @if let Some(quote) = quote {
                     a href={ @if quote.file != page { (quote.file) } "#m" (id) } { b { (quote.sender) } ": " (quote.line) }
                 } @else {
-                    "answers a message by " b { (record.text(Column::ThreadReplySenderId).unwrap_or("somebody")) }
+                    "replies to a message by " b { (record.text(Column::ThreadReplySenderId).unwrap_or("somebody")) }
                     @if let Some(time) = record.integer(Column::ThreadReplyCreateTime) { " of " (clock.second(time)) }
                     " that is not part of this export"
                 }
@@ -137,7 +137,7 @@ fn more(record: &Record) -> Markup {
     }
 }
 
-/// JSON, indented; any other text as it is.
+/// Indented JSON; any other text as it is.
 fn pretty(text: &str) -> String {
     serde_json::from_str::<serde_json::Value>(text)
         .and_then(|value| serde_json::to_string_pretty(&value))

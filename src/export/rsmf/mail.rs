@@ -1,4 +1,4 @@
-//! A mail with a text and an attachment, by RFC 5322 and MIME.
+//! A mail with a text and an attachment (RFC 5322, MIME).
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jiff::Timestamp;
@@ -9,7 +9,7 @@ const LINE: usize = 76;
 /// The bytes of text that fit into one encoded word of at most 75 characters.
 const WORD: usize = 45;
 
-/// A mail from a time in milliseconds since the epoch, with more headers, a text and an attachment. The same values give
+/// A mail with a time in milliseconds since the epoch, further headers, a text and an attachment. The same values give
 /// the same bytes.
 pub(super) fn mail(id: &str, time: i64, headers: &[(&str, &str)], text: &str, name: &str, attachment: &[u8]) -> String {
     let id: String = id.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '.' }).collect();
@@ -39,7 +39,7 @@ pub(super) fn mail(id: &str, time: i64, headers: &[(&str, &str)], text: &str, na
     out
 }
 
-/// Appends a header. What is not plain ASCII becomes encoded words, and long values are folded.
+/// Appends a header. Text that is not plain ASCII becomes encoded words, and long values are folded.
 fn push_header(out: &mut String, name: &str, value: &str) {
     out.push_str(name);
     out.push(':');

@@ -128,7 +128,7 @@ fn status_shows_runs_what_is_pending_and_what_failed() {
     pending   0 references
     failures  1 unavailable
     manifest  2, SHA-256 HASH
-              keep this hash outside of this system: `verify --head` then tells what was changed or cut off
+              keep this hash outside this system: with it, `verify --head` detects whatever is changed or cut off later
 
     run (UTC)            outcome   exit  archived  failed  requests  id
     TIME  complete     0         0       0         0  RUN
@@ -155,7 +155,7 @@ fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
     snapshot!(site.run(&["failures", "nightly"]).exits(0).stdout, @"no failures: the job has not run yet");
     site.night().exits(3);
     snapshot!(plain(&site, &narrow(&site.run(&["failures", "nightly"]).exits(0).stdout)), @r##"
-    class code message ID conversation or place attempts again why
+    class code message ID conversation or row attempts again why
     invalid DIR/refs.csv:5 0 no message_server_id "x" is no integer above 0; create_time 1 is no time in millise…
     unavailable 107404 158844553334358000 alice|1|bob 2 no message not exist
     unanswered 158844553334358001 alice|1|bob 2 yes the answer names the message in neither of its lists

@@ -28,7 +28,7 @@ fn init_writes_a_file_that_passes_check_for_every_source_and_sink() {
             assert!(check.status.success(), "{name}: {}", String::from_utf8_lossy(&check.stderr));
             let again = run(&["init"]);
             assert_eq!(again.status.code(), Some(2));
-            assert!(String::from_utf8_lossy(&again.stderr).contains("exists already and stays as it is"));
+            assert!(String::from_utf8_lossy(&again.stderr).contains("already exists and is left as it is"));
         }
     }
 }
@@ -39,7 +39,7 @@ fn check_looks_at_the_file_alone_unless_it_shall_connect() {
     std::fs::remove_file(site.path("refs.csv")).unwrap();
     let ended = site.run(&["check"]).exits(0);
     assert_eq!(ended.stdout, "jobs.yaml: ok, 1 of 1 jobs selected\n");
-    assert!(ended.stderr.contains("--connect also tries source, sink and credentials"));
+    assert!(ended.stderr.contains("--connect also checks source, sink and credentials"));
     site.write("jobs.yaml", site.read("jobs.yaml").replace("rate_limit", "rate_limits"));
     let wrong = site.run(&["check"]).exits(2);
     assert!(wrong.stderr.contains("jobs.yaml:4:") && wrong.stderr.contains("rate_limit"), "{}", wrong.stderr);
@@ -76,7 +76,7 @@ fn check_shows_rows_how_they_are_understood_and_one_real_message() {
         "source csv: ok",
         &format!("refs.csv:2: conversation_id=\"alice|1|bob\" message_server_id=\"{}\"", id(0)),
         &format!("→ message {} of alice|1|bob, created 2026-10-02T00:00:00.007Z", id(0)),
-        "→ no reference: message_server_id",
+        "→ not a reference: message_server_id",
         "API: ok, credentials accepted",
         &format!("message {} from alice, type 0: \"hello\"", id(0)),
         "sink parquet: ",
@@ -98,8 +98,8 @@ fn check_tells_what_is_wrong_with_source_sink_and_credentials() {
     site.write_secret("secret", yunxin_archiver::simulator::APP_SECRET);
     site.api.world(|world| *world = World::explicit());
     let ended = site.run(&["check", "--connect"]).exits(3);
-    assert!(ended.stdout.contains("not there: message not exist (code 107404)"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("wrong: the message that the first reference names is not there"));
+    assert!(ended.stdout.contains("does not exist: message not exist (code 107404)"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("wrong: the message that the first reference names does not exist"));
     std::fs::remove_file(site.path("refs.csv")).unwrap();
     site.write("archive", "a file where a directory should be");
     let ended = site.run(&["check", "--connect"]).exits(2);
@@ -119,7 +119,7 @@ fn check_warns_of_times_that_lost_their_milliseconds() {
 fn check_does_not_read_standard_input() {
     let site = Site::nightly(dialogue("alice|1|bob", 0..1));
     site.jobs(&NIGHTLY.replace("refs.csv", "'-'"));
-    assert!(site.run(&["check", "--connect"]).exits(0).stdout.contains("the standard input, not read by check"));
+    assert!(site.run(&["check", "--connect"]).exits(0).stdout.contains("standard input, which check does not read"));
 }
 
 #[tokio::test]

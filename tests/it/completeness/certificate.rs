@@ -85,7 +85,7 @@ fn the_certificate_lists_what_has_room_and_points_to_the_rest() {
         assert!(read.text().contains(said), "{said}");
     }
     assert!(
-        ended.stdout.contains("… and 230 more") && ended.stdout.contains("… and 220 accounts more"),
+        ended.stdout.contains("… and 230 more") && ended.stdout.contains("… and 220 more accounts"),
         "{}",
         ended.stdout
     );

@@ -70,7 +70,7 @@ async fn every_format_holds_the_same_messages_from_either_archive() {
         assert_eq!(seen, ALL);
         let parts = |n: usize| pages["c00001.html"]["messages"][n]["parts"].clone();
         assert_eq!(parts(1)["quote"], "Alice: 请 robert 看合同 第二行");
-        assert_eq!(parts(1)["tag"], "vanished since, noticed 2026-11-29 08:00:00");
+        assert_eq!(parts(1)["tag"], "vanished, noticed 2026-11-29 08:00:00");
         assert_eq!(parts(3)["text"], "the second words");
         assert_eq!(parts(3)["tag"], "edited 2026-11-21 18:02:00");
         assert!(parts(3)["earlier"].as_str().unwrap().contains("the first words"));

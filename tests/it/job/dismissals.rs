@@ -96,7 +96,7 @@ fn a_dismissed_reference_is_asked_again_when_it_is_corrected_or_reopened_and_not
     let corrected = site.night().exits(0);
     assert_eq!((corrected.refs("accepted"), corrected.refs("archived")), (1, 1));
     let ended = site.run(&["failures", "nightly", "--reopen", "--class", "unavailable", "--code", "107404"]).exits(0);
-    assert_eq!(ended.stdout.trim(), "opened again: 1 reference, 0 invalid rows");
+    assert_eq!(ended.stdout.trim(), "reopened: 1 reference, 0 invalid rows");
     assert_eq!(open(&site), [1]);
     let retried = site.run(&["retry", "nightly", "--all", "--json"]).exits(0);
     assert_eq!((retried.refs("retried"), retried.refs("archived")), (1, 1));

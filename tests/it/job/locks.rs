@@ -19,7 +19,7 @@ fn busy() -> (Site, Running) {
 fn release(site: &Site, mut running: Running) {
     site.api.faults(|faults| faults.hook = None);
     running.signal(Signal::TERM);
-    running.wait_for_line("once more stops at once");
+    running.wait_for_line("a second signal stops at once");
     running.signal(Signal::TERM);
     running.end();
 }

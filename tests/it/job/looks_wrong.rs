@@ -94,8 +94,8 @@ fn a_source_whose_rows_are_nearly_all_invalid_is_exit_3() {
 fn check_ends_with_3_when_nothing_of_its_sample_is_there() {
     let (site, refs) = site(5, Fate::Missing, 0);
     let ended = site.run(&["check", "--connect"]).exits(3);
-    assert_eq!(ended.stdout.matches("not there: message not exist (code 107404)").count(), 3, "{}", ended.stdout);
-    assert!(ended.stdout.contains("wrong: none of the messages that the first 3 references name is there"));
+    assert_eq!(ended.stdout.matches("does not exist: message not exist (code 107404)").count(), 3, "{}", ended.stdout);
+    assert!(ended.stdout.contains("wrong: none of the messages that the first 3 references name exists"));
     assert!(ended.stdout.contains("unit or time zone"), "{}", ended.stdout);
     // One that is there is enough.
     site.api.world(|world| world.insert(message("alice|1|bob", 1002)));
@@ -104,7 +104,7 @@ fn check_ends_with_3_when_nothing_of_its_sample_is_there() {
     site.api.world(|world| *world = World::explicit());
     site.api.faults(|faults| faults.hook = Some(Hook::new(|_| Some(Fault::Code(102_404)))));
     let ended = site.run(&["check", "--connect", "--sample", "1"]).exits(3);
-    assert!(ended.stdout.contains("refusing alice|1|bob with code 102404"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("refused alice|1|bob with code 102404"), "{}", ended.stdout);
     site.write("refs.csv", csv(&refs).replace("alice|1|bob", "alice"));
     let ended = site.run(&["check", "--connect"]).exits(3);
     assert!(ended.stdout.contains("wrong: none of the first 5 rows is a reference"), "{}", ended.stdout);

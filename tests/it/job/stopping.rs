@@ -53,7 +53,7 @@ fn a_second_signal_ends_the_process_at_once() {
     let mut running = site.start(&["run", "--json"]);
     site.wait_for_requests(1);
     running.signal(Signal::TERM);
-    running.wait_for_line("once more stops at once");
+    running.wait_for_line("a second signal stops at once");
     running.signal(Signal::TERM);
     let ended = running.end().exits(5);
     assert_eq!(ended.stdout, "", "nobody waited for what was in flight");

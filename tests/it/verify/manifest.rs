@@ -42,7 +42,7 @@ fn a_manifest_tells_who_ran_what_and_what_became_of_every_reference() {
     // Summary and status name the head.
     assert_eq!(ended.job()["manifest"]["sha256"], head(&site));
     let status = site.run(&["status"]).exits(0).stdout;
-    assert!(status.contains(&head(&site)) && status.contains("outside of this system"), "{status}");
+    assert!(status.contains(&head(&site)) && status.contains("outside this system"), "{status}");
     let status = site.run(&["status", "--json"]).exits(0).summary;
     assert_eq!(status["jobs"][0]["manifest"]["sha256"], head(&site));
     assert!(ended.stderr.contains(&head(&site)), "{}", ended.stderr);

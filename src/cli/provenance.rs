@@ -1,4 +1,4 @@
-//! What a manifest says of who ran a job, and what it is signed with.
+//! What a manifest says about who ran a job and why, and the key it is signed with.
 
 use clap::Args;
 use secrecy::ExposeSecret as _;
@@ -11,7 +11,7 @@ use crate::model::summary::{JobSummary, Outcome};
 
 /// What to do with the hash of the last manifest.
 pub(super) const ADVICE: &str =
-    "keep this hash outside of this system: `verify --head` then tells what was changed or cut off";
+    "keep this hash outside this system: with it, `verify --head` detects whatever is changed or cut off later";
 
 /// Whether a run added something to the archive that its manifest's hash protects.
 pub(super) fn is_worth_keeping(summary: &JobSummary) -> bool {
@@ -20,14 +20,14 @@ pub(super) fn is_worth_keeping(summary: &JobSummary) -> bool {
         && summary.references.archived + summary.thread_extras.archived + again.edited + again.vanished > 0
 }
 
-/// What was said of a run, instead of what the job says.
+/// What the command line says about a run; it overrides the job.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Said {
-    /// Who runs it, for the manifest.
+pub struct Provenance {
+    /// Who runs the job, for the manifest.
     #[arg(long, value_name = "WHO", value_parser = words)]
     pub operator: Option<String>,
 
-    /// What for, for the manifest.
+    /// Why the job is run, for the manifest.
     #[arg(long, value_name = "WHAT", value_parser = words)]
     pub purpose: Option<String>,
 }
@@ -35,24 +35,24 @@ pub struct Said {
 pub(super) fn words(text: &str) -> Result<String, &'static str> {
     match text.trim() {
         "" => Err("it is empty"),
-        text if text.chars().any(char::is_control) => Err("it holds control characters"),
+        text if text.chars().any(char::is_control) => Err("it contains control characters"),
         text => Ok(text.to_owned()),
     }
 }
 
-/// What the manifest says of who runs what with which settings.
-pub(super) fn note(config: &Config, job: &Job, said: &Said) -> Result<RunNote, Exit> {
+/// What the manifest says about who runs what, with which settings.
+pub(super) fn note(config: &Config, job: &Job, provenance: &Provenance) -> Result<RunNote, Exit> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(RunNote {
         tool: Some(concat!("yunxin-archiver ", env!("CARGO_PKG_VERSION")).to_owned()),
         host: Some(host).filter(|host| !host.is_empty()),
-        operator: said.operator.clone().or_else(|| job.operator.clone()),
-        purpose: said.purpose.clone().or_else(|| job.purpose.clone()),
+        operator: provenance.operator.clone().or_else(|| job.operator.clone()),
+        purpose: provenance.purpose.clone().or_else(|| job.purpose.clone()),
         configuration_sha256: Some(config.digest(job).map_err(Exit::usage)?),
     })
 }
 
-/// What a job's manifests are signed with.
+/// The key that signs a job's manifests.
 pub(super) fn signer(config: &Config, job: &Job) -> Result<Option<Signer>, Exit> {
     let Some(key) = config.signing_key(job).map_err(Exit::usage)? else { return Ok(None) };
     Signer::from_pem(key.expose_secret()).map(Some).map_err(|error| {

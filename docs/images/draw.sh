@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Draws demo.svg and report.png from a run of the demo. Needs tmux and Chromium.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cargo build
+binary=$(realpath "${CARGO_TARGET_DIR:-target}/debug/yunxin-archiver")
+images=$PWD/docs/images
+scratch=$(mktemp -d)
+terminal() { tmux -L yunxin-archiver-demo "$@"; }
+shows() { terminal capture-pane -p | grep -q "$1"; }
+trap 'terminal kill-server 2>/dev/null || true; rm -rf "$scratch"' EXIT
+
+mkdir "$scratch/bin"
+ln -s "$binary" "$scratch/bin/yunxin-archiver"
+terminal new-session -d -x 108 -y 44 -c "$scratch" 'env PS1="$ " bash --norc --noprofile'
+terminal send-keys "export PATH=$scratch/bin:\$PATH; clear" Enter
+sleep 1
+terminal send-keys 'yunxin-archiver demo' Enter
+until shows 'in flight'; do sleep 0.1; done
+sleep 3
+terminal capture-pane -p -e >"$scratch/running"
+until shows duckdb; do sleep 0.1; done
+terminal capture-pane -p -e >"$scratch/ended"
+"$images/terminal.py" "$images/demo.svg" "while it runs=$scratch/running" "at the end=$scratch/ended"
+
+cd "$scratch"
+"$binary" -c demo/jobs.yaml report demo
+# The page shows where the configuration is, which would be a temporary directory.
+sed -i "s|$(realpath "$scratch")|/srv/yunxin-archiver|g" report.html
+chromium --headless --no-sandbox --hide-scrollbars --window-size=1060,1520 --screenshot="$images/report.png" \
+  "file://$scratch/report.html" 2>/dev/null
