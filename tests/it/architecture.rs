@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::house::{Sources, breaches};
+use crate::support::house::{Sources, breaches, circles};
 
 fn read(dir: &Path, below: &str, sources: &mut Sources) {
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -16,13 +16,47 @@ fn read(dir: &Path, below: &str, sources: &mut Sources) {
     }
 }
 
-#[test]
-fn the_rooms_keep_the_rules_of_the_house() {
+fn all() -> Sources {
     let mut sources = Sources::new();
     read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut sources);
+    sources
+}
+
+#[test]
+fn the_rooms_keep_the_rules_of_the_house() {
+    let sources = all();
     assert!(sources.contains_key("lib.rs") && sources.contains_key("simulator/world.rs"), "{:?}", sources.keys());
     let breaches = breaches(&sources);
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn the_files_of_a_room_use_each_other_in_one_direction() {
+    let sources = all();
+    for room in ["source", "sql", "completeness"] {
+        assert!(sources.contains_key(&format!("{room}.rs")), "there is no room {room}");
+        assert_eq!(circles(&sources, room), Default::default(), "{room}");
+    }
+}
+
+#[test]
+fn a_planted_circle_is_found() {
+    let file = |name: &str, code: &str| (name.to_owned(), code.to_owned());
+    let leaf = file("source/value.rs", "use std::fmt;\n#[cfg(test)]\nmod tests {\n    use super::*;\n}\n");
+    for (a, b) in [
+        ("use super::files::{self, Files};", "use crate::source::a::A;"),
+        ("fn f() -> super::files::Files {}", "use super::a;"),
+        ("use crate::source::value::Value;\nuse super::files::Files;", "fn f() -> crate::source::a::A {}"),
+        ("mod b; fn f() { b::g() }", "use super::a::b;"),
+    ] {
+        let circle = [file("source/a.rs", a), file("source/files.rs", b), leaf.clone()];
+        let below = file("source/a/b.rs", "use crate::source::files::Files;");
+        let found = circles(&Sources::from_iter(circle.into_iter().chain([below])), "source");
+        assert!(found.contains("source/files.rs") && !found.contains("source/value.rs"), "{a} {b}: {found:?}");
+    }
+    let straight =
+        [file("source.rs", "mod a;\nuse self::a::A;"), file("source/a.rs", "use super::value::Value;"), leaf];
+    assert_eq!(circles(&Sources::from(straight), "source"), Default::default());
 }
 
 fn breaches_of(file: &str, code: &str) -> Vec<String> {
@@ -41,7 +75,11 @@ fn a_planted_breach_is_found() {
         ("model/columns.rs", "use arrow::datatypes::DataType;", "names arrow, but its room is pure"),
         ("sql/lexeme.rs", "use sqlx::Row;", "names sqlx, but its room is pure"),
         ("model/failure.rs", "pub async fn f() {}", "is asynchronous"),
-        ("source/csv.rs", "use crate::{model::reference::Reference, ledger::{Ledger}};", "names crate::ledger::Ledger"),
+        (
+            "source/files/csv.rs",
+            "use crate::{model::reference::Reference, ledger::{Ledger}};",
+            "names crate::ledger::Ledger",
+        ),
         (
             "archive/parquet/disk.rs",
             "use super::super::super::yunxin::client::Client;",
@@ -89,7 +127,7 @@ fn what_is_allowed_is_no_breach() {
         ("plan.rs", "const A: &str = r#\"a \" use tokio::x; \"#; fn f<'a>(x: &'a str) -> char { '\\'' }"),
         ("plan.rs", "fn f() {}\n\n#[cfg(test)]\n#[allow(clippy::unwrap_used)]\nmod tests {\n    use std::fs;\n}\n"),
         ("run.rs", "use crate::archive::{Opened, ArchiveWriter};\nuse crate::{ledger::Ledger, yunxin::Client};"),
-        ("source/csv.rs", "use super::Source;\nuse crate::model::reference::Reference;"),
+        ("source/files/csv.rs", "use super::Source;\nuse crate::model::reference::Reference;"),
         ("config/query.rs", "use crate::sql::Dialect;"),
         ("simulator/world.rs", "use super::message::Message;\nuse crate::simulator::Fate;"),
         ("cli/simulate.rs", "use clap::Args;\nfn f() { println!(\"x\"); std::process::exit(1) }"),

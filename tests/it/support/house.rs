@@ -142,10 +142,40 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
     found
 }
 
-/// The traits, structs and enums that a room's own file declares: what others may know it by.
+/// The traits, structs and enums by which others may know a room: those of its own file, its errors and its checkpoints.
 fn declared(sources: &Sources, room: &str) -> BTreeSet<String> {
-    let code = sources.get(&format!("{room}.rs")).map(|source| Code::read(source)).unwrap_or_default();
-    code.declared
+    let files = [format!("{room}.rs"), format!("{room}/error.rs"), format!("{room}/checkpoint.rs")];
+    files.iter().filter_map(|file| sources.get(file)).flat_map(|source| Code::read(source).declared).collect()
+}
+
+/// The files of a room that use each other in circles, and those that use such files. A room without circles has none.
+pub(crate) fn circles(sources: &Sources, room: &str) -> BTreeSet<String> {
+    let in_room = |file: &str| file.split(['/', '.']).next() == Some(room);
+    let path_of = |file: &str| format!("crate::{}", file.trim_end_matches(".rs").replace('/', "::"));
+    let modules: BTreeMap<String, &String> =
+        sources.keys().filter(|file| in_room(file)).map(|file| (path_of(file), file)).collect();
+    let uses = |file: &String| -> BTreeSet<&String> {
+        let module: Vec<&str> = file.trim_end_matches(".rs").split('/').collect();
+        let paths = Code::read(&sources[file]).paths;
+        let candidates = paths.iter().flat_map(|path| [absolute(path, &module), format!("{}::{path}", path_of(file))]);
+        let used = candidates.filter_map(|path| {
+            // The deepest module that the path goes through.
+            let prefixes = path.rmatch_indices("::").map(|(end, _)| &path[..end]);
+            [path.as_str()].into_iter().chain(prefixes).find_map(|prefix| modules.get(prefix)).copied()
+        });
+        used.filter(|used| *used != file).collect()
+    };
+    let is_test = |file: &String| file.ends_with("/tests.rs");
+    let mut left: BTreeMap<&String, BTreeSet<&String>> =
+        modules.values().filter(|file| !is_test(file)).map(|file| (*file, uses(file))).collect();
+    loop {
+        let before = left.len();
+        let names: BTreeSet<&String> = left.keys().copied().collect();
+        left.retain(|_, uses| !uses.is_disjoint(&names));
+        if left.len() == before {
+            return left.into_keys().cloned().collect();
+        }
+    }
 }
 
 /// A path with `self` and `super` resolved against the module it stands in.
@@ -194,6 +224,10 @@ impl Code {
                     at += 1;
                     code.tree("", &tokens, &mut at);
                     continue;
+                }
+                // `pub(in crate::room)` uses nothing of the room.
+                "in" if at > 1 && tokens[at - 1] == "(" && tokens[at - 2] == "pub" => {
+                    at += tokens[at..].iter().position(|token| token == ")").unwrap_or(1);
                 }
                 "async" => code.is_async = true,
                 "trait" | "struct" | "enum" => {
