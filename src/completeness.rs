@@ -7,9 +7,9 @@
 //! archive    ┘        on disk      the strongest fact decides
 //! ```
 //!
-//! They are read in this order, so that a run under way makes no reference look absent: what the ledger no longer calls
-//! pending is in the archive by the time that is read. Memory holds what sorting may take, and the tables by day and by
-//! account.
+//! They are read in this order so that a run under way makes no reference look absent: a message that the ledger no longer
+//! calls pending is in the archive by the time the archive is read. Memory holds the sort's buffer, and the tables by day
+//! and by account.
 
 pub mod certificate;
 mod error;
@@ -41,10 +41,10 @@ use crate::source::Source;
 /// The absent references and invalid rows that [`Findings`] list.
 const LISTED: usize = 100;
 
-/// How it is examined.
+/// How completeness is examined.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where nameless temporary files go.
+    /// The directory of unnamed temporary files.
     pub scratch: PathBuf,
     /// The bytes that sorting may hold in memory.
     pub memory: usize,
@@ -56,22 +56,22 @@ pub struct Settings {
     pub timezone: TimeZone,
 }
 
-/// An examination: facts are gathered, then joined.
+/// An examination. It gathers facts, then joins them.
 #[derive(Debug)]
 pub struct Examination {
     settings: Settings,
     sorter: Sorter<Entry>,
     read: Read,
     invalid: Vec<Invalid>,
-    /// The least and the greatest ID that is referenced.
+    /// The lowest and the highest ID that is referenced.
     range: Option<(i64, i64)>,
-    /// Files that are committed and that no manifest names yet: where they will be, and where they are until then.
+    /// Files that are committed but in no manifest yet: their paths, and where they are until they are published.
     committed: Vec<(String, String)>,
     problems: Vec<String>,
 }
 
 impl Examination {
-    /// One without any fact.
+    /// An examination without any fact.
     pub fn new(settings: Settings) -> Self {
         let sorter = Sorter::new(settings.scratch.clone(), settings.memory);
         Self {
@@ -85,7 +85,7 @@ impl Examination {
         }
     }
 
-    /// First: takes every reference of a source.
+    /// Step 1: takes every reference of a source.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Examination {
         Ok(())
     }
 
-    /// Second: takes what failed and what is pending, as it is in the ledger at this moment.
+    /// Step 2: takes what has failed and what is pending, as the ledger has it at this moment.
     ///
     /// # Errors
     ///
@@ -145,12 +145,12 @@ impl Examination {
         }
     }
 
-    /// Second, without a ledger: takes the failures of a file that a run left, or that `failures --format jsonl`
-    /// printed. Returns how many there are.
+    /// Step 2 without a ledger: takes the failures of a file that a run wrote, or that `failures --format jsonl` printed.
+    /// Returns how many there are.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or is no such file.
+    /// The file cannot be read, or does not hold failures.
     pub fn read_failures(&mut self, path: &Path) -> Result<u64, CompletenessError> {
         let mut count = 0;
         for failure in fact::failures(path)? {
@@ -163,11 +163,11 @@ impl Examination {
         Ok(count)
     }
 
-    /// Third: takes the IDs of an archive that was opened after all of the above was read.
+    /// Step 3: takes the IDs of an archive, which must be opened after the steps before.
     ///
     /// # Errors
     ///
-    /// The archive cannot be read. A single file that cannot be read is a problem that the findings name.
+    /// The archive cannot be read. A single unreadable file is not an error; the findings name it.
     pub async fn read_archive(&mut self, archive: &mut dyn Archive, app_key: &str) -> Result<(), CompletenessError> {
         let Some((first, last)) = self.range else { return Ok(()) };
         let committed = std::mem::take(&mut self.committed);
@@ -184,11 +184,11 @@ impl Examination {
         Ok(())
     }
 
-    /// Last: finds the state of every referenced message, and hands over the absent ones in order of ID.
+    /// Step 4: finds the state of every referenced message, and hands over the absent ones in order of ID.
     ///
     /// # Errors
     ///
-    /// The facts cannot be read back, or an absent reference not be taken.
+    /// The facts cannot be read back, or `absent` fails.
     pub fn finish(
         self,
         mut absent: impl FnMut(&AbsentReference) -> io::Result<()>,
@@ -201,7 +201,7 @@ impl Examination {
             let mut state = State::Absent;
             let mut reference = None;
             let mut next = Some(fact);
-            // Facts of one message come in the order of their weight, its references last.
+            // The facts of a message come in the order of their weight, its references last.
             while let Some(fact) = next {
                 match fact {
                     Fact::Referenced { create_time, conversation_id } => match &reference {

@@ -1,50 +1,18 @@
-//! A user's SQL, as far as it must be understood: where `:after` is a placeholder, and where the statement ends.
+//! As much of a user's SQL as must be understood: where `:after` is a placeholder, where the statement ends, and its limit.
 
+mod dialect;
 mod lexeme;
 
-use lexeme::{Lexeme, next};
+use self::lexeme::{Lexeme, next};
 
-const AFTER: &[u8] = b":after";
+pub(crate) use self::dialect::Dialect;
 
-/// Whose SQL it is, and how the session reads its quotes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// Postgres.
-    Postgres {
-        /// Whether `\` escapes in every literal (`standard_conforming_strings` is off), not only in `E'…'`.
-        backslashes: bool,
-    },
-    /// MySQL and MariaDB.
-    Mysql {
-        /// Whether `\` escapes in literals: not with the SQL mode `NO_BACKSLASH_ESCAPES`.
-        backslashes: bool,
-        /// Whether `"…"` is a name: with the SQL mode `ANSI_QUOTES`.
-        ansi_quotes: bool,
-    },
-    /// SQLite.
-    Sqlite,
-}
-
-impl Dialect {
-    /// The ways in which a session of Postgres may read SQL.
-    pub(crate) const POSTGRES: &[Self] = &[Self::Postgres { backslashes: false }, Self::Postgres { backslashes: true }];
-    /// The ways in which a session of MySQL may read SQL.
-    pub(crate) const MYSQL: &[Self] = &[
-        Self::Mysql { backslashes: true, ansi_quotes: false },
-        Self::Mysql { backslashes: true, ansi_quotes: true },
-        Self::Mysql { backslashes: false, ansi_quotes: false },
-        Self::Mysql { backslashes: false, ansi_quotes: true },
-    ];
-    /// The one way in which SQLite reads SQL.
-    pub(crate) const SQLITE: &[Self] = &[Self::Sqlite];
-}
-
-/// Something stands behind the `;` that ends the statement.
+/// The error of SQL with something behind the `;` that ends its statement.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SecondStatement;
 
-/// Cuts a statement at every `:after` that is a placeholder: one that stands in no literal, quoted name, comment or cast.
-/// The pieces joined by a parameter are the statement, without the `;` at its end.
+/// Cuts a statement at every `:after` that is a placeholder, which it is not in a literal, a quoted name, a comment or a
+/// cast. The pieces, joined by a parameter, are the statement without the `;` at its end.
 pub(crate) fn split_at_after(sql: &str, dialect: Dialect) -> Result<Vec<&str>, SecondStatement> {
     let bytes = sql.as_bytes();
     let (mut pieces, mut start, mut at, mut end) = (Vec::new(), 0, 0, None);
@@ -66,7 +34,7 @@ pub(crate) fn split_at_after(sql: &str, dialect: Dialect) -> Result<Vec<&str>, S
     Ok(pieces)
 }
 
-/// How many rows a statement itself lets through: `limit 100`, `limit 5, 100`, `fetch first 100 rows only`.
+/// The limit on rows that a statement itself sets: `limit 100`, `limit 5, 100`, `fetch first 100 rows only`.
 pub(crate) fn limit(sql: &str, dialect: Dialect) -> Option<u64> {
     let (mut at, mut depth, mut found) = (0, 0_i32, None);
     let (mut is_expected, mut was_number) = (false, false);

@@ -1,7 +1,7 @@
-//! The certificate: what was found, as a page to hand over.
+//! The certificate of completeness: the findings as a page to hand over.
 //!
-//! Pure: an [`Examined`] and [`Findings`](super::Findings) go in, and [`Examined::page`] returns text. As in a run's
-//! report, whatever they hold is text to the page, never markup; the page runs nothing and loads nothing.
+//! It is pure: [`Examined`] and [`Findings`](super::findings::Findings) go in, and [`Examined::page`] returns text. Whatever
+//! they hold is text on the page, never markup. The page runs nothing and loads nothing.
 
 mod page;
 mod tables;
@@ -17,7 +17,7 @@ use crate::page::figures::{time, zone};
 pub enum KnownFailures {
     /// In the job's ledger.
     Ledger,
-    /// In a file, by its name: failures alone.
+    /// In a file, by its name. It knows failures, but not what is pending.
     File(String),
     /// Nowhere.
     Nowhere,
@@ -35,13 +35,13 @@ impl KnownFailures {
 pub enum Integrity {
     /// It was not examined.
     Unexamined,
-    /// It was examined just before, and no fault was found.
+    /// It was examined just before without finding a fault.
     Sound,
-    /// It was examined just before, and a fault was found.
+    /// It was examined just before, and it is damaged.
     Broken,
 }
 
-/// What was examined, apart from what was found.
+/// What was examined.
 #[derive(Debug, Clone)]
 pub struct Examined {
     /// This program's version.
@@ -52,7 +52,7 @@ pub struct Examined {
     pub made_at: Timestamp,
     /// The zone of days and times.
     pub timezone: TimeZone,
-    /// The job, if the archive was named by one.
+    /// The job, if the archive is that of a job.
     pub job: Option<String>,
     /// The archive.
     pub archive: Origin,
@@ -77,7 +77,7 @@ pub struct Examined {
 }
 
 impl Examined {
-    /// The archive in a line.
+    /// The archive in one line.
     pub fn place(&self) -> String {
         match &self.archive {
             Origin::Parquet { path, .. } => path.clone(),
@@ -100,7 +100,7 @@ impl Examined {
 
     /// A time in milliseconds since the epoch, in the zone of the page.
     fn time(&self, millis: i64) -> String {
-        // What is beyond all calendars is still a time of the archive.
+        // A time beyond all calendars may still be in the archive.
         Timestamp::from_millisecond(millis).map_or_else(|_| format!("{millis} ms"), |at| time(at, &self.timezone))
     }
 

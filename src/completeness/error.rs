@@ -1,4 +1,4 @@
-//! Why completeness could not be examined.
+//! Why completeness cannot be examined.
 
 use std::io;
 
@@ -6,10 +6,10 @@ use crate::export::ExportError;
 use crate::ledger::LedgerError;
 use crate::source::SourceError;
 
-/// What is done where sorting fails.
+/// The context of an error in sorting.
 pub(super) const SORTING: &str = "sorting in temporary files (TMPDIR names their directory)";
 
-/// Why completeness could not be examined.
+/// Why completeness cannot be examined.
 #[derive(Debug, thiserror::Error)]
 pub enum CompletenessError {
     /// The references cannot be read.
@@ -21,7 +21,7 @@ pub enum CompletenessError {
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ExportError),
-    /// What was given cannot be used. Exit 2.
+    /// A file that was given cannot be used. Exit 2.
     #[error("{0}")]
     Unusable(String),
     /// Sorting or writing failed. Exit 1.

@@ -21,14 +21,14 @@ pub(super) enum Fact {
     Failed { class: Class, code: Option<i64> },
     /// Its failure was dismissed.
     Dismissed,
-    /// It is still to be asked for, or in a file that is not yet data.
+    /// It is still to be fetched, or in a file that is not yet published.
     Pending,
     /// It is referenced.
     Referenced { create_time: i64, conversation_id: Box<str> },
 }
 
 impl Fact {
-    /// The state of a message of which this is the weightiest fact.
+    /// The state of a message whose weightiest fact this is.
     pub(super) fn state(&self) -> State {
         match self {
             Self::Archived => State::Archived,
@@ -56,7 +56,7 @@ impl Sortable for Entry {
 
     fn size(&self) -> usize {
         let heap = match &self.fact {
-            // What an allocation takes beside what it holds.
+            // 16 bytes for the allocation itself.
             Fact::Referenced { conversation_id, .. } => conversation_id.len() + 16,
             _ => 0,
         };
@@ -122,7 +122,7 @@ fn bytes<const N: usize>(input: &mut impl BufRead) -> io::Result<[u8; N]> {
 
 type Failure = (i64, Fact);
 
-/// The failures in a file of them, those of rows that are no reference left out.
+/// The failures in a file, without those of rows that are no reference.
 pub(super) fn failures(
     path: &Path,
 ) -> Result<impl Iterator<Item = Result<Failure, CompletenessError>>, CompletenessError> {
@@ -130,7 +130,7 @@ pub(super) fn failures(
     let file = File::open(path).map_err(|error| unusable(format!(": {error}")))?;
     Ok(BufReader::new(file).lines().enumerate().filter_map(move |(index, line)| {
         let wrong = |what: &str| {
-            let what = format!(":{}: {what}; the file is to be one of failures, as a run leaves it", index + 1);
+            let what = format!(":{}: {what}; give a file of failures as a run writes it", index + 1);
             CompletenessError::Unusable(format!("{}{what}", path.display()))
         };
         match line {

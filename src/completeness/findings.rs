@@ -15,13 +15,13 @@ use crate::model::reference::Invalid;
 pub struct Read {
     /// Rows read.
     pub rows: u64,
-    /// Rows that speak of something other than a conversation's message.
+    /// Rows about something other than a conversation's message.
     pub skipped: u64,
     /// Rows that are no reference.
     pub invalid: u64,
-    /// References of another time than was asked about.
+    /// References outside the range of time.
     pub outside: u64,
-    /// References to messages that an earlier one refers to.
+    /// References to a message that an earlier reference names.
     pub duplicates: u64,
 }
 
@@ -30,13 +30,13 @@ pub struct Read {
 pub struct Counts {
     /// All of them.
     pub referenced: u64,
-    /// In the archive.
+    /// Those in the archive.
     pub archived: u64,
-    /// Not there, and recorded as failed.
+    /// Those that are not, but are recorded as failed.
     pub failed: u64,
-    /// Not there, and recorded as a failure that an operator dismissed.
+    /// Those that are not, but are recorded as a failure that an operator dismissed.
     pub dismissed: u64,
-    /// Still to be fetched.
+    /// Those still to be fetched.
     pub pending: u64,
     /// None of these.
     pub absent: u64,
@@ -78,17 +78,17 @@ impl Counts {
 /// A reference whose message is not archived, failed, dismissed or pending. As JSON it is a reference of the default form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AbsentReference {
-    /// The conversation as the reference spells it.
+    /// The conversation, spelled as in the reference.
     pub conversation_id: String,
-    /// The message's ID; text in JSON, whose numbers many a program rounds.
+    /// The message's ID. It is text in JSON, because many programs round JSON's numbers.
     #[serde(serialize_with = "as_text")]
     pub message_server_id: i64,
     /// When the message was created, in milliseconds since the epoch.
     pub create_time: i64,
-    /// The day of that; none for a time beyond all calendars.
+    /// The day of the create time; `None` beyond all calendars.
     #[serde(skip)]
     pub day: Option<Date>,
-    /// The account that the reference names as the one that sees the message, lower-cased.
+    /// The account that sees the message, as the reference names it but lower-cased.
     #[serde(skip)]
     pub account: String,
 }
@@ -107,18 +107,18 @@ pub struct Findings {
     pub total: Counts,
     /// The failed ones by class and code.
     pub failures: BTreeMap<(Class, Option<i64>), u64>,
-    /// By day; none for times beyond all calendars.
+    /// By day; `None` is for times beyond all calendars.
     pub days: BTreeMap<Option<Date>, Counts>,
     /// By account, lower-cased.
     pub accounts: HashMap<String, Counts>,
-    /// The first absent references in order of ID, 100 at most.
+    /// The first absent references in order of ID, at most 100.
     pub absent: Vec<AbsentReference>,
-    /// The first invalid rows, 100 at most.
+    /// The first invalid rows, at most 100.
     pub invalid: Vec<Invalid>,
-    /// What is wrong with files of the archive that could not be read.
+    /// What is wrong with each file of the archive that cannot be read.
     pub problems: Vec<String>,
-    /// The SHA-256 of a line `ID,time,conversation ID` for every referenced message, in order of ID. Of several
-    /// references the one that comes first by time, then by conversation ID.
+    /// The SHA-256 of a line `ID,time,conversation ID` for every referenced message, in order of ID. Of several references
+    /// to a message, the first by time and then by conversation ID counts.
     pub references_sha256: String,
 }
 
@@ -162,7 +162,7 @@ impl Findings {
         self.total.absent == 0 && self.problems.is_empty()
     }
 
-    /// Accounts, those with absent messages first, then those with the most.
+    /// Accounts, ordered by absent messages, then by referenced ones, most first.
     pub fn accounts_by_weight(&self) -> Vec<(&str, &Counts)> {
         let mut accounts: Vec<(&str, &Counts)> =
             self.accounts.iter().map(|(name, counts)| (name.as_str(), counts)).collect();
@@ -173,7 +173,7 @@ impl Findings {
     }
 }
 
-/// The day of a time in milliseconds since the epoch; none for a time beyond all calendars.
+/// The day of a time in milliseconds since the epoch; `None` beyond all calendars.
 pub(super) fn day(time: i64, zone: &TimeZone) -> Option<Date> {
     Timestamp::from_millisecond(time).ok().map(|time| zone.to_datetime(time).date())
 }

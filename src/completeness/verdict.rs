@@ -3,10 +3,10 @@
 use super::findings::Findings;
 use crate::page::figures::{count, counted};
 
-/// The result in words.
+/// The result of an examination in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// How it is coloured: `good`, `warn` or `bad`.
+    /// Its colour: `good`, `warn` or `bad`.
     pub tone: &'static str,
     /// In a few words.
     pub badge: &'static str,

@@ -1,33 +1,36 @@
-//! Files: which they are, what is in them once they are decompressed, and which were consumed before.
+//! Files: lists them, passes over those that were consumed before, and reads the others.
 
 mod content;
+mod csv;
+mod json_values;
+mod jsonl;
+mod lines;
 mod list;
+mod parquet;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
-use super::intake::Intake;
-use super::lines::{Lines, failed};
-use super::reading::{Outlet, Reading, Stop};
+use super::checkpoint::{Checkpoint, ConsumedFile};
+use super::error::SourceError;
+use super::read_ahead::{ChunkSender, ReadAhead};
+use super::rows::RowCollector;
 use super::settings::{Begin, Files};
-use super::{Checkpoint, ConsumedFile, SourceError, csv, jsonl, parquet};
 
 /// What files hold.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum FileFormat {
     Csv { delimiter: u8 },
     Jsonl,
     Parquet,
 }
 
-impl Kind {
-    /// What such files are commonly named.
+impl FileFormat {
+    /// The usual ending of such a file's name.
     fn ending(self) -> &'static str {
         match self {
             Self::Csv { .. } => "csv",
@@ -38,14 +41,14 @@ impl Kind {
 }
 
 /// Begins to read the files that `files` names.
-pub(super) async fn begin(
+pub(super) async fn read(
     files: &Files,
-    kind: Kind,
+    format: FileFormat,
     checkpoint: Option<Checkpoint>,
     from: Option<&Begin>,
-    mut intake: Intake,
+    mut rows: RowCollector,
     stdin: Box<dyn Read + Send>,
-) -> Result<Reading, SourceError> {
+) -> Result<ReadAhead, SourceError> {
     if let Some(Begin::Value(value)) = from {
         return Err(SourceError::Unusable(format!(
             "--from {}: only a query with a cursor can begin at a value; `start` reads files again",
@@ -56,124 +59,117 @@ pub(super) async fn begin(
         if files.skip_consumed {
             return Err(SourceError::Unusable("the standard input cannot have `cursor: files`".to_owned()));
         }
-        return match kind {
-            Kind::Parquet => Err(SourceError::Unusable(
+        if let FileFormat::Parquet = format {
+            return Err(SourceError::Unusable(
                 "Parquet cannot be read from the standard input: its index stands at its end; name a file".to_owned(),
-            )),
-            _ => Reading::on_thread(move |outlet| {
-                let text = content::text(stdin, None, "stdin")?;
-                read_text(kind, text, "stdin", &mut intake, outlet)?;
-                Ok(None)
-            }),
-        };
+            ));
+        }
+        return ReadAhead::on_thread(move |sender| {
+            read_text(format, stdin, None, "stdin", &mut rows, sender)?;
+            Ok(None)
+        });
     }
     let consumed = match checkpoint {
         Some(Checkpoint::Files(consumed)) if files.skip_consumed => consumed,
         _ => Vec::new(),
     };
-    let paths = list::list(files, kind.ending()).await?;
-    let (read_again, hash) = (from.is_some(), files.skip_consumed);
-    Reading::on_thread(move |outlet| {
+    let paths = list::list(files, format.ending()).await?;
+    let (read_again, remember) = (from.is_some(), files.skip_consumed);
+    ReadAhead::on_thread(move |sender| {
         // A directory that is not mounted today must not make tomorrow's run read everything again.
         let mut now_consumed = if paths.is_empty() { consumed.clone() } else { Vec::new() };
         let known: HashMap<&str, &ConsumedFile> = consumed.iter().map(|file| (file.path.as_str(), file)).collect();
         for path in &paths {
             let name = list::name(path);
-            if let Some(&earlier) = known.get(name.as_str())
-                && !read_again
-                && is_unchanged(path, earlier).map_err(|error| failed(&name, error))?
+            let fail = |error| SourceError::of_file(&name, error);
+            let file = File::open(path).map_err(fail)?;
+            if let Some(&earlier) = known.get(name.as_str()).filter(|_| !read_again)
+                && file.metadata().map_err(fail)?.len() == earlier.bytes
+                && Hashing::whole(&file, &name).map_err(fail)? == *earlier
             {
                 tracing::debug!(path = name, "consumed before and unchanged");
                 now_consumed.push(earlier.clone());
                 continue;
             }
-            let read = read_file(kind, path, &name, hash, &mut intake, outlet)?;
-            now_consumed.extend(read);
+            now_consumed.extend(read_file(format, file, path, &name, remember, &mut rows, sender)?);
         }
-        Ok(hash.then_some(Checkpoint::Files(now_consumed)))
+        Ok(remember.then_some(Checkpoint::Files(now_consumed)))
     })
 }
 
+/// Reads a file; returns what to remember of it.
 fn read_file(
-    kind: Kind,
+    format: FileFormat,
+    file: File,
     path: &Path,
     name: &str,
-    hash: bool,
-    intake: &mut Intake,
-    outlet: &Outlet,
-) -> Result<Option<ConsumedFile>, Stop> {
-    let fail = |error| Stop::Error(failed(name, error));
-    let file = File::open(path).map_err(fail)?;
-    if let Kind::Parquet = kind {
-        // Parquet is read out of order, so it is hashed beforehand: this very file, whatever takes its name meanwhile.
-        let tally = hash.then(|| tally_of(&file)).transpose().map_err(fail)?;
-        parquet::read(file, name, intake, outlet)?;
-        return Ok(tally.map(|(bytes, sha256)| ConsumedFile { path: name.to_owned(), bytes, sha256 }));
+    remember: bool,
+    rows: &mut RowCollector,
+    sender: &ChunkSender,
+) -> Result<Option<ConsumedFile>, SourceError> {
+    if let FileFormat::Parquet = format {
+        // Parquet is not read from front to back, so it is hashed beforehand, through the same open file.
+        let consumed = remember.then(|| Hashing::whole(&file, name)).transpose();
+        let consumed = consumed.map_err(|error| SourceError::of_file(name, error))?;
+        let ended = parquet::read(file, name, rows, sender);
+        sender.send_blocking(rows.take())?;
+        return ended.map(|()| consumed);
     }
-    let tally = Rc::new(RefCell::new(Tally::default()));
-    let input: Box<dyn Read> =
-        if hash { Box::new(Tallied { reader: file, tally: Rc::clone(&tally) }) } else { Box::new(file) };
-    let text = content::text(input, Some(path), name)?;
-    read_text(kind, text, name, intake, outlet)?;
-    let tally = tally.take();
-    Ok(hash.then(|| ConsumedFile {
-        path: name.to_owned(),
-        bytes: tally.bytes,
-        sha256: hex::encode(tally.sha256.finalize()),
-    }))
+    if !remember {
+        return read_text(format, file, Some(path), name, rows, sender).map(|()| None);
+    }
+    let mut input = Hashing { reader: file, bytes: 0, sha256: Sha256::new() };
+    read_text(format, &mut input, Some(path), name, rows, sender)?;
+    Ok(Some(input.consumed(name)))
 }
 
-/// Reads lines, and hands over what stands before an error before the error.
-fn read_text(kind: Kind, text: impl Read, name: &str, intake: &mut Intake, outlet: &Outlet) -> Result<(), Stop> {
-    let lines = Lines::new(text);
-    let ended = match kind {
-        Kind::Csv { delimiter } => csv::read(lines, delimiter, name, intake, outlet),
-        _ => jsonl::read(lines, name, intake, outlet),
+/// Reads a text, and hands over what stands before an error before the error.
+fn read_text(
+    format: FileFormat,
+    input: impl Read,
+    path: Option<&Path>,
+    name: &str,
+    rows: &mut RowCollector,
+    sender: &ChunkSender,
+) -> Result<(), SourceError> {
+    let text = content::text(input, path, name)?;
+    let ended = match format {
+        FileFormat::Csv { delimiter } => csv::read(text, delimiter, name, rows, sender),
+        _ => jsonl::read(text, name, rows, sender),
     };
-    if !matches!(ended, Err(Stop::Unheard)) {
-        outlet.send_blocking(intake.take())?;
-    }
+    sender.send_blocking(rows.take())?;
     ended
 }
 
-/// What was read of a file, as it stands on disk.
-#[derive(Default)]
-struct Tally {
+/// A reader that counts and hashes what is read.
+struct Hashing<R> {
+    reader: R,
     bytes: u64,
     sha256: Sha256,
 }
 
-struct Tallied<R> {
-    reader: R,
-    tally: Rc<RefCell<Tally>>,
+impl Hashing<&File> {
+    /// Counts and hashes a whole file.
+    fn whole(mut file: &File, name: &str) -> io::Result<ConsumedFile> {
+        let mut input = Hashing { reader: file, bytes: 0, sha256: Sha256::new() };
+        io::copy(&mut input, &mut io::sink())?;
+        let consumed = input.consumed(name);
+        io::Seek::rewind(&mut file)?;
+        Ok(consumed)
+    }
 }
 
-impl<R: Read> Read for Tallied<R> {
+impl<R> Hashing<R> {
+    fn consumed(self, name: &str) -> ConsumedFile {
+        ConsumedFile { path: name.to_owned(), bytes: self.bytes, sha256: hex::encode(self.sha256.finalize()) }
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
-        let mut tally = self.tally.borrow_mut();
-        tally.bytes += read as u64;
-        tally.sha256.update(&buffer[..read]);
+        self.bytes += read as u64;
+        self.sha256.update(&buffer[..read]);
         Ok(read)
     }
-}
-
-/// Size and SHA-256 of a file.
-fn tally_of(mut file: &File) -> io::Result<(u64, String)> {
-    let mut sha256 = Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
-    let mut bytes = 0;
-    loop {
-        let read = file.read(&mut buffer)?;
-        if read == 0 {
-            return Ok((bytes, hex::encode(sha256.finalize())));
-        }
-        bytes += read as u64;
-        sha256.update(&buffer[..read]);
-    }
-}
-
-fn is_unchanged(path: &Path, earlier: &ConsumedFile) -> io::Result<bool> {
-    let file = File::open(path)?;
-    Ok(file.metadata()?.len() == earlier.bytes && tally_of(&file)? == (earlier.bytes, earlier.sha256.clone()))
 }

@@ -1,4 +1,4 @@
-//! What a source is told: plain values, checked by whoever read the configuration.
+//! The settings of a source. Whoever read the configuration has checked them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
-/// A source and how its rows are to be understood.
+/// A source, and how its rows are understood.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// What is read.
     pub input: Input,
     /// What a row is.
     pub format: Format,
-    /// Field to input name, for names other than the fields' own; see [`field_names`](super::field_names).
+    /// The input's names of fields, where they differ from the fields' own; see [`field_names`](super::field_names).
     pub columns: BTreeMap<String, String>,
-    /// What integer times count.
+    /// The unit of integer times.
     pub time_unit: TimeUnit,
     /// The zone of times that carry none.
     pub timezone: TimeZone,
@@ -45,7 +45,7 @@ pub enum Input {
     Csv {
         /// Which files.
         files: Files,
-        /// What stands between two fields.
+        /// The byte between two fields.
         delimiter: u8,
     },
     /// JSON objects: one a line, one after the other, or in arrays.
@@ -53,30 +53,30 @@ pub enum Input {
         /// Which files.
         files: Files,
     },
-    /// Parquet, never from the standard input.
+    /// Parquet files, which cannot be read from the standard input.
     Parquet {
         /// Which files.
         files: Files,
     },
-    /// A query on a SQLite file, which is opened read-only and never created.
+    /// A query on a SQLite file, which is opened to be read only and never created.
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What is asked.
+        /// The query.
         query: Query,
     },
-    /// A query on Postgres, in one read-only transaction. The session is as server, database and role set it.
+    /// A query on Postgres, in one read-only transaction. The session keeps the settings of server, database and role.
     Postgres {
         /// `postgres://user:password@host:port/database?sslmode=…`
         url: SecretString,
-        /// What is asked.
+        /// The query.
         query: Query,
     },
-    /// A query on MySQL or MariaDB, in a read-only transaction. The session is as the server sets it.
+    /// A query on MySQL or MariaDB, in one read-only transaction. The session keeps the server's settings.
     Mysql {
         /// `mysql://user:password@host:port/database?sslmode=…`
         url: SecretString,
-        /// What is asked.
+        /// The query.
         query: Query,
     },
 }
@@ -86,7 +86,7 @@ pub enum Input {
 pub struct Files {
     /// A path, a glob (`*`, `?`, `[…]`, `**`; hidden files only by a literal dot), or `-` for the standard input.
     pub path: String,
-    /// Whether files that the checkpoint names, and that did not change since, are passed over (`cursor: files`).
+    /// Whether files that the checkpoint names and that have not changed are passed over (`cursor: files`).
     pub skip_consumed: bool,
 }
 
@@ -95,49 +95,49 @@ pub struct Files {
 pub struct Query {
     /// The statement. With a cursor it holds `:after`, which is bound in the cursor column's own type.
     pub sql: String,
-    /// Where the query goes on.
+    /// How the query goes on where it ended.
     pub cursor: Option<Cursor>,
 }
 
-/// The column by which a query goes on where it ended.
+/// The column that shows where a query ended and has to go on.
 #[derive(Debug, Clone)]
 pub struct Cursor {
     /// One of the query's output columns.
     pub column: String,
-    /// Where the first run begins; by default 0 or the epoch. Never undercut by the overlap.
+    /// Where the first run begins; by default 0 or the epoch. The overlap never reaches back beyond it.
     pub start: Option<String>,
-    /// How far before its highest value the next run begins again; by default 1000, or a day for times.
+    /// How far before the highest value the next run begins; by default 1000, or a day for times.
     pub overlap: Option<Overlap>,
 }
 
-/// How far a query reaches back, for rows that became visible late.
+/// How far a query reaches back, to catch rows that became visible late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overlap {
-    /// Of an integer column.
+    /// For an integer column.
     Number(u64),
-    /// Of a timestamp column, or of a column of SQLite that holds times as text.
+    /// For a timestamp column, or a column of SQLite that holds times as text.
     Duration(Duration),
 }
 
 /// Where to begin instead of at the checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begin {
-    /// At the very beginning; for files, all of them.
+    /// At the very beginning. All files are read again.
     Start,
-    /// After this value of the cursor column, without overlap.
+    /// After this value of the cursor's column, without an overlap.
     Value(String),
 }
 
 /// What a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// A reference: conversation, message ID, create time.
+    /// A reference: a conversation, a message ID and a create time.
     Reference,
     /// A message copy event.
     CopyEvent,
 }
 
-/// What integer times count since the epoch.
+/// The unit in which integer times count from the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeUnit {
     /// Milliseconds.

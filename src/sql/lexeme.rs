@@ -1,8 +1,10 @@
-//! One piece of SQL after the other.
+//! Splits SQL into lexemes.
 
-use super::{AFTER, Dialect};
+use super::dialect::Dialect;
 
-/// What a piece is.
+const AFTER: &[u8] = b":after";
+
+/// What a lexeme is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lexeme {
     /// White space, or a comment.
@@ -15,7 +17,7 @@ pub(super) enum Lexeme {
     Other,
 }
 
-/// The piece that begins here, and where it ends.
+/// The lexeme that begins here, and where it ends.
 pub(super) fn next(bytes: &[u8], at: usize, dialect: Dialect) -> (Lexeme, usize) {
     let rest = &bytes[at..];
     let mysql = matches!(dialect, Dialect::Mysql { .. });
@@ -32,7 +34,7 @@ pub(super) fn next(bytes: &[u8], at: usize, dialect: Dialect) -> (Lexeme, usize)
         [b'-', b'-', tail @ ..] if !mysql || tail.first().is_none_or(|byte| *byte <= b' ') => {
             (Lexeme::Blank, behind(bytes, at, b'\n'))
         }
-        // MySQL runs what stands in `/*! … */` and `/*M! … */`.
+        // MySQL executes what stands in `/*! … */` and `/*M! … */`.
         [b'/', b'*', b'!', ..] if mysql => (Lexeme::Other, at + 3),
         [b'/', b'*', b'M', b'!', ..] if mysql => (Lexeme::Other, at + 4),
         [b'/', b'*', ..] => (Lexeme::Blank, block_comment(bytes, at, matches!(dialect, Dialect::Postgres { .. }))),
@@ -57,12 +59,12 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
 }
 
-/// Behind the word that begins here, or behind this byte.
+/// The end of the word that begins here, or of this byte.
 fn word(bytes: &[u8], at: usize) -> usize {
     at + bytes[at..].iter().take_while(|byte| is_word(**byte)).count().max(1)
 }
 
-/// Behind a literal.
+/// The end of a literal.
 fn literal(bytes: &[u8], at: usize, dialect: Dialect) -> usize {
     match dialect {
         Dialect::Mysql { backslashes, .. } => quoted(bytes, at, backslashes),
@@ -70,7 +72,7 @@ fn literal(bytes: &[u8], at: usize, dialect: Dialect) -> usize {
         Dialect::Postgres { backslashes } => {
             let escapes = at > 0 && matches!(bytes[at - 1], b'e' | b'E') && (at < 2 || !is_word(bytes[at - 2]));
             let mut end = quoted(bytes, at, backslashes || escapes);
-            // A literal goes on behind a line break, and its escapes with it.
+            // A literal may continue behind a line break, and escapes go on with it.
             while let Some(further) = continuation(bytes, end).filter(|_| escapes) {
                 end = quoted(bytes, further, true);
             }
@@ -79,7 +81,7 @@ fn literal(bytes: &[u8], at: usize, dialect: Dialect) -> usize {
     }
 }
 
-/// Behind a quoted text, in which a doubled quote stands for one.
+/// The end of a quoted text, in which a doubled quote stands for one.
 fn quoted(bytes: &[u8], at: usize, backslashes: bool) -> usize {
     let quote = bytes[at];
     let mut place = at + 1;
@@ -94,7 +96,7 @@ fn quoted(bytes: &[u8], at: usize, backslashes: bool) -> usize {
     bytes.len()
 }
 
-/// Where a literal of Postgres that ended here goes on: behind white space and comments with a line break among them.
+/// Where a literal of Postgres continues: behind white space and comments, if there is a line break among them.
 fn continuation(bytes: &[u8], end: usize) -> Option<usize> {
     let (mut place, mut is_next_line) = (end, false);
     loop {
@@ -136,7 +138,7 @@ fn block_comment(bytes: &[u8], at: usize, nests: bool) -> usize {
     bytes.len()
 }
 
-/// Behind `$tag$ … $tag$`, if that is what begins here; `$1` is not.
+/// The end of `$tag$ … $tag$`, if one begins here. `$1` does not begin one.
 fn dollar_quoted(bytes: &[u8], at: usize) -> Option<usize> {
     let tag = memchr::memchr(b'$', &bytes[at + 1..])? + 2;
     let name = &bytes[at + 1..at + tag - 1];

@@ -1,4 +1,4 @@
-//! Tests of the scanner, beside it for their length.
+//! Tests of what is understood of SQL.
 
 use proptest::prelude::*;
 

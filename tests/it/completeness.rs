@@ -14,7 +14,7 @@ use crate::support::{mariadb, postgres};
 const MIDNIGHT: i64 = 1_790_899_200_000;
 const HOUR: i64 = 3_600_000;
 
-/// Runs `verify … --json`; what it found.
+/// Runs `verify … --json` and returns what it found.
 #[track_caller]
 fn verify(site: &Site, arguments: &[&str], code: i32) -> Value {
     let ended = site.run(&[&["verify"], arguments, &["--json"]].concat()).exits(code);
@@ -29,13 +29,13 @@ fn counts(of: &Value) -> [u64; 5] {
     ["referenced", "archived", "failed", "pending", "absent"].map(|name| of[name].as_u64().unwrap())
 }
 
-/// What a table holds for a name.
+/// The row of a table with this name.
 fn row<'a>(found: &'a Value, table: &str, name: &str, value: &str) -> &'a Value {
     let rows = found[table].as_array().unwrap();
     rows.iter().find(|row| row[name] == value).unwrap_or_else(|| panic!("{value} is not in {found}"))
 }
 
-/// Twenty messages of two days and three accounts. Number 3 is recalled, 4 is not there, 5 is in no list.
+/// Twenty messages on two days, of three accounts. Number 3 is recalled, 4 does not exist, 5 is in no list.
 fn world() -> (Vec<Ref>, World) {
     let mut world = World::explicit();
     let mut refs = Vec::new();
@@ -98,13 +98,13 @@ fn what_failed_is_told_by_class_and_code_and_is_not_absent() {
         (of(json!(777)), of(json!(404)), of(Value::Null)),
         (json!("unavailable"), json!("unavailable"), json!("unanswered"))
     );
-    // 18 of the hours are those of one day, 2 of the next.
+    // 18 messages are of one day, 2 of the next.
     assert_eq!(counts(row(&found, "days", "day", "2026-10-02")), [18, 15, 3, 0, 0]);
     assert_eq!(counts(row(&found, "days", "day", "2026-10-03")), [2, 2, 0, 0, 0]);
     for (account, expected) in [("alice", [7, 6, 1, 0, 0]), ("bob", [7, 6, 1, 0, 0]), ("carol", [6, 5, 1, 0, 0])] {
         assert_eq!(counts(row(&found, "accounts", "account", account)), expected, "{account}");
     }
-    // By its path alone an archive does not tell what failed from what is absent, and says so.
+    // An archive alone does not show which messages failed and which are absent, and the result says so.
     let found = verify(&site, &["archive", "--against", "refs.csv"], 1);
     assert_eq!((counts(&found["messages"]), &found["failures_known"]), ([20, 17, 0, 0, 3], &json!("no")));
     let text = site.run(&["verify", "archive", "--against", "refs.csv"]).exits(1).stdout;
@@ -124,7 +124,7 @@ fn an_absent_reference_is_named_with_its_day_and_account_and_can_be_fetched() {
     let (mut refs, mut world) = world();
     let site = Site::nightly((refs.clone(), world.clone()));
     site.night().exits(3);
-    // One that nobody knew of, late in the evening of UTC.
+    // A message that nobody knew of, late in the evening in UTC.
     let late = ("Dave|1|erin".to_owned(), id(500), MIDNIGHT + 23 * HOUR);
     world.insert(Message::text(&late.0, late.1, late.2, "late"));
     site.api.world(|served| *served = world);
@@ -146,7 +146,7 @@ fn an_absent_reference_is_named_with_its_day_and_account_and_can_be_fetched() {
     assert!(text.contains("One of the 21 messages that the references name is absent"), "{text}");
     let zoned = verify(&site, &["nightly", "--against", "nightly", "--timezone", "Asia/Shanghai"], 1);
     assert_eq!(zoned["absent"][0]["day"], "2026-10-03");
-    // The list is a source of its own, and a run of the job finds the message as well.
+    // The list is a source. A run of the job finds the message as well.
     let listed = site.read("absent.jsonl");
     assert_eq!(serde_json::from_str::<Value>(&listed).unwrap().as_object().unwrap().len(), 3);
     site.jobs(&NIGHTLY.replace("csv: { path: refs.csv }", "jsonl: { path: absent.jsonl }"));
@@ -193,18 +193,18 @@ fn files_that_await_their_manifest_are_pending_and_a_removed_file_is_absent() {
             .nth(n)
             .unwrap()
     };
-    // As after a run that died before it wrote its manifest.
+    // This is what a run leaves that dies before it writes its manifest.
     let last = manifest(1);
     std::fs::remove_file(&last).unwrap();
     change_ledger(&site, "delete from manifests where sequence = 2");
-    // Until the next run writes it, the archive itself is not what its manifests say.
+    // Until the next run writes the manifest, the archive is not what its manifests say.
     let ended = site.run(&["verify", "nightly", "--against", "nightly", "--json"]).exits(1);
     let found = &ended.summary;
     assert_eq!((&found["ok"], &found["completeness"]["complete"]), (&json!(false), &json!(true)));
     assert_eq!(counts(&found["completeness"]["messages"]), [40, 30, 0, 10, 0]);
-    // By path such a file is no data.
+    // For `verify PATH`, such a file is no data.
     assert_eq!(counts(&verify(&site, &["archive", "--against", "refs.csv"], 1)["messages"]), [40, 30, 0, 0, 10]);
-    // A file that is named and gone is named, and what it held is absent.
+    // A file that a manifest names and that is gone is reported, and its messages are absent.
     let manifest: Value = serde_json::from_slice(&std::fs::read(manifest(0)).unwrap()).unwrap();
     let file = manifest["files"][0]["path"].as_str().unwrap();
     std::fs::remove_file(site.path("archive").join(file)).unwrap();
@@ -213,7 +213,7 @@ fn files_that_await_their_manifest_are_pending_and_a_removed_file_is_absent() {
     assert!(found["unreadable"][0].as_str().unwrap().starts_with(file), "{found}");
 }
 
-/// Changes a ledger that nobody uses.
+/// Changes a ledger that is not in use.
 fn change_ledger(site: &Site, sql: &str) {
     let path = site.path("state/nightly.sqlite");
     let sql = sql.to_owned();

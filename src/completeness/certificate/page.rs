@@ -1,9 +1,10 @@
-//! The page as a whole.
+//! The page, section by section.
 
 use maud::{Markup, html};
 
 use super::{Examined, Integrity, KnownFailures, tables};
-use crate::completeness::{Findings, verdict};
+use crate::completeness::findings::Findings;
+use crate::completeness::verdict::verdict;
 use crate::export::archive::Origin;
 use crate::page::blocks::{self, Heading, section};
 use crate::page::figures::{count, share, time, zone};

@@ -1,20 +1,20 @@
-//! What was found, in tables.
+//! The findings in tables.
 
 use maud::{Markup, html};
 
 use super::{Examined, KnownFailures};
-use crate::completeness::{Counts, Findings};
+use crate::completeness::findings::{Counts, Findings};
 use crate::page::blocks::{details, legend, none, shortened, table};
 use crate::page::calendar::Calendar;
 use crate::page::figures::{count, counted, share, zone};
 
-/// Unreadable files that are listed.
+/// How many unreadable files are listed.
 const PROBLEMS: usize = 100;
-/// Accounts that are listed.
+/// How many accounts are listed.
 const ACCOUNTS: usize = 100;
-/// So many rows need no folding away.
+/// A longer table is folded.
 const FEW: usize = 40;
-/// So many invalid rows need no folding away.
+/// A longer table of invalid rows is folded.
 const FEW_INVALID: usize = 12;
 
 pub(super) fn problems(findings: &Findings) -> Markup {
@@ -83,7 +83,7 @@ pub(super) fn failures(examined: &Examined, findings: &Findings) -> Markup {
     table("Referenced messages that are recorded as failed", &columns, &rows)
 }
 
-/// A table of counts; `rows` have the name of each as markup.
+/// A table of counts, each with its name as markup.
 fn counts<'a>(
     caption: &str,
     first: &str,
@@ -126,7 +126,8 @@ pub(super) fn days(examined: &Examined, findings: &Findings) -> Markup {
     }
 }
 
-/// What is not archived is mostly too little to be seen beside what is, so it is drawn once more by itself.
+/// Two charts: the messages that are not archived are usually too few to be seen beside the others, so they also have a
+/// chart of their own.
 fn charts(examined: &Examined, findings: &Findings, zone: &str) -> Markup {
     let series = [
         ("c-archived", "archived"),

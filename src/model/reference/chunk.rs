@@ -1,11 +1,11 @@
-//! A run of references in the order of their source, held in one buffer.
+//! A chunk of references in the order of their source.
 
-use super::{ConversationId, ConversationType};
+use super::conversation::{ConversationId, ConversationType};
 
 /// One reference, borrowed from its chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reference<'a> {
-    /// The account that the reference names as the one that sees the message.
+    /// The account that sees the message, as the reference names it.
     pub owner: &'a str,
     /// One-to-one, team or super team.
     pub conversation_type: ConversationType,
@@ -18,7 +18,7 @@ pub struct Reference<'a> {
 }
 
 impl Reference<'_> {
-    /// The conversation as the reference spells it.
+    /// The conversation, spelled as in the reference.
     pub fn conversation_id(&self) -> ConversationId {
         ConversationId {
             owner: self.owner.to_owned(),
@@ -31,25 +31,25 @@ impl Reference<'_> {
 /// An input row that is no reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// Where it stood: `refs.csv:17`, or `query row 17`.
+    /// Where it stands: `refs.csv:17`, or `query: row 17`.
     pub position: String,
     /// What is wrong with it, and what would be right.
     pub message: String,
-    /// The conversation as far as it could be read.
+    /// The conversation, if it could be read.
     pub conversation_id: Option<String>,
-    /// The message's ID as far as it could be read.
+    /// The message's ID, if it could be read.
     pub message_server_id: Option<i64>,
-    /// The create time in milliseconds as far as it could be read.
+    /// The create time in milliseconds since the epoch, if it could be read.
     pub create_time: Option<i64>,
 }
 
 impl Invalid {
-    /// The number of the row within its input, as it is written in the position.
+    /// The number of the row within its input, as in the position.
     pub fn row(&self) -> &str {
         &self.position[self.position.trim_end_matches(|c: char| c.is_ascii_digit()).len()..]
     }
 
-    /// The input that it stands in: the position without the row.
+    /// The input in which it stands: the position without the row.
     pub fn input(&self) -> &str {
         let input = self.position.trim_end_matches(|c: char| c.is_ascii_digit());
         input.strip_suffix(": row ").or_else(|| input.strip_suffix(':')).unwrap_or(input)
@@ -66,21 +66,23 @@ struct Row {
     create_time: i64,
 }
 
-/// A run of references in the order of their source. `read = len + invalid + skipped`.
+/// A chunk of references in the order of their source. `read = len + invalid + skipped`.
+///
+/// Accounts stand in one buffer, so that a reference costs no allocation.
 #[derive(Debug, Clone, Default)]
 pub struct ReferenceChunk {
     text: String,
     rows: Vec<Row>,
     /// Rows that are no reference.
     pub invalid: Vec<Invalid>,
-    /// Rows that speak of something other than a conversation's message (copy events), and are passed over.
+    /// Rows that are skipped: copy events about something other than a conversation's message.
     pub skipped: u64,
 }
 
 impl ReferenceChunk {
     /// Appends a reference.
     ///
-    /// Returns `false`, and appends nothing, when an account is longer than 65,535 bytes: no account is.
+    /// Returns `false` and appends nothing if an account is longer than 65,535 bytes, which no account is.
     pub fn push(&mut self, reference: Reference<'_>) -> bool {
         let (Ok(owner_len), Ok(other_len), Ok(start)) = (
             u16::try_from(reference.owner.len()),

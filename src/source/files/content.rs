@@ -1,4 +1,4 @@
-//! What is in a file once it is decompressed, told by its first bytes.
+//! The text of a file: decompressed, and as UTF-8. The first bytes of the file say how it is compressed.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
@@ -6,13 +6,12 @@ use std::path::Path;
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use flate2::bufread::GzDecoder;
 
-use super::failed;
-use crate::source::SourceError;
+use crate::source::error::SourceError;
 
-/// How many bytes tell what a file is; a tar archive says it at 257.
+/// How many bytes show what a file is. A tar archive shows it at byte 257.
 const HEAD: usize = 512;
 
-/// What is not read, by the bytes that it has at a place, with what would be.
+/// What cannot be read: the bytes that it has at a place, and what to do about it.
 const OTHERS: [(usize, &[u8], &str); 17] = [
     (4, b"1AY&SY", "is compressed by bzip2; unpack it, or compress it by gzip or zstd"),
     (0, b"\xFD7zXZ\0", "is compressed by xz; unpack it, or compress it by gzip or zstd"),
@@ -33,8 +32,8 @@ const OTHERS: [(usize, &[u8], &str); 17] = [
     (0, b"Obj\x01", "is an Avro file; write it as Parquet, CSV or JSON lines"),
 ];
 
-/// The text of an input: decompressed if it begins as gzip or Zstandard does, from UTF-16 if a byte order mark says so,
-/// and without that mark. What is named `.gz` or `.zst` must begin so.
+/// The text of an input. An input that begins like gzip or Zstandard is decompressed; one that is named `.gz` or `.zst`
+/// must begin so. A byte order mark is removed, and UTF-16 is decoded if the mark says so.
 pub(super) fn text<'a>(
     input: impl Read + 'a,
     path: Option<&Path>,
@@ -50,12 +49,12 @@ pub(super) fn text<'a>(
     if (is_named("gz") && !gzip) || (is_named("zst") && !zstandard) {
         refuse(head, name)?;
         let kind = if length < 4 { io::ErrorKind::UnexpectedEof } else { io::ErrorKind::InvalidData };
-        return Err(failed(name, io::Error::new(kind, "it does not begin as its ending says it does")));
+        return Err(SourceError::of_file(name, io::Error::new(kind, "it does not begin as its ending says it does")));
     }
     let plain: Box<dyn Read + 'a> = if gzip {
         Box::new(Members { current: Some(GzDecoder::new(BufReader::new(input))) })
     } else if zstandard {
-        Box::new(zstd::stream::read::Decoder::new(input).map_err(|error| failed(name, error))?)
+        Box::new(zstd::stream::read::Decoder::new(input).map_err(|error| SourceError::of_file(name, error))?)
     } else {
         Box::new(input)
     };
@@ -65,7 +64,7 @@ pub(super) fn text<'a>(
     Ok(Box::new(text))
 }
 
-/// Refuses what is known, and no text.
+/// Refuses an input that is known to be no text.
 fn refuse(head: &[u8], name: &str) -> Result<(), SourceError> {
     let other = OTHERS.iter().find(|(place, bytes, _)| head.get(*place..).is_some_and(|rest| rest.starts_with(bytes)));
     let why = match other {
@@ -78,7 +77,7 @@ fn refuse(head: &[u8], name: &str) -> Result<(), SourceError> {
     Err(SourceError::Unusable(format!("{name}: {why}")))
 }
 
-/// A reader whose first bytes were looked at. An error behind them comes after them.
+/// A reader whose first bytes have been looked at. An error that follows them is returned after them.
 struct Peeked<R> {
     head: Cursor<Vec<u8>>,
     error: Option<io::Error>,
@@ -102,7 +101,8 @@ impl<R: Read> Read for Peeked<R> {
     }
 }
 
-/// The members of a gzip file, one after the other. Zeros behind one are padding, as gzip itself takes them.
+/// The members of a gzip file, one after the other. Zeros behind a member are padding, as for gzip itself; the
+/// `MultiGzDecoder` of `flate2` takes them for damage.
 struct Members<R> {
     current: Option<GzDecoder<R>>,
 }

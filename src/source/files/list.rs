@@ -1,12 +1,13 @@
-//! Which files a path or a pattern names.
+//! The files that a path or a pattern names.
 //!
-//! Patterns mean what those of the `glob` crate mean. The walk is ours, over `walkdir`, because the crate's own panics on
-//! names that are not UTF-8, goes round in loops of links, and cannot be stopped.
+//! Patterns mean what they mean to the `glob` crate. Its own walk is not used, because it panics on names that are not
+//! UTF-8, follows loops of links for ever, and cannot be stopped.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::fs::DirEntry;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -15,35 +16,30 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 use walkdir::WalkDir;
 
-use super::failed;
-use crate::source::SourceError;
+use crate::source::error::SourceError;
 use crate::source::settings::Files;
 
-/// What a dot hides is often still being written.
+/// Files that a dot hides are often still being written.
 const OPTIONS: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// The files in the order of their paths, each once, however many links lead to it. Whoever no longer waits for them
-/// stops the search.
+/// The files in the order of their paths, each once, however many links lead to it. Dropping the future stops the search.
 pub(super) async fn list(files: &Files, ending: &'static str) -> Result<Vec<PathBuf>, SourceError> {
     let (sender, receiver) = oneshot::channel();
     let files = files.clone();
     let search = move || {
         let found = find(&files, ending, &|| sender.is_closed());
-        // Nobody listening is no error: the run was told to stop.
+        // If nobody listens any more, the run was told to stop.
         let _ = sender.send(found);
     };
-    // Not one of the runtime's threads, which it waits for at its end: a file system may keep silent for ever.
+    // The runtime waits for its own threads when it ends, and a file system may never answer.
     let started = std::thread::Builder::new().name("files".to_owned()).spawn(search);
-    let cannot = |error: Box<dyn std::error::Error + Send + Sync>| SourceError::Failed {
-        context: "the files cannot be listed".to_owned(),
-        source: error,
-    };
-    started.map_err(|error| cannot(error.into()))?;
-    receiver.await.map_err(|error| cannot(error.into()))?
+    let cannot = "the files cannot be listed";
+    started.map_err(|error| SourceError::failed(cannot.to_owned(), error))?;
+    receiver.await.map_err(|error| SourceError::failed(cannot.to_owned(), error))?
 }
 
-/// A path as it is shown and remembered. What is not UTF-8, and what a terminal would obey, is escaped.
+/// A path as it is shown and remembered. Bytes that are not UTF-8, and characters that a terminal would obey, are escaped.
 pub(super) fn name(path: &Path) -> String {
     let mut name = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
@@ -67,16 +63,25 @@ fn find(files: &Files, ending: &str, is_cancelled: &dyn Fn() -> bool) -> Result<
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(directory_itself(path, ending)),
         Ok(_) => return Ok(vec![path.to_owned()]),
-        Err(error) if !files.path.contains(['*', '?', '[']) => return Err(failed(&name(path), error)),
+        Err(error) if !files.path.contains(['*', '?', '[']) => return Err(SourceError::of_file(&name(path), error)),
         Err(_) => {}
     }
     let steps =
         steps(&files.path).map_err(|error| SourceError::Unusable(format!("{}: is no glob: {error}", name(path))))?;
-    let mut search = Search { entered: HashSet::new(), found: BTreeMap::new(), directory: None, is_cancelled };
+    let mut search = Search {
+        links: VecDeque::new(),
+        entered: HashSet::new(),
+        found: BTreeMap::new(),
+        directory: None,
+        is_cancelled,
+    };
     let start = Path::new(if path.is_absolute() { "/" } else { "." });
     require_directory(start, &steps)?;
     search.enter(start, &steps)?;
-    // A pattern such as `*` meets directories as a matter of course; one such as `*.csv` does not.
+    while let Some((link, steps)) = search.links.pop_front() {
+        search.enter(&link, steps)?;
+    }
+    // A pattern such as `*` is expected to match directories; one such as `*.csv` is not.
     let particular = matches!(steps.last(), Some(Step::Match(last)) if last.as_str().contains(|c| c != '*'));
     match search.directory.filter(|_| particular) {
         Some(directory) if search.found.is_empty() => return Err(directory_itself(&directory, ending)),
@@ -93,8 +98,8 @@ fn find(files: &Files, ending: &str, is_cancelled: &dyn Fn() -> bool) -> Result<
     Ok(paths)
 }
 
-/// Refuses a pattern whose directories do not exist down to its first wildcard: a share that is not mounted, or a slip of
-/// the pen, is no night without files.
+/// Refuses a pattern whose directories before its first wildcard do not exist: a share that is not mounted, or a typing
+/// mistake, must not look like a night without files.
 fn require_directory(start: &Path, steps: &[Step]) -> Result<(), SourceError> {
     let mut directory = start.to_owned();
     for step in steps {
@@ -108,7 +113,7 @@ fn require_directory(start: &Path, steps: &[Step]) -> Result<(), SourceError> {
     Err(SourceError::Unusable(format!("{directory}: there is no such directory; is it mounted, and spelled so?")))
 }
 
-/// Whether a directory is there. One that cannot be looked at is not taken for one that is not there.
+/// Whether there is such a directory. It is an error if that cannot be found out.
 fn is_directory(path: &Path) -> Result<bool, SourceError> {
     let error = match std::fs::metadata(path) {
         Ok(found) => return Ok(found.is_dir()),
@@ -117,18 +122,18 @@ fn is_directory(path: &Path) -> Result<bool, SourceError> {
     match Errno::from_io_error(&error) {
         Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
         Some(Errno::ACCESS) if path.parent().is_some_and(is_lost_and_found) => Ok(false),
-        _ => Err(failed(&shown(path), error)),
+        _ => Err(SourceError::of_file(&shown(path), error)),
     }
 }
 
-/// Every file system of Linux has one, for its own use.
+/// Linux file systems have one for their own use.
 fn is_lost_and_found(directory: &Path) -> bool {
     directory.file_name() == Some(OsStr::new("lost+found"))
 }
 
 /// One component of a pattern.
 enum Step {
-    /// This name, which need not be looked for.
+    /// Exactly this name.
     Name(OsString),
     /// The names that match.
     Match(Pattern),
@@ -137,7 +142,7 @@ enum Step {
 }
 
 fn steps(pattern: &str) -> Result<Vec<Step>, glob::PatternError> {
-    // The whole must be valid too: `a**` is not, and neither is `***`.
+    // The components of `a**` are valid by themselves, but the whole is not.
     Pattern::new(pattern)?;
     let components = Path::new(pattern).components().filter(|c| !matches!(c, Component::RootDir | Component::CurDir));
     components
@@ -151,60 +156,53 @@ fn steps(pattern: &str) -> Result<Vec<Step>, glob::PatternError> {
         .collect()
 }
 
-/// A path as messages name it: without the `.` that relative ones begin with here.
+/// A path as messages name it: without the `.` that relative paths begin with here.
 fn shown(path: &Path) -> String {
     name(path.strip_prefix(".").unwrap_or(path))
 }
 
 struct Search<'a> {
-    /// The directories that were entered, behind all links, each with the number of steps that were left.
+    /// Links to directories below a `**`, with the steps from there. They come last, so that a file is found by its own
+    /// path if the pattern matches it.
+    links: VecDeque<(PathBuf, &'a [Step])>,
+    /// The directories that were entered, with links resolved, and how many steps were left in each.
     entered: HashSet<(PathBuf, usize)>,
-    /// What was found: the files behind all links, and the paths that lead to them.
+    /// The files that were found, by their paths with links resolved.
     found: BTreeMap<PathBuf, PathBuf>,
-    /// A directory that the whole pattern matches.
+    /// The first directory that the whole pattern matches.
     directory: Option<PathBuf>,
     is_cancelled: &'a dyn Fn() -> bool,
 }
 
-impl Search<'_> {
-    /// Takes the steps that are left from a directory.
-    fn enter(&mut self, directory: &Path, steps: &[Step]) -> Result<(), SourceError> {
+impl<'a> Search<'a> {
+    /// Follows the remaining steps from a directory.
+    fn enter(&mut self, directory: &Path, steps: &'a [Step]) -> Result<(), SourceError> {
         match steps {
             [] => Ok(()),
-            [Step::Name(name), left @ ..] => self.meet(directory.join(name), left),
+            [Step::Name(name), left @ ..] => self.reach(directory.join(name), left),
+            _ if !self.is_first(directory, steps) => Ok(()),
             [Step::Match(pattern), left @ ..] => {
-                if !self.is_first(directory, steps) {
-                    return Ok(());
-                }
-                for entry in WalkDir::new(directory).min_depth(1).max_depth(1).sort_by_file_name() {
-                    let Some(entry) = self.passed(entry)? else { continue };
-                    let name = entry.file_name().to_string_lossy();
-                    let marker = is_marker(entry.file_name()) && !pattern.as_str().starts_with('_');
-                    if !marker && pattern.matches_with(&name, OPTIONS) {
-                        self.meet(directory.join(entry.file_name()), left)?;
+                for entry in self.entries(directory)? {
+                    let name = entry.file_name();
+                    let is_marker = is_marker(&name) && !pattern.as_str().starts_with('_');
+                    if !is_marker && pattern.matches_with(&name.to_string_lossy(), OPTIONS) {
+                        self.reach(entry.path(), left)?;
                     }
                 }
                 Ok(())
             }
             [Step::Tree, left @ ..] => {
-                // Links come last, so that what they lead to is found by its own path if it has one here.
-                let mut roots = VecDeque::from([directory.to_owned()]);
-                while let Some(root) = roots.pop_front() {
-                    let mut entries = WalkDir::new(&root).sort_by_file_name().into_iter();
-                    while let Some(entry) = entries.next() {
-                        let Some(entry) = self.passed(entry)? else { continue };
-                        let (below, is_dir) = (entry.depth() > 0, entry.file_type().is_dir());
-                        let is_hidden = entry.file_name().as_bytes().starts_with(b".") || is_marker(entry.file_name());
-                        let is_link = below && !is_hidden && entry.path_is_symlink();
-                        if is_link && is_directory(entry.path())? {
-                            roots.push_back(entry.into_path());
-                        } else if !below || is_dir {
-                            if below && is_hidden || !self.is_first(entry.path(), steps) {
-                                entries.skip_current_dir();
-                            } else {
-                                self.enter(entry.path(), left)?;
-                            }
-                        }
+                self.enter(directory, left)?;
+                for entry in self.entries(directory)? {
+                    let (path, name) = (entry.path(), entry.file_name());
+                    if name.as_bytes().starts_with(b".") || is_marker(&name) {
+                        continue;
+                    }
+                    let kind = entry.file_type().map_err(|error| SourceError::of_file(&shown(&path), error))?;
+                    if kind.is_dir() {
+                        self.enter(&path, steps)?;
+                    } else if kind.is_symlink() && is_directory(&path)? {
+                        self.links.push_back((path, steps));
                     }
                 }
                 Ok(())
@@ -212,8 +210,8 @@ impl Search<'_> {
         }
     }
 
-    /// Takes what a step led to: a directory on the way, or a file at its end.
-    fn meet(&mut self, path: PathBuf, left: &[Step]) -> Result<(), SourceError> {
+    /// Takes what a step led to: a directory on the way, or a file at the end.
+    fn reach(&mut self, path: PathBuf, left: &'a [Step]) -> Result<(), SourceError> {
         if !left.is_empty() {
             return if is_directory(&path)? { self.enter(&path, left) } else { Ok(()) };
         }
@@ -224,7 +222,7 @@ impl Search<'_> {
             Ok(found) if !found.is_file() => {
                 tracing::warn!("{} is a pipe, a socket or a device; a pattern passes it over", name(&path));
             }
-            // Nothing is there; but a link that leads nowhere is told when its turn comes.
+            // A link that leads nowhere is an error when it is its turn; here, nothing is there.
             Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => {}
             _ => {
                 let path = path.strip_prefix(".").map(Path::to_owned).unwrap_or(path);
@@ -238,39 +236,39 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Whether nothing led to this directory before with the same steps left.
+    /// Whether this directory is reached for the first time with these steps left.
     fn is_first(&mut self, directory: &Path, steps: &[Step]) -> bool {
         let real = std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
         self.entered.insert((real, steps.len()))
     }
 
-    /// An entry of a directory; `None` for one that does not matter.
-    fn passed(&self, entry: walkdir::Result<walkdir::DirEntry>) -> Result<Option<walkdir::DirEntry>, SourceError> {
+    /// The entries of a directory, in the order of their names.
+    fn entries(&self, directory: &Path) -> Result<Vec<DirEntry>, SourceError> {
         if (self.is_cancelled)() {
             return Err(SourceError::Unusable("nobody waits for the files any more".to_owned()));
         }
-        let error = match entry {
-            Ok(entry) => return Ok(Some(entry)),
-            Err(error) => error,
-        };
-        let path = error.path().unwrap_or(Path::new("")).to_owned();
-        match error.io_error().map(std::io::Error::kind) {
-            // It is gone since its name was read.
-            Some(ErrorKind::NotFound) | None => Ok(None),
-            Some(ErrorKind::PermissionDenied) if is_lost_and_found(&path) => Ok(None),
-            Some(kind) => Err(failed(&shown(&path), kind.into())),
+        let entries = std::fs::read_dir(directory).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        match entries {
+            Ok(mut entries) => {
+                entries.sort_by_key(DirEntry::file_name);
+                Ok(entries)
+            }
+            // It was removed after its name was read.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied && is_lost_and_found(directory) => Ok(Vec::new()),
+            Err(error) => Err(SourceError::of_file(&shown(directory), error)),
         }
     }
 }
 
-/// What other programs put beside the files of a data set to speak about it, and where they write before they commit.
+/// Files that other programs put beside a data set to describe it, and where they write before they commit.
 fn is_marker(name: &OsStr) -> bool {
     let name = name.as_bytes();
     [b"_SUCCESS".as_slice(), b"_metadata", b"_common_metadata", b"_temporary"].contains(&name)
         || [b"_committed_".as_slice(), b"_started_"].iter().any(|start| name.starts_with(start))
 }
 
-/// A directory in the place of a file, with a pattern of what is in it.
+/// The error of a directory in the place of a file, with a pattern for the files in it.
 fn directory_itself(directory: &Path, ending: &str) -> SourceError {
     let is_visible = |entry: &walkdir::DirEntry| {
         entry.depth() == 0 || !(entry.file_name().as_bytes().starts_with(b".") || is_marker(entry.file_name()))

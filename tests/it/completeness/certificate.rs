@@ -1,4 +1,4 @@
-//! The page to hand over.
+//! The certificate of completeness.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Whatever the source and the archive, everything is read.
+//! Every kind of source and of archive is read from end to end.
 
 use super::*;
 
@@ -13,8 +13,7 @@ fn inserts(refs: &[Ref]) -> String {
     format!("insert into refs values {}", rows.join(", "))
 }
 
-/// Runs a job whose query goes on after its cursor, until nothing is left to read; what is verified is read from its
-/// start all the same.
+/// Runs a job with a cursor until nothing is left to read. `verify` reads the source from its start all the same.
 fn reads_everything(site: &Site, refs: &[Ref], source: &str) {
     let query = "query: 'select * from refs where n > :after', cursor: { column: n, overlap: 0 }";
     site.jobs(&NIGHTLY.replace("csv: { path: refs.csv }", &source.replace("QUERY", query)));
@@ -55,7 +54,7 @@ fn files_are_read_again_although_they_were_consumed() {
     site.night().exits(0);
     assert_eq!(site.night().exits(0).refs("read"), 0);
     assert_eq!(counts(&verify(&site, &["nightly", "--against", "nightly"], 0)["messages"]), [30, 30, 0, 0, 0]);
-    // Files that are gone are no reason to call an archive complete.
+    // An archive is not complete just because the files of references are gone.
     std::fs::remove_dir_all(site.path("refs")).unwrap();
     let gone = site.run(&["verify", "nightly", "--against", "nightly"]).exits(2);
     assert!(gone.stderr.contains("there is no such directory"), "{}", gone.stderr);
@@ -94,7 +93,7 @@ async fn an_archive_in_postgres_is_examined_alike_and_no_credentials_of_the_api_
     site.night().exits(3);
     refs.push(("dave|1|erin".to_owned(), id(500), MIDNIGHT));
     site.write("refs.csv", csv(&refs));
-    // The app's key and secret are wherever the job runs, and not here.
+    // The app's key and secret are on the host of the job, and not here.
     let config = site
         .read("jobs.yaml")
         .replace("file:secret", "env:NO_SUCH_SECRET")
@@ -124,11 +123,11 @@ fn a_parquet_archive_is_examined_without_credentials_of_the_api() {
         .replace(&format!("app_key: {APP_KEY}"), "app_key: env:NO_SUCH_KEY");
     site.write("jobs.yaml", config);
     assert_eq!(counts(&verify(&site, &["nightly", "--against", "nightly"], 0)["messages"]), [20, 17, 3, 0, 0]);
-    // And without a configuration.
+    // The same without a configuration.
     std::fs::remove_file(site.path("jobs.yaml")).unwrap();
     assert_eq!(counts(&verify(&site, &["archive", "--against", "refs.csv"], 1)["messages"]), [20, 17, 0, 0, 3]);
     assert!(site.run(&["verify", "nightly", "--against", "refs.csv"]).exits(2).stderr.contains("jobs.yaml"));
-    // And without a ledger, which is said.
+    // The same without a ledger, which the result says.
     site.jobs(NIGHTLY);
     std::fs::rename(site.path("state"), site.path("lost")).unwrap();
     let ended = site.run(&["verify", "nightly", "--against", "nightly"]).exits(1);

@@ -1,4 +1,4 @@
-//! What is compressed: in every form that gzip and zstd themselves read, and what is compressed otherwise.
+//! Compressed files: every form that gzip and zstd themselves read, and other compressions.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ fn zstandard(content: &str) -> Vec<u8> {
     zstd::encode_all(content.as_bytes(), 1).unwrap()
 }
 
-/// A frame that holds nothing but what its writer wanted to note.
+/// A skippable frame, in which a writer keeps notes.
 fn skippable(kind: u8, content: &[u8]) -> Vec<u8> {
     [&[0x50 + kind, 0x2A, 0x4D, 0x18], (content.len() as u32).to_le_bytes().as_slice(), content].concat()
 }
@@ -131,7 +131,7 @@ base = sqlite3.connect('a.db'); base.execute('create table t (a)'); base.commit(
             assert!(!said.contains(char::is_control), "{said:?}");
         }
     }
-    // Whatever it is named.
+    // The name does not matter.
     std::fs::copy(at("a.zip"), at("b.csv.gz")).unwrap();
     assert!(unusable(&csv(at("b.csv.gz"))).await.contains("is a ZIP archive"));
 }

@@ -1,4 +1,4 @@
-//! Files: globs, compression, what is missing or cut short, and what was consumed before.
+//! Files: globs, compression, files that are missing or cut short, and files that were consumed before.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -62,7 +62,7 @@ async fn what_is_not_there_is_said() {
 #[tokio::test]
 async fn what_stands_before_the_cut_of_a_compressed_file_is_read() {
     let directory = tempfile::tempdir().unwrap();
-    // Numbers that do not compress well, and more than one chunk of them.
+    // More than one chunk of numbers that do not compress well.
     let mut content = HEADER.to_owned();
     let mut id = 1_i64;
     for _ in 0..20_000 {
@@ -151,7 +151,7 @@ async fn a_directory_that_is_away_for_a_day_is_not_forgotten() {
     std::fs::rename(directory.path().join("in"), directory.path().join("away")).unwrap();
     let refused = read_from(&settings, first.checkpoint()).await.ended.unwrap_err();
     assert!(refused.to_string().contains("in: there is no such directory"), "{refused}");
-    // A disk that is not there leaves an empty directory in its place.
+    // A disk that is not mounted leaves an empty directory in its place.
     std::fs::create_dir(directory.path().join("in")).unwrap();
     let second = read_from(&settings, first.checkpoint()).await;
     assert_eq!((second.references.len(), second.checkpoint()), (0, first.checkpoint()));

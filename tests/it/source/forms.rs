@@ -1,4 +1,4 @@
-//! The forms that CSV and JSON come in: ends of lines, encodings, delimiters, arrays; and what is none of them.
+//! The forms of CSV and JSON: line ends, encodings, delimiters, arrays; and files that are neither.
 
 use std::path::PathBuf;
 
@@ -56,7 +56,7 @@ async fn lines_may_end_with_carriage_returns_alone() {
     let found = csv_of(text.replace('\n', "\r").replace("\\n", "\n")).await;
     assert_eq!(found.ids(), [1, 3]);
     assert!(found.complaints().contains("refs.csv:4: create_time \"x\""), "{}", found.complaints());
-    // What was written twice through a translation of line ends has two of them before the line feed.
+    // A file whose line ends were translated twice has two carriage returns before each line feed.
     for end in ["\n", "\r\n", "\r\r\n"] {
         assert_eq!(csv_of(format!("{HEADER}a|1|b,1,{TIME},\n").replace('\n', end)).await.clean().len(), 1, "{end:?}");
     }
@@ -67,7 +67,7 @@ async fn lines_may_end_with_carriage_returns_alone() {
 
 #[tokio::test]
 async fn no_row_is_swallowed_by_the_one_before_it() {
-    // Rows that are as long as the header only together, and a note that is closed in a later row.
+    // Rows that together have as many fields as the header, and a quote that is closed in a later row.
     let wide = "conversation_id,message_server_id,create_time,a,b,c,d";
     let row = |id: i64| format!("a|1|b,{id},{TIME}");
     let joined = |by: &str, end: &str| {
@@ -87,7 +87,7 @@ async fn no_row_is_swallowed_by_the_one_before_it() {
     let found = csv_of(quoted("an inch is 1")).await;
     assert_eq!(found.ids(), [2, 3, 4]);
     assert!(found.complaints().contains("a quote is not closed"), "{}", found.complaints());
-    // A text of several lines that is no reference is a text.
+    // A text may have several lines, as long as none of them is a reference.
     let text = format!("{HEADER}{},\"one,two,three,four\r\n\na|1|b,5\n\"\n{},\n", row(1), row(2));
     assert_eq!(csv_of(text).await.clean().len(), 2);
 }
@@ -154,7 +154,7 @@ async fn a_broken_line_costs_no_other() {
     let found = json_of(format!("{}\n{cut}\n{}\n[INFO] done\n{}\n{{\"a\":\n", object(1), object(3), object(4))).await;
     assert_eq!(found.ids(), [1, 3, 4]);
     assert_eq!(found.invalid.len(), 3, "{}", found.complaints());
-    // However many lines begin what never ends.
+    // So do many lines that begin an object which never ends.
     let found = json_of(format!("{}\n{}{}", object(1), "{\"a\":[\n".repeat(20_000), object(2))).await;
     assert_eq!((found.references.len(), found.invalid.len()), (2, 20_000));
 }
@@ -258,14 +258,14 @@ async fn columns_that_nobody_uses_may_be_missing_at_the_end_of_a_row() {
          a|1|b,6,{TIME},\"stray\na|1|b,7,{TIME},\"\nx,8,\"\n"
     ))
     .await;
-    // A quote that would swallow a row is not believed.
+    // A quote that would swallow a row is a stray quote.
     let lines: Vec<&str> =
         found.invalid.iter().map(|invalid| invalid.position.split("refs.csv").nth(1).unwrap()).collect();
     assert_eq!((found.ids(), lines), (vec![1, 2, 5], vec![":4", ":5", ":8", ":9", ":10"]));
     let complaints = found.complaints();
     assert!(complaints.contains("refs.csv:4: has 2 fields where the header has 5"), "{complaints}");
     assert!(complaints.contains("refs.csv:5: has 6 fields where the header has 5"), "{complaints}");
-    // A column that is used is needed wherever it stands.
+    // A column that is used is needed, even if it is the last.
     let found =
         csv_of(format!("note,conversation_id,message_server_id,create_time\n,a|1|b,1\n,a|1|b,2,{TIME}\n")).await;
     assert_eq!((found.ids(), found.invalid.len()), (vec![2], 1));

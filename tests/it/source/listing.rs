@@ -1,4 +1,4 @@
-//! Which files a pattern names, whatever else lies there.
+//! The files that a pattern names, among everything else in their directories.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ fn refs(id: i64) -> String {
     format!("conversation_id,message_server_id,create_time\na|1|b,{id},{TIME}\n")
 }
 
-/// Directories, by their names' last slash, and files of one reference, numbered from 1.
+/// Creates directories, whose names end with a slash, and files of one reference each, numbered from 1.
 fn tree(names: &[&str]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (n, name) in names.iter().enumerate() {
@@ -116,7 +116,7 @@ async fn a_file_is_read_once_however_many_links_lead_to_it() {
     symlink("../z", at("a/z")).unwrap();
     assert_eq!(ids(directory.path(), "**/*.csv").await, [1, 2]);
     assert_eq!(ids(directory.path(), "*/*.csv").await, [1, 2]);
-    // By its own path, where that is named too.
+    // It is read by its own path if the pattern matches that too.
     let Some(Checkpoint::Files(consumed)) = read(&consuming(&at("**/*.csv"))).await.checkpoint() else { panic!() };
     let paths: Vec<&str> = consumed.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, [at("a/x.csv").to_str().unwrap(), at("z/y.csv").to_str().unwrap()]);
@@ -155,9 +155,9 @@ async fn what_is_no_file_is_passed_over() {
     assert_eq!(ids(directory.path(), "*.csv").await, [1]);
     assert_eq!(ids(directory.path(), "*").await, [1]);
     assert_eq!(ids(directory.path(), "**/*.csv").await, [2, 1]);
-    // Unless it is asked for.
+    // Unless the pattern names it.
     assert_eq!(ids(directory.path(), "_temporary/**/*").await, [4]);
-    // Nothing but a directory where files are expected is a mistake, also where none is usual.
+    // A directory and no files is a mistake, even if a night without files is not.
     assert!(unusable(&consuming(&at("dir*.csv"))).await.contains("dir.csv: is a directory; name the files in it"));
 }
 
@@ -178,7 +178,7 @@ async fn a_directory_that_is_not_there_is_no_night_without_files() {
 
 #[tokio::test]
 async fn a_directory_that_cannot_be_looked_at_is_not_passed_over() {
-    // As one that may not be entered, which root may.
+    // It stands for a directory that may not be entered, which cannot be tested as root.
     let beyond = "x".repeat(300);
     for (link, pattern) in [("l", "*/*.csv"), ("a/l", "*/l/*.csv"), ("a/l", "**/*.csv"), ("a/l", "a/l/*.csv")] {
         let directory = tree(&["a/x.csv"]);
@@ -214,7 +214,7 @@ async fn a_directory_is_answered_with_a_pattern_that_works() {
         assert_eq!(read(&settings(&hint)).await.ids(), [5], "{said}");
         hint
     };
-    // As Spark writes it, flat and partitioned.
+    // Data sets of Spark, flat and partitioned.
     write("flat[1]/part-00000.snappy.parquet");
     std::fs::write(directory.path().join("flat[1]/_SUCCESS"), "").unwrap();
     std::fs::write(directory.path().join("flat[1]/.part-00000.snappy.parquet.crc"), "crc").unwrap();

@@ -1,4 +1,4 @@
-//! What a query on MySQL means: what it means in the server's own client.
+//! A query on MySQL means what it means in the server's own client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,11 +14,11 @@ fn source(url: &MariaUrl, query: Query) -> Settings {
     Settings::new(Input::Mysql { url: secret(url.url()), query })
 }
 
-/// The settings of a session as a query sees them, hashed because a sample shows a long one in part.
+/// The settings of a session as a query sees them. They are hashed because a sample shows only part of a long value.
 const SETTINGS: &str = "select concat(variable_name, '=', left(md5(variable_value), 8)) as conversation_id, 1 as message_server_id, \
                         1 as create_time from information_schema.session_variables order by 1";
 
-/// What differs between any two sessions, and what only keeps a slow reader from being given up.
+/// The settings that differ between any two sessions, and the one that keeps a slow reader from being disconnected.
 const OWN: [&str; 9] = [
     "INSERT_ID",
     "LAST_INSERT_ID",
@@ -142,7 +142,7 @@ async fn a_timestamp_is_its_instant_in_a_zone_whose_clocks_change() {
     let plain = "select 'a|1|b' as conversation_id, id as message_server_id, at as create_time";
     for sql in [
         format!("{plain} from refs where at is not null"),
-        // Names twice, a comment at the end, a limit, an order, a query that begins otherwise.
+        // The same name twice, a comment at the end, a limit, an order, a query that does not begin with `select`.
         format!("{plain}, id, refs.* from refs where at is not null order by refs.id limit 100 -- all"),
         format!("with r as (select * from refs) {plain} from r where at is not null; "),
         format!("{plain} from refs where id < 4 union all {plain} from refs where id > 3 and at is not null"),
@@ -152,7 +152,7 @@ async fn a_timestamp_is_its_instant_in_a_zone_whose_clocks_change() {
         assert_eq!(found, expected, "{sql}");
     }
     assert!(read(&source(&url, query(&format!("{plain} from refs")))).await.complaints().contains("is null"));
-    // However far the cursor got, nothing behind it is lost, and nothing far before it is read again.
+    // Wherever the cursor stands, nothing after it is lost, and nothing long before it is read again.
     let sql = format!(
         "select 'a|1|b' as conversation_id, id as message_server_id, {TIME} as create_time, at from refs where at > :after"
     );

@@ -1,4 +1,4 @@
-//! Inputs with something in them, and not one reference that could be told: refused, not consumed, and read once they or
+//! Inputs that hold something but not one recognisable reference. They are refused and not consumed, and read once they or
 //! the job are mended.
 
 use std::sync::Arc;
@@ -68,7 +68,7 @@ fn references_inside_of_other_objects_are_found_by_the_hint_and_never_consumed_b
         }
         assert_eq!(site.run(&["plan"]).code, Some(2));
         assert_eq!(site.run(&["check", "--connect"]).code, Some(2));
-        // What the hint says.
+        // Does what the hint says.
         if let Some((_, rest)) = hint.split_once("event: ") {
             job(&site, &source.replace(" }", &format!(", columns: {{ event: {} }}", rest.trim_end_matches('`'))));
         } else {
@@ -119,7 +119,7 @@ async fn columns_with_nothing_in_any_row_are_refused() {
     );
     let settings = Settings::new(Input::Parquet { files: consuming("x.parquet") });
     assert!(unusable(&settings).await.ends_with("message_server_id is null; create_time is null"));
-    // One that has something is enough, in whichever row.
+    // A single row that holds something is enough.
     write_parquet(
         &at("x.parquet"),
         vec![
@@ -150,7 +150,7 @@ async fn a_column_of_something_other_than_copy_events_is_refused() {
     }
     std::fs::write(&path, format!("id,doc\n1,\n2,\"{inner}\"\n")).unwrap();
     assert_eq!(read(&settings()).await.ids(), [5]);
-    // The same in JSON lines, whose text is no event either.
+    // The same in JSON lines, where the text is no event either.
     let path = directory.path().join("x.jsonl");
     std::fs::write(&path, "{\"doc\":5}\n{\"doc\":\"{\"}\n{\"doc\":{\"a\":1}}\n").unwrap();
     let mut settings = jsonl(&path);
@@ -181,7 +181,7 @@ fn a_query_that_gives_nothing_leaves_its_cursor_however_many_rows_it_has() {
             let error = site.night().exits(2).job()["error"].as_str().unwrap().to_owned();
             assert!(error.contains("query: none of its rows has anything in "), "{error}");
         }
-        // As soon as one has something, the others are invalid rows, and read once.
+        // If one row holds something, the others are invalid rows and are consumed.
         let (conversation, id, time) = &refs[0];
         execute(format!("insert into refs values (null, '{conversation}', {id}, {time})"));
         let night = site.night().exits(3);
@@ -233,14 +233,14 @@ fn a_directory_that_does_not_exist_is_no_night_without_files() {
         refused(path, &format!("{directory}: there is no such directory; is it mounted"));
     }
     refused("share/refs.csv", "share/refs.csv: there is no such file");
-    // A directory without files yet is a quiet night, and what comes is read.
+    // A directory without files is a quiet night. Files that come later are read.
     std::fs::create_dir_all(site.path("share/refs")).unwrap();
     job(&site, "csv: { path: 'share/refs/*.csv', cursor: files }");
     assert_eq!(site.night().exits(0).refs("read"), 0);
     site.run(&["plan"]).exits(0);
     site.write("share/refs/1.csv", crate::support::site::csv(&refs));
     assert_eq!(site.night().exits(0).refs("archived"), 20);
-    // What is away for a night is not read again.
+    // A directory that is away for a night is not read again.
     std::fs::rename(site.path("share"), site.path("away")).unwrap();
     site.night().exits(2);
     std::fs::rename(site.path("away"), site.path("share")).unwrap();

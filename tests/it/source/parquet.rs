@@ -237,7 +237,7 @@ async fn int96_is_utc_whatever_zone_is_set() {
     settings.timezone = TimeZone::get("Asia/Shanghai").unwrap();
     write_int96(&path, TIME / day, (TIME % day) as u64 * 1_000_000 + 999_999);
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")]);
-    // Nanoseconds in 64 bits would have wrapped round to another year.
+    // In nanoseconds, 64 bits would have overflowed into another year.
     write_int96(&path, 10_000_000, 0);
     assert!(read(&settings).await.complaints().contains("the year 29349 is more than a day ahead"));
 }
@@ -280,7 +280,7 @@ async fn what_is_encrypted_is_called_so() {
     assert!(said.ends_with("refs.parquet: column \"create_time\" is encrypted; write it without encryption"), "{said}");
     write_encrypted(&path, &["create_time"], false);
     assert!(unusable(&parquet(&path)).await.contains("is encrypted as a whole"));
-    // A column that nobody uses may be.
+    // A column that is not used may be encrypted.
     write_encrypted(&path, &["body"], true);
     assert_eq!(read(&parquet(&path)).await.clean(), [format!("a|1|b 5 {TIME}")]);
 }

@@ -17,7 +17,7 @@ struct Pooler {
 }
 
 impl Pooler {
-    /// One with a single connection to the server, so that whoever comes next gets what the one before left.
+    /// A pooler with a single connection to the server, so that each client gets what the one before left.
     fn start(database: &PgUrl, mode: &str) -> Self {
         let home = Home::new("postgres");
         let server = database.url().rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
@@ -55,7 +55,7 @@ impl Pooler {
     }
 }
 
-/// What another client of the pool sees: its settings, and what was prepared in its connection.
+/// What another client of the pool sees: the settings, and the prepared statements of its connection.
 const LEFT: &str = "select current_setting('search_path'), current_setting('timezone'), current_setting('statement_timeout'), \
                     current_setting('datestyle'), current_setting('default_transaction_read_only'), \
                     (select count(*) from pg_prepared_statements), \

@@ -179,7 +179,7 @@ async fn null_and_the_future_never_move_the_cursor_and_late_rows_are_found() {
     let settings = source(&url, with_cursor(&sql, "at", None));
     let first = read(&settings).await;
     assert_eq!(first.ids(), [1, 2, 3, 4, 5]);
-    // A row that was committed late, with a time before the cursor.
+    // A row that was committed late has a time before the cursor.
     url.execute("insert into refs values (6, now() - '5 hours'::interval)").await;
     let second = read_from(&settings, first.checkpoint()).await;
     assert_eq!(second.ids(), [2, 3, 4, 5, 6]);

@@ -1,4 +1,4 @@
-//! What a query on Postgres means: what it means in the server's own client.
+//! A query on Postgres means what it means in the server's own client.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -18,7 +18,7 @@ async fn cluster() -> Cluster {
     tokio::task::spawn_blocking(|| Cluster::start(Fsync::Off)).await.unwrap()
 }
 
-/// The settings of a session as a query sees them, hashed because a sample shows a long one in part.
+/// The settings of a session as a query sees them. They are hashed because a sample shows only part of a long value.
 const SETTINGS: &str = "select name || '=' || left(md5(setting), 8) as conversation_id, 1 as message_server_id, 1 as create_time \
                         from pg_settings order by 1";
 
@@ -47,7 +47,7 @@ async fn the_session_is_that_of_the_servers_own_client() {
          alter database {database} set statement_timeout = '10min'; alter role other set timezone = 'America/Lima'"
     ))
     .await;
-    // The reload is asked for, not waited for.
+    // The server reloads some time after it is asked to.
     let mut tries = 0..1000;
     while url.client(USER, PASSWORD, "show datestyle") != "SQL, DMY\n" {
         tries.next().expect("the server takes over its settings");
@@ -59,7 +59,7 @@ async fn the_session_is_that_of_the_servers_own_client() {
         let printed = url.client(user, password, SETTINGS);
         let mut theirs = settings(printed.lines().map(|line| line.split('|').next().unwrap().to_owned()));
         if user == "clerk" {
-            // Their transactions are of the kind that the role sets, and ours as well.
+            // Transactions have the isolation that the role sets, here and there.
             assert_eq!(ours.remove("transaction_isolation"), theirs.remove("transaction_isolation"));
         }
         assert!(theirs.contains_key("TimeZone") && theirs.len() > 300);
@@ -82,7 +82,7 @@ async fn functions_of_local_time_mean_what_they_mean_in_the_client() {
     let asked = format!("{}?options=-c%20timezone%3DUTC&application_name=x", url.url());
     let settings = Settings::new(Input::Postgres { url: secret(asked), query: query(sql) });
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {}", TIME + 8 * 3_600_000)]);
-    // A cursor of instants stands where it stood, whatever the zone is.
+    // A cursor of instants does not depend on the zone.
     url.execute("alter table refs add at timestamptz default '2025-07-31 08:50:05.248Z'").await;
     let sql = format!(
         "select 'a|1|b' as conversation_id, id as message_server_id, {TIME} as create_time, at from refs where at > :after"
@@ -135,7 +135,7 @@ async fn text_and_whatever_else_has_an_order_of_its_own_is_no_cursor() {
         let message = unusable(&settings).await;
         assert!(message.contains("the cursor's column \"k\" is of type"), "{message}");
         assert!(message.contains("whose order is the database's own"), "{message}");
-        // A ledger that holds such a cursor is told how to go on.
+        // With such a cursor in the ledger, the error says how to go on.
         let before = Some(Checkpoint::Value(CursorValue::Text("AbQ01I".to_owned())));
         let Err(SourceError::Unusable(message)) = read_from(&settings, before).await.ended else { panic!() };
         assert!(message.contains("--from start"), "{message}");
@@ -175,7 +175,7 @@ async fn tls_is_spoken_as_sslmode_says_and_a_socket_is_a_way_as_well() {
     url.execute("alter system set ssl = on").await;
     url.execute("select pg_reload_conf()").await;
     let (roots, others) = (roots.display(), others.display());
-    // The reload is asked for, not waited for.
+    // The server reloads some time after it is asked to.
     let mut tries = 0..1000;
     while ids("sslmode=prefer").await != [1] {
         tries.next().expect("the server speaks TLS");

@@ -119,7 +119,7 @@ async fn a_query_that_cannot_be_asked_is_unusable() {
     let no_column =
         with_cursor("select conversation_id, message_server_id, create_time from refs where id > :after", "id", None);
     assert!(unusable(&sqlite(&path, no_column)).await.contains("the cursor's column \"id\" is not among its columns"));
-    // The greater of the two would be remembered, and the other compared.
+    // One of the two would be compared, and the other remembered.
     let two = with_cursor("select 9 as id, refs.* from refs where id > :after", "ID", None);
     assert!(unusable(&sqlite(&path, two)).await.contains("more than one column \"ID\""));
     let missing = directory.path().join("none.sqlite");
@@ -224,7 +224,10 @@ async fn a_cursor_is_one_kind_of_value_whose_order_is_known() {
         let sql = format!(
             "select 'a|1|b' as conversation_id, 5 as message_server_id, {TIME} as create_time, k from keyed where k > :after"
         );
-        let message = unusable(&sqlite(&path, with_cursor(&sql, column, None))).await;
+        let found = read(&sqlite(&path, with_cursor(&sql, column, None))).await;
+        // The rows before the wrong one are handed over, and no cursor is remembered.
+        assert_eq!(found.references.len(), usize::from(expected == "holds both"), "{values}");
+        let Err(SourceError::Unusable(message)) = found.ended else { panic!("{values}") };
         assert!(message.contains(expected), "{message}");
     }
     let (_directory, path) = database("create table keyed (k real); insert into keyed values (5), (7)").await;

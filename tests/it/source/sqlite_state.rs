@@ -1,4 +1,4 @@
-//! SQLite files in whatever state another program left them, and who may read them.
+//! SQLite files in every state in which another program may leave them, and who may read them.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn read_from(site: &Site, path: &str) {
     ));
 }
 
-/// A night as somebody whom permissions bind: root, whom they do not, gives up its capabilities.
+/// A night run by a user to whom permissions apply: root gives up its capabilities for it.
 pub(super) fn bound(site: &Site) -> Ended {
     let plain = site.command(&["run", "--json"]);
     if !rustix::process::geteuid().is_root() {
@@ -110,7 +110,7 @@ async fn a_journal_that_waits_to_be_rolled_back_is_told_as_that() {
     let refused = site.night().exits(2);
     assert!(error(&refused).contains("waits to be rolled back"), "{refused:?}");
     assert!(!error(&refused).contains("query"), "{refused:?}");
-    // Whoever may write mends it.
+    // A user who may write mends it.
     let mut owner = open(&site.path("copy/refs.db")).await;
     execute(&mut owner, "select count(*) from sqlite_master").await;
     owner.close().await.unwrap();

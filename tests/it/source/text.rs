@@ -209,7 +209,7 @@ async fn the_standard_input_is_read_plain_or_compressed() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&plain).unwrap();
     for content in [plain.clone(), gzip.finish().unwrap(), zstd::encode_all(plain.as_slice(), 1).unwrap()] {
-        // A pipe gives what it has, and that may be a byte.
+        // A pipe may deliver single bytes.
         let slow = content
             .iter()
             .map(|&byte| Cursor::new([byte]))

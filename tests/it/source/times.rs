@@ -1,4 +1,4 @@
-//! A time that no message has is an invalid row, in whatever form it comes.
+//! A time that no message can have makes an invalid row, whatever its form.
 
 use std::path::Path;
 use std::sync::Arc;
