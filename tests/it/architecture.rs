@@ -64,7 +64,7 @@ fn a_planted_breach_is_found() {
         ("model/columns.rs", "use arrow::datatypes::DataType;", "names arrow, but its room is pure"),
         ("sql/lexeme.rs", "use sqlx::Row;", "names sqlx, but its room is pure"),
         ("model/failure.rs", "pub async fn f() {}", "is asynchronous"),
-        ("source/csv.rs", "use crate::{model::reference::Reference, ledger::{Ledger}};", "names crate::ledger::Ledger"),
+        ("source/files/csv.rs", "use crate::{model::reference::Reference, ledger::{Ledger}};", "names crate::ledger::Ledger"),
         (
             "archive/parquet/disk.rs",
             "use super::super::super::yunxin::client::Client;",
@@ -112,7 +112,7 @@ fn what_is_allowed_is_no_breach() {
         ("plan.rs", "const A: &str = r#\"a \" use tokio::x; \"#; fn f<'a>(x: &'a str) -> char { '\\'' }"),
         ("plan.rs", "fn f() {}\n\n#[cfg(test)]\n#[allow(clippy::unwrap_used)]\nmod tests {\n    use std::fs;\n}\n"),
         ("run.rs", "use crate::archive::{Opened, ArchiveWriter};\nuse crate::{ledger::Ledger, yunxin::Client};"),
-        ("source/csv.rs", "use super::Source;\nuse crate::model::reference::Reference;"),
+        ("source/files/csv.rs", "use super::Source;\nuse crate::model::reference::Reference;"),
         ("config/query.rs", "use crate::sql::Dialect;"),
         ("simulator/world.rs", "use super::message::Message;\nuse crate::simulator::Fate;"),
         ("cli/simulate.rs", "use clap::Args;\nfn f() { println!(\"x\"); std::process::exit(1) }"),

@@ -142,10 +142,10 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
     found
 }
 
-/// The traits, structs and enums that a room's own file declares: what others may know it by.
+/// The traits, structs and enums by which others may know a room: those of its own file, its errors and its checkpoints.
 fn declared(sources: &Sources, room: &str) -> BTreeSet<String> {
-    let code = sources.get(&format!("{room}.rs")).map(|source| Code::read(source)).unwrap_or_default();
-    code.declared
+    let files = [format!("{room}.rs"), format!("{room}/error.rs"), format!("{room}/checkpoint.rs")];
+    files.iter().filter_map(|file| sources.get(file)).flat_map(|source| Code::read(source).declared).collect()
 }
 
 /// A path with `self` and `super` resolved against the module it stands in.
