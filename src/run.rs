@@ -331,11 +331,11 @@ async fn flow(
     let signer = settings.signer.as_deref();
     seal::seal(&ledger, sink.as_mut(), signer, Some(run_id)).await?;
     let totals = ledger.totals().await?;
-    let resumed = totals.pending_refs + totals.carried_refs;
-    ledger.note_run(run_id, &settings.note, resumed, totals.pending_extras).await?;
+    let resumed = totals.sums.pending_refs + totals.sums.carried_refs;
+    ledger.note_run(run_id, &settings.note, resumed, totals.sums.pending_extras).await?;
     meter.add_resumed(resumed, totals.pending_batches);
-    meter.add_extras_resumed(totals.pending_extras);
-    meter.add_refetch_resumed(totals.pending_refetch);
+    meter.add_extras_resumed(totals.sums.pending_extras);
+    meter.add_refetch_resumed(totals.sums.pending_refetch);
 
     let stop = stop.child();
     let (planning, planned) = watch::channel(intake::Planning::default());

@@ -116,7 +116,7 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
             .collect(),
         timeline,
         is_latest,
-        pending_now: totals.pending_refs + totals.carried_refs,
+        pending_now: totals.sums.pending_refs + totals.sums.carried_refs,
         open_now: totals.open_failures.values().sum(),
         invocation: invocation(config),
     })
