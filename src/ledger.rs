@@ -51,10 +51,12 @@ mod totals;
 mod unarchived;
 mod values;
 
-pub use adoption::{Adoption, Archived, Carried, Cursor, Former, Held, HeldManifest, HeldRun};
-pub use carried::Aside;
+pub use adoption::{
+    AdoptedManifest, AdoptedRun, Adoption, ArchiveContents, ArchivedCounts, CarriedCursor, CarriedOver, ReplacedLedger,
+};
+pub use carried::EarlyFollowUps;
 pub use commit::{Commit, FinishedBatch};
-pub use cut::{Cut, CutOrder};
+pub use cut::{CutOutcome, CutSettings};
 pub use database::Ledger;
 pub use error::LedgerError;
 pub use failures::record::FailedRef;
@@ -63,11 +65,11 @@ pub use files::{CommittedFile, FileRow};
 pub use identity::Identity;
 pub use links::{ExtrasPlanned, Link};
 pub use lock::{AppLock, JobLock};
-pub use manifests::{Head, ManifestDue, RunNote};
+pub use manifests::{LastManifest, ManifestDue, RunNote};
 pub use pending::PendingBatch;
 pub use planning::{PlanReceipt, Planned, StoredCheckpoint};
 pub use record::Recorded;
 pub use refetch::{Reviewed, ReviewedCounts};
-pub use runs::{RunCounts, RunRow, Untold};
+pub use runs::{RunCounts, RunRow, Unreported};
 pub use totals::{Sums, Totals};
-pub use unarchived::Standing;
+pub use unarchived::NotArchived;

@@ -47,7 +47,7 @@ use record::Recorder;
 use ticker::{Shown, Ticker, keep_timeline};
 
 use crate::archive::{ArchiveError, ArchiveWriter};
-use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote, Untold};
+use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote, Unreported};
 use crate::model::failure::Class;
 use crate::model::manifest::{Signer, is_vanished};
 use crate::model::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates, SumsDisagree};
@@ -200,11 +200,11 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let mut references = meter.references(0);
     let mut thread_extras = meter.thread_extras(0);
     let mut refetched = meter.refetched(0);
-    let (mut files, mut waiting_links, mut head, mut untold) = (Vec::new(), 0, None, Untold::default());
+    let (mut files, mut waiting_links, mut head, mut untold) = (Vec::new(), 0, None, Unreported::default());
     let left = async {
         let sums = ledger.sums().await?;
         let files = ledger.files_of(run_id).await?;
-        Ok::<_, LedgerError>((sums, files, ledger.head().await?, ledger.untold(run_id).await?))
+        Ok::<_, LedgerError>((sums, files, ledger.last_manifest().await?, ledger.unreported(run_id).await?))
     };
     match left.await {
         Ok((sums, committed, last, earlier)) => {

@@ -71,7 +71,7 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
         Sink::Parquet(parquet) => parquet.timezone.clone(),
         Sink::Postgres(_) => jiff::tz::TimeZone::UTC,
     };
-    let failures = ledger.failures_met(run.run_id, LISTED).await?;
+    let failures = ledger.failures_of_run(run.run_id, LISTED).await?;
     let files = ledger.files_of(run.run_id).await?;
     let noted = timeline.clone().unwrap_or_default();
     // What is recorded goes before what a run said when it ended: a run that failed did not know of a commit that the

@@ -89,7 +89,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         totals.open_failures.iter().map(|(class, count)| (class.as_str().to_owned(), *count)).collect();
     status.dismissed_failures = totals.dismissed;
     status.last_commit = ledger.last_commit().await?;
-    status.manifest = ledger.head().await?.and_then(|head| {
+    status.manifest = ledger.last_manifest().await?.and_then(|head| {
         Some(ManifestHead { sequence: head.sequence, run_id: head.run_id.to_string(), sha256: head.sha256? })
     });
     for (index, run) in ledger.runs(RUNS).await?.into_iter().enumerate() {

@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-pub use build::Archived;
-pub use carry::{Carried, Cursor};
-pub use contents::{Held, HeldManifest, HeldRun};
-pub use former::Former;
+pub use build::ArchivedCounts;
+pub use carry::{CarriedCursor, CarriedOver};
+pub use contents::{AdoptedManifest, AdoptedRun, ArchiveContents};
+pub use former::ReplacedLedger;
 
 use self::build::Build;
 use super::connection::{Reader, connect};
@@ -35,7 +35,7 @@ use crate::panics::unended;
 pub struct Adoption {
     /// Where it will be.
     place: PathBuf,
-    former: Former,
+    former: ReplacedLedger,
     build: Build,
 }
 
@@ -58,7 +58,7 @@ impl Adoption {
     }
 
     /// What became of the former ledger.
-    pub fn former(&self) -> &Former {
+    pub fn former(&self) -> &ReplacedLedger {
         &self.former
     }
 
@@ -77,7 +77,12 @@ impl Adoption {
 
     /// After the last ID: sorts, counts, carries over from the former ledger what the archive does not hold, and
     /// stores files and manifests. The adoption counts as a run of its own.
-    pub async fn fill(&mut self, held: &Held, run: Uuid, now: Timestamp) -> Result<(Archived, Carried), LedgerError> {
+    pub async fn fill(
+        &mut self,
+        held: &ArchiveContents,
+        run: Uuid,
+        now: Timestamp,
+    ) -> Result<(ArchivedCounts, CarriedOver), LedgerError> {
         let filled = async {
             let archived = self.build.count().await?;
             let carried = carry::carry(&mut self.build, now).await?;

@@ -15,7 +15,7 @@ use crate::plan::FollowUp;
 
 /// What leaves a pending batch before the batch is recorded, because it is to be asked for in this run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Aside {
+pub struct EarlyFollowUps {
     /// The batch. What is left of it stays pending: its messages are with an archive that has not committed yet.
     pub seq: i64,
     /// The follow-ups; their references are the batch's own.
@@ -27,7 +27,7 @@ pub struct Aside {
 impl Ledger {
     /// Moves references from pending batches to the carried ones, and keeps what their messages link to, in one
     /// transaction. A batch of which nothing is left is refused: it is finished, and to be recorded.
-    pub async fn set_aside(&self, asides: &[Aside]) -> Result<(), LedgerError> {
+    pub async fn carry_early(&self, asides: &[EarlyFollowUps]) -> Result<(), LedgerError> {
         self.transaction("setting follow-up asks aside", async |tx| {
             for aside in asides {
                 set_aside(tx, aside).await?;
@@ -47,8 +47,8 @@ impl Ledger {
     }
 }
 
-async fn set_aside(tx: &mut SqliteConnection, aside: &Aside) -> Result<(), Fault> {
-    let Aside { seq, follow_ups, links } = aside;
+async fn set_aside(tx: &mut SqliteConnection, aside: &EarlyFollowUps) -> Result<(), Fault> {
+    let EarlyFollowUps { seq, follow_ups, links } = aside;
     let sql = "select seq as id, depth, key, asked, body, history from pending where seq = ?";
     let Some(row) = sqlx::query(sql).bind(seq).fetch_optional(&mut *tx).await? else {
         return Err(Fault::Inconsistent(format!("batch {seq} is not pending")));

@@ -25,7 +25,7 @@ const PAGE: usize = 1_024;
 
 /// What became of carried references.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cut {
+pub struct CutOutcome {
     /// Batches that are pending now.
     pub batches: u64,
     /// References that failed, as nobody is left to be asked; those included that only threads need.
@@ -40,7 +40,7 @@ pub struct Cut {
 
 /// When and how carried references are cut.
 #[derive(Debug, Clone, Copy)]
-pub struct CutOrder {
+pub struct CutSettings {
     /// The run.
     pub run_id: Uuid,
     /// When.
@@ -65,29 +65,29 @@ impl Ledger {
     /// This is one transaction. In memory are some thousand batches, and those of one conversation.
     pub async fn cut_follow_ups(
         &self,
-        order: &CutOrder,
+        order: &CutSettings,
         got: &[i64],
         is_refused: &IsRefused<'_>,
         named: &Named<'_>,
-    ) -> Result<Cut, LedgerError> {
+    ) -> Result<CutOutcome, LedgerError> {
         self.cut(order, false, got, is_refused, named).await
     }
 
     /// Cuts what was refused for now in the same way, to be asked for once more under the same owners.
-    pub async fn cut_deferred(&self, order: &CutOrder) -> Result<Cut, LedgerError> {
+    pub async fn cut_deferred(&self, order: &CutSettings) -> Result<CutOutcome, LedgerError> {
         self.cut(order, true, &[], &|_, _| false, &|_| Vec::new()).await
     }
 
     async fn cut(
         &self,
-        order: &CutOrder,
+        order: &CutSettings,
         deferred: bool,
         got: &[i64],
         is_refused: &IsRefused<'_>,
         named: &Named<'_>,
-    ) -> Result<Cut, LedgerError> {
+    ) -> Result<CutOutcome, LedgerError> {
         let cut = self.transaction("cutting follow-up asks", async |tx| {
-            let (mut cut, mut is_first) = (Cut::default(), true);
+            let (mut cut, mut is_first) = (CutOutcome::default(), true);
             loop {
                 let page = page(tx, deferred).await?;
                 if page.is_empty() {
@@ -96,7 +96,7 @@ impl Ledger {
                 if std::mem::take(&mut is_first) {
                     remember(tx, got).await?;
                 }
-                let conversations: Vec<&[Carried]> = page.chunk_by(|a, b| a.more.key == b.more.key).collect();
+                let conversations: Vec<&[CarriedRow]> = page.chunk_by(|a, b| a.more.key == b.more.key).collect();
                 let keys: Vec<&str> = conversations.iter().map(|rows| rows[0].more.key.as_str()).collect();
                 let answered = answered(tx, &keys).await?;
                 let mut cutter = Cutter::new(order.batch_size);
@@ -135,7 +135,7 @@ impl Ledger {
             Ok(cut)
         });
         let cut = cut.await?;
-        if cut != Cut::default() {
+        if cut != CutOutcome::default() {
             let (batches, failed) = (cut.batches, cut.failed);
             tracing::debug!(run_id = %order.run_id, deferred, batches, failed, "cut carried references into batches");
         }
@@ -144,12 +144,12 @@ impl Ledger {
 }
 
 /// A carried row.
-struct Carried {
+struct CarriedRow {
     id: i64,
     more: FollowUp,
 }
 
-impl Carried {
+impl CarriedRow {
     fn read(row: &SqliteRow) -> Result<Self, Fault> {
         let Batch { key, asked, purpose, owners, histories, refs } = pending::batch(row)?;
         // An empty name says that the owner is still to be chosen.
@@ -160,12 +160,12 @@ impl Carried {
 }
 
 /// The first rows by their conversations, each conversation with all its rows.
-async fn page(conn: &mut SqliteConnection, deferred: bool) -> Result<Vec<Carried>, Fault> {
+async fn page(conn: &mut SqliteConnection, deferred: bool) -> Result<Vec<CarriedRow>, Fault> {
     let sql = "select id, depth, key, asked, body, history from carried where (deferrals > 0) = ? order by key, id";
     let mut rows = sqlx::query(sql).bind(deferred).fetch(conn);
-    let mut page: Vec<Carried> = Vec::new();
+    let mut page: Vec<CarriedRow> = Vec::new();
     while let Some(row) = rows.try_next().await? {
-        let row = Carried::read(&row)?;
+        let row = CarriedRow::read(&row)?;
         if page.len() >= PAGE && page.last().is_some_and(|last| last.more.key != row.more.key) {
             break;
         }
@@ -194,7 +194,7 @@ impl Cutter {
     fn add(
         &mut self,
         key: &ConversationKey,
-        rows: &[Carried],
+        rows: &[CarriedRow],
         answered: Option<&str>,
         named: Vec<(String, u32)>,
         is_refused: &IsRefused<'_>,
@@ -202,7 +202,7 @@ impl Cutter {
         let open = rows.iter().filter(|row| row.more.asked.is_none());
         let besides = History { named, ..History::default() };
         let candidates = Candidates::new(answered, open.map(|row| &*row.more.history).chain([&besides]));
-        for Carried { more: FollowUp { asked, purpose, owners, refs, history, .. }, .. } in rows {
+        for CarriedRow { more: FollowUp { asked, purpose, owners, refs, history, .. }, .. } in rows {
             let kept = match asked {
                 None => Arc::new(History { named: candidates.first(), ..History::clone(history) }),
                 Some(_) => Arc::clone(history),

@@ -224,7 +224,7 @@ impl Ledger {
 
     /// The failures that have not failed again in a later run, by class and code: how many there are of each kind, and
     /// the first `limit` of them.
-    pub async fn failures_met(&self, run: Uuid, limit: u32) -> Result<Vec<(u64, Vec<FailureRow>)>, LedgerError> {
+    pub async fn failures_of_run(&self, run: Uuid, limit: u32) -> Result<Vec<(u64, Vec<FailureRow>)>, LedgerError> {
         self.query("reading failures", async |conn| {
             let rows = sqlx::query(
                 "select * from (

@@ -61,7 +61,7 @@ pub struct ManifestDue {
 
 /// The last manifest that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct LastManifest {
     /// Its number.
     pub sequence: u64,
     /// The run.
@@ -155,12 +155,12 @@ impl Ledger {
     }
 
     /// The last manifest.
-    pub async fn head(&self) -> Result<Option<Head>, LedgerError> {
+    pub async fn last_manifest(&self) -> Result<Option<LastManifest>, LedgerError> {
         self.query("reading the last manifest", async |conn| {
             let sql = "select sequence, run_id, sha256 from manifests order by sequence desc limit 1";
             let Some(row) = sqlx::query(sql).fetch_optional(conn).await? else { return Ok(None) };
             let (sequence, run_id) = (row.count("sequence")?, row.run_id("run_id")?);
-            Ok(Some(Head { sequence, run_id, sha256: row.value("sha256")? }))
+            Ok(Some(LastManifest { sequence, run_id, sha256: row.value("sha256")? }))
         })
         .await
     }

@@ -58,7 +58,7 @@ pub struct RunRow {
 
 /// What runs that were stopped, failed or died left unreported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Untold {
+pub struct Unreported {
     /// Their new failures that are still open, by class and code.
     pub failures: BTreeMap<(Class, Option<i64>), u64>,
     /// References that were archived or failed in them.
@@ -136,7 +136,7 @@ impl Ledger {
 
     /// What earlier runs left unreported: those that began since the last one that came to its end, without the run at
     /// hand. Only a run that comes to its end reports its failures by its exit code.
-    pub async fn untold(&self, run: Uuid) -> Result<Untold, LedgerError> {
+    pub async fn unreported(&self, run: Uuid) -> Result<Unreported, LedgerError> {
         self.query("reading what earlier runs left unreported", async |conn| {
             let since = "number > (select coalesce(max(number), 0) from runs
                                    where outcome in ('complete', 'partial') and command <> 'adopt')
@@ -144,8 +144,8 @@ impl Ledger {
             let sql =
                 format!("select min(started_at) as first, sum(archived + failed) as ended from runs where {since}");
             let row = sqlx::query(AssertSqlSafe(sql)).bind(run.to_string()).fetch_one(&mut *conn).await?;
-            let Some(first) = row.value::<Option<i64>>("first")? else { return Ok(Untold::default()) };
-            let mut untold = Untold { ended: row.count("ended")?, ..Untold::default() };
+            let Some(first) = row.value::<Option<i64>>("first")? else { return Ok(Unreported::default()) };
+            let mut unreported = Unreported { ended: row.count("ended")?, ..Unreported::default() };
             // Those that were first seen in such a run, and those that are of another class since.
             let sql = format!(
                 "select class, code, sum(rows) as n from failures where state = 0 and depth = 0
@@ -156,9 +156,9 @@ impl Ledger {
                  group by class, code"
             );
             for row in sqlx::query(AssertSqlSafe(sql)).bind(run.to_string()).bind(first).fetch_all(conn).await? {
-                untold.failures.insert((row.class("class")?, row.value("code")?), row.count("n")?);
+                unreported.failures.insert((row.class("class")?, row.value("code")?), row.count("n")?);
             }
-            Ok(untold)
+            Ok(unreported)
         })
         .await
     }

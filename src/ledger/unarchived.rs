@@ -14,7 +14,7 @@ use crate::model::failure::Class;
 
 /// Why a message is not archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum NotArchived {
     /// Its failure is open.
     Failed {
         /// The kind.
@@ -31,9 +31,9 @@ pub enum Standing {
 impl Ledger {
     /// Hands over the ID of every message that is failed or pending, in any order and perhaps more than once. Returns
     /// the committed files that no manifest names yet. All of it is read as it was at one moment.
-    pub async fn standings<B>(
+    pub async fn not_archived<B>(
         &self,
-        mut take: impl FnMut(i64, Standing) -> ControlFlow<B>,
+        mut take: impl FnMut(i64, NotArchived) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B, Vec<FileRow>>, LedgerError> {
         self.query("reading what is not archived", async |conn| {
             let mut snapshot = conn.begin().await?;
@@ -42,9 +42,9 @@ impl Ledger {
             let mut failures = sqlx::query(sql).fetch(&mut *snapshot);
             while let Some(row) = failures.try_next().await? {
                 let why = match row.value::<i64>("state")? {
-                    -1 => Standing::Dismissed,
-                    0 => Standing::Failed { class: row.class("class")?, code: row.value("code")? },
-                    _ => Standing::Pending,
+                    -1 => NotArchived::Dismissed,
+                    0 => NotArchived::Failed { class: row.class("class")?, code: row.value("code")? },
+                    _ => NotArchived::Pending,
                 };
                 if let ControlFlow::Break(stop) = take(row.value("message_server_id")?, why) {
                     return Ok(ControlFlow::Break(stop));
@@ -57,7 +57,7 @@ impl Ledger {
             while let Some(row) = batches.try_next().await? {
                 let (_, refs) = references::decode(row.value("body")?).map_err(Fault::damaged("a pending batch"))?;
                 for reference in refs {
-                    if let ControlFlow::Break(stop) = take(reference.message_server_id, Standing::Pending) {
+                    if let ControlFlow::Break(stop) = take(reference.message_server_id, NotArchived::Pending) {
                         return Ok(ControlFlow::Break(stop));
                     }
                 }

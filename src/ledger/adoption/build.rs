@@ -14,7 +14,7 @@ const PAGE: i64 = 65_536;
 
 /// What an archive holds, as it was told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Archived {
+pub struct ArchivedCounts {
     /// Messages, every version of one counted.
     pub messages: u64,
     /// Different IDs.
@@ -28,12 +28,12 @@ pub(super) struct Build {
     pub(super) ledger: Ledger,
     /// IDs that are not stored yet.
     buffer: Vec<i64>,
-    archived: Archived,
+    archived: ArchivedCounts,
 }
 
 impl Build {
     pub(super) fn new(ledger: Ledger) -> Self {
-        Self { ledger, buffer: Vec::new(), archived: Archived::default() }
+        Self { ledger, buffer: Vec::new(), archived: ArchivedCounts::default() }
     }
 
     /// Takes IDs of archived messages: `first` of first versions, `later` with revisions.
@@ -77,7 +77,7 @@ impl Build {
     }
 
     /// After the last ID: counts first versions, then adds the messages of which only later versions are there.
-    pub(super) async fn count(&mut self) -> Result<Archived, Fault> {
+    pub(super) async fn count(&mut self) -> Result<ArchivedCounts, Fault> {
         self.flush().await?;
         self.archived.ids = self.ledger.merge_all().await?;
         let later = sqlx::query_scalar("select count(*) from later");

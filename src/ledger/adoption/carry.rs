@@ -25,7 +25,7 @@ const BLOCKS: i64 = 64;
 
 /// What was carried over from the former ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Carried {
+pub struct CarriedOver {
     /// References that are still to be asked for.
     pub pending: u64,
     /// Of these, references that the former ledger had recorded as archived and that the archive does not hold.
@@ -35,14 +35,14 @@ pub struct Carried {
     /// Failures that stay open.
     pub failures: u64,
     /// What became of the cursor.
-    pub cursor: Cursor,
+    pub cursor: CarriedCursor,
     /// Why the former ledger could not be read to its end, so that nothing of it was carried over.
     pub damaged: Option<String>,
 }
 
 /// What became of the former ledger's cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cursor {
+pub enum CarriedCursor {
     /// There was none: the source is read from its start.
     #[default]
     None,
@@ -67,7 +67,7 @@ const TO_ASK: [Table; 2] = [
 const DONE: Table = Table { name: "done", key: "seq", history: "null" };
 
 /// Carries over, or, from a ledger that is damaged inside, nothing.
-pub(super) async fn carry(build: &mut Build, now: Timestamp) -> Result<Carried, Fault> {
+pub(super) async fn carry(build: &mut Build, now: Timestamp) -> Result<CarriedOver, Fault> {
     match sift(build, now).await {
         Ok(carried) => know_the_rest(build, carried).await,
         Err(fault) => {
@@ -85,14 +85,14 @@ pub(super) async fn carry(build: &mut Build, now: Timestamp) -> Result<Carried, 
                 sqlx::query(sql).execute(&mut *tx).await?;
             }
             tx.commit().await?;
-            Ok(Carried { damaged, ..Carried::default() })
+            Ok(CarriedOver { damaged, ..CarriedOver::default() })
         }
     }
 }
 
 /// Takes what the archive holds out of what was pending, failed or lately done. Reads all of it, so that damage shows
 /// before anything of it becomes known.
-async fn sift(build: &Build, now: Timestamp) -> Result<Carried, Fault> {
+async fn sift(build: &Build, now: Timestamp) -> Result<CarriedOver, Fault> {
     // What was asked for again is in the archive, in versions that this ledger may not know.
     for sql in [
         "delete from pending where depth < 0",
@@ -108,11 +108,11 @@ async fn sift(build: &Build, now: Timestamp) -> Result<Carried, Fault> {
     }
     let lost = reopen_lost(build).await?;
     close_archived(build, now).await?;
-    Ok(Carried { archived, lost, ..Carried::default() })
+    Ok(CarriedOver { lost, archived, ..CarriedOver::default() })
 }
 
 /// Makes known, beside what the archive holds, what is pending and failed.
-async fn know_the_rest(build: &mut Build, mut carried: Carried) -> Result<Carried, Fault> {
+async fn know_the_rest(build: &mut Build, mut carried: CarriedOver) -> Result<CarriedOver, Fault> {
     for table in TO_ASK {
         let mut after = i64::MIN;
         while let Some((last, batches)) = page(build, table, after).await? {
@@ -253,12 +253,12 @@ async fn close_archived(build: &Build, now: Timestamp) -> Result<(), Fault> {
 }
 
 /// Keeps the cursor if everything that was planned before it is still known.
-async fn cursor(build: &Build) -> Result<Cursor, Fault> {
+async fn cursor(build: &Build) -> Result<CarriedCursor, Fault> {
     let has_cursor: bool = sqlx::query_scalar("select exists (select 1 from ledger where checkpoint is not null)")
         .fetch_one(&mut *build.ledger.writer().await?)
         .await?;
     if !has_cursor {
-        return Ok(Cursor::None);
+        return Ok(CarriedCursor::None);
     }
     let (mut unknown, mut after) = (0, 0);
     loop {
@@ -280,10 +280,10 @@ async fn cursor(build: &Build) -> Result<Cursor, Fault> {
         unknown += (planned.len() - build.ledger.look_up(&planned).await?.len()) as u64;
     }
     if unknown == 0 {
-        return Ok(Cursor::Kept);
+        return Ok(CarriedCursor::Kept);
     }
     sqlx::query("update ledger set checkpoint = null, checkpoint_source = null")
         .execute(&mut *build.ledger.writer().await?)
         .await?;
-    Ok(Cursor::Dropped(unknown))
+    Ok(CarriedCursor::Dropped(unknown))
 }

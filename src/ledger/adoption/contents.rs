@@ -10,20 +10,20 @@ use crate::ledger::values::millis;
 
 /// The rest of what an archive holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct ArchiveContents {
     /// The last commit.
     pub commit: u64,
     /// Manifests in order. `None` where the archive keeps none, so that the former ledger's count.
-    pub manifests: Option<Vec<HeldManifest>>,
+    pub manifests: Option<Vec<AdoptedManifest>>,
     /// Files that no manifest names yet: they will be in that of the adoption.
     pub unnamed: Vec<FileRow>,
     /// Runs of a database that no manifest names yet: each will have one.
-    pub unsealed: Vec<HeldRun>,
+    pub unsealed: Vec<AdoptedRun>,
 }
 
 /// A run whose commits an archive holds, and no manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldRun {
+pub struct AdoptedRun {
     /// The run.
     pub run_id: Uuid,
     /// When it began, as far as the archive knows.
@@ -36,7 +36,7 @@ pub struct HeldRun {
 
 /// A manifest in an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldManifest {
+pub struct AdoptedManifest {
     /// Its number.
     pub sequence: u64,
     /// The run.
@@ -49,11 +49,16 @@ pub struct HeldManifest {
 
 impl Ledger {
     /// Stores what the archive holds. The adoption, which is a run of its own, is complete.
-    pub(super) async fn store_contents(&self, held: &Held, run: Uuid, now: Timestamp) -> Result<(), LedgerError> {
+    pub(super) async fn store_contents(
+        &self,
+        held: &ArchiveContents,
+        run: Uuid,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
         self.transaction("filling the ledger", async |tx| {
             if let Some(manifests) = &held.manifests {
                 sqlx::query("delete from manifests").execute(&mut *tx).await?;
-                for HeldManifest { sequence, run_id, sha256, files } in manifests {
+                for AdoptedManifest { sequence, run_id, sha256, files } in manifests {
                     let sql = "insert or ignore into manifests (sequence, run_id, sha256) values (?, ?, ?)";
                     let stored = sqlx::query(sql).bind(*sequence as i64).bind(run_id.to_string()).bind(sha256);
                     if stored.execute(&mut *tx).await?.rows_affected() == 0 {
@@ -64,7 +69,7 @@ impl Ledger {
             }
             files::insert(tx, 0, run, &held.unnamed, true).await?;
             sqlx::query("update runs set outcome = 'died' where outcome is null").execute(&mut *tx).await?;
-            for HeldRun { run_id, began, rows, bytes } in &held.unsealed {
+            for AdoptedRun { run_id, began, rows, bytes } in &held.unsealed {
                 // Where the former ledger lacks a commit, what it says of the run's references is not all.
                 sqlx::query(
                     "insert into runs (run_id, ledger_id, command, started_at, outcome, rows, bytes)

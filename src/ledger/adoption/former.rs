@@ -16,7 +16,7 @@ use crate::ledger::values::count;
 
 /// What became of the ledger that is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Former {
+pub enum ReplacedLedger {
     /// There was none.
     None,
     /// It could be read: what the archive does not hold is carried over.
@@ -33,27 +33,27 @@ pub enum Former {
 }
 
 /// Makes a ledger at `path`: a copy of what can be read of the one at `place`, else an empty one.
-pub(super) async fn copy(place: &Path, path: &Path, identity: &Identity) -> Result<Former, Fault> {
+pub(super) async fn copy(place: &Path, path: &Path, identity: &Identity) -> Result<ReplacedLedger, Fault> {
     let begin_empty = || remove_database(path).and_then(|()| create(path));
     begin_empty()?;
     let former = match fs::metadata(place) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Former::None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => ReplacedLedger::None,
         Err(error) => return Err(Fault::Io(error)),
         Ok(_) => match read(place, path, identity).await {
             Ok(former) => former,
-            Err(fault) => Former::Unreadable(damage(fault)?),
+            Err(fault) => ReplacedLedger::Unreadable(damage(fault)?),
         },
     };
-    if !matches!(former, Former::Read { .. }) {
+    if !matches!(former, ReplacedLedger::Read { .. }) {
         begin_empty()?;
     }
     Ok(former)
 }
 
 /// Copies the former ledger as a whole, which reads every page of it, and looks whose it is.
-async fn read(place: &Path, path: &Path, identity: &Identity) -> Result<Former, Fault> {
+async fn read(place: &Path, path: &Path, identity: &Identity) -> Result<ReplacedLedger, Fault> {
     let mut conn = options(place).connect().await?;
-    let Some(format) = schema::format(&mut conn).await? else { return Ok(Former::None) };
+    let Some(format) = schema::format(&mut conn).await? else { return Ok(ReplacedLedger::None) };
     schema::check(format, true)?;
     let Some(target) = path.to_str() else {
         return Err(Fault::Refused(format!("{} is no UTF-8 path, which copying a ledger needs", path.display())));
@@ -69,12 +69,12 @@ async fn read(place: &Path, path: &Path, identity: &Identity) -> Result<Former, 
     let commit = sqlx::query_scalar("select last_commit from ledger").fetch_optional(&mut conn).await?;
     conn.close().await?;
     Ok(match bound {
-        None => Former::None,
-        Some((_, bound)) if bound.job != identity.job => Former::Foreign(format!("it is of job {}", bound.job)),
+        None => ReplacedLedger::None,
+        Some((_, bound)) if bound.job != identity.job => ReplacedLedger::Foreign(format!("it is of job {}", bound.job)),
         Some((_, bound)) if bound.app_key != identity.app_key => {
-            Former::Foreign(format!("it is of the app {}", bound.app_key))
+            ReplacedLedger::Foreign(format!("it is of the app {}", bound.app_key))
         }
-        Some((id, _)) => Former::Read { id, commit: count(commit.unwrap_or(0)) },
+        Some((id, _)) => ReplacedLedger::Read { id, commit: count(commit.unwrap_or(0)) },
     })
 }
 
