@@ -33,7 +33,7 @@ use self::fact::{Entry, Fact};
 use self::findings::{State, day};
 use crate::export::ExportError;
 use crate::export::archive::{Archive, HeldId, WantedIds};
-use crate::ledger::{Ledger, Standing};
+use crate::ledger::{Ledger, NotArchived};
 use crate::model::reference::Invalid;
 use crate::sort::Sorter;
 use crate::source::Source;
@@ -122,14 +122,14 @@ impl Examination {
     /// The ledger cannot be read.
     pub async fn read_ledger(&mut self, ledger: &Ledger) -> Result<(), CompletenessError> {
         let (range, sorter) = (self.range, &mut self.sorter);
-        let read = ledger.standings(|id, standing| {
+        let read = ledger.not_archived(|id, standing| {
             if !is_within(range, id) {
                 return ControlFlow::Continue(());
             }
             let fact = match standing {
-                Standing::Failed { class, code } => Fact::Failed { class, code },
-                Standing::Dismissed => Fact::Dismissed,
-                Standing::Pending => Fact::Pending,
+                NotArchived::Failed { class, code } => Fact::Failed { class, code },
+                NotArchived::Dismissed => Fact::Dismissed,
+                NotArchived::Pending => Fact::Pending,
             };
             match sorter.push(Entry { id, fact }) {
                 Ok(()) => ControlFlow::Continue(()),

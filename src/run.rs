@@ -47,7 +47,7 @@ use record::Recorder;
 use ticker::{Shown, Ticker, keep_timeline};
 
 use crate::archive::{ArchiveError, ArchiveWriter};
-use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote, Untold};
+use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote, Unreported};
 use crate::model::failure::Class;
 use crate::model::manifest::{Signer, is_vanished};
 use crate::model::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates, SumsDisagree};
@@ -200,11 +200,11 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let mut references = meter.references(0);
     let mut thread_extras = meter.thread_extras(0);
     let mut refetched = meter.refetched(0);
-    let (mut files, mut waiting_links, mut head, mut untold) = (Vec::new(), 0, None, Untold::default());
+    let (mut files, mut waiting_links, mut head, mut untold) = (Vec::new(), 0, None, Unreported::default());
     let left = async {
         let sums = ledger.sums().await?;
         let files = ledger.files_of(run_id).await?;
-        Ok::<_, LedgerError>((sums, files, ledger.head().await?, ledger.untold(run_id).await?))
+        Ok::<_, LedgerError>((sums, files, ledger.last_manifest().await?, ledger.unreported(run_id).await?))
     };
     match left.await {
         Ok((sums, committed, last, earlier)) => {
@@ -331,11 +331,11 @@ async fn flow(
     let signer = settings.signer.as_deref();
     seal::seal(&ledger, sink.as_mut(), signer, Some(run_id)).await?;
     let totals = ledger.totals().await?;
-    let resumed = totals.pending_refs + totals.carried_refs;
-    ledger.note_run(run_id, &settings.note, resumed, totals.pending_extras).await?;
+    let resumed = totals.sums.pending_refs + totals.sums.carried_refs;
+    ledger.note_run(run_id, &settings.note, resumed, totals.sums.pending_extras).await?;
     meter.add_resumed(resumed, totals.pending_batches);
-    meter.add_extras_resumed(totals.pending_extras);
-    meter.add_refetch_resumed(totals.pending_refetch);
+    meter.add_extras_resumed(totals.sums.pending_extras);
+    meter.add_refetch_resumed(totals.sums.pending_refetch);
 
     let stop = stop.child();
     let (planning, planned) = watch::channel(intake::Planning::default());

@@ -11,7 +11,7 @@ use super::provenance::{self, Provenance};
 use super::{Context, Exit, assemble, failures, output};
 use crate::archive::{self, RunStamp, Takeover};
 use crate::config::{self, Config, Job};
-use crate::ledger::{Adoption, Cursor, Former, JobLock, Ledger};
+use crate::ledger::{Adoption, CarriedCursor, JobLock, Ledger, ReplacedLedger};
 use crate::run::{self, Adopted, RunError};
 
 #[derive(Serialize)]
@@ -111,7 +111,7 @@ fn warn(job: &Job, adopted: &Adopted) {
     if adopted.archived.twice > 0 {
         tracing::warn!(job = name, messages = adopted.archived.twice, "messages are in the archive twice");
     }
-    if let Cursor::Dropped(references) = adopted.carried.cursor {
+    if let CarriedCursor::Dropped(references) = adopted.carried.cursor {
         tracing::warn!(
             job = name,
             references,
@@ -130,10 +130,12 @@ fn report(
 ) -> Result<(), Exit> {
     let Adopted { holding, archived, carried, .. } = adopted;
     let (state, why) = match (&adopted.former, &carried.damaged) {
-        (Former::None, _) => ("none", None),
-        (Former::Read { .. }, None) => ("read", None),
-        (Former::Foreign(why), _) => ("foreign", Some(why.clone())),
-        (Former::Unreadable(why), _) | (Former::Read { .. }, Some(why)) => ("unreadable", Some(why.clone())),
+        (ReplacedLedger::None, _) => ("none", None),
+        (ReplacedLedger::Read { .. }, None) => ("read", None),
+        (ReplacedLedger::Foreign(why), _) => ("foreign", Some(why.clone())),
+        (ReplacedLedger::Unreadable(why), _) | (ReplacedLedger::Read { .. }, Some(why)) => {
+            ("unreadable", Some(why.clone()))
+        }
     };
     let kept = adopted.former_kept.as_ref().map(|path| path.display().to_string());
     let named: usize = holding.manifests.iter().flatten().map(|manifest| manifest.files.len()).sum();
@@ -159,9 +161,9 @@ fn report(
         lost: carried.lost,
         open_failures: carried.failures,
         cursor: match carried.cursor {
-            Cursor::None => "none",
-            Cursor::Kept => "kept",
-            Cursor::Dropped(_) => "dropped",
+            CarriedCursor::None => "none",
+            CarriedCursor::Kept => "kept",
+            CarriedCursor::Dropped(_) => "dropped",
         },
     };
     if arguments.json {

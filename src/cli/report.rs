@@ -71,7 +71,7 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
         Sink::Parquet(parquet) => parquet.timezone.clone(),
         Sink::Postgres(_) => jiff::tz::TimeZone::UTC,
     };
-    let failures = ledger.failures_met(run.run_id, LISTED).await?;
+    let failures = ledger.failures_of_run(run.run_id, LISTED).await?;
     let files = ledger.files_of(run.run_id).await?;
     let noted = timeline.clone().unwrap_or_default();
     // What the ledger recorded takes precedence over the run's own summary: a run that failed did not know of a commit that the
@@ -116,7 +116,7 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
             .collect(),
         timeline,
         is_latest,
-        pending_now: totals.pending_refs + totals.carried_refs,
+        pending_now: totals.sums.pending_refs + totals.sums.carried_refs,
         open_now: totals.open_failures.values().sum(),
         invocation: invocation(config),
     })

@@ -82,14 +82,14 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
     let totals = ledger.totals().await?;
     status.ledger_id = Some(ledger.id().to_string());
     status.cursor = ledger.checkpoint().await?.and_then(|stored| serde_json::from_str(&stored.text).ok()).map(exact);
-    status.pending = totals.pending_refs + totals.carried_refs;
-    status.pending_extras = totals.pending_extras;
-    status.pending_refetch = totals.pending_refetch;
+    status.pending = totals.sums.pending_refs + totals.sums.carried_refs;
+    status.pending_extras = totals.sums.pending_extras;
+    status.pending_refetch = totals.sums.pending_refetch;
     status.open_failures =
         totals.open_failures.iter().map(|(class, count)| (class.as_str().to_owned(), *count)).collect();
     status.dismissed_failures = totals.dismissed;
     status.last_commit = ledger.last_commit().await?;
-    status.manifest = ledger.head().await?.and_then(|head| {
+    status.manifest = ledger.last_manifest().await?.and_then(|head| {
         Some(ManifestHead { sequence: head.sequence, run_id: head.run_id.to_string(), sha256: head.sha256? })
     });
     for (index, run) in ledger.runs(RUNS).await?.into_iter().enumerate() {

@@ -137,7 +137,7 @@ async fn ledger_head(config: &Config, job: &Job) -> Option<Kept> {
     let is_its = |identity: config::Identity| identity.place == ledger.identity().sink;
     // If a part of the identity is missing, such as an AppKey that is not set, this cannot be decided.
     let place_is_same = config.identity(job).map_or(job.sink.kind() == config::SinkKind::Parquet, is_its);
-    let head = ledger.head().await.ok()??.sha256.filter(|_| place_is_same)?;
+    let head = ledger.last_manifest().await.ok()??.sha256.filter(|_| place_is_same)?;
     Some(Kept { sha256: head, by: format!("the ledger of {}", job.name), last: true })
 }
 

@@ -1,6 +1,5 @@
 //! What is known of a message, on its way through the sort.
 
-use std::cmp::Ordering;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
@@ -50,10 +49,6 @@ pub(super) struct Entry {
 const NO_CODE: u8 = 0x80;
 
 impl Sortable for Entry {
-    fn place(&self, other: &Self) -> Ordering {
-        self.cmp(other)
-    }
-
     fn size(&self) -> usize {
         let heap = match &self.fact {
             // 16 bytes for the allocation itself.

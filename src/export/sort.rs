@@ -25,11 +25,19 @@ impl Entry {
     }
 }
 
-impl Sortable for Entry {
-    fn place(&self, other: &Self) -> Ordering {
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
     }
+}
 
+impl Sortable for Entry {
     fn size(&self) -> usize {
         self.record.size()
     }

@@ -1,22 +1,22 @@
-//! Who was answered for a team: with that owner the next batches of it begin.
+//! Who was answered for a team last. The next batches of the team begin with that owner.
 
 use std::collections::HashMap;
 
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::error::Fault;
-use super::statement::json;
-use super::{Ledger, LedgerError};
+use super::database::Ledger;
+use super::error::{Fault, LedgerError};
+use super::values::json;
 use crate::plan::{Batch, TeamOwner};
 
 impl Ledger {
-    /// Has batches of teams asked under the owner that was answered for their team before. Where the job says who asks,
-    /// its word stands.
+    /// Has batches of teams asked under the owner that was answered for their team before, unless the job says who asks.
     pub async fn begin_with_answered(&self, batches: &mut [Batch], by: &TeamOwner) -> Result<(), LedgerError> {
-        self.prefer_answered(batches, by).await.map_err(self.explain("reading who was answered"))
+        let chosen = self.choose_answered(batches, by).await;
+        chosen.map_err(|fault| fault.at(&self.path, "reading who was answered"))
     }
 
-    pub(super) async fn prefer_answered(&self, batches: &mut [Batch], by: &TeamOwner) -> Result<(), Fault> {
+    pub(super) async fn choose_answered(&self, batches: &mut [Batch], by: &TeamOwner) -> Result<(), Fault> {
         let teams = batches.iter_mut().filter(|batch| *by == TeamOwner::Merge && batch.is_of_team());
         let teams: Vec<&mut Batch> = teams.collect();
         if teams.is_empty() {
@@ -33,18 +33,16 @@ impl Ledger {
     }
 }
 
-/// Who was answered for these teams, by their keys.
+/// The owners that were answered for these teams, by conversation key.
 pub(super) async fn answered(conn: &mut SqliteConnection, keys: &[&str]) -> Result<HashMap<String, String>, Fault> {
-    let keys = serde_json::to_string(keys).map_err(|error| Fault::Inconsistent(error.to_string()))?;
-    let rows = sqlx::query("select key, owner from answered where key in (select value from json_each(?))")
-        .bind(keys)
-        .fetch_all(conn)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let keys = serde_json::json!(keys).to_string();
+    let sql = "select key, owner from answered where key in (select value from json_each(?))";
+    let rows: Vec<(String, String)> = sqlx::query_as(sql).bind(keys).fetch_all(conn).await?;
+    Ok(rows.into_iter().collect())
 }
 
-/// Remembers who is asked by these pending batches: the owner got something of each. One dialogue has two sides, and
-/// needs no memory.
+/// Remembers the owners of these pending batches, each of whom got something of its batch. A one-to-one conversation has
+/// two sides, and needs no memory.
 pub(super) async fn remember(conn: &mut SqliteConnection, batches: &[i64]) -> Result<(), Fault> {
     if batches.is_empty() {
         return Ok(());

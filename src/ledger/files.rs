@@ -1,12 +1,12 @@
 //! Files that commits made.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use uuid::Uuid;
 
-use super::commits::Commit;
-use super::error::Fault;
-use super::{Ledger, LedgerError, count, run_id};
+use super::database::Ledger;
+use super::error::{Fault, LedgerError};
+use super::values::Columns as _;
 use crate::model::manifest::FileRange;
 
 /// A file of a commit.
@@ -40,67 +40,59 @@ pub struct CommittedFile {
 impl Ledger {
     /// Files that were recorded and not yet seen published, in the order of their commits.
     pub async fn unpublished(&self) -> Result<Vec<FileRow>, LedgerError> {
-        let read = async {
-            let sql = format!("select {COLUMNS} from files where published = 0 order by commit_seq, id");
-            let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut self.reader().await?.conn).await?;
-            rows.iter().map(file).collect::<Result<Vec<_>, Fault>>()
-        };
-        read.await.map_err(self.explain("reading files"))
+        self.query("reading files", async |conn| select(conn, "published = 0").await).await
     }
 
     /// The files that a run recorded, in the order of their commits.
     pub async fn files_of(&self, run: Uuid) -> Result<Vec<FileRow>, LedgerError> {
-        let read = async {
-            let sql = format!("select {COLUMNS} from files where run_id = ? order by commit_seq, id");
-            let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-                .bind(run.to_string())
-                .fetch_all(&mut self.reader().await?.conn)
-                .await?;
-            rows.iter().map(file).collect::<Result<Vec<_>, Fault>>()
-        };
-        read.await.map_err(self.explain("reading files"))
+        self.query("reading files", async |conn| of_run(conn, run).await).await
     }
 
-    /// Every file of messages that a manifest names, in order, from the first after the manifest of `after`. Those that
-    /// say what vanished are not among them: they lie beside the archive.
+    /// Every file of messages that a manifest names, in order, from the first after the manifest of `after`. Files that
+    /// say what vanished are not among them: they are beside the archive.
     pub async fn files(&self, after: Option<Uuid>) -> Result<Vec<CommittedFile>, LedgerError> {
-        let read = async {
-            let mut reader = self.reader().await?;
+        self.query("reading files", async |conn| {
             let mut from = 0;
             if let Some(run) = after {
                 from = sqlx::query_scalar("select sequence from manifests where run_id = ?")
                     .bind(run.to_string())
-                    .fetch_optional(&mut reader.conn)
+                    .fetch_optional(&mut *conn)
                     .await?
                     .ok_or(Fault::UnknownRun(run))?;
             }
-            let sql = format!(
-                "select files.*, sequence from (select {COLUMNS}, run_id, commit_seq, id, published from files) as files
-                 join manifests using (run_id) where published = 1 and sequence > ? and path not like 'vanished:%'
-                 order by sequence, commit_seq, id"
-            );
-            let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind::<i64>(from).fetch_all(&mut reader.conn).await?;
+            let sql = "select files.*, sequence from files join manifests using (run_id)
+                       where published = 1 and sequence > ? and path not like 'vanished:%'
+                       order by sequence, commit_seq, id";
+            let rows = sqlx::query(sql).bind::<i64>(from).fetch_all(conn).await?;
             let committed = rows.iter().map(|row| {
-                let manifest = count(row.try_get("sequence")?);
-                Ok(CommittedFile { run_id: run_id(row.try_get("run_id")?)?, manifest, file: file(row)? })
+                let (run_id, manifest) = (row.run_id("run_id")?, row.count("sequence")?);
+                Ok(CommittedFile { run_id, manifest, file: file(row)? })
             });
-            committed.collect::<Result<Vec<_>, Fault>>()
-        };
-        read.await.map_err(self.explain("reading files"))
+            committed.collect()
+        })
+        .await
     }
 }
 
-/// What [`file`] reads.
-pub(super) const COLUMNS: &str = "path, temporary, rows, bytes, sha256, first_time, last_time, first_id, last_id";
+/// The files that a run recorded.
+pub(super) async fn of_run(conn: &mut SqliteConnection, run: Uuid) -> Result<Vec<FileRow>, Fault> {
+    select(conn, &format!("run_id = '{run}'")).await
+}
 
-pub(super) fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
-    let ends = [row.try_get(5)?, row.try_get(6)?, row.try_get(7)?, row.try_get(8)?];
+/// The files of a condition, in the order of their commits.
+pub(super) async fn select(conn: &mut SqliteConnection, condition: &str) -> Result<Vec<FileRow>, Fault> {
+    let sql = format!("select * from files where {condition} order by commit_seq, id");
+    sqlx::query(AssertSqlSafe(sql)).fetch_all(conn).await?.iter().map(file).collect()
+}
+
+fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
+    let ends = [row.value("first_time")?, row.value("last_time")?, row.value("first_id")?, row.value("last_id")?];
     Ok(FileRow {
-        path: row.try_get(0)?,
-        temporary: row.try_get(1)?,
-        rows: count(row.try_get(2)?),
-        bytes: count(row.try_get(3)?),
-        sha256: row.try_get(4)?,
+        path: row.value("path")?,
+        temporary: row.value("temporary")?,
+        rows: row.count("rows")?,
+        bytes: row.count("bytes")?,
+        sha256: row.value("sha256")?,
         range: match ends {
             [Some(first_time), Some(last_time), Some(first_id), Some(last_id)] => {
                 Some(FileRange::of(first_time, first_id).with(FileRange::of(last_time, last_id)))
@@ -110,40 +102,35 @@ pub(super) fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
     })
 }
 
-/// Stores a file of a commit; 0 is of none that could be taken back.
-pub(super) async fn insert_file(
+/// Stores the files of a commit; those of commit 0 cannot be taken back.
+pub(super) async fn insert(
     conn: &mut SqliteConnection,
     commit: u64,
     run: Uuid,
-    file: &FileRow,
+    files: &[FileRow],
     published: bool,
 ) -> Result<(), Fault> {
-    let (times, ids) = (file.range.map(|range| range.create_time), file.range.map(|range| range.message_server_id));
-    sqlx::query(
-        "insert into files (commit_seq, run_id, path, temporary, rows, bytes, sha256, published,
-                            first_time, last_time, first_id, last_id)
-         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(commit as i64)
-    .bind(run.to_string())
-    .bind(file.path.as_str())
-    .bind(file.temporary.as_str())
-    .bind(file.rows as i64)
-    .bind(file.bytes as i64)
-    .bind(file.sha256.as_str())
-    .bind(published)
-    .bind(times.map(|times| times.min))
-    .bind(times.map(|times| times.max))
-    .bind(ids.map(|ids| ids.min))
-    .bind(ids.map(|ids| ids.max))
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn insert(conn: &mut SqliteConnection, commit: &Commit) -> Result<(), Fault> {
-    for file in &commit.files {
-        insert_file(conn, commit.seq, commit.run_id, file, false).await?;
+    for file in files {
+        let (times, ids) = (file.range.map(|range| range.create_time), file.range.map(|range| range.message_server_id));
+        sqlx::query(
+            "insert into files (commit_seq, run_id, path, temporary, rows, bytes, sha256, published,
+                                first_time, last_time, first_id, last_id)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(commit as i64)
+        .bind(run.to_string())
+        .bind(file.path.as_str())
+        .bind(file.temporary.as_str())
+        .bind(file.rows as i64)
+        .bind(file.bytes as i64)
+        .bind(file.sha256.as_str())
+        .bind(published)
+        .bind(times.map(|times| times.min))
+        .bind(times.map(|times| times.max))
+        .bind(ids.map(|ids| ids.min))
+        .bind(ids.map(|ids| ids.max))
+        .execute(&mut *conn)
+        .await?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Locks of jobs and apps: held by the kernel for a process, so that they end with it, however it ends.
+//! Locks of jobs and apps. The kernel holds them for a process, so they end with it, however it ends.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -9,30 +9,29 @@ use std::time::Duration;
 use jiff::{Timestamp, Unit};
 use tokio::time::{Instant, sleep};
 
-use super::LedgerError;
-use super::error::from_io;
-use super::open::create_dir;
+use super::disk::create_dir;
+use super::error::{Fault, LedgerError};
 use crate::locked::Locked;
 
-/// How often a held lock is tried again.
+/// The pause before a lock that is taken is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long even an impatient caller tries: somebody who only looks holds a lock for an instant.
+/// How long every caller tries: somebody who only looks holds a lock for an instant.
 const INSTANT: Duration = Duration::from_millis(100);
 
-/// A job is run by one process at a time.
+/// The lock of a job: one process runs it at a time.
 #[derive(Debug)]
 pub struct JobLock {
     _held: Locked,
 }
 
-/// An app's quota is used by one process at a time, whatever jobs it runs.
+/// The lock of an app's quota: one process uses it at a time, whatever jobs it runs.
 #[derive(Debug)]
 pub struct AppLock {
     _held: Locked,
 }
 
 impl JobLock {
-    /// Takes the job's lock, waiting for it as long as `wait`. [`LedgerError::Busy`] says who holds it.
+    /// Takes the job's lock, waiting for it for up to `wait`. [`LedgerError::Busy`] says who holds it.
     pub async fn acquire(state: &Path, job: &str, wait: Duration) -> Result<Self, LedgerError> {
         acquire(&path(state, job, "job"), wait, &format!("job {job} is running")).await.map(|held| Self { _held: held })
     }
@@ -51,7 +50,7 @@ impl JobLock {
 }
 
 impl AppLock {
-    /// Takes the app's lock, waiting for it as long as `wait`. [`LedgerError::Busy`] says who holds it.
+    /// Takes the app's lock, waiting for it for up to `wait`. [`LedgerError::Busy`] says who holds it.
     ///
     /// A process takes it once for all its jobs of the app.
     pub async fn acquire(state: &Path, app: &str, wait: Duration) -> Result<Self, LedgerError> {
@@ -66,7 +65,7 @@ fn path(state: &Path, name: &str, kind: &str) -> PathBuf {
 }
 
 async fn acquire(path: &Path, wait: Duration, busy: &str) -> Result<Locked, LedgerError> {
-    let failed = |error| from_io(path, "locking", error);
+    let failed = |error| Fault::Io(error).at(path, "locking");
     let file = open(path).map_err(failed)?;
     let deadline = Instant::now() + wait.max(INSTANT);
     loop {

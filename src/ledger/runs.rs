@@ -1,35 +1,34 @@
-//! Runs of the job: begun, finished, or dead; and how long history stays.
+//! Runs of the job: when they began, how they ended, what they recorded; and how long history stays.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 use uuid::Uuid;
 
-use super::error::Fault;
-use super::{Ledger, LedgerError, count, failures, millis, run_id, timestamp};
+use super::database::Ledger;
+use super::error::{Fault, LedgerError};
+use super::values::{Columns as _, millis, millis_before};
 use crate::model::failure::Class;
+use crate::model::manifest::FailureCount;
 use crate::model::summary::{References, ThreadExtras};
 
-/// What an unfinished run is called once a later one began.
-const DIED: &str = "died";
-
-/// What a run's transactions recorded, also when it died: its manifest says the same.
+/// What a run's transactions recorded, also of one that died: its manifest says the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunCounts {
     /// Its references; `None` where they are not known: of a run of an earlier version, which did not record them all, and
-    /// of one whose ledger was lost or replaced before it recorded the last commit. `read` is what was classified or planned: anything else is read again. Of a run that did not end in order
-    /// `pending` is what it took up and did not finish.
+    /// of one whose ledger was lost or replaced before it recorded the last commit. `read` is what was classified or
+    /// planned: anything else is read again. Of a run that was cut off `pending` is what it took up and did not finish.
     pub references: Option<References>,
     /// What it fetched for threads.
     pub thread_extras: Option<ThreadExtras>,
-    /// Messages that the sink took.
+    /// Messages that the archive took.
     pub rows: u64,
-    /// Bytes that the sink wrote.
+    /// Bytes that were written for them.
     pub bytes: u64,
-    /// Commits of the sink.
+    /// Commits.
     pub commits: u64,
 }
 
@@ -45,7 +44,7 @@ pub struct RunRow {
     /// When it finished, if it did.
     pub finished_at: Option<Timestamp>,
     /// How it ended: `complete`, `partial`, `stopped`, `failed`, or `died`. `None` for the last run if it is not
-    /// finished: it runs, or died, which [`JobLock::holder`](super::JobLock::holder) tells.
+    /// finished: it is running, or died, which [`JobLock::holder`](super::JobLock::holder) tells.
     pub outcome: Option<String>,
     /// Its exit code.
     pub exit_code: Option<u8>,
@@ -57,35 +56,55 @@ pub struct RunRow {
     pub counts: RunCounts,
 }
 
-/// What runs left untold that were stopped, failed or died.
+/// What runs that were stopped, failed or died left unreported.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Untold {
+pub struct Unreported {
     /// Their new failures that are still open, by class and code.
     pub failures: BTreeMap<(Class, Option<i64>), u64>,
-    /// References that ended in them.
+    /// References that were archived or failed in them.
     pub ended: u64,
 }
 
 impl Ledger {
-    /// Remembers that a run began. Earlier runs that did not finish are dead: the caller holds the job's lock.
+    /// Records that a run began. Earlier runs that did not finish died: the caller holds the job's lock.
     pub async fn begin_run(&self, run: Uuid, command: &str, now: Timestamp) -> Result<(), LedgerError> {
-        let stored = async {
-            let mut writer = self.writer().await?;
-            let mut tx = writer.begin().await?;
-            sqlx::query("update runs set outcome = ? where outcome is null").bind(DIED).execute(&mut *tx).await?;
+        self.transaction("recording a run", async |tx| {
+            sqlx::query("update runs set outcome = 'died' where outcome is null").execute(&mut *tx).await?;
             sqlx::query("insert into runs (run_id, ledger_id, command, started_at) values (?, ?, ?, ?)")
                 .bind(run.to_string())
                 .bind(self.id.to_string())
                 .bind(command)
                 .bind(millis(now))
-                .execute(&mut *tx)
+                .execute(tx)
                 .await?;
-            Ok(tx.commit().await?)
-        };
-        stored.await.map_err(self.explain("recording a run"))
+            Ok(())
+        })
+        .await
     }
 
-    /// Remembers how a run ended.
+    /// Records that a run has nothing left to do: what it read, and what it leaves.
+    pub async fn end_run(
+        &self,
+        run: Uuid,
+        now: Timestamp,
+        references: &References,
+        extras: &ThreadExtras,
+    ) -> Result<(), LedgerError> {
+        self.transaction("recording what a run leaves", async |tx| {
+            set_read(tx, run, references).await?;
+            sqlx::query("update runs set ended_at = ?, pending = ?, extras_pending = ? where run_id = ?")
+                .bind(millis(now))
+                .bind(references.pending as i64)
+                .bind(extras.pending as i64)
+                .bind(run.to_string())
+                .execute(tx)
+                .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records how a run ended.
     pub async fn finish_run(
         &self,
         run: Uuid,
@@ -95,7 +114,7 @@ impl Ledger {
         error: Option<&str>,
         summary_json: &str,
     ) -> Result<(), LedgerError> {
-        let stored = async {
+        self.transaction("recording a run's end", async |tx| {
             let updated = sqlx::query(
                 "update runs set finished_at = ?, outcome = ?, exit_code = ?, error = ?, summary = ? where run_id = ?",
             )
@@ -105,70 +124,97 @@ impl Ledger {
             .bind(error)
             .bind(summary_json)
             .bind(run.to_string())
-            .execute(&mut self.writer().await?.conn)
-            .await?
-            .rows_affected();
-            if updated == 0 {
+            .execute(tx)
+            .await?;
+            if updated.rows_affected() == 0 {
                 return Err(Fault::Inconsistent(format!("run {run} finished and never began")));
             }
             Ok(())
-        };
-        stored.await.map_err(self.explain("recording a run's end"))
+        })
+        .await
     }
 
-    /// What earlier runs left untold: those that began since the last one that came to its end, the run at hand left out.
-    /// Only a run that comes to its end tells of its failures by its exit code.
-    pub async fn untold(&self, run: Uuid) -> Result<Untold, LedgerError> {
-        let read = async {
-            let mut reader = self.reader().await?;
+    /// What earlier runs left unreported: those that began since the last one that came to its end, without the run at
+    /// hand. Only a run that comes to its end reports its failures by its exit code.
+    pub async fn unreported(&self, run: Uuid) -> Result<Unreported, LedgerError> {
+        self.query("reading what earlier runs left unreported", async |conn| {
             let since = "number > (select coalesce(max(number), 0) from runs
                                    where outcome in ('complete', 'partial') and command <> 'adopt')
                          and run_id <> ?1";
-            let sql = format!("select min(started_at), coalesce(sum(archived + failed), 0) from runs where {since}");
-            let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(run.to_string()).fetch_one(&mut reader.conn).await?;
-            let Some(first) = row.try_get::<Option<i64>, _>(0)? else { return Ok(Untold::default()) };
-            let mut untold = Untold { ended: count(row.try_get(1)?), ..Untold::default() };
-            // Those that were met first in such a run, and those that are of another class since.
+            let sql =
+                format!("select min(started_at) as first, sum(archived + failed) as ended from runs where {since}");
+            let row = sqlx::query(AssertSqlSafe(sql)).bind(run.to_string()).fetch_one(&mut *conn).await?;
+            let Some(first) = row.value::<Option<i64>>("first")? else { return Ok(Unreported::default()) };
+            let mut unreported = Unreported { ended: row.count("ended")?, ..Unreported::default() };
+            // Those that were first seen in such a run, and those that are of another class since.
             let sql = format!(
-                "select class, code, sum(rows) from failures where state = 0 and depth = 0
+                "select class, code, sum(rows) as n from failures where state = 0 and depth = 0
                      and ((first_seen >= ?2 and first_seen < (select started_at from runs where run_id = ?1))
                           or exists (select 1 from run_failures as new where new.run_id = failures.run_id
                                          and new.class = failures.class and new.code is failures.code
                                          and new.run_id in (select run_id from runs where {since})))
                  group by class, code"
             );
-            let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
-                .bind(run.to_string())
-                .bind(first)
-                .fetch_all(&mut reader.conn)
-                .await?;
-            for row in rows {
-                untold.failures.insert((failures::class(row.try_get(0)?)?, row.try_get(1)?), count(row.try_get(2)?));
+            for row in sqlx::query(AssertSqlSafe(sql)).bind(run.to_string()).bind(first).fetch_all(conn).await? {
+                unreported.failures.insert((row.class("class")?, row.value("code")?), row.count("n")?);
             }
-            Ok::<_, Fault>(untold)
-        };
-        read.await.map_err(self.explain("reading what earlier runs left untold"))
+            Ok(unreported)
+        })
+        .await
     }
 
     /// The last runs, latest first.
     pub async fn runs(&self, limit: u32) -> Result<Vec<RunRow>, LedgerError> {
-        let read = async {
-            let rows = sqlx::query("select * from runs order by number desc limit ?")
-                .bind(limit)
-                .fetch_all(&mut self.reader().await?.conn)
-                .await?;
-            rows.iter().map(run).collect::<Result<Vec<_>, Fault>>()
-        };
-        read.await.map_err(self.explain("reading runs"))
+        self.query("reading runs", async |conn| {
+            let sql = "select * from runs order by number desc limit ?";
+            sqlx::query(sql).bind(limit).fetch_all(conn).await?.iter().map(run_row).collect()
+        })
+        .await
+    }
+
+    /// The run of this ID, or the latest; `None` when there is none.
+    pub async fn run(&self, run: Option<Uuid>) -> Result<Option<RunRow>, LedgerError> {
+        self.query("reading a run", async |conn| {
+            let sql = "select * from runs where ?1 is null or run_id = ?1 order by number desc limit 1";
+            let row = sqlx::query(sql).bind(run.map(|run| run.to_string())).fetch_optional(conn).await?;
+            row.as_ref().map(run_row).transpose()
+        })
+        .await
+    }
+
+    /// Whether a run is the latest of all.
+    pub async fn is_latest(&self, run: Uuid) -> Result<bool, LedgerError> {
+        Ok(self.run(None).await?.is_some_and(|latest| latest.run_id == run))
+    }
+
+    /// Failures new in a run, as far as it recorded them.
+    pub async fn new_failures(&self, run: Uuid) -> Result<Vec<FailureCount>, LedgerError> {
+        self.query("counting failures", async |conn| new_failures(conn, run).await).await
+    }
+
+    /// Keeps the timeline of a run, instead of the one that was kept before. It is text to the ledger.
+    pub async fn keep_timeline(&self, run: Uuid, body: &str) -> Result<(), LedgerError> {
+        self.transaction("recording a run's timeline", async |tx| {
+            let sql = "insert or replace into timelines (run_id, body) values (?, ?)";
+            sqlx::query(sql).bind(run.to_string()).bind(body).execute(tx).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The timeline that was kept of a run.
+    pub async fn timeline(&self, run: Uuid) -> Result<Option<String>, LedgerError> {
+        self.query("reading a run's timeline", async |conn| {
+            let sql = "select body from timelines where run_id = ?";
+            Ok(sqlx::query_scalar(sql).bind(run.to_string()).fetch_optional(conn).await?)
+        })
+        .await
     }
 
     /// Forgets runs that began, and failures that were closed, longer than `history` ago; and invalid rows that were
-    /// not met for so long. Files and manifests stay, and so does a run whose manifest is still due.
+    /// not seen for so long. Files and manifests stay, and so does a run whose manifest is still due.
     pub async fn expire(&self, history: Duration, now: Timestamp) -> Result<(), LedgerError> {
-        let before = millis(now).saturating_sub(history.as_millis().min(i64::MAX as u128) as i64);
-        let expired = async {
-            let mut writer = self.writer().await?;
-            let mut tx = writer.begin().await?;
+        self.transaction("forgetting old runs", async |tx| {
             for sql in [
                 "delete from runs where started_at < ? and outcome is not null
                  and (run_id in (select run_id from manifests) or ledger_id <> (select ledger_id from ledger))",
@@ -176,63 +222,105 @@ impl Ledger {
                 "delete from failures where state <= 0 and class = 'invalid' and last_seen < ?",
                 "delete from commits where kept = 0 and at < ?",
             ] {
-                sqlx::query(sql).bind(before).execute(&mut *tx).await?;
+                sqlx::query(sql).bind(millis_before(now, history)).execute(&mut *tx).await?;
             }
-            Ok(tx.commit().await?)
-        };
-        expired.await.map_err(self.explain("forgetting old runs"))
+            Ok(())
+        })
+        .await
     }
 }
 
-pub(super) fn run(row: &SqliteRow) -> Result<RunRow, Fault> {
+fn run_row(row: &SqliteRow) -> Result<RunRow, Fault> {
     Ok(RunRow {
-        run_id: run_id(row.try_get("run_id")?)?,
-        command: row.try_get("command")?,
-        started_at: timestamp(row.try_get("started_at")?),
-        finished_at: row.try_get::<Option<i64>, _>("finished_at")?.map(timestamp),
-        outcome: row.try_get("outcome")?,
-        exit_code: row.try_get::<Option<i64>, _>("exit_code")?.map(|code| code as u8),
-        error: row.try_get("error")?,
-        summary_json: row.try_get("summary")?,
+        run_id: row.run_id("run_id")?,
+        command: row.value("command")?,
+        started_at: row.time("started_at")?,
+        finished_at: row.optional_time("finished_at")?,
+        outcome: row.value("outcome")?,
+        exit_code: row.value("exit_code")?,
+        error: row.value("error")?,
+        summary_json: row.value("summary")?,
         counts: counts(row)?,
     })
 }
 
+/// What a row of `runs` says that the run recorded.
 pub(super) fn counts(row: &SqliteRow) -> Result<RunCounts, Fault> {
-    let number = |column: &str| Ok::<_, Fault>(count(row.try_get::<Option<i64>, _>(column)?.unwrap_or(0)));
     let mut references = References {
         read: 0,
-        skipped: number("skipped")?,
-        invalid: number("invalid")?,
-        duplicate: number("duplicate")?,
-        accepted: number("planned")?,
-        resumed: number("resumed")?,
-        retried: number("retried")?,
-        archived: number("archived")?,
-        failed: number("failed")?,
-        pending: number("pending")?,
+        skipped: row.count("skipped")?,
+        invalid: row.count("invalid")?,
+        duplicate: row.count("duplicate")?,
+        accepted: row.count("planned")?,
+        resumed: row.count("resumed")?,
+        retried: row.count("retried")?,
+        archived: row.count("archived")?,
+        failed: row.count("failed")?,
+        pending: row.count("pending")?,
     };
     references.read = references.skipped + references.invalid + references.duplicate + references.accepted;
     let mut thread_extras = ThreadExtras {
-        planned: number("extras_planned")?,
-        archived: number("extras_archived")?,
-        failed: number("extras_failed")?,
-        pending: number("extras_pending")?,
+        planned: row.count("extras_planned")?,
+        archived: row.count("extras_archived")?,
+        failed: row.count("extras_failed")?,
+        pending: row.count("extras_pending")?,
     };
-    if row.try_get::<Option<i64>, _>("ended_at")?.is_none() {
+    if row.optional_time("ended_at")?.is_none() {
         let References { accepted, resumed, retried, archived, failed, .. } = references;
         references.pending = (accepted + resumed + retried).saturating_sub(archived + failed);
         let ThreadExtras { planned, archived, failed, .. } = thread_extras;
         thread_extras.pending = planned.saturating_sub(archived + failed);
     }
-    let rows = number("rows")?;
-    let is_noted = row.try_get::<Option<&str>, _>("note")?.is_some();
+    let rows = row.count("rows")?;
+    let is_noted = row.value::<Option<&str>>("note")?.is_some();
     let is_known = is_noted || (rows == 0 && references == References::default());
     Ok(RunCounts {
         references: is_known.then_some(references),
         thread_extras: is_known.then_some(thread_extras),
         rows,
-        bytes: number("bytes")?,
-        commits: number("commits")?,
+        bytes: row.count("bytes")?,
+        commits: row.count("commits")?,
     })
+}
+
+/// Stores how much of the source a run has read.
+pub(super) async fn set_read(conn: &mut SqliteConnection, run: Uuid, counts: &References) -> Result<(), Fault> {
+    sqlx::query("update runs set skipped = ?, invalid = ?, duplicate = ? where run_id = ?")
+        .bind(counts.skipped as i64)
+        .bind(counts.invalid as i64)
+        .bind(counts.duplicate as i64)
+        .bind(run.to_string())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Counts failures that are new in a run, by class and code.
+pub(super) async fn add_new_failures(
+    conn: &mut SqliteConnection,
+    run: Uuid,
+    new: &BTreeMap<(Class, Option<i64>), u64>,
+) -> Result<(), Fault> {
+    for ((class, code), n) in new {
+        sqlx::query(
+            "insert into run_failures (run_id, class, code, n) select run_id, ?2, ?3, ?4 from runs where run_id = ?1
+             on conflict (run_id, class, coalesce(code, 'none')) do update set n = n + excluded.n",
+        )
+        .bind(run.to_string())
+        .bind(class.as_str())
+        .bind(code)
+        .bind(*n as i64)
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn new_failures(conn: &mut SqliteConnection, run: Uuid) -> Result<Vec<FailureCount>, Fault> {
+    let sql = "select class, code, n from run_failures where run_id = ? order by class, code";
+    let rows = sqlx::query(sql).bind(run.to_string()).fetch_all(conn).await?;
+    let kind = |row: &SqliteRow| {
+        Ok(FailureCount { class: row.value("class")?, code: row.value("code")?, count: row.count("n")? })
+    };
+    rows.iter().map(kind).collect()
 }

@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::{RunError, recover, seal};
 use crate::archive::{ArchiveFile, ArchiveWriter, Inventory, Takeover, UnsealedRun};
-use crate::ledger::{Adoption, Archived, Carried, FileRow, Former, Held, HeldManifest, HeldRun, Ledger, LedgerError};
+use crate::ledger::{
+    AdoptedManifest, AdoptedRun, Adoption, ArchiveContents, ArchivedCounts, CarriedOver, FileRow, Ledger, LedgerError,
+    ReplacedLedger,
+};
 use crate::model::manifest::Signer;
 
 /// What was taken over.
@@ -18,15 +21,15 @@ pub struct Adopted {
     /// The commit after which the new ledger goes on.
     pub commit: u64,
     /// What the archive's messages were counted to be.
-    pub archived: Archived,
+    pub archived: ArchivedCounts,
     /// Messages of other apps, which the job does not know.
     pub other_apps: u64,
     /// The ledger before.
-    pub former: Former,
+    pub former: ReplacedLedger,
     /// Where the ledger before is kept.
     pub former_kept: Option<PathBuf>,
     /// What of it is still to be done.
-    pub carried: Carried,
+    pub carried: CarriedOver,
 }
 
 /// Makes the archive's ledger anew, and then the archive that ledger's. The ownership changes last: whatever dies
@@ -42,8 +45,8 @@ pub async fn adopt(
 ) -> Result<Adopted, RunError> {
     let former = adoption.former().clone();
     let recorded = match &former {
-        Former::Read { commit, .. } => *commit,
-        Former::None | Former::Foreign(_) | Former::Unreadable(_) => 0,
+        ReplacedLedger::Read { commit, .. } => *commit,
+        ReplacedLedger::None | ReplacedLedger::Foreign(_) | ReplacedLedger::Unreadable(_) => 0,
     };
     if holding.is_empty && recorded == 0 {
         discard(adoption).await;
@@ -81,16 +84,16 @@ async fn fill(
     recorded: u64,
     run: Uuid,
     now: Timestamp,
-) -> Result<(Archived, Carried, u64, u64), RunError> {
+) -> Result<(ArchivedCounts, CarriedOver, u64, u64), RunError> {
     let mut other_apps = 0;
     while let Some(ids) = archive.ids().await? {
         other_apps += ids.other_apps;
         adoption.archived(ids.first, &ids.later).await?;
     }
-    let held = Held {
+    let held = ArchiveContents {
         commit: if holding.owner.is_some() { holding.commit } else { recorded },
         manifests: holding.manifests.as_ref().map(|manifests| {
-            let held = manifests.iter().map(|manifest| HeldManifest {
+            let held = manifests.iter().map(|manifest| AdoptedManifest {
                 sequence: manifest.sequence,
                 run_id: manifest.run_id,
                 sha256: manifest.sha256.clone(),
@@ -105,9 +108,9 @@ async fn fill(
     Ok((archived, carried, other_apps, held.commit))
 }
 
-fn held_run(run: &UnsealedRun) -> HeldRun {
+fn held_run(run: &UnsealedRun) -> AdoptedRun {
     let UnsealedRun { run_id, began, rows, bytes } = *run;
-    HeldRun { run_id, began, rows, bytes }
+    AdoptedRun { run_id, began, rows, bytes }
 }
 
 fn file_row(file: &ArchiveFile) -> FileRow {

@@ -90,7 +90,7 @@ pub async fn estimate(
             }
         }
         let totals = ledger.totals().await?;
-        estimate.pending = totals.pending_refs + totals.carried_refs;
+        estimate.pending = totals.sums.pending_refs + totals.sums.carried_refs;
         estimate.requests += totals.pending_batches + ledger.carried_batches(batch_size).await?;
     }
     estimate.duplicate = rehearsal.duplicates();

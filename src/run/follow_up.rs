@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::RunError;
 use super::write::{Writer, sleep_until, unrecorded};
 use crate::failpoint::reach;
-use crate::ledger::{Aside, Cut, CutOrder};
+use crate::ledger::{CutOutcome, CutSettings, EarlyFollowUps};
 use crate::plan::FollowUp;
 
 /// How long the first wave of what was refused for now waits; each further one waits twice as long.
@@ -24,14 +24,14 @@ impl Writer {
         self.recorded().await?;
         if self.work.unrecorded_asks > 0 {
             let unrecorded = self.work.accepted.iter_mut().filter(|finished| unrecorded(finished) > 0);
-            let asides: Vec<Aside> = unrecorded
-                .map(|finished| Aside {
+            let asides: Vec<EarlyFollowUps> = unrecorded
+                .map(|finished| EarlyFollowUps {
                     seq: finished.seq,
                     follow_ups: std::mem::take(&mut finished.follow_ups),
                     links: std::mem::take(&mut finished.links),
                 })
                 .collect();
-            self.ledger.set_aside(&asides).await?;
+            self.ledger.carry_early(&asides).await?;
             reach("aside.after");
             self.work.unrecorded_asks = 0;
         }
@@ -93,11 +93,11 @@ impl Writer {
         Ok(())
     }
 
-    fn order(&self) -> CutOrder {
-        CutOrder { run_id: self.run_id, now: Timestamp::now(), batch_size: self.batch_size }
+    fn order(&self) -> CutSettings {
+        CutSettings { run_id: self.run_id, now: Timestamp::now(), batch_size: self.batch_size }
     }
 
-    fn take_cut(&mut self, cut: Cut) {
+    fn take_cut(&mut self, cut: CutOutcome) {
         self.work.new_batches += cut.batches;
         self.meter.add_given_up(&cut);
         for ((class, code), count) in cut.new_failures {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::named::{MOST_OWNERS, MOST_TEAMS, NamedOwners};
 use super::{Meter, RunError, Settings, Stop};
 use crate::failpoint::reach;
-use crate::ledger::{FailureState, Ledger, LedgerError, OpenFailure, Planned};
+use crate::ledger::{EarlierFailure, FailureState, Ledger, LedgerError, Planned};
 use crate::model::failure::Class;
 use crate::model::reference::{
     ConversationId, ConversationKey, ConversationType, Invalid, Reference, ReferenceChunk, same_account,
@@ -225,17 +225,17 @@ impl Intake {
 
     /// Whether a failure of a team is asked again because a row names an owner who was not asked for it before. Each owner
     /// is asked once, whatever comes of it.
-    fn asks_again(&self, desk: &mut Desk, failure: &OpenFailure, reference: Reference<'_>) -> bool {
-        let OpenFailure { id, state, class, .. } = failure;
+    fn asks_again(&self, desk: &mut Desk, failure: &EarlierFailure, reference: Reference<'_>) -> bool {
+        let EarlierFailure { message_server_id: id, state, class, .. } = failure;
         let key = ConversationKey::new(reference.owner, reference.conversation_type, reference.other);
         if reference.conversation_type == ConversationType::OneToOne
             || !matches!(class, Class::Unavailable | Class::Unanswered)
             || *state == FailureState::Dismissed
-            || failure.extra
+            || failure.depth > 0
             || failure.last_run == self.run_id
             || desk.corrected.contains(id)
             || failure.create_time != reference.create_time
-            || failure.conversation_key != key.as_str()
+            || failure.key != key
         {
             return false;
         }
@@ -366,7 +366,7 @@ pub(super) struct Looked {
     /// IDs and places of the references, by ID.
     order: Vec<(i64, u32)>,
     /// Failures among them, by ID.
-    failures: HashMap<i64, OpenFailure>,
+    failures: HashMap<i64, EarlierFailure>,
 }
 
 /// Looks the references of `chunks` up among those that are carried and in the ledger.
@@ -396,7 +396,7 @@ pub(super) async fn classify(
     if known.is_empty() {
         return Ok(Looked { verdicts, order, failures: HashMap::new() });
     }
-    let failures = ledger.open_failures(&known).await?;
+    let failures = ledger.earlier_failures(&known).await?;
     let flat: Vec<(usize, usize)> =
         chunks.iter().enumerate().flat_map(|(chunk, c)| (0..c.len()).map(move |row| (chunk, row))).collect();
     let mut known = known.into_iter().peekable();
@@ -409,9 +409,7 @@ pub(super) async fn classify(
             let key = ConversationKey::new(reference.owner, reference.conversation_type, reference.other);
             failure.state != FailureState::Retrying
                 && !retried.contains(&id)
-                && (failure.extra
-                    || failure.create_time != reference.create_time
-                    || failure.conversation_key != key.as_str())
+                && (failure.depth > 0 || failure.create_time != reference.create_time || failure.key != key)
         });
         verdicts[place as usize] = if correction { Verdict::Correction } else { Verdict::Known };
     }

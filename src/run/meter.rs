@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::ledger::{Cut, ReviewedCounts};
+use crate::ledger::{CutOutcome, ReviewedCounts};
 use crate::model::failure::Class;
 use crate::model::summary::{References, Refetched, ThreadExtras};
 use crate::plan::Batch;
@@ -111,7 +111,7 @@ impl Meter {
     }
 
     /// Counts what nobody is left to be asked for.
-    pub(super) fn add_given_up(&self, cut: &Cut) {
+    pub(super) fn add_given_up(&self, cut: &CutOutcome) {
         self.fetch_failed.fetch_add(cut.failed + cut.review_failed, Relaxed);
         self.failed.fetch_add(cut.failed - cut.extras_failed, Relaxed);
         self.extras_failed.fetch_add(cut.extras_failed, Relaxed);

@@ -37,7 +37,7 @@ pub(super) async fn seal(
 
 /// The hash of the last manifest. What was written counts, and not what is there now: a change must not enter the chain.
 async fn previous(ledger: &Ledger, sink: &mut dyn ArchiveWriter) -> Result<Option<String>, RunError> {
-    let Some(head) = ledger.head().await? else { return Ok(None) };
+    let Some(head) = ledger.last_manifest().await? else { return Ok(None) };
     let mut found = match sink.manifest(head.sequence).await {
         // What cannot be read was changed, and stops nothing that is known to be right.
         Err(ArchiveError::Unusable(what)) if head.sha256.is_some() => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ledger::Untold;
+use crate::ledger::Unreported;
 use crate::model::failure::Class;
 use crate::model::summary::References;
 use crate::yunxin::{Reaction, reaction};
@@ -21,7 +21,7 @@ pub(crate) const WHY_ABSENT: &str = "their times may be in another unit or time 
 pub(super) fn suspicions(
     references: &References,
     new: &BTreeMap<(Class, Option<i64>), u64>,
-    untold: &Untold,
+    untold: &Unreported,
 ) -> Vec<String> {
     let found = found(references, new);
     if !found.is_empty() || untold.failures.is_empty() {

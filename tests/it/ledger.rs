@@ -20,7 +20,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use uuid::Uuid;
 use yunxin_archiver::ledger::{
-    AppLock, Commit, CutOrder, FailedRef, FailureFilter, FailureState, FileRow, FinishedBatch, Identity, JobLock,
+    AppLock, Commit, CutSettings, FailedRef, FailureFilter, FailureState, FileRow, FinishedBatch, Identity, JobLock,
     Ledger, LedgerError, Planned, RetryFilter, RunNote,
 };
 use yunxin_archiver::model::failure::{Class, Reason};
@@ -73,8 +73,8 @@ impl Fixture {
         Commit { seq, run_id: self.run, now: self.now, finished, files: Vec::new(), rows, bytes: rows * 100 }
     }
 
-    fn order(&self, batch_size: usize) -> CutOrder {
-        CutOrder { run_id: self.run, now: self.now, batch_size }
+    fn order(&self, batch_size: usize) -> CutSettings {
+        CutSettings { run_id: self.run, now: self.now, batch_size }
     }
 
     /// Plans a batch of one failed reference, and records its failure.

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
 use yunxin_archiver::ledger::{
-    Adoption, Commit, Cursor, CutOrder, FailedRef, FailureFilter, FailureState, FinishedBatch, Former, Held, Identity,
-    Ledger, Planned,
+    Adoption, ArchiveContents, CarriedCursor, Commit, CutSettings, FailedRef, FailureFilter, FailureState,
+    FinishedBatch, Identity, Ledger, Planned, ReplacedLedger,
 };
 use yunxin_archiver::model::failure::{Class, Reason};
 use yunxin_archiver::model::reference::ConversationId;
@@ -86,14 +86,14 @@ async fn what_was_to_be_done_and_is_not_archived_is_still_to_be_done() {
     former(&place).await;
     let id = Uuid::now_v7();
     let mut adoption = Adoption::begin(&place, &identity(), id).await.unwrap();
-    assert!(matches!(adoption.former(), Former::Read { commit: 1, .. }));
+    assert!(matches!(adoption.former(), ReplacedLedger::Read { commit: 1, .. }));
     // The archive lost 4, and holds 6 and 9 that the ledger does not know of; 9 is there twice, 2 in a later version.
     adoption.archived(vec![9, 6, 3, 2, 1, 9], &[(2, 1), (11, 1), (11, 1)]).await.unwrap();
-    let held = Held { commit: 7, manifests: None, ..Held::default() };
+    let held = ArchiveContents { commit: 7, manifests: None, ..ArchiveContents::default() };
     let (archived, carried) = adoption.fill(&held, Uuid::now_v7(), Timestamp::now()).await.unwrap();
     assert_eq!((archived.messages, archived.ids, archived.twice), (9, 6, 2));
     assert_eq!((carried.pending, carried.lost, carried.archived, carried.failures), (4, 1, 1, 1));
-    assert_eq!(carried.cursor, Cursor::Kept);
+    assert_eq!(carried.cursor, CarriedCursor::Kept);
     let kept = adoption.install(Timestamp::now()).await.unwrap().unwrap();
     assert!(kept.file_name().unwrap().to_str().unwrap().starts_with("nightly.sqlite.before-adopt-"));
 
@@ -121,9 +121,9 @@ async fn a_batch_that_is_damaged_inside_loses_all_that_was_to_be_done_and_the_cu
     conn.close().await.unwrap();
     let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7()).await.unwrap();
     adoption.archived(vec![1, 2, 3, 4], &[]).await.unwrap();
-    let (_, carried) = adoption.fill(&Held::default(), Uuid::now_v7(), Timestamp::now()).await.unwrap();
+    let (_, carried) = adoption.fill(&ArchiveContents::default(), Uuid::now_v7(), Timestamp::now()).await.unwrap();
     assert!(carried.damaged.is_some());
-    assert_eq!((carried.pending, carried.cursor), (0, Cursor::None));
+    assert_eq!((carried.pending, carried.cursor), (0, CarriedCursor::None));
     adoption.install(Timestamp::now()).await.unwrap();
     let ledger = Ledger::open(&place, &identity()).await.unwrap();
     // They are read from the source again.
@@ -137,7 +137,7 @@ async fn millions_of_ids_in_any_order_are_sorted_on_disk() {
     let dir = TempDir::new().unwrap();
     let place = dir.path().join("nightly.sqlite");
     let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7()).await.unwrap();
-    assert_eq!(adoption.former(), &Former::None);
+    assert_eq!(adoption.former(), &ReplacedLedger::None);
     // Every ID once, in an order that jumps over the whole range; every hundredth once more.
     let id = |n: i64| (n * 1_000_003 % IDS) * 7;
     for from in (0..IDS).step_by(65_536) {
@@ -145,7 +145,7 @@ async fn millions_of_ids_in_any_order_are_sorted_on_disk() {
         let again = (from..to).filter(|n| n % 100 == 0);
         adoption.archived((from..to).chain(again).map(id).collect(), &[]).await.unwrap();
     }
-    let (archived, _) = adoption.fill(&Held::default(), Uuid::now_v7(), Timestamp::now()).await.unwrap();
+    let (archived, _) = adoption.fill(&ArchiveContents::default(), Uuid::now_v7(), Timestamp::now()).await.unwrap();
     assert_eq!((archived.ids, archived.twice), (IDS as u64, IDS as u64 / 100));
     assert!(adoption.install(Timestamp::now()).await.unwrap().is_none());
     let ledger = Ledger::open(&place, &identity()).await.unwrap();
@@ -178,12 +178,12 @@ async fn what_waits_for_another_owner_keeps_its_history_and_what_the_archive_hol
 
     let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7()).await.unwrap();
     adoption.archived(vec![13], &[]).await.unwrap();
-    let held = Held { commit: 1, manifests: None, ..Held::default() };
+    let held = ArchiveContents { commit: 1, manifests: None, ..ArchiveContents::default() };
     let (_, carried) = adoption.fill(&held, Uuid::now_v7(), now).await.unwrap();
     assert_eq!((carried.pending, carried.archived), (2, 1));
     adoption.install(now).await.unwrap();
     let ledger = Ledger::open(&place, &identity()).await.unwrap();
-    let order = CutOrder { run_id: run, now, batch_size: 10 };
+    let order = CutSettings { run_id: run, now, batch_size: 10 };
     assert_eq!(ledger.cut_follow_ups(&order, &[], &|_, _| false, &|_| Vec::new()).await.unwrap().batches, 1);
     let left = ledger.pending(0, 10).await.unwrap().remove(0).batch;
     assert_eq!((left.asked.as_str(), left.refs.len(), &*left.histories[0]), ("b", 2, &history));

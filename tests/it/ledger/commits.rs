@@ -49,7 +49,7 @@ async fn a_reference_that_is_not_accounted_for_stops_the_commit_and_nothing_is_s
 }
 
 #[tokio::test]
-async fn an_announced_commit_is_recorded_after_a_crash_or_discarded() {
+async fn an_intended_commit_is_recorded_after_a_crash_or_discarded() {
     let fixture = Fixture::new().await;
     let seq = fixture.plan(batch("a|1|b", &[1, 2])).await;
     let gone = failed("a|1|b", 2, reason(Class::Unavailable, Some(107_404), false));

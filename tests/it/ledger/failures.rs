@@ -8,8 +8,8 @@ async fn a_failure_is_retried_closed_by_its_message_and_new_only_once() {
     let transport = || reason(Class::Transport, None, true);
     assert_eq!(fixture.fail("B|1|a", 1, transport()).await, 1);
     assert_eq!(fixture.fail("a|1|b", 2, reason(Class::Unavailable, Some(107_404), false)).await, 1);
-    let open = fixture.ledger.open_failures(&[1, 2, 3]).await.unwrap();
-    assert_eq!((open.len(), open[&1].conversation_key.as_str(), open[&1].create_time), (2, "1|a|b", 1_001));
+    let open = fixture.ledger.earlier_failures(&[1, 2, 3]).await.unwrap();
+    assert_eq!((open.len(), open[&1].key.as_str(), open[&1].create_time), (2, "1|a|b", 1_001));
 
     let retry = async |fixture: &Fixture| {
         let due = RetryFilter::Due { retry_for: Duration::from_hours(168) };
@@ -25,8 +25,8 @@ async fn a_failure_is_retried_closed_by_its_message_and_new_only_once() {
     };
     let seq = retry(&fixture).await;
     let totals = fixture.ledger.totals().await.unwrap();
-    assert_eq!((totals.open_failures.clone(), totals.retrying), (BTreeMap::from([(Class::Unavailable, 1)]), 1));
-    assert!(!fixture.ledger.open_failures(&[1]).await.unwrap().contains_key(&1), "it is pending");
+    assert_eq!((totals.open_failures.clone(), totals.sums.retrying), (BTreeMap::from([(Class::Unavailable, 1)]), 1));
+    assert!(!fixture.ledger.earlier_failures(&[1]).await.unwrap().contains_key(&1), "it is pending");
 
     fixture.now += HOUR;
     let again = FinishedBatch { failures: vec![failed("B|1|a", 1, transport())], ..finished(seq) };

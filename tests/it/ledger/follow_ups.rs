@@ -157,7 +157,9 @@ async fn a_ledger_of_the_last_version_goes_on() {
     ledger.close().await.unwrap();
     tamper(
         &path(&dir),
-        "drop table answered;
+        "alter table intent rename to announced; alter table timelines rename to courses;
+         alter table commits rename column intended to announced;
+         drop table answered;
          alter table pending drop column history; alter table pending drop column replaces;
          alter table pending add column ask integer not null default 2;
          alter table carried drop column history; alter table carried drop column deferrals;

@@ -205,3 +205,33 @@ async fn a_ledger_of_the_version_before_is_brought_up_to_date_and_knows_what_it_
     assert_eq!(ledger.sums().await.unwrap().invalid, 0);
     assert_eq!(ledger.totals().await.unwrap().dismissed, 1);
 }
+
+/// A block of these IDs and a batch of 10, 20 and 2^50, as version 0.1 wrote them.
+const IDS_OF_VERSION_0_1: [i64; 9] = [-5, -5, 0, 7, 1 << 20, (1 << 20) + 9, 1 << 40, (1 << 40) + 3, i64::MAX];
+const STORED_BY_VERSION_0_1: &str =
+    "insert into known (layer, first, last, n, ids) values (1, -5, 9223372036854775807, 9,
+         x'0109fbffffffffffffff0221310700c8ff7f0000000000600000f7ffefffff0000000700e0fffffffff7ffff036dd7bee2');
+     insert into pending (seq, ask, depth, key, asked, refs, body) values (4294967296, 1, 0, '1|alice|bob', 'alice', 3,
+         x'010105616c6963650380fde4fa8b660a00000000000000020b140080fdffffffff7f0000280bdf03000000309227eb1706839fdf16');
+     update ledger set next_seq = next_seq + 1";
+
+#[tokio::test]
+async fn ids_and_batches_of_version_0_1_are_read_and_stay_known_when_they_are_merged_with_new_ones() {
+    let dir = TempDir::new().unwrap();
+    of_version_0_1(&path(&dir)).await;
+    tamper(&path(&dir), STORED_BY_VERSION_0_1).await;
+    let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+    let pending = ledger.pending(0, 10).await.unwrap();
+    assert_eq!((pending.len(), ids_of(&pending[0].batch)), (1, vec![10, 20, 1 << 50]));
+    let (run, now) = (Uuid::now_v7(), Timestamp::now());
+    ledger.begin_run(run, "run", now).await.unwrap();
+    let mut known: BTreeSet<i64> = IDS_OF_VERSION_0_1.into();
+    for id in 100..120 {
+        ledger.plan(run, now, &Planned { new_ids: &[id], ..Planned::default() }).await.unwrap();
+        known.insert(id);
+    }
+    ledger.compact().await.unwrap();
+    let all: Vec<i64> = known.into_iter().collect();
+    assert_eq!(ledger.known(&all).await.unwrap(), all);
+    assert!(ledger.known(&[-4, 1, 99, 120]).await.unwrap().is_empty());
+}

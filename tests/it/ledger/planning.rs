@@ -20,7 +20,7 @@ async fn a_planned_batch_is_pending_and_its_ids_are_known_also_to_the_next_proce
     assert!(fixture.ledger.pending(seq, 10).await.unwrap().is_empty());
     assert_eq!(fixture.ledger.known(&[9, 10, 11, 20, 30, 31]).await.unwrap(), [10, 20, 30]);
     let totals = fixture.ledger.totals().await.unwrap();
-    assert_eq!((totals.pending_batches, totals.pending_refs, totals.known_ids), (1, 3, 3));
+    assert_eq!((totals.pending_batches, totals.sums.pending_refs, totals.known_ids), (1, 3, 3));
 }
 
 #[tokio::test]

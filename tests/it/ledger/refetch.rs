@@ -39,7 +39,7 @@ async fn what_is_asked_again_comes_after_everything_else_and_is_never_planned_tw
     assert_eq!(seqs(ledger.pending_first(0, 10).await.unwrap()), [first]);
     let sums = ledger.sums().await.unwrap();
     assert_eq!((sums.pending(), sums.pending_refetch, sums.to_ask()), (1, 3, 4));
-    assert_eq!(ledger.totals().await.unwrap().pending_refetch, 3);
+    assert_eq!(ledger.totals().await.unwrap().sums.pending_refetch, 3);
 
     assert!(ledger.begin_refetch().await.is_err());
     assert!(ledger.plan_refetch(fixture.run, &[batch("a|1|b", &[5])]).await.is_err());

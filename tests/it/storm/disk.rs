@@ -46,7 +46,7 @@ fn a_state_directory_that_may_not_be_written_is_said_and_the_next_run_completes(
     mode(&site.path("state"), 0o500);
     mode(&site.path("state/nightly.sqlite"), 0o400);
     let denied = bound(&site).exits(1);
-    assert!(denied.error().contains("rights"), "{denied:?}");
+    assert!(denied.error().contains("permissions"), "{denied:?}");
     mode(&site.path("state"), 0o700);
     mode(&site.path("state/nightly.sqlite"), 0o600);
     site.completes();

@@ -1,0 +1,168 @@
+//! A ledger that is open: one connection that writes, one that reads, and what memory keeps of the tables.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use tokio::sync::{Mutex, MutexGuard, RwLock};
+use uuid::Uuid;
+
+use super::bloom::Bloom;
+use super::connection::{Reader, begin, connect, options, recover};
+use super::disk::{create, has_log};
+use super::error::{Fault, LedgerError};
+use super::failures::grouping::Grouping;
+use super::identity::{self, Identity};
+use super::known::blocks::Directory;
+use super::schema;
+use super::values::millis;
+
+/// One job's ledger.
+///
+/// Whoever needs several of its locks takes the writing connection first.
+#[derive(Debug)]
+pub struct Ledger {
+    pub(super) path: PathBuf,
+    pub(super) id: Uuid,
+    pub(super) identity: Identity,
+    /// `None` when the ledger is open for reading.
+    writer: Option<Mutex<SqliteConnection>>,
+    reader: Mutex<Reader>,
+    /// Which blocks hold which known IDs; `None` until it is needed.
+    pub(super) directory: RwLock<Option<Directory>>,
+    /// The IDs that may have a failure which is not closed; `None` until it is needed.
+    pub(super) failed_ids: Mutex<Option<Bloom>>,
+    pub(super) grouping: Mutex<Grouping>,
+}
+
+impl Ledger {
+    pub(super) fn new(
+        path: &Path,
+        (id, identity): (Uuid, Identity),
+        writer: Option<SqliteConnection>,
+        reader: Reader,
+    ) -> Self {
+        Self {
+            path: path.to_owned(),
+            id,
+            identity,
+            writer: writer.map(Mutex::new),
+            reader: Mutex::new(reader),
+            directory: RwLock::default(),
+            failed_ids: Mutex::default(),
+            grouping: Mutex::default(),
+        }
+    }
+
+    /// Opens a job's ledger to write, and makes it when there is none: the file readable by its owner alone, whatever
+    /// the umask.
+    ///
+    /// A job that changed its app, its archive's place or its partitioning begins anew: with another ledger ID, no known
+    /// ID, commits from 1 and no checkpoint; runs and closed failures stay. This is refused while it would lose something.
+    /// The caller holds the job's lock.
+    pub async fn open(path: &Path, identity: &Identity) -> Result<Self, LedgerError> {
+        let opened = async {
+            if !create(path)? {
+                // The file is examined before any setting is made: another program's database is not to be changed.
+                let mut conn = options(path).connect().await?;
+                let format = schema::format(&mut conn).await?;
+                conn.close().await?;
+                format.map_or(Ok(()), |format| schema::check(format, true))?;
+            }
+            let mut conn = connect(path).await?;
+            schema::migrate(&mut conn).await?;
+            let id = identity::bind(&mut conn, identity, millis(Timestamp::now())).await?;
+            let reader = Reader::connect(path).await?;
+            Ok::<_, Fault>(Self::new(path, (id, identity.clone()), Some(conn), reader))
+        };
+        opened.await.map_err(|fault| fault.at(path, "opening the ledger"))
+    }
+
+    /// Opens a ledger to read, as it is: creates, locks and changes nothing, and works while another process writes.
+    /// `None` when there is no ledger yet.
+    pub async fn read(path: &Path) -> Result<Option<Self>, LedgerError> {
+        let opened = async {
+            match fs::metadata(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(Fault::Io(error)),
+                Ok(found) if found.len() == 0 && !has_log(path) => return Ok(None),
+                Ok(_) => {}
+            }
+            let mut reader = Reader::connect(path).await?;
+            let Some(format) = schema::format(&mut reader.conn).await? else { return Ok(None) };
+            schema::check(format, false)?;
+            let bound = identity::load(&mut reader.conn).await?;
+            Ok(bound.map(|bound| Self::new(path, bound, None, reader)))
+        };
+        opened.await.map_err(|fault| fault.at(path, "reading the ledger"))
+    }
+
+    /// The ledger's own ID, which its archive remembers. A new identity is a new ID.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Where the ledger is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the ledger is bound to.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Closes the file, after which only the ledger itself is left of it on disk. Dropping a ledger is as safe.
+    pub async fn close(self) -> Result<(), LedgerError> {
+        let closed = async {
+            self.reader.into_inner().conn.close().await?;
+            if let Some(writer) = self.writer {
+                writer.into_inner().close().await?;
+            }
+            Ok::<_, Fault>(())
+        };
+        closed.await.map_err(|fault| fault.at(&self.path, "closing the ledger"))
+    }
+
+    /// Does work that only reads. An error says what was being done.
+    pub(super) async fn query<T>(
+        &self,
+        doing: &'static str,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Fault>,
+    ) -> Result<T, LedgerError> {
+        let done = async { work(&mut self.reader().await?.conn).await };
+        done.await.map_err(|fault| fault.at(&self.path, doing))
+    }
+
+    /// Does work in one transaction, which is durable when this returns. After an error nothing of it was done.
+    pub(super) async fn transaction<T>(
+        &self,
+        doing: &'static str,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, Fault>,
+    ) -> Result<T, LedgerError> {
+        let done = async {
+            let mut conn = self.writer().await?;
+            let mut tx = begin(&mut conn).await?;
+            let done = work(&mut tx).await?;
+            tx.commit().await?;
+            Ok(done)
+        };
+        done.await.map_err(|fault: Fault| fault.at(&self.path, doing))
+    }
+
+    /// The connection that writes.
+    pub(super) async fn writer(&self) -> Result<MutexGuard<'_, SqliteConnection>, Fault> {
+        let mut conn = self.writer.as_ref().ok_or(Fault::ReadOnly)?.lock().await;
+        recover(&mut conn, &self.path).await?;
+        Ok(conn)
+    }
+
+    /// The connection that reads.
+    pub(super) async fn reader(&self) -> Result<MutexGuard<'_, Reader>, Fault> {
+        let mut reader = self.reader.lock().await;
+        reader.follow(&self.path).await?;
+        Ok(reader)
+    }
+}
