@@ -121,18 +121,3 @@ fn what_is_allowed_is_no_breach() {
         assert_eq!(breaches_of(file, code), [""; 0], "{file}: {code}");
     }
 }
-
-#[test]
-fn files_of_a_room_that_import_each_other_are_found() {
-    let files = [
-        ("ledger.rs", "mod a; mod b; mod c; mod d;\npub use b::B;"),
-        ("ledger/a.rs", "use super::b::B;"),
-        ("ledger/b.rs", "use crate::ledger::c::{self, C};"),
-        ("ledger/c.rs", "use super::d::D;\nfn f() { super::a::g() }"),
-        ("ledger/d.rs", "use crate::model::failure::Class;"),
-    ];
-    let sources = files.map(|(file, code)| (file.to_owned(), code.to_owned()));
-    let found = breaches(&Sources::from(sources));
-    let expected = ["ledger.rs", "ledger/a.rs", "ledger/b.rs", "ledger/c.rs"];
-    assert_eq!(found, expected.map(|file| format!("{file} imports in a circle")));
-}

@@ -36,8 +36,6 @@ const IMPURE: [&str; 24] = [
 ];
 /// Rooms that do not know each other.
 const STRANGERS: [&str; 4] = ["source", "yunxin", "archive", "ledger"];
-/// Rooms whose files import each other in one direction.
-const WITHOUT_CIRCLE: [&str; 2] = ["ledger", "sort"];
 /// Names that say nothing of what is inside.
 const EMPTY_NAMES: [&str; 7] = ["util", "utils", "helper", "helpers", "common", "types", "misc"];
 /// The most lines of a file.
@@ -141,49 +139,10 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
             }
         }
     }
-    for room in WITHOUT_CIRCLE {
-        found.extend(circle(sources, room).iter().map(|file| format!("{file} imports in a circle")));
-    }
     found
 }
 
-<<<<<<< HEAD
 /// The traits, structs and enums by which others may know a room: those of its own file, its errors and its checkpoints.
-=======
-/// The files of a room that import each other in a circle, and those that import such files.
-fn circle<'a>(sources: &'a Sources, room: &str) -> Vec<&'a str> {
-    let folder = format!("{room}/");
-    let of_room = sources.iter().filter(|(file, _)| **file == format!("{room}.rs") || file.starts_with(&folder));
-    let mut imports: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for (file, source) in of_room {
-        let module: Vec<&str> = file.trim_end_matches(".rs").split('/').collect();
-        let paths = Code::read(source).paths;
-        // The room alone is what visibility is given to.
-        let paths = paths.iter().filter(|path| **path != format!("crate::{room}"));
-        let named = paths.filter_map(|path| file_of(sources, path, &module)).filter(|named| named != file);
-        imports.insert(file, named.collect());
-    }
-    loop {
-        let left: BTreeSet<&str> = imports.keys().copied().collect();
-        imports.retain(|_, named| named.iter().any(|named| left.contains(named.as_str())));
-        if imports.len() == left.len() {
-            return left.into_iter().collect();
-        }
-    }
-}
-
-/// The file that declares what a path names.
-fn file_of(sources: &Sources, path: &str, module: &[&str]) -> Option<String> {
-    let path = absolute(path, module);
-    let below = format!("{}::{path}", module.join("::"));
-    let path = path.strip_prefix("crate::").unwrap_or(&below);
-    let names: Vec<&str> = path.split("::").collect();
-    let files = (1..=names.len()).rev().map(|count| format!("{}.rs", names[..count].join("/")));
-    files.into_iter().find(|file| sources.contains_key(file))
-}
-
-/// The traits, structs and enums that a room's own file declares: what others may know it by.
->>>>>>> ledger17
 fn declared(sources: &Sources, room: &str) -> BTreeSet<String> {
     let files = [format!("{room}.rs"), format!("{room}/error.rs"), format!("{room}/checkpoint.rs")];
     files.iter().filter_map(|file| sources.get(file)).flat_map(|source| Code::read(source).declared).collect()
