@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Draws demo.svg and report.png from a run of the demo. Needs tmux and Chromium.
+# Draws demo.svg and report.png from one run of the demo, and puts its output into the READMEs. Needs tmux and Chromium.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cargo build
+cargo build --locked
 binary=$(realpath "${CARGO_TARGET_DIR:-target}/debug/yunxin-archiver")
 images=$PWD/docs/images
 scratch=$(mktemp -d)
@@ -22,6 +22,17 @@ terminal capture-pane -p -e >"$scratch/running"
 until shows duckdb; do sleep 0.1; done
 terminal capture-pane -p -e >"$scratch/ended"
 "$images/terminal.py" "$images/demo.svg" "while it runs=$scratch/running" "at the end=$scratch/ended"
+terminal capture-pane -p | python3 -c '
+import re, sys
+shown = sys.stdin.read()
+shown = shown[shown.index("demo: "):shown.index("next:")].rstrip()
+shown = re.sub(r" +$", "", re.sub(r"\n\n+", "\n\n", shown), flags=re.M)
+for path in ["README.md", "README.zh-CN.md"]:
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(re.sub(r"(?<=```text\n).*?\n(?=```)", lambda _: shown + "\n", text, count=1, flags=re.S))
+'
 
 cd "$scratch"
 "$binary" -c demo/jobs.yaml report demo
