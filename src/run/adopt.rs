@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{RunError, recover, seal};
-use crate::archive::{ArchiveFile, ArchiveWriter, Inventory, Takeover, UnsealedRun};
-use crate::ledger::{Adoption, Archived, Carried, FileRow, Former, Held, HeldManifest, HeldRun, Ledger, LedgerError};
-use crate::model::manifest::Signer;
+use super::error::RunError;
+use super::files::file_row;
+use crate::archive::{Inventory, Takeover, UnsealedRun};
+use crate::ledger::{Adoption, Archived, Carried, Former, Held, HeldManifest, HeldRun, LedgerError};
 
 /// What was taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,15 +108,4 @@ async fn fill(
 fn held_run(run: &UnsealedRun) -> HeldRun {
     let UnsealedRun { run_id, began, rows, bytes } = *run;
     HeldRun { run_id, began, rows, bytes }
-}
-
-fn file_row(file: &ArchiveFile) -> FileRow {
-    let ArchiveFile { path, temporary, rows, bytes, sha256, range } = file.clone();
-    FileRow { path, temporary, rows, bytes, sha256, range }
-}
-
-/// Opens the archive as a run does, and writes the manifests that are missing; nothing is fetched.
-pub async fn settle(ledger: &Ledger, sink: &mut dyn ArchiveWriter, signer: Option<&Signer>) -> Result<(), RunError> {
-    recover::open(ledger, sink).await?;
-    seal::seal(ledger, sink, signer, None).await
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::RunError;
-use super::rehearsal::Rehearsal;
-use crate::ledger::{Ledger, RetryFilter};
-use crate::model::reference::{ConversationId, Reference};
-use crate::plan::{Batch, TeamOwner, Window};
+use super::error::RunError;
+use super::lookup::{Standing, look_up};
+use crate::ledger::{Ledger, LedgerError, RetryFilter};
+use crate::model::reference::{ConversationId, Reference, ReferenceChunk};
+use crate::plan::{Batch, CarriedIds, TeamOwner, Window};
 use crate::source::Source;
 
 /// What a run would do.
@@ -93,10 +93,60 @@ pub async fn estimate(
         estimate.pending = totals.pending_refs + totals.carried_refs;
         estimate.requests += totals.pending_batches + ledger.carried_batches(batch_size).await?;
     }
-    estimate.duplicate = rehearsal.duplicates();
-    estimate.references = rehearsal.accepted() + estimate.pending;
+    estimate.duplicate = rehearsal.duplicates;
+    estimate.references = rehearsal.accepted + estimate.pending;
     let batches = rehearsal.finish();
     count(&mut estimate, batches);
     estimate.conversations = dialogues.len() as u64;
     Ok(estimate)
+}
+
+/// Plans as the intake does, with nothing but questions to the ledger.
+struct Rehearsal {
+    window: Window,
+    seen: hashbrown::HashSet<i64>,
+    duplicates: u64,
+    accepted: u64,
+}
+
+impl Rehearsal {
+    fn new(window: Window) -> Self {
+        Self { window, seen: hashbrown::HashSet::new(), duplicates: 0, accepted: 0 }
+    }
+
+    /// Takes a chunk as the intake would. Returns the batches that are full.
+    async fn take(
+        &mut self,
+        ledger: Option<&Ledger>,
+        chunk: ReferenceChunk,
+    ) -> Result<Vec<Batch>, LedgerError> {
+        let chunks = [chunk];
+        let standings = match ledger {
+            // What is carried was seen.
+            Some(ledger) => look_up(ledger, &CarriedIds::default(), &HashSet::new(), &chunks).await?.standings,
+            None => vec![Standing::New; chunks[0].len()],
+        };
+        for (reference, standing) in chunks[0].iter().zip(standings) {
+            if !standing.is_taken() || !self.add(reference) {
+                self.duplicates += 1;
+            }
+        }
+        Ok(self.window.take_ready())
+    }
+
+    /// Takes a reference; `false` when its ID was taken before.
+    fn add(&mut self, reference: Reference<'_>) -> bool {
+        let new = self.seen.insert(reference.message_server_id);
+        if new {
+            self.accepted += 1;
+            self.window.add(reference);
+        }
+        new
+    }
+
+    /// The batches of what is still carried.
+    fn finish(mut self) -> Vec<Batch> {
+        self.window.finish();
+        self.window.take_ready()
+    }
 }

@@ -1,19 +1,22 @@
-//! Counts of a run, kept by its tasks and read by whoever shows or sums up.
+//! Counts of a run, kept by its tasks and read by what shows it and sums it up.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::ledger::{Cut, ReviewedCounts};
+use crate::ledger::{Cut, FinishedBatch, ReviewedCounts};
 use crate::model::failure::Class;
 use crate::model::summary::{References, Refetched, ThreadExtras};
 use crate::plan::Batch;
 use crate::progress::Snapshot;
 use crate::yunxin::Stats;
 
+/// A failure's class and code.
+type FailureKind = (Class, Option<i64>);
+
 /// Counts of a run.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub(super) struct Meter {
     read: AtomicU64,
     skipped: AtomicU64,
     invalid: AtomicU64,
@@ -42,7 +45,7 @@ pub struct Meter {
     written: AtomicU64,
     read_to_end: AtomicBool,
     cut_short: AtomicBool,
-    new_failures: Mutex<BTreeMap<(Class, Option<i64>), u64>>,
+    new_failures: Mutex<BTreeMap<FailureKind, u64>>,
 }
 
 impl Meter {
@@ -64,7 +67,7 @@ impl Meter {
 
     pub(super) fn add_new_invalid(&self, count: u64) {
         if count > 0 {
-            self.add_new_failures(Class::Invalid, None, count);
+            self.add_new_failures([((Class::Invalid, None), count)]);
         }
     }
 
@@ -118,10 +121,13 @@ impl Meter {
         self.refetch_failed.fetch_add(cut.review_failed, Relaxed);
     }
 
-    pub(super) fn add_batch_done(&self, fetched: u64, failed: u64) {
+    /// Counts a batch that has ended.
+    pub(super) fn add_batch_done(&self, batch: &FinishedBatch) {
+        let FinishedBatch { archived, failures, reviewed, .. } = batch;
+        let fetched = (archived.len() + reviewed.vanished.len()) as u64 + reviewed.unchanged;
         self.batches_done.fetch_add(1, Relaxed);
         self.fetched.fetch_add(fetched, Relaxed);
-        self.fetch_failed.fetch_add(failed, Relaxed);
+        self.fetch_failed.fetch_add(failures.len() as u64 + reviewed.failed, Relaxed);
     }
 
     /// Counts messages that only threads need: pending since an earlier run, or failures asked again.
@@ -163,14 +169,16 @@ impl Meter {
         self.written.fetch_add(written, Relaxed);
     }
 
-    pub(super) fn add_new_failures(&self, class: Class, code: Option<i64>, count: u64) {
+    pub(super) fn add_new_failures(&self, new: impl IntoIterator<Item = (FailureKind, u64)>) {
         if let Ok(mut failures) = self.new_failures.lock() {
-            *failures.entry((class, code)).or_default() += count;
+            for (kind, count) in new {
+                *failures.entry(kind).or_default() += count;
+            }
         }
     }
 
     /// Failures new in this run, by class and code.
-    pub(super) fn new_failures(&self) -> BTreeMap<(Class, Option<i64>), u64> {
+    pub(super) fn new_failures(&self) -> BTreeMap<FailureKind, u64> {
         self.new_failures.lock().map(|failures| failures.clone()).unwrap_or_default()
     }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::Meter;
+use super::meter::Meter;
 use crate::model::message::MessageRows;
 use crate::model::summary::{Bytes, Requests};
 use crate::model::timeline::{Messages, Sample, Samples, Timeline};
@@ -31,7 +31,7 @@ const TYPES: usize = 24;
 
 /// Records the timeline of one run.
 #[derive(Debug)]
-pub(super) struct Recorder {
+pub(super) struct TimelineRecorder {
     began: Instant,
     quota: u32,
     meter: Arc<Meter>,
@@ -46,7 +46,7 @@ struct Taken {
     due: u64,
 }
 
-impl Recorder {
+impl TimelineRecorder {
     /// Begins now.
     pub(super) fn new(quota: u32, timezone: TimeZone, meter: Arc<Meter>) -> Self {
         Self {
@@ -349,7 +349,7 @@ mod tests {
 
     #[test]
     fn samples_stay_bounded_however_long_the_run() {
-        let recorder = Recorder::new(100, TimeZone::UTC, Arc::default());
+        let recorder = TimelineRecorder::new(100, TimeZone::UTC, Arc::default());
         let stats = Stats { sent: 7, allowed_rate: 99.5, ..Stats::default() };
         for _ in 0..3 * SAMPLES {
             recorder.taken.lock().unwrap().due = 0;
