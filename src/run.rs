@@ -47,13 +47,13 @@ pub(crate) use suspicion::WHY_ABSENT;
 use context::RunContext;
 use coordinator::{Coordinator, Ended};
 use intake::intake;
-use meter::Meter;
+use meter::{Counts, Meter};
 use owners::NamedOwners;
 use timeline::TimelineRecorder;
 
 use crate::archive::ArchiveWriter;
 use crate::ledger::Ledger;
-use crate::model::summary::JobSummary;
+use crate::model::summary::{JobSummary, References, ThreadExtras};
 use crate::panics::caught;
 use crate::progress::Progress;
 use crate::source::Source;
@@ -80,15 +80,14 @@ pub struct Parts {
 /// Runs a job to its end and sums it up. A failure of source, archive, ledger or API, or a panic, is in the summary.
 pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let Parts { source, archive, ledger, client, run_id, progress, stop } = parts;
-    let meter = Arc::new(Meter::default());
-    let timeline = TimelineRecorder::new(settings.quota, settings.timezone.clone(), Arc::clone(&meter));
+    let timeline = TimelineRecorder::new(settings.quota, settings.timezone.clone());
     let run = Arc::new(RunContext {
         settings,
         run_id,
         began: Timestamp::now(),
         ledger,
         client,
-        meter,
+        meter: Meter::default(),
         timeline,
         named: NamedOwners::default(),
         planned: Notify::new(),
@@ -115,9 +114,13 @@ async fn flow(
     let totals = ledger.totals().await?;
     let resumed = totals.pending_refs + totals.carried_refs;
     ledger.note_run(*run_id, &settings.note, resumed, totals.pending_extras).await?;
-    meter.add_resumed(resumed, totals.pending_batches);
-    meter.add_extras_resumed(totals.pending_extras);
-    meter.add_refetch_resumed(totals.pending_refetch);
+    {
+        let mut counts = meter.counts();
+        counts.plan(totals.pending_batches as usize);
+        counts.references.resumed = resumed;
+        counts.thread_extras.planned = totals.pending_extras;
+        counts.refetched.planned = totals.pending_refetch;
+    }
 
     let coordinator = Coordinator::new(Arc::clone(run), archive, ledger.last_commit().await?);
     let (reading, showing) = (intake(Arc::clone(run), source), ticker::tick(Arc::clone(run), progress));
@@ -125,7 +128,9 @@ async fn flow(
 
     // What was committed gets its manifest, whatever else went wrong.
     let left = ledger.sums().await?;
-    let (references, extras) = (meter.references(left.pending()), meter.thread_extras(left.pending_extras));
+    let Counts { references, thread_extras, .. } = meter.counts().clone();
+    let references = References { pending: left.pending(), ..references };
+    let extras = ThreadExtras { pending: left.pending_extras, ..thread_extras };
     // If reading broke off, it has counted rows that the ledger does not have. Then only what the ledger has is told.
     if matches!(read, Ok(()) | Err(RunError::Source(_))) {
         ledger.end_run(*run_id, Timestamp::now(), &references, &extras).await?;

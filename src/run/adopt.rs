@@ -1,4 +1,4 @@
-//! An archive gets another ledger, made from what is in it.
+//! Makes a new ledger for an archive, from what the archive holds.
 
 use std::path::PathBuf;
 
@@ -13,26 +13,26 @@ use crate::ledger::{Adoption, Archived, Carried, Former, Held, HeldManifest, Hel
 /// What was taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
-    /// What the archive held: its files without a manifest get that of the adoption.
+    /// What the archive held. Files without a manifest are named by the manifest of the adoption.
     pub holding: Inventory,
-    /// The commit after which the new ledger goes on.
+    /// The commit that the new ledger goes on from.
     pub commit: u64,
-    /// What the archive's messages were counted to be.
+    /// Counts of the archive's messages.
     pub archived: Archived,
-    /// Messages of other apps, which the job does not know.
+    /// Messages of other apps, which the job ignores.
     pub other_apps: u64,
-    /// The ledger before.
+    /// The former ledger.
     pub former: Former,
-    /// Where the ledger before is kept.
+    /// Where the former ledger is kept.
     pub former_kept: Option<PathBuf>,
-    /// What of it is still to be done.
+    /// What the former ledger had still to do.
     pub carried: Carried,
 }
 
-/// Makes the archive's ledger anew, and then the archive that ledger's. The ownership changes last: whatever dies
-/// before, the next `adopt` does all of it again, and nothing else writes meanwhile.
+/// Makes a new ledger for the archive, and then makes the ledger the archive's owner. The owner changes last: if the process
+/// dies before, the next `adopt` does all of it again, and nothing else can write meanwhile.
 ///
-/// `holding` is what [`Takeover::look`] found; the archive is locked since then.
+/// `holding` is what [`Takeover::look`] found. The archive has been locked since then.
 pub async fn adopt(
     archive: &mut dyn Takeover,
     holding: Inventory,
@@ -67,7 +67,7 @@ pub async fn adopt(
     Ok(Adopted { holding, commit, archived, other_apps, former, former_kept, carried })
 }
 
-/// What stays behind if this fails is removed by the next `adopt`.
+/// Removes the new ledger. If this fails, the next `adopt` removes it.
 async fn discard(adoption: Adoption) {
     if let Err(error) = adoption.abandon().await {
         tracing::debug!(%error, "an unfinished ledger stays behind");

@@ -1,7 +1,7 @@
 //! What was answered becomes durable: the archive commits first, then the ledger records.
 //!
-//! The archive is lent to one task at a time, which writes or commits. Meanwhile answers wait here. Where preparing makes a
-//! commit final, the ledger holds its intent before, and records it beside the next messages.
+//! One task at a time gets the archive, and gives it back: it writes, records and commits. Meanwhile answers wait here.
+//! Where preparing makes a commit final, the ledger holds its intent before, and records it beside the next messages.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,26 +34,27 @@ const FORGET_EVERY: u64 = 64;
 /// Everything that was answered and is not yet recorded.
 pub(super) struct Commits {
     run: Arc<RunContext>,
-    /// `None` while a task has it.
+    /// `None` while the task has it.
     staged: Option<Staged>,
-    /// At most one that has the archive, and one that records.
-    tasks: JoinSet<Result<Done, RunError>>,
-    /// Batches that the archive does not have yet, in the order of their answers.
-    answered: VecDeque<Finished>,
-    /// Batches that the archive has nothing of.
-    rowless: Vec<FinishedBatch>,
-    /// Batches whose parts the ledger does not have yet.
-    splits: Vec<Split>,
-    /// The parts of those that were recorded, until they are queued.
-    recorded: Vec<RecordedSplit>,
-    /// A commit that the archive has made and the ledger has not recorded.
-    made: Option<Made>,
-    /// Whether a task records, or commits.
-    ledger_is_busy: bool,
-    /// Bytes of all that waits.
-    backlog: usize,
+    /// At most one.
+    task: JoinSet<Result<Done, RunError>>,
+    backlog: Backlog,
+    /// The memory that the backlog takes, and what the task took of it.
+    bytes: usize,
     /// Whether a commit is due whatever the archive says.
     is_due: bool,
+    /// Split batches whose parts the ledger has, until they are queued.
+    recorded: Vec<RecordedSplit>,
+}
+
+/// Batches that have ended and wait for the task.
+#[derive(Default)]
+struct Backlog {
+    /// Those that the archive gets something of, in the order of their answers.
+    answered: VecDeque<Finished>,
+    /// Those that it gets nothing of.
+    rowless: Vec<FinishedBatch>,
+    splits: Vec<Split>,
 }
 
 /// The archive, and what it accepted since its last commit.
@@ -66,6 +67,8 @@ struct Staged {
     /// When the first of them was accepted.
     since: Option<Instant>,
     last_commit: u64,
+    /// A commit that the archive has made and the ledger has not recorded.
+    made: Option<Made>,
 }
 
 /// A commit that the archive has made.
@@ -81,52 +84,48 @@ pub(super) struct RecordedSplit {
     pub(super) probe: bool,
 }
 
-/// What a task did.
-enum Done {
-    /// Wrote; the batches that are left wait for a commit.
-    Written(Staged, VecDeque<Finished>),
-    /// Committed; what was made is still to be recorded.
-    Committed(Staged, Option<Made>),
-    Recorded(Vec<RecordedSplit>),
+/// What the task gives back.
+struct Done {
+    staged: Staged,
+    /// Batches that were not written, because a commit was due before.
+    rest: VecDeque<Finished>,
+    recorded: Vec<RecordedSplit>,
 }
 
 impl Commits {
     /// Nothing is answered yet, and `last_commit` is recorded.
     pub(super) fn new(run: Arc<RunContext>, archive: Box<dyn ArchiveWriter>, last_commit: u64) -> Self {
-        let staged = Staged { archive, batches: Vec::new(), messages: 0, tally: None, since: None, last_commit };
+        let staged =
+            Staged { archive, batches: Vec::new(), messages: 0, tally: None, since: None, last_commit, made: None };
         Self {
             run,
             staged: Some(staged),
-            tasks: JoinSet::new(),
-            answered: VecDeque::new(),
-            rowless: Vec::new(),
-            splits: Vec::new(),
-            recorded: Vec::new(),
-            made: None,
-            ledger_is_busy: false,
-            backlog: 0,
+            task: JoinSet::new(),
+            backlog: Backlog::default(),
+            bytes: 0,
             is_due: false,
+            recorded: Vec::new(),
         }
     }
 
     /// Takes a batch that has ended.
     pub(super) fn put(&mut self, finished: Finished) {
-        self.backlog += size(&finished);
+        self.bytes += size(&finished);
         if finished.batch.has_rows() {
-            self.answered.push_back(finished);
+            self.backlog.answered.push_back(finished);
         } else {
-            self.rowless.push(finished.batch);
+            self.backlog.rowless.push(finished.batch);
         }
     }
 
     /// Takes a batch whose parts are to be asked.
     pub(super) fn put_split(&mut self, split: Split) {
-        self.splits.push(split);
+        self.backlog.splits.push(split);
     }
 
     /// Whether more answers may come: what waits is bounded, however long a commit takes.
     pub(super) fn has_room(&self) -> bool {
-        self.backlog < BACKLOG
+        self.bytes < BACKLOG
     }
 
     /// When a commit is due by the clock.
@@ -140,101 +139,49 @@ impl Commits {
         self.is_due = true;
     }
 
-    /// Begins whatever can begin. The ledger records beside what the archive writes, but not while it commits.
+    /// Begins the task if it is not under way and there is something to do.
     pub(super) fn begin(&mut self) {
-        let is_due = self.staged.as_ref().is_some_and(|staged| self.is_due || staged.is_due());
-        if !self.ledger_is_busy {
-            if self.made.is_none() && is_due {
-                self.begin_commit();
-            } else if self.made.is_some() || !self.splits.is_empty() || self.rowless.len() >= RECORD_AT {
-                self.begin_record();
-            }
+        let Backlog { answered, rowless, splits } = &self.backlog;
+        let records = self.is_due || !splits.is_empty() || rowless.len() >= RECORD_AT;
+        let Some(staged) = self.staged.take_if(|staged| records || !answered.is_empty() || staged.made.is_some())
+        else {
+            return;
+        };
+        let mut work = std::mem::take(&mut self.backlog);
+        if !records {
+            self.backlog.rowless = std::mem::take(&mut work.rowless);
         }
-        if !is_due
-            && !self.answered.is_empty()
-            && let Some(staged) = self.staged.take()
-        {
-            self.tasks.spawn(staged.write(Arc::clone(&self.run), std::mem::take(&mut self.answered)));
-        }
+        let is_due = std::mem::take(&mut self.is_due);
+        self.task.spawn(staged.work(Arc::clone(&self.run), work, is_due));
     }
 
-    fn begin_commit(&mut self) {
-        let Some(staged) = self.staged.take() else { return };
-        (self.ledger_is_busy, self.is_due) = (true, false);
-        let rowless = self.take_rowless();
-        self.tasks.spawn(staged.commit(Arc::clone(&self.run), rowless));
-    }
-
-    fn begin_record(&mut self) {
-        self.ledger_is_busy = true;
-        let (run, made, splits) = (Arc::clone(&self.run), self.made.take(), std::mem::take(&mut self.splits));
-        let rowless = self.take_rowless();
-        self.tasks.spawn(async move {
-            if let Some(made) = made {
-                made.record(&run).await?;
-            }
-            record_without_rows(&run, rowless).await?;
-            let mut recorded = Vec::new();
-            for Split { batch, origin, probe } in splits {
-                reach("split.before");
-                let parts = record_without_rows(&run, vec![batch]).await?;
-                reach("split.after");
-                recorded.push(RecordedSplit { parts, origin, probe });
-            }
-            Ok(Done::Recorded(recorded))
-        });
-    }
-
-    fn take_rowless(&mut self) -> Vec<FinishedBatch> {
-        let rowless = std::mem::take(&mut self.rowless);
-        self.backlog -= rowless.iter().map(size_of_batch).sum::<usize>();
-        rowless
-    }
-
-    /// Waits until a task has ended; `None` if there is none. May be dropped at any time.
+    /// Waits until the task has ended; `None` if there is none. May be dropped at any time.
     pub(super) async fn ended(&mut self) -> Option<Result<(), RunError>> {
-        let done = joined("a commit", self.tasks.join_next().await?);
-        Some(done.map(|done| self.take(done)))
+        let done = joined("a commit", self.task.join_next().await?);
+        Some(done.map(|Done { staged, mut rest, recorded }| {
+            self.staged = Some(staged);
+            self.recorded.extend(recorded);
+            rest.append(&mut self.backlog.answered);
+            self.backlog.answered = rest;
+            self.bytes = self.backlog.size();
+        }))
     }
 
-    fn take(&mut self, done: Done) {
-        match done {
-            Done::Written(staged, mut rest) => {
-                self.staged = Some(staged);
-                rest.append(&mut self.answered);
-                self.answered = rest;
-                let batches = self.rowless.iter().map(size_of_batch).sum::<usize>();
-                self.backlog = batches + self.answered.iter().map(size).sum::<usize>();
-            }
-            Done::Committed(staged, made) => {
-                self.staged = Some(staged);
-                self.made = made;
-                self.ledger_is_busy = false;
-            }
-            Done::Recorded(splits) => {
-                self.recorded.extend(splits);
-                self.ledger_is_busy = false;
-            }
-        }
-    }
-
-    /// Whether the ledger is told something, or waits to be told of a split batch.
-    pub(super) fn is_recording(&self) -> bool {
-        self.ledger_is_busy || !self.splits.is_empty()
+    /// Whether a split batch may wait to be recorded.
+    pub(super) fn may_split(&self) -> bool {
+        self.staged.is_none() || !self.backlog.splits.is_empty()
     }
 
     /// Split batches that were recorded since this was last asked.
-    pub(super) fn take_recorded_splits(&mut self) -> Vec<RecordedSplit> {
+    pub(super) fn take_recorded(&mut self) -> Vec<RecordedSplit> {
         std::mem::take(&mut self.recorded)
     }
 
-    /// Whether the archive and the ledger have everything that they can have without a commit.
+    /// Whether everything that was answered is with the archive or recorded.
     pub(super) fn is_idle(&self) -> bool {
-        self.tasks.is_empty()
-            && self.answered.is_empty()
-            && self.splits.is_empty()
-            && self.recorded.is_empty()
-            && self.made.is_none()
+        let Backlog { answered, splits, .. } = &self.backlog;
+        let is_recorded = self.staged.as_ref().is_some_and(|staged| staged.made.is_none());
+        is_recorded && answered.is_empty() && splits.is_empty() && self.recorded.is_empty()
     }
 
     /// Commits and records everything.
@@ -250,14 +197,14 @@ impl Commits {
     }
 
     fn is_committed(&self) -> bool {
-        self.rowless.is_empty() && self.staged.as_ref().is_none_or(|staged| staged.batches.is_empty())
+        self.backlog.rowless.is_empty() && self.staged.as_ref().is_none_or(|staged| staged.batches.is_empty())
     }
 
     /// Makes follow-up asks and links durable without a commit: what is asked for once more leaves its batch, which stays
     /// pending with the rest. Returns the batches whose owner got something. Only when [idle](Self::is_idle).
     pub(super) async fn set_aside(&mut self) -> Result<Vec<i64>, RunError> {
-        let rowless = self.take_rowless();
-        record_without_rows(&self.run, rowless).await?;
+        record_without_rows(&self.run, std::mem::take(&mut self.backlog.rowless)).await?;
+        self.bytes = self.backlog.size();
         let Some(staged) = &mut self.staged else { return Ok(Vec::new()) };
         let asides: Vec<Aside> = staged
             .batches
@@ -276,19 +223,27 @@ impl Commits {
         Ok(staged.batches.iter().filter(|batch| batch.has_got()).map(|batch| batch.seq).collect())
     }
 
-    /// Ends the tasks. After [`Self::commit_all`] there are none.
+    /// Ends the task. After [`Self::commit_all`] there is none.
     pub(super) async fn shutdown(&mut self) {
-        self.tasks.shutdown().await;
+        self.task.shutdown().await;
     }
 
-    /// The archive, if no task has it.
+    /// The archive, unless the task has it.
     pub(super) fn archive(&mut self) -> Option<&mut dyn ArchiveWriter> {
         Some(self.staged.as_mut()?.archive.as_mut())
     }
 
-    /// Gives the archive back, if no task has it.
+    /// Gives the archive back, unless the task has it.
     pub(super) fn into_archive(self) -> Option<Box<dyn ArchiveWriter>> {
         Some(self.staged?.archive)
+    }
+}
+
+impl Backlog {
+    /// The memory that it takes, about.
+    fn size(&self) -> usize {
+        let rowless: usize = self.rowless.iter().map(size_of_batch).sum();
+        rowless + self.answered.iter().map(size).sum::<usize>()
     }
 }
 
@@ -297,8 +252,22 @@ impl Staged {
         self.archive.is_due() || self.messages >= COMMIT_AT
     }
 
+    /// Writes and records what waits, and commits if that is due.
+    async fn work(mut self, run: Arc<RunContext>, work: Backlog, is_due: bool) -> Result<Done, RunError> {
+        let Backlog { mut answered, rowless, splits } = work;
+        let made = self.made.take();
+        let (written, recorded) =
+            tokio::join!(self.write(&run, &mut answered), record_beside(&run, made, rowless, splits));
+        written?;
+        let recorded = recorded?;
+        if is_due || self.is_due() {
+            self.commit(&run).await?;
+        }
+        Ok(Done { staged: self, rest: answered, recorded })
+    }
+
     /// Gives batches to the archive until a commit is due.
-    async fn write(mut self, run: Arc<RunContext>, mut answered: VecDeque<Finished>) -> Result<Done, RunError> {
+    async fn write(&mut self, run: &RunContext, answered: &mut VecDeque<Finished>) -> Result<(), RunError> {
         while !self.is_due()
             && let Some(Finished { rows, vanished, batch, counts }) = answered.pop_front()
         {
@@ -315,20 +284,19 @@ impl Staged {
             self.messages += batch.archived.len() + batch.reviewed.vanished.len();
             self.batches.push(batch);
         }
-        Ok(Done::Written(self, answered))
+        Ok(())
     }
 
-    /// Commits everything accepted so far, and records `rowless` before.
-    async fn commit(mut self, run: Arc<RunContext>, rowless: Vec<FinishedBatch>) -> Result<Done, RunError> {
-        record_without_rows(&run, rowless).await?;
+    /// Commits everything accepted so far.
+    async fn commit(&mut self, run: &RunContext) -> Result<(), RunError> {
         let (finished, tally) = (std::mem::take(&mut self.batches), self.tally.take());
         (self.messages, self.since) = (0, None);
         if finished.is_empty() {
-            return Ok(Done::Committed(self, None));
+            return Ok(());
         }
         let seq = self.last_commit + 1;
         reach("commit.before");
-        let mut commit = Commit { seq, ..without_rows(&run, finished) };
+        let mut commit = Commit { seq, ..without_rows(run, finished) };
         let is_final = self.archive.needs_intent();
         if is_final {
             run.ledger.record_intent(&commit).await?;
@@ -339,23 +307,19 @@ impl Staged {
         self.last_commit = seq;
         (commit.rows, commit.bytes) = (prepared.rows, prepared.bytes);
         commit.files = prepared.files.iter().map(file_row).collect();
-        tracing::debug!(
-            commit = seq,
-            rows = prepared.rows,
-            bytes = prepared.bytes,
-            files = prepared.files.len(),
-            "committed"
-        );
+        let (rows, bytes, files) = (prepared.rows, prepared.bytes, prepared.files.len());
+        tracing::debug!(commit = seq, rows, bytes, files, "committed");
         let made = Made { commit, tally };
         if is_final {
-            return Ok(Done::Committed(self, Some(made)));
+            self.made = Some(made);
+            return Ok(());
         }
-        made.record(&run).await?;
+        made.record(run).await?;
         self.archive.publish(seq, &prepared.files).await?;
         reach("publish.after");
         run.ledger.published(seq).await?;
         reach("published.after");
-        Ok(Done::Committed(self, None))
+        Ok(())
     }
 }
 
@@ -374,6 +338,27 @@ impl Made {
     }
 }
 
+/// Records what needs no archive.
+async fn record_beside(
+    run: &RunContext,
+    made: Option<Made>,
+    rowless: Vec<FinishedBatch>,
+    splits: Vec<Split>,
+) -> Result<Vec<RecordedSplit>, RunError> {
+    if let Some(made) = made {
+        made.record(run).await?;
+    }
+    record_without_rows(run, rowless).await?;
+    let mut recorded = Vec::new();
+    for Split { batch, origin, probe } in splits {
+        reach("split.before");
+        let parts = record_without_rows(run, vec![batch]).await?;
+        reach("split.after");
+        recorded.push(RecordedSplit { parts, origin, probe });
+    }
+    Ok(recorded)
+}
+
 /// Records batches that the archive has nothing of. Returns the parts of those that were split.
 async fn record_without_rows(run: &RunContext, finished: Vec<FinishedBatch>) -> Result<Vec<PendingBatch>, RunError> {
     if finished.is_empty() {
@@ -388,12 +373,7 @@ fn without_rows(run: &RunContext, finished: Vec<FinishedBatch>) -> Commit {
 
 async fn record(run: &RunContext, commit: &Commit) -> Result<Vec<PendingBatch>, RunError> {
     let recorded = run.ledger.record(commit).await?;
-    let archived: u64 = commit.finished.iter().map(|finished| finished.archived.len() as u64).sum();
-    let failed = commit.finished.iter().map(|finished| finished.failures.len() as u64).sum();
-    let extras = (recorded.extras_archived, recorded.extras_failed);
-    run.meter.add_recorded(archived - recorded.reviewed.edited, failed, extras, commit.bytes);
-    run.meter.add_reviewed(recorded.reviewed);
-    run.meter.add_new_failures(recorded.new_failures);
+    run.meter.counts().record(commit, &recorded);
     Ok(recorded.split)
 }
 

@@ -22,7 +22,7 @@ pub(super) struct RunContext {
     pub(super) began: Timestamp,
     pub(super) ledger: Arc<Ledger>,
     pub(super) client: Arc<Client>,
-    pub(super) meter: Arc<Meter>,
+    pub(super) meter: Meter,
     pub(super) timeline: TimelineRecorder,
     /// Owners that duplicate rows name for a team.
     pub(super) named: NamedOwners,

@@ -94,9 +94,9 @@ impl Coordinator {
         }
     }
 
-    /// Asks for everything that is pending or comes to be, and commits it. Gives the archive back, to be sealed.
+    /// Asks for everything that is or becomes pending, and commits it. Gives the archive back, for the manifest.
     ///
-    /// An error that ends the run at once (of archive or ledger, or a panic on the way to them) is returned as such.
+    /// Returns an error only if the run had to end at once: the archive or the ledger failed, or the coordinator panicked.
     pub(super) async fn run(
         mut self,
         intake: impl Future<Output = Result<(), RunError>> + Send + 'static,
@@ -184,8 +184,7 @@ impl Coordinator {
 
     /// Whether the next batch may be asked. Before anything succeeded, one reference alone may have to be tried first.
     fn may_ask(&self) -> bool {
-        let is_probing =
-            self.run.client.is_probing() && (!self.requests.is_empty() || self.commits.is_recording());
+        let is_probing = self.run.client.is_probing() && (!self.requests.is_empty() || self.commits.may_split());
         !self.run.stop.is_told()
             && !self.queue.is_empty()
             && self.requests.len() < self.run.settings.in_flight.max(1)
@@ -223,15 +222,14 @@ impl Coordinator {
             Meaning::Finished(finished) => self.take_finished(finished),
             Meaning::Doubtful(doubtful) => self.doubtful.push(doubtful),
             Meaning::Split(split) => {
-                self.run.meter.add_batch_done(&split.batch);
-                self.run.meter.add_split();
+                self.run.meter.counts().split();
                 self.commits.put_split(split);
             }
         }
     }
 
     fn take_finished(&mut self, finished: Finished) {
-        self.run.meter.add_batch_done(&finished.batch);
+        self.run.meter.counts().end(&finished.batch);
         self.phases.note(&finished.batch.follow_ups);
         self.commits.put(finished);
     }
@@ -246,7 +244,7 @@ impl Coordinator {
 
     /// Queues the parts of split batches that the ledger has by now.
     fn queue_parts(&mut self) {
-        for split in self.commits.take_recorded_splits() {
+        for split in self.commits.take_recorded() {
             let parts = split.parts.into_iter().map(|pending| Assignment { pending, origin: split.origin });
             for (index, part) in parts.enumerate() {
                 if split.probe && index > 0 {
@@ -299,7 +297,7 @@ impl Coordinator {
         self.commits.commit_all().await?;
         self.queue_parts();
         if self.phases.refetch_is_unplanned() {
-            self.run.meter.cut_short();
+            self.run.meter.counts().is_cut_short = true;
         }
         let doubted: u64 = self.doubtful.iter().map(|doubtful| doubtful.pending.batch.refs.len() as u64).sum();
         match doubt {

@@ -60,4 +60,3 @@ fn reason(verdict: &Verdict) -> Reason {
         }
     }
 }
-

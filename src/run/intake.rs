@@ -14,6 +14,7 @@ use crate::failpoint::reach;
 use crate::ledger::{FailureState, OpenFailure, Planned};
 use crate::model::failure::Class;
 use crate::model::reference::{ConversationId, ConversationType, Invalid, Reference, ReferenceChunk, same_account};
+use crate::model::summary::References;
 use crate::plan::{CarriedIds, Window};
 use crate::source::{Checkpoint, Source};
 
@@ -68,7 +69,7 @@ pub(super) async fn intake(run: Arc<RunContext>, source: Option<Box<dyn Source>>
     // After the source, so that a correction that it brings replaces the failure instead of repeating it.
     let failures = if read.is_ok() { intake.take_up_failures().await } else { Ok(()) };
     let stored = intake.store_rest().await;
-    run.meter.end_reading();
+    run.meter.counts().is_read_to_end = true;
     let checkpoint = read?;
     failures.and(stored)?;
     if let Some(checkpoint) = checkpoint {
@@ -91,7 +92,7 @@ impl Intake {
             let next = tokio::select! {
                 biased;
                 () = self.run.stop.told() => {
-                    self.run.meter.cut_short();
+                    self.run.meter.counts().is_cut_short = true;
                     self.take_up().await?;
                     return Ok(None);
                 }
@@ -120,6 +121,10 @@ impl Intake {
         Ok(None)
     }
 
+    fn count(&self, count: impl FnOnce(&mut References)) {
+        count(&mut self.run.meter.counts().references);
+    }
+
     fn limit_is_reached(&self) -> bool {
         self.run.settings.limit.is_some_and(|limit| self.taken >= limit)
     }
@@ -138,10 +143,11 @@ impl Intake {
         self.carried.add(&taken);
         let mut standings = standings.into_iter();
         for chunk in &chunks {
-            let meter = &self.run.meter;
-            meter.add_read(chunk.skipped + chunk.invalid.len() as u64);
-            meter.add_skipped(chunk.skipped);
-            meter.add_invalid(chunk.invalid.len() as u64);
+            self.count(|references| {
+                references.read += chunk.skipped + chunk.invalid.len() as u64;
+                references.skipped += chunk.skipped;
+                references.invalid += chunk.invalid.len() as u64;
+            });
             if !chunk.invalid.is_empty() {
                 self.store(&chunk.invalid).await?;
             }
@@ -179,8 +185,10 @@ impl Intake {
             }
             taken.push(*reference);
         }
-        self.run.meter.add_read(some.len() as u64);
-        self.run.meter.add_duplicate((some.len() - taken.len()) as u64);
+        self.count(|references| {
+            references.read += some.len() as u64;
+            references.duplicate += (some.len() - taken.len()) as u64;
+        });
         self.taken += taken.len() as u64;
         self.window.add_all(&taken);
     }
@@ -215,7 +223,7 @@ impl Intake {
         let mut after: Option<(String, i64)> = None;
         loop {
             if run.stop.is_told() {
-                run.meter.cut_short();
+                run.meter.counts().is_cut_short = true;
                 return Ok(());
             }
             let from = after.as_ref().map(|(key, id)| (key.as_str(), *id));
@@ -226,7 +234,7 @@ impl Intake {
             let extras: Vec<_> =
                 extras.into_iter().filter(|extra| !self.carried.contains(extra.message_server_id)).collect();
             run.ledger.retry_linked(run.run_id, &extras).await?;
-            run.meter.add_extras_resumed(extras.len() as u64);
+            run.meter.counts().thread_extras.planned += extras.len() as u64;
             for failure in &page {
                 let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
                 // What failed in this run is left to the next: no reference ends twice in one.
@@ -284,6 +292,7 @@ impl Intake {
         corrected.sort_unstable();
         self.carried.remove(&new_ids);
         self.carried.remove(&corrected);
+        let read = run.meter.counts().references;
         let planned = Planned {
             batches: &batches,
             new_ids: &new_ids,
@@ -291,13 +300,19 @@ impl Intake {
             asked: &asked,
             corrected: &corrected,
             invalid,
-            read: Some(&run.meter.references(0)),
+            read: Some(&read),
         };
         reach("plan.before");
         let receipt = run.ledger.plan(run.run_id, Timestamp::now(), &planned).await?;
         reach("plan.after");
-        run.meter.add_new_invalid(receipt.new_invalid);
-        run.meter.add_planned(&batches, (new_ids.len() + corrected.len()) as u64, retried.len() as u64);
+        let mut counts = run.meter.counts();
+        counts.plan(batches.len());
+        counts.references.accepted += (new_ids.len() + corrected.len()) as u64;
+        counts.references.retried += retried.len() as u64;
+        if receipt.new_invalid > 0 {
+            counts.fail([((Class::Invalid, None), receipt.new_invalid)]);
+        }
+        drop(counts);
         run.planned.notify_one();
         Ok(())
     }

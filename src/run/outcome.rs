@@ -111,17 +111,10 @@ fn answered(pending: &PendingBatch, mut answer: Answer, settings: &Settings) -> 
 }
 
 /// Takes up that a whole request was in vain.
-fn unanswered(
-    pending: &PendingBatch,
-    reason: &Reason,
-    remedy: Remedy,
-    attempts: u32,
-    settings: &Settings,
-) -> Finished {
+fn unanswered(pending: &PendingBatch, reason: &Reason, remedy: Remedy, attempts: u32, settings: &Settings) -> Finished {
     let batch = &pending.batch;
     let all = 0..batch.refs.len();
-    let misses =
-        all.map(|index| Miss { index, reason: reason.clone(), remedy, purpose: batch.purpose }).collect();
+    let misses = all.map(|index| Miss { index, reason: reason.clone(), remedy, purpose: batch.purpose }).collect();
     let attempt = attempt(attempts, None, settings);
     if batch.purpose.is_refetch() {
         return review::unanswered(pending, misses, &attempt);

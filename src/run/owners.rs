@@ -92,12 +92,7 @@ impl RefusedOwners {
     /// What the API would answer to a batch whose owner was refused. The batch need not be sent.
     pub(super) fn outcome(&self, batch: &Batch) -> Option<Outcome> {
         let RefusedOwner { code, message, .. } = self.find(&batch.key, &batch.asked)?;
-        Some(Outcome::Refused {
-            code: *code,
-            message: message.clone(),
-            refusal: Refusal::OtherOwner,
-            attempts: 0,
-        })
+        Some(Outcome::Refused { code: *code, message: message.clone(), refusal: Refusal::OtherOwner, attempts: 0 })
     }
 
     fn find(&self, key: &ConversationKey, owner: &str) -> Option<&RefusedOwner> {

@@ -112,7 +112,7 @@ impl Phases {
         let is_refused = |key: &_, owner: &_| refused.has(key, owner);
         let cut = run.ledger.cut_follow_ups(&self.order(), got, &is_refused, &|key| run.named.of(key)).await?;
         reach("cut.after");
-        run.meter.add_other_owner(cut.batches);
+        run.meter.counts().other_owner += cut.batches;
         Ok(self.take(cut))
     }
 
@@ -132,14 +132,16 @@ impl Phases {
         }
         let cut = self.run.ledger.cut_deferred(&self.order()).await?;
         reach("wave.cut");
-        self.run.meter.add_deferred(cut.batches);
+        self.run.meter.counts().deferred += cut.batches;
         Ok(self.take(cut))
     }
 
     async fn links(&self) -> Result<Next, RunError> {
         let RunContext { settings, ledger, meter, run_id, .. } = &*self.run;
         let extras = ledger.cut_linked(*run_id, settings.batch_size, &settings.team_owner).await?;
-        meter.add_extras_planned(extras.batches, extras.new);
+        let mut counts = meter.counts();
+        counts.plan(extras.batches as usize);
+        counts.thread_extras.planned += extras.new;
         Ok(Next::of(extras.batches))
     }
 
@@ -168,9 +170,11 @@ impl Phases {
     }
 
     fn take(&self, cut: Cut) -> Next {
-        self.run.meter.add_given_up(&cut);
-        self.run.meter.add_new_failures(cut.new_failures);
-        Next::of(cut.batches)
+        let next = Next::of(cut.batches);
+        let mut counts = self.run.meter.counts();
+        counts.batches += cut.batches;
+        counts.give_up(cut);
+        next
     }
 }
 

@@ -31,11 +31,7 @@ struct Planning<'a> {
 
 /// Plans to ask again for every message of which a version was archived `since` then. Returns how many batches are pending
 /// by it. Told to stop, it leaves the rest unplanned.
-pub(super) async fn plan(
-    run: &RunContext,
-    archive: &mut dyn ArchiveWriter,
-    since: Timestamp,
-) -> Result<u64, RunError> {
+pub(super) async fn plan(run: &RunContext, archive: &mut dyn ArchiveWriter, since: Timestamp) -> Result<u64, RunError> {
     let RunContext { settings, ledger, stop, .. } = run;
     let since = since.as_millisecond();
     let window = Window::new(settings.batch_size, settings.plan_window, settings.team_owner.clone());
@@ -127,8 +123,10 @@ impl Planning<'_> {
         }
         ledger.plan_refetch(*run_id, &batches).await?;
         reach("refetch.stored");
-        let messages = batches.iter().map(|batch| batch.refs.len() as u64).sum();
-        meter.add_refetch_planned(batches.len() as u64, messages);
+        let mut counts = meter.counts();
+        counts.plan(batches.len());
+        counts.refetched.planned += batches.iter().map(|batch| batch.refs.len() as u64).sum::<u64>();
+        drop(counts);
         self.stored += batches.len() as u64;
         Ok(())
     }

@@ -33,12 +33,7 @@ fn is_gone(reason: &Reason) -> bool {
 }
 
 /// Takes what was answered of messages that the archive has.
-pub(super) fn answered(
-    pending: &PendingBatch,
-    answer: &Answer,
-    existing: &Existing,
-    settings: &Settings,
-) -> Finished {
+pub(super) fn answered(pending: &PendingBatch, answer: &Answer, existing: &Existing, settings: &Settings) -> Finished {
     let batch = &pending.batch;
     let mut misses = misses(batch, answer);
     // Some services tell a member who left that nothing exists: an owner who gets nothing of a team says nothing about it.

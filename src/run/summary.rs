@@ -6,13 +6,14 @@ use jiff::Timestamp;
 
 use super::context::RunContext;
 use super::error::{RunError, describe};
+use super::meter::Counts;
 use super::suspicion::suspicions;
 use super::ticker::keep_timeline;
 use crate::failpoint::reach;
 use crate::ledger::{FileRow, Head, LedgerError, Sums, Untold};
 use crate::model::failure::Class;
 use crate::model::manifest::is_vanished;
-use crate::model::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates, References, Refetched, ThreadExtras};
+use crate::model::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates};
 use crate::panics::caught;
 
 /// What the ledger says when a run has ended.
@@ -22,20 +23,6 @@ struct Left {
     files: Vec<FileRow>,
     head: Option<Head>,
     untold: Untold,
-}
-
-/// What became of everything that a run was to ask for.
-struct Counts {
-    references: References,
-    thread_extras: ThreadExtras,
-    refetched: Refetched,
-    waiting_links: u64,
-}
-
-impl Counts {
-    fn pending(&self) -> u64 {
-        self.references.pending + self.thread_extras.pending + self.refetched.pending + self.waiting_links
-    }
 }
 
 /// How a run ended.
@@ -58,24 +45,23 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
     };
     let is_known = left.is_some();
     let Left { sums, files, head, untold } = left.unwrap_or_default();
-    let counts = Counts {
-        references: run.meter.references(sums.pending()),
-        thread_extras: run.meter.thread_extras(sums.pending_extras),
-        refetched: run.meter.refetched(sums.pending_refetch),
-        waiting_links: sums.waiting_links,
-    };
+    let mut counts = run.meter.counts().clone();
+    counts.references.pending = sums.pending();
+    counts.thread_extras.pending = sums.pending_extras;
+    counts.refetched.pending = sums.pending_refetch;
     if is_known && result.is_ok() {
         let checked = counts.references.check();
         let checked = checked.and_then(|()| counts.thread_extras.check()).and_then(|()| counts.refetched.check());
         result = checked.map_err(RunError::from);
     }
-    let Verdict { outcome, exit_code, error, looks_wrong } = verdict(run, &result, &counts, &untold);
+    let Verdict { outcome, exit_code, error, looks_wrong } =
+        verdict(run, &result, &counts, sums.waiting_links, &untold);
     let stats = run.client.stats();
-    let requests = run.timeline.requests(&stats);
+    let requests = counts.requests(&stats);
     let seconds = elapsed.as_secs_f64().max(0.001);
     let per_second = requests.sent as f64 / seconds;
     let (mut failures, mut codes) = (BTreeMap::new(), BTreeMap::new());
-    for ((class, code), count) in run.meter.new_failures() {
+    for ((class, code), count) in &counts.new_failures {
         *failures.entry(class.as_str().to_owned()).or_default() += count;
         if let Some(code) = code {
             *codes.entry(code.to_string()).or_default() += count;
@@ -97,7 +83,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
         failures,
         codes,
         requests,
-        bytes: run.timeline.bytes(&stats),
+        bytes: counts.bytes(&stats),
         files: files
             .into_iter()
             .filter(|file| !is_vanished(&file.path))
@@ -133,12 +119,18 @@ async fn left(run: &RunContext) -> Result<Left, LedgerError> {
     })
 }
 
-fn verdict(run: &RunContext, result: &Result<(), RunError>, counts: &Counts, untold: &Untold) -> Verdict {
-    let new_failures = run.meter.new_failures();
-    let looks_wrong = suspicions(&counts.references, &new_failures, untold);
+fn verdict(
+    run: &RunContext,
+    result: &Result<(), RunError>,
+    counts: &Counts,
+    waiting_links: u64,
+    untold: &Untold,
+) -> Verdict {
+    let looks_wrong = suspicions(&counts.references, &counts.new_failures, untold);
     let is_alarm = |(class, code): &(Class, Option<i64>)| !run.settings.tolerate.covers(*class, *code);
     let left_untold: u64 = untold.failures.iter().filter(|(kind, _)| is_alarm(kind)).map(|(_, n)| n).sum();
-    let was_cut_short = run.stop.is_told() && (counts.pending() > 0 || run.meter.was_cut_short());
+    let pending = counts.references.pending + counts.thread_extras.pending + counts.refetched.pending + waiting_links;
+    let was_cut_short = run.stop.is_told() && (pending > 0 || counts.is_cut_short);
     let (outcome, exit_code, error) = if let Err(error) = result {
         (Outcome::Failed, error.exit_code(), Some(describe(error)))
     } else if was_cut_short {
@@ -148,7 +140,7 @@ fn verdict(run: &RunContext, result: &Result<(), RunError>, counts: &Counts, unt
     } else if left_untold > 0 {
         let said = format!("open failures from earlier runs that were stopped, failed or died: {left_untold}");
         (Outcome::Partial, 3, Some(said))
-    } else if new_failures.keys().any(is_alarm) {
+    } else if counts.new_failures.keys().any(is_alarm) {
         (Outcome::Partial, 3, None)
     } else {
         (Outcome::Complete, 0, None)

@@ -31,8 +31,9 @@ pub(super) async fn tick(run: Arc<RunContext>, progress: Box<dyn Progress>) -> R
             ticks.tick().await;
             reach("tick.before");
             let stats = run.client.stats();
-            run.timeline.tick(&stats);
-            progress.0.update(&run.meter.snapshot(&stats, run.settings.quota));
+            let counts = run.meter.counts().clone();
+            run.timeline.tick(&counts, &stats);
+            progress.0.update(&counts.snapshot(&stats, run.settings.quota));
         }
     };
     let keep = async {
@@ -47,7 +48,8 @@ pub(super) async fn tick(run: Arc<RunContext>, progress: Box<dyn Progress>) -> R
 
 /// Keeps the timeline of the run in the ledger. If the ledger cannot, the coordinator will meet the error as well.
 pub(super) async fn keep_timeline(run: &RunContext) {
-    let body = serde_json::to_string(&run.timeline.timeline(&run.client.stats())).unwrap_or_default();
+    let timeline = run.timeline.timeline(&run.meter.counts(), &run.client.stats());
+    let body = serde_json::to_string(&timeline).unwrap_or_default();
     if let Err(error) = run.ledger.keep_timeline(run.run_id, &body).await {
         tracing::debug!(error = %error, "the timeline of the run could not be kept");
     }

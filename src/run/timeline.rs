@@ -1,20 +1,19 @@
 //! Keeps the timeline of a run: samples over time, and what was archived by day and type.
 //!
-//! Whatever a run's length, at most [`SAMPLES`] samples are kept: when they are full, every other one goes and the rest
-//! come half as often.
+//! However long a run is, at most [`SAMPLES`] samples are kept: when there are so many, every other one is dropped, and
+//! the next ones are taken half as often.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::meter::Meter;
+use super::meter::Counts;
 use crate::model::message::MessageRows;
-use crate::model::summary::{Bytes, Requests};
 use crate::model::timeline::{Messages, Sample, Samples, Timeline};
 use crate::yunxin::Stats;
 
@@ -34,25 +33,26 @@ const TYPES: usize = 24;
 pub(super) struct TimelineRecorder {
     began: Instant,
     quota: u32,
-    meter: Arc<Meter>,
     taken: Mutex<Taken>,
     messages: Mutex<Tally>,
 }
 
+/// The samples that were taken.
 #[derive(Debug)]
 struct Taken {
     samples: Samples,
+    /// Milliseconds between two.
     spacing: u64,
+    /// When the next one is due, in milliseconds since the run began.
     due: u64,
 }
 
 impl TimelineRecorder {
     /// Begins now.
-    pub(super) fn new(quota: u32, timezone: TimeZone, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(quota: u32, timezone: TimeZone) -> Self {
         Self {
             began: Instant::now(),
             quota,
-            meter,
             taken: Mutex::new(Taken { samples: Samples::default(), spacing: FIRST_SPACING, due: 0 }),
             messages: Mutex::new(Tally::new(timezone)),
         }
@@ -64,13 +64,13 @@ impl TimelineRecorder {
     }
 
     /// Takes a sample when one is due; called several times a second.
-    pub(super) fn tick(&self, stats: &Stats) {
+    pub(super) fn tick(&self, counts: &Counts, stats: &Stats) {
         let at = self.began.elapsed().as_millis() as u64;
         let Ok(mut taken) = self.taken.lock() else { return };
         if at < taken.due {
             return;
         }
-        taken.samples.push(self.sample(at, stats));
+        taken.samples.push(sample(at, counts, stats));
         if taken.samples.len() >= SAMPLES {
             taken.samples.halve();
             taken.spacing *= 2;
@@ -85,86 +85,54 @@ impl TimelineRecorder {
         }
     }
 
-    /// Where messages are counted until they are committed.
+    /// A tally that messages are counted in until they are committed.
     pub(super) fn tally(&self) -> Tally {
         let timezone = self.messages.lock().map_or(TimeZone::UTC, |messages| messages.timezone.clone());
         Tally::new(timezone)
     }
 
     /// The timeline up to now.
-    pub(super) fn timeline(&self, stats: &Stats) -> Timeline {
+    pub(super) fn timeline(&self, counts: &Counts, stats: &Stats) -> Timeline {
         let at = self.began.elapsed().as_millis() as u64;
         let mut samples = self.taken.lock().map(|taken| taken.samples.clone()).unwrap_or_default();
-        samples.push(self.sample(at, stats));
+        samples.push(sample(at, counts, stats));
         Timeline {
             version: 1,
             noted_at: at,
             quota: self.quota,
-            references: self.meter.references(0),
-            requests: self.requests(stats),
-            bytes: self.bytes(stats),
+            references: counts.references,
+            requests: counts.requests(stats),
+            bytes: counts.bytes(stats),
             samples,
             latency: stats.latency.to_vec(),
             messages: self.messages.lock().map(|messages| messages.messages()).unwrap_or_default(),
         }
     }
+}
 
-    /// The requests of this run.
-    pub(super) fn requests(&self, stats: &Stats) -> Requests {
-        Requests {
-            sent: stats.sent,
-            ok: stats.ok,
-            retried: stats.retried + self.meter.deferred(),
-            throttled: stats.throttled,
-            split: self.meter.split(),
-            other_owner: self.meter.other_owner(),
-            minimum: self.meter.planned_batches(),
-        }
-    }
-
-    /// The bytes of this run.
-    pub(super) fn bytes(&self, stats: &Stats) -> Bytes {
-        Bytes { received: stats.bytes, written: self.meter.written() }
-    }
-
-    fn sample(&self, at: u64, stats: &Stats) -> Sample {
-        let references = self.meter.references(0);
-        Sample {
-            at,
-            sent: stats.sent,
-            ok: stats.ok,
-            throttled: stats.throttled,
-            fetched: self.meter.fetched(),
-            archived: references.archived,
-            failed: references.failed,
-            in_flight: u64::from(stats.in_flight),
-            allowed_milli: (stats.allowed_rate.clamp(0.0, 1e9) * 1000.0) as u64,
-        }
+fn sample(at: u64, counts: &Counts, stats: &Stats) -> Sample {
+    Sample {
+        at,
+        sent: stats.sent,
+        ok: stats.ok,
+        throttled: stats.throttled,
+        fetched: counts.fetched,
+        archived: counts.references.archived,
+        failed: counts.references.failed,
+        in_flight: u64::from(stats.in_flight),
+        allowed_milli: (stats.allowed_rate.clamp(0.0, 1e9) * 1000.0) as u64,
     }
 }
 
-/// Counts of messages by day and type. Most messages of an answer are of one day, so a day is looked up by a range of
-/// times and reckoned only once.
+/// Counts of messages by day and type.
 #[derive(Debug)]
 pub(super) struct Tally {
     timezone: TimeZone,
     types: Vec<Option<i32>>,
-    days: BTreeMap<i64, Day>,
+    /// Counts of the types, in their order.
+    days: BTreeMap<Date, Vec<u64>>,
+    /// Messages of other days or types.
     elsewhere: u64,
-}
-
-#[derive(Debug)]
-struct Day {
-    date: Date,
-    /// The first millisecond of the next day.
-    end: i64,
-    counts: Vec<u64>,
-}
-
-impl Day {
-    fn total(&self) -> u64 {
-        self.counts.iter().sum()
-    }
 }
 
 impl Tally {
@@ -174,118 +142,65 @@ impl Tally {
 
     /// Counts these messages.
     pub(super) fn add(&mut self, rows: &MessageRows) {
-        let (mut times, mut counts) = (0..0, Vec::new());
         for row in rows.rows() {
-            if !times.contains(&row.create_time) {
-                self.add_day(times.start, &mut counts);
-                // A time that is of no day stands for itself.
-                times = self.day(row.create_time).unwrap_or(row.create_time..row.create_time.saturating_add(1));
-            }
-            match self.kind(row.message_type) {
-                Some(kind) => add(&mut counts, kind, 1),
-                None => self.elsewhere += 1,
-            }
+            let time = Timestamp::from_millisecond(row.create_time);
+            let date = time.ok().map(|time| self.timezone.to_datetime(time).date());
+            self.count(date, row.message_type, 1);
         }
-        self.add_day(times.start, &mut counts);
-    }
-
-    /// Counts messages of one day by their kinds, and takes them.
-    fn add_day(&mut self, start: i64, counts: &mut Vec<u64>) {
-        for (kind, n) in counts.drain(..).enumerate().filter(|(_, n)| *n > 0) {
-            match self.days.get_mut(&start) {
-                Some(day) => add(&mut day.counts, kind, n),
-                None => self.elsewhere += n,
-            }
-        }
-    }
-
-    /// The place of a type among those that are counted.
-    fn kind(&mut self, message_type: Option<i32>) -> Option<usize> {
-        let known = self.types.iter().position(|known| *known == message_type);
-        known.or_else(|| {
-            (self.types.len() < TYPES).then(|| {
-                self.types.push(message_type);
-                self.types.len() - 1
-            })
-        })
-    }
-
-    /// The times of the day that `time` is of, which is counted from now on.
-    fn day(&mut self, time: i64) -> Option<Range<i64>> {
-        if let Some((start, day)) = self.days.range(..=time).next_back()
-            && time < day.end
-        {
-            return Some(*start..day.end);
-        }
-        let noon = Timestamp::from_millisecond(time).ok()?.to_zoned(self.timezone.clone());
-        let start = noon.start_of_day().ok()?;
-        let end = start.tomorrow().and_then(|next| next.start_of_day()).ok()?;
-        let (date, end) = (start.date(), end.timestamp().as_millisecond());
-        let start = start.timestamp().as_millisecond();
-        if self.days.len() >= DAYS_IN_MEMORY {
-            self.give_up_small_days();
-        }
-        self.days.insert(start, Day { date, end, counts: Vec::new() });
-        Some(start..end)
-    }
-
-    fn give_up_small_days(&mut self) {
-        let mut sizes: Vec<u64> = self.days.values().map(Day::total).collect();
-        sizes.sort_unstable_by(|a, b| b.cmp(a));
-        let least = sizes.get(DAYS - 1).copied().unwrap_or(0);
-        let (mut kept, mut given_up) = (0, 0);
-        self.days.retain(|_, day| {
-            let keep = day.total() >= least && kept < DAYS;
-            if keep {
-                kept += 1;
-            } else {
-                given_up += day.total();
-            }
-            keep
-        });
-        self.elsewhere += given_up;
     }
 
     fn merge(&mut self, other: Self) {
         self.elsewhere += other.elsewhere;
-        for (start, day) in other.days {
-            let start = self.day(start).map_or(start, |times| times.start);
-            let mut counts = Vec::new();
-            for (message_type, n) in other.types.iter().zip(day.counts).filter(|(_, n)| *n > 0) {
-                match self.kind(*message_type) {
-                    Some(kind) => add(&mut counts, kind, n),
-                    None => self.elsewhere += n,
-                }
+        for (date, counts) in other.days {
+            for (message_type, n) in other.types.iter().zip(counts) {
+                self.count(Some(date), *message_type, n);
             }
-            self.add_day(start, &mut counts);
         }
+    }
+
+    fn count(&mut self, date: Option<Date>, message_type: Option<i32>, n: u64) {
+        let mut kind = self.types.iter().position(|known| *known == message_type);
+        if kind.is_none() && self.types.len() < TYPES {
+            kind = Some(self.types.len());
+            self.types.push(message_type);
+        }
+        let (Some(date), Some(kind)) = (date, kind) else {
+            self.elsewhere += n;
+            return;
+        };
+        if self.days.len() >= DAYS_IN_MEMORY && !self.days.contains_key(&date) {
+            self.give_up_small_days();
+        }
+        let counts = self.days.entry(date).or_default();
+        if counts.len() <= kind {
+            counts.resize(kind + 1, 0);
+        }
+        counts[kind] += n;
+    }
+
+    /// Keeps only the days with the most messages.
+    fn give_up_small_days(&mut self) {
+        let mut days: Vec<(Date, Vec<u64>)> = std::mem::take(&mut self.days).into_iter().collect();
+        days.sort_by_key(|(_, counts)| Reverse(counts.iter().sum::<u64>()));
+        self.elsewhere += days.drain(DAYS.min(days.len())..).map(|(_, counts)| counts.iter().sum::<u64>()).sum::<u64>();
+        self.days.extend(days);
     }
 
     fn messages(&self) -> Messages {
-        let mut kept: Vec<&Day> = self.days.values().collect();
-        kept.sort_by_key(|day| std::cmp::Reverse(day.total()));
-        let given_up: u64 = kept.iter().skip(DAYS).map(|day| day.total()).sum();
-        kept.truncate(DAYS);
-        kept.sort_by_key(|day| day.date);
-        let padded = |day: &Day| {
-            let mut counts = day.counts.clone();
-            counts.resize(self.types.len(), 0);
-            (day.date, counts)
-        };
+        let mut kept =
+            Self { timezone: self.timezone.clone(), types: self.types.clone(), days: self.days.clone(), ..*self };
+        kept.give_up_small_days();
+        let days = kept.days.into_iter().map(|(date, mut counts)| {
+            counts.resize(kept.types.len(), 0);
+            (date, counts)
+        });
         Messages {
             timezone: self.timezone.iana_name().unwrap_or("UTC").to_owned(),
-            types: self.types.clone(),
-            days: kept.into_iter().map(padded).collect(),
-            elsewhere: self.elsewhere + given_up,
+            days: days.collect(),
+            types: kept.types,
+            elsewhere: kept.elsewhere,
         }
     }
-}
-
-fn add(counts: &mut Vec<u64>, kind: usize, n: u64) {
-    if counts.len() <= kind {
-        counts.resize(kind + 1, 0);
-    }
-    counts[kind] += n;
 }
 
 #[cfg(test)]
@@ -349,14 +264,14 @@ mod tests {
 
     #[test]
     fn samples_stay_bounded_however_long_the_run() {
-        let recorder = TimelineRecorder::new(100, TimeZone::UTC, Arc::default());
+        let recorder = TimelineRecorder::new(100, TimeZone::UTC);
         let stats = Stats { sent: 7, allowed_rate: 99.5, ..Stats::default() };
         for _ in 0..3 * SAMPLES {
             recorder.taken.lock().unwrap().due = 0;
-            recorder.tick(&stats);
+            recorder.tick(&Counts::default(), &stats);
         }
         assert!(recorder.taken.lock().unwrap().spacing > FIRST_SPACING);
-        let timeline = recorder.timeline(&stats);
+        let timeline = recorder.timeline(&Counts::default(), &stats);
         assert!(timeline.samples.len() <= SAMPLES, "{}", timeline.samples.len());
         let last = timeline.samples.iter().last().unwrap();
         assert_eq!((last.sent, last.allowed_milli), (7, 99_500));
