@@ -32,7 +32,7 @@ pub(super) struct Coordinator {
     /// Batches that are not asked yet.
     queue: Queue,
     /// Batches that are being asked, or wait to be asked again.
-    requests: JoinSet<Result<Asked, RunError>>,
+    requests: JoinSet<Result<Box<Asked>, RunError>>,
     /// Batches that were answered and are not recorded yet.
     commits: Commits,
     refused: RefusedOwners,
@@ -63,7 +63,7 @@ enum Event {
     Stopped,
     /// Something was written, committed or recorded.
     Committed(Result<(), RunError>),
-    Answered(Result<Asked, RunError>),
+    Answered(Result<Box<Asked>, RunError>),
     GraceOver,
     /// The source was read to its end, or not.
     Read(Result<(), RunError>),
@@ -149,7 +149,7 @@ impl Coordinator {
             match self.next_event().await {
                 Event::Stopped => self.grace = Some(Instant::now() + GRACE),
                 Event::Committed(result) => result?,
-                Event::Answered(Ok(asked)) => self.take(asked),
+                Event::Answered(Ok(asked)) => self.take(*asked),
                 Event::Answered(Err(error)) | Event::ShowingEnded(Err(error)) => self.fail(error),
                 Event::ShowingEnded(Ok(())) => {}
                 Event::GraceOver => self.give_up_requests(),
@@ -310,7 +310,7 @@ impl Coordinator {
 }
 
 /// Asks for a batch. For archived messages it also looks up what the archive has of them.
-async fn ask(run: Arc<RunContext>, permit: Permit, assignment: Assignment) -> Result<Asked, RunError> {
+async fn ask(run: Arc<RunContext>, permit: Permit, assignment: Assignment) -> Result<Box<Asked>, RunError> {
     let batch = &assignment.pending.batch;
     let ask = AskFor {
         key: batch.key.clone(),
@@ -326,7 +326,7 @@ async fn ask(run: Arc<RunContext>, permit: Permit, assignment: Assignment) -> Re
         let versions = run.ledger.versions(&ids).await?;
         existing.extend(versions.into_iter().map(|version| (version.message_server_id, version)));
     }
-    Ok(Asked { assignment, outcome, existing })
+    Ok(Box::new(Asked { assignment, outcome, existing }))
 }
 
 async fn sleep_until(due: Option<Instant>) {

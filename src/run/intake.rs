@@ -18,13 +18,13 @@ use crate::model::summary::References;
 use crate::plan::{CarriedIds, Window};
 use crate::source::{Checkpoint, Source};
 
-/// References looked up in the ledger at once: few at first, so that the first request leaves soon.
+/// How many references are looked up in the ledger at once: few at first, so that the first request is sent soon.
 const FIRST_LOOK_UP: usize = 8 * 1024;
 const LARGEST_LOOK_UP: usize = 32 * 1024;
 /// Batches of one plan transaction, about.
 const STORE_AT: usize = 2_000;
 const RETRY_PAGE: u32 = 10_000;
-/// References carried at once. After them answers and the archive have their turn, because planning is ahead of both.
+/// How many references are carried before the intake yields, because planning is far ahead of everything else.
 const TOGETHER: usize = 512;
 
 /// What was read and is not planned yet.
@@ -47,7 +47,7 @@ struct Intake {
     taken: u64,
 }
 
-/// Reads, plans and makes durable. Whatever ends it, what was collected is in the ledger afterwards.
+/// Reads the source and plans what is new. Whatever ends it, what was read is in the ledger afterwards.
 pub(super) async fn intake(run: Arc<RunContext>, source: Option<Box<dyn Source>>) -> Result<(), RunError> {
     let settings = &run.settings;
     let mut intake = Intake {
@@ -66,7 +66,7 @@ pub(super) async fn intake(run: Arc<RunContext>, source: Option<Box<dyn Source>>
         Some(source) => intake.drain(source).await,
         None => Ok(None),
     };
-    // After the source, so that a correction that it brings replaces the failure instead of repeating it.
+    // After the source, so that a correction in the source replaces the failure instead of repeating it.
     let failures = if read.is_ok() { intake.take_up_failures().await } else { Ok(()) };
     let stored = intake.store_rest().await;
     run.meter.counts().is_read_to_end = true;
@@ -88,7 +88,7 @@ impl Intake {
             self.run.named.admit(&key);
         }
         while !self.limit_is_reached() {
-            // A source may keep silent for as long as it likes: told to stop, nobody waits for it.
+            // A source may be silent for any time: once told to stop, nobody waits for it.
             let next = tokio::select! {
                 biased;
                 () = self.run.stop.told() => {
@@ -129,7 +129,7 @@ impl Intake {
         self.run.settings.limit.is_some_and(|limit| self.taken >= limit)
     }
 
-    /// Looks the references up that wait, and carries those that are new.
+    /// Looks up the references that wait, and carries those that are new.
     async fn take_up(&mut self) -> Result<(), RunError> {
         let chunks = std::mem::take(&mut self.chunks);
         self.waiting = 0;
@@ -193,8 +193,8 @@ impl Intake {
         self.window.add_all(&taken);
     }
 
-    /// Whether a failure of a team is asked again because a row names an owner who was not asked for it before. Each owner
-    /// is asked once, whatever comes of it.
+    /// Whether a failure of a team is asked again because a row names an owner under whom it was not asked before. Each
+    /// owner is asked once, whatever the answer.
     fn asks_again(&mut self, failure: &OpenFailure, reference: Reference<'_>) -> bool {
         let OpenFailure { id, state, class, .. } = failure;
         if reference.conversation_type == ConversationType::OneToOne
@@ -237,7 +237,7 @@ impl Intake {
             run.meter.counts().thread_extras.planned += extras.len() as u64;
             for failure in &page {
                 let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
-                // What failed in this run is left to the next: no reference ends twice in one.
+                // What failed in this run is left to the next run, so that no reference ends twice in one.
                 if failure.last_run == run.run_id
                     || self.carried.contains(failure.message_server_id)
                     || !self.retried.insert(failure.message_server_id)
@@ -255,7 +255,7 @@ impl Intake {
         }
     }
 
-    /// Makes all that is still carried durable, some at a time: as a whole it would be in memory twice.
+    /// Stores everything that is still carried, a part at a time: as a whole it would be in memory twice.
     async fn store_rest(&mut self) -> Result<(), RunError> {
         self.store(&[]).await?;
         for some in self.window.fullest().chunks(STORE_AT) {
@@ -265,11 +265,11 @@ impl Intake {
         Ok(())
     }
 
-    /// Makes the batches that are ready durable, and says so.
+    /// Stores the batches that are ready, and tells the coordinator.
     async fn store(&mut self, invalid: &[Invalid]) -> Result<(), RunError> {
         let run = Arc::clone(&self.run);
         let mut batches = self.window.take_ready();
-        // Who is asked is stored with the batch that asks.
+        // Whom a failure was asked under is stored with the batch that asks.
         if batches.is_empty() && invalid.is_empty() && self.asked.keys().all(|id| self.retried.contains(id)) {
             return Ok(());
         }
@@ -318,7 +318,7 @@ impl Intake {
     }
 }
 
-/// How many references there are up to the one that is the last of `room` to be taken.
+/// How many references there are up to the last one to be taken, if `room` are taken.
 fn up_to(standings: &[Standing], room: u64) -> usize {
     let mut taken = 0;
     standings

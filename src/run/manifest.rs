@@ -18,7 +18,8 @@ pub(super) async fn write_missing(
     let mut previous = previous(ledger, archive).await?;
     for due in ledger.manifest_due(running).await? {
         let (run_id, sequence) = (due.run_id, due.sequence);
-        // One that is there was written by a process that died before the ledger knew. The archive refuses to replace another run's.
+        // A manifest that is there was written by a process that died before the ledger knew. The archive itself refuses to
+        // replace the manifest of another run.
         let found = archive.manifest(sequence).await?.filter(|found| found.manifest.run_id == run_id.to_string());
         let sealed = match found {
             Some(found) => found,

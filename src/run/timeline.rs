@@ -19,13 +19,13 @@ use crate::yunxin::Stats;
 
 /// The most samples of a run; even.
 const SAMPLES: usize = 600;
-/// Time between two samples of a run that has just begun.
+/// Milliseconds between two samples of a run that has just begun.
 const FIRST_SPACING: u64 = 250;
 /// Days that are kept: those with the most messages.
 const DAYS: usize = 400;
-/// Days in memory, at most, before the smallest are given up.
+/// The most days in memory before those with the fewest messages are given up.
 const DAYS_IN_MEMORY: usize = 4 * DAYS;
-/// Message types that are told apart.
+/// The most message types that are told apart.
 const TYPES: usize = 24;
 
 /// Records the timeline of one run.
@@ -152,7 +152,7 @@ impl Tally {
     fn merge(&mut self, other: Self) {
         self.elsewhere += other.elsewhere;
         for (date, counts) in other.days {
-            for (message_type, n) in other.types.iter().zip(counts) {
+            for (message_type, n) in other.types.iter().zip(counts).filter(|(_, n)| *n > 0) {
                 self.count(Some(date), *message_type, n);
             }
         }

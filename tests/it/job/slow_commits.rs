@@ -69,7 +69,7 @@ async fn holds(database: &PgUrl, count: i64) {
 
 #[tokio::test]
 async fn while_a_commit_waits_requests_go_on_and_answers_in_memory_are_bounded() {
-    let night = blocked(100).await;
+    let night = blocked(60).await;
     night.site.wait_for_requests(night.begun + 10);
     let (requests, same) = (Cell::new(0), Cell::new(0));
     wait_until("no more requests come", || {
@@ -82,14 +82,14 @@ async fn while_a_commit_waits_requests_go_on_and_answers_in_memory_are_bounded()
     assert!(requests < 30, "{requests} requests while a commit waited");
     let (ended, site, database) = night.release().await;
     let ended = ended.exits(0);
-    assert_eq!((ended.refs("archived"), ended.refs("pending")), (990, 0));
-    holds(&database, 1_000).await;
+    assert_eq!((ended.refs("archived"), ended.refs("pending")), (590, 0));
+    holds(&database, 600).await;
     assert_eq!(site.night().exits(0).requests("sent"), 0);
 }
 
 #[tokio::test]
 async fn a_run_that_is_told_to_stop_during_a_commit_makes_it_and_what_was_answered_since() {
-    let mut night = blocked(100).await;
+    let mut night = blocked(60).await;
     night.site.wait_for_requests(night.begun + 4);
     night.running.signal(Signal::TERM);
     night.running.wait_for_line("once more stops at once");
@@ -97,10 +97,10 @@ async fn a_run_that_is_told_to_stop_during_a_commit_makes_it_and_what_was_answer
     let ended = ended.exits(5);
     let (archived, pending) = (ended.refs("archived"), ended.refs("pending"));
     let asked = site.api.stats().requests;
-    assert_eq!((archived, archived + pending), ((asked - 1) * EACH as u64, 990), "all that was answered is committed");
+    assert_eq!((archived, archived + pending), ((asked - 1) * EACH as u64, 590), "all that was answered is committed");
     assert!(pending > 0);
     let ended = site.night().exits(0);
     assert_eq!((ended.refs("resumed"), ended.refs("archived")), (pending, pending));
     assert_eq!(site.api.stats().requests, asked + pending / EACH as u64, "nothing is asked for twice");
-    holds(&database, 1_000).await;
+    holds(&database, 600).await;
 }
