@@ -1,10 +1,10 @@
-//! Steps at which a test lets the process die, as `kill -9` would.
+//! Steps at which a test can kill the process, as `kill -9` would.
 //!
 //! Only debug builds have them: in a release build [`reach`] is empty. `YUNXIN_ARCHIVER_DIE_AT=file.fsync` kills the
-//! process when it first reaches that step, `…=file.fsync#3` when it does so for the third time; `…=file.fsync!` panics
-//! there instead. The names of all steps are in the calls; a test reads them from the sources and insists that each has been died at.
+//! process when it first reaches that step, and `…=file.fsync#3` when it reaches it for the third time. `…=file.fsync!`
+//! panics there instead. A test reads the names of all steps from the sources, and insists that each is used by a test.
 
-/// Says that a step is reached.
+/// Says that a step was reached, and dies there if a test wants that.
 #[cfg(debug_assertions)]
 pub(crate) fn reach(step: &str) {
     use std::sync::OnceLock;
@@ -29,7 +29,7 @@ pub(crate) fn reach(step: &str) {
     }
 }
 
-/// Says that a step is reached, to nobody.
+/// Does nothing: a release build has no steps.
 #[cfg(not(debug_assertions))]
 #[inline]
 pub(crate) fn reach(_step: &str) {}

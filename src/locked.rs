@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::ops::Deref;
 
-/// A locked file, unlocked when it is dropped. To close it would not be enough: a child that is just being started shares
-/// the descriptor, and so the lock, until it runs its own program.
+/// A locked file, unlocked when it is dropped. Closing it would not be enough: a child process that is being started shares
+/// the descriptor, and with it the lock, until it runs its own program.
 #[derive(Debug)]
 pub(crate) struct Locked(File);
 
 impl Locked {
-    /// A file that has just been locked.
+    /// Takes a file that has just been locked.
     pub(crate) fn of(file: File) -> Self {
         Self(file)
     }
@@ -36,7 +36,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A child that has the descriptor of a locked file, for as long as it is not dropped.
+    /// A child process that has the descriptor of a locked file until it is dropped.
     pub(crate) struct Heir(Child);
 
     impl Heir {

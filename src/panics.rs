@@ -1,4 +1,4 @@
-//! A panic is a defect, and ends what it happened in as an error would: never the process.
+//! A panic is a defect. It ends the work that it happened in, as an error would, and never the process.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -6,31 +6,31 @@ use std::panic::{AssertUnwindSafe, resume_unwind};
 use futures_util::{FutureExt as _, TryFutureExt as _};
 use tokio::task::JoinError;
 
-/// Something panicked. Its text is shown only if it stands in the program: one that was put together may quote a secret
-/// or a message.
+/// Something panicked. The text of the panic is shown only if it is a literal of the program: a text put together at run
+/// time may quote a secret or a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("panicked{}; the log says where", .0.map(|said| format!(": {said}")).unwrap_or_default())]
 pub(crate) struct Panicked(Option<&'static str>);
 
 impl Panicked {
-    /// What a panic left.
+    /// The panic with this payload.
     pub(crate) fn of(payload: &(dyn Any + Send)) -> Self {
         Self(payload.downcast_ref::<&'static str>().copied())
     }
 
-    /// Its text, if it may be shown.
+    /// The text of the panic, if it may be shown.
     pub(crate) fn said(&self) -> Option<&'static str> {
         self.0
     }
 }
 
-/// Does `work`, and catches a panic in it. What `work` shares with others must stand a panic, as a lock does that is
-/// poisoned by it, or a connection whose transaction is taken back.
+/// Does `work`, and catches a panic in it. Whatever `work` shares with others must survive a panic, as a lock does, which is
+/// poisoned, or a connection, whose transaction is rolled back.
 pub(crate) fn caught<T>(work: impl Future<Output = T>) -> impl Future<Output = Result<T, Panicked>> {
     AssertUnwindSafe(Box::pin(work)).catch_unwind().map_err(|payload| Panicked::of(&*payload))
 }
 
-/// Why a task did not come to its end: it was cancelled. If it panicked, its panic goes on in whoever waited for it.
+/// Resumes the panic of a task in whoever waited for it. A task that did not panic was cancelled.
 pub(crate) fn unended(error: JoinError) -> JoinError {
     match error.try_into_panic() {
         Ok(payload) => resume_unwind(payload),

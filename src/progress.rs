@@ -13,29 +13,29 @@ use indicatif::{
 pub struct Snapshot {
     /// Rows read from the source.
     pub read: u64,
-    /// Whether the source was read to its end.
+    /// Whether the source has been read to its end.
     pub read_to_end: bool,
-    /// References already archived, pending or failed.
+    /// References that were archived, pending or failed before.
     pub duplicate: u64,
-    /// References planned in this run, resumed ones and retried ones included.
+    /// References planned in this run, including resumed and retried ones.
     pub planned: u64,
-    /// References whose message the sink has accepted.
+    /// References that were answered with their message.
     pub fetched: u64,
     /// References whose message is committed.
     pub archived: u64,
     /// References that failed.
     pub failed: u64,
-    /// Rows that are no reference.
+    /// Rows that are not valid references.
     pub invalid: u64,
     /// Requests planned.
     pub batches: u64,
-    /// Batches that ended.
+    /// Batches that have ended.
     pub batches_done: u64,
     /// Requests sent.
     pub requests: u64,
-    /// Requests a second over the last seconds; 0 while nothing is answered.
+    /// Requests a second over the last seconds, 0 while nothing is answered.
     pub rate: f64,
-    /// Whether nothing was answered for some seconds of trying.
+    /// Whether nothing has been answered for some seconds.
     pub unanswered: bool,
     /// The quota, requests a second.
     pub quota: u32,
@@ -43,15 +43,14 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// Answers that said the rate limit was exceeded.
     pub throttled: u64,
-    /// How long all requests still pause.
+    /// How much longer all requests pause.
     pub paused: Option<Duration>,
     /// Bytes received.
     pub received: u64,
 }
 
 impl Snapshot {
-    /// The time that the requests still to be sent take at the quota, once the source was read. Nobody knows it while
-    /// nothing is answered.
+    /// How long the requests still to be sent will take. Unknown until the source is read, and while nothing is answered.
     pub fn remaining(&self) -> Option<Duration> {
         let rate = if self.rate > 0.5 { self.rate } else { f64::from(self.quota) };
         let left = self.batches.saturating_sub(self.batches_done) as f64;
@@ -61,14 +60,14 @@ impl Snapshot {
 
 /// Shows how a run goes.
 pub trait Progress: Send + Sync {
-    /// Shows the state; called several times a second.
+    /// Shows the state. Called several times a second.
     fn update(&self, snapshot: &Snapshot);
 
-    /// Takes everything off the terminal.
+    /// Removes everything from the terminal.
     fn finish(&self);
 }
 
-/// How progress is to be shown.
+/// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Style {
     /// Bars on a terminal, plain lines elsewhere.
@@ -83,7 +82,7 @@ pub enum Style {
 }
 
 impl Style {
-    /// Whether somebody looks at a terminal: bars are drawn, and what ends is told in more than a line of the log.
+    /// Whether somebody watches a terminal. Then bars are drawn, and the end of a job is told in more than a line of the log.
     pub fn is_watched(self) -> bool {
         match self {
             Self::Bar => true,
@@ -113,7 +112,7 @@ impl Default for Screen {
 }
 
 impl Screen {
-    /// Lets `write` use the terminal while no bar is drawn.
+    /// Runs `write` while no bar is drawn.
     pub fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
         self.0.suspend(write)
     }
@@ -180,7 +179,7 @@ struct Bars {
 
 impl Bars {
     fn new(job: &str, screen: &Screen) -> Self {
-        // Dressed before they are shown: the screen draws them as they are added.
+        // The style comes first, because the screen draws a bar as soon as it is added.
         let line = |template: &str, prefix: &str| {
             screen.0.add(ProgressBar::new(0).with_style(style(template)).with_prefix(prefix.to_owned()))
         };
@@ -198,7 +197,7 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─")
 }
 
-/// What stands beside the bars: above them, beside each, and below.
+/// The texts above the bars, beside each, and below.
 struct Words {
     head: String,
     references: String,

@@ -1,4 +1,4 @@
-//! Logs: text for people, JSON for collectors, on stderr and never through a progress bar.
+//! Logs on stderr: text for people or JSON for collectors, never through a progress bar.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
@@ -16,7 +16,7 @@ pub enum Format {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -30,11 +30,11 @@ pub enum Level {
     Normal,
     /// Every batch.
     Verbose,
-    /// Everything, of libraries too. Their own words never hold secrets of this program, but may be many.
+    /// Everything, including what libraries log.
     Trace,
 }
 
-/// Starts logging for the rest of the process, panics included. A second call changes nothing.
+/// Starts logging, including panics, for the rest of the process. A second call changes nothing.
 pub fn start(format: Format, level: Level, screen: &Screen) {
     let filter = match level {
         Level::Quiet => "error",
@@ -55,7 +55,7 @@ pub fn start(format: Format, level: Level, screen: &Screen) {
     std::panic::set_hook(Box::new(log_panic));
 }
 
-/// Where it happened is always told; its text only if that can quote nothing.
+/// Logs where a panic happened. Its text is logged only if it cannot quote anything.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
@@ -82,7 +82,7 @@ impl<'a> MakeWriter<'a> for AboveBars {
 
 impl Write for AboveBars {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // A closed stderr must not end a run. What panics may be drawing a bar, and holds its lock.
+        // A closed stderr must not end a run. A panic may happen while a bar is drawn, with the bar's lock held.
         if std::thread::panicking() {
             std::io::stderr().write_all(bytes).ok();
         } else {

@@ -75,7 +75,7 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     let ledger = Ledger::open(&path, &identity).await.map_err(assemble::ledger_exit)?;
     let mut sink = assemble::make_sink(&config, job, stamp)?;
     ledger.note_run(run_id, &note, 0, 0).await.map_err(assemble::ledger_exit)?;
-    run::settle(&ledger, sink.as_mut(), signer.as_ref()).await.map_err(exit)?;
+    run::recover(&ledger, sink.as_mut(), signer.as_ref()).await.map_err(exit)?;
     failures::write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
     warn(job, &adopted);
     report(arguments, job, &identity.sink, run_id, &ledger, &adopted)?;

@@ -151,7 +151,7 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     let ledger = assembly.ledger;
     let parts = Parts {
         source,
-        sink: assembly.sink,
+        archive: assembly.sink,
         ledger: Arc::clone(&ledger),
         client: assembly.client,
         run_id,

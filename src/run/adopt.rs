@@ -1,41 +1,40 @@
-//! An archive gets another ledger, made from what is in it.
+//! Makes a new ledger for an archive, from what the archive holds.
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{RunError, recover, seal};
-use crate::archive::{ArchiveFile, ArchiveWriter, Inventory, Takeover, UnsealedRun};
+use super::error::RunError;
+use super::files::file_row;
+use crate::archive::{Inventory, Takeover, UnsealedRun};
 use crate::ledger::{
-    AdoptedManifest, AdoptedRun, Adoption, ArchiveContents, ArchivedCounts, CarriedOver, FileRow, Ledger, LedgerError,
-    ReplacedLedger,
+    AdoptedManifest, AdoptedRun, Adoption, ArchiveContents, ArchivedCounts, CarriedOver, LedgerError, ReplacedLedger,
 };
-use crate::model::manifest::Signer;
 
 /// What was taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
-    /// What the archive held: its files without a manifest get that of the adoption.
+    /// What the archive held. Files without a manifest are named by the manifest of the adoption.
     pub holding: Inventory,
-    /// The commit after which the new ledger goes on.
+    /// The commit that the new ledger goes on from.
     pub commit: u64,
-    /// What the archive's messages were counted to be.
+    /// Counts of the archive's messages.
     pub archived: ArchivedCounts,
-    /// Messages of other apps, which the job does not know.
+    /// Messages of other apps, which the job ignores.
     pub other_apps: u64,
-    /// The ledger before.
+    /// The former ledger.
     pub former: ReplacedLedger,
-    /// Where the ledger before is kept.
+    /// Where the former ledger is kept.
     pub former_kept: Option<PathBuf>,
-    /// What of it is still to be done.
+    /// What the former ledger had still to do.
     pub carried: CarriedOver,
 }
 
-/// Makes the archive's ledger anew, and then the archive that ledger's. The ownership changes last: whatever dies
-/// before, the next `adopt` does all of it again, and nothing else writes meanwhile.
+/// Makes a new ledger for the archive, and then makes the ledger the archive's owner. The owner changes last: if the process
+/// dies before, the next `adopt` does all of it again, and nothing else can write meanwhile.
 ///
-/// `holding` is what [`Takeover::look`] found; the archive is locked since then.
+/// `holding` is what [`Takeover::look`] found. The archive has been locked since then.
 pub async fn adopt(
     archive: &mut dyn Takeover,
     holding: Inventory,
@@ -70,7 +69,7 @@ pub async fn adopt(
     Ok(Adopted { holding, commit, archived, other_apps, former, former_kept, carried })
 }
 
-/// What stays behind if this fails is removed by the next `adopt`.
+/// Removes the new ledger. If this fails, the next `adopt` removes it.
 async fn discard(adoption: Adoption) {
     if let Err(error) = adoption.abandon().await {
         tracing::debug!(%error, "an unfinished ledger stays behind");
@@ -111,15 +110,4 @@ async fn fill(
 fn held_run(run: &UnsealedRun) -> AdoptedRun {
     let UnsealedRun { run_id, began, rows, bytes } = *run;
     AdoptedRun { run_id, began, rows, bytes }
-}
-
-fn file_row(file: &ArchiveFile) -> FileRow {
-    let ArchiveFile { path, temporary, rows, bytes, sha256, range } = file.clone();
-    FileRow { path, temporary, rows, bytes, sha256, range }
-}
-
-/// Opens the archive as a run does, and writes the manifests that are missing; nothing is fetched.
-pub async fn settle(ledger: &Ledger, sink: &mut dyn ArchiveWriter, signer: Option<&Signer>) -> Result<(), RunError> {
-    recover::open(ledger, sink).await?;
-    seal::seal(ledger, sink, signer, None).await
 }

@@ -1,4 +1,4 @@
-//! What a run would do, found out without leaving a trace.
+//! Finds out what a run would do, without leaving a trace.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::RunError;
-use super::rehearsal::Rehearsal;
-use crate::ledger::{Ledger, RetryFilter};
-use crate::model::reference::{ConversationId, Reference};
-use crate::plan::{Batch, TeamOwner, Window};
+use super::error::RunError;
+use super::lookup::{Standing, look_up};
+use crate::ledger::{Ledger, LedgerError, RetryFilter};
+use crate::model::reference::{ConversationId, Reference, ReferenceChunk};
+use crate::plan::{Batch, CarriedIds, TeamOwner, Window};
 use crate::source::Source;
 
 /// What a run would do.
@@ -18,26 +18,26 @@ use crate::source::Source;
 pub struct Estimate {
     /// Rows read from the source.
     pub read: u64,
-    /// Rows that speak of something other than a conversation's message.
+    /// Rows about something other than a message of a conversation.
     pub skipped: u64,
     /// Rows that are no reference.
     pub invalid: u64,
     /// References already archived, pending, or open failures.
     pub duplicate: u64,
-    /// References that would be asked: new ones, pending ones, and failures that are due.
+    /// References that would be asked for: new ones, pending ones, and failures that are due.
     pub references: u64,
-    /// Of these, pending since an earlier run.
+    /// Those of them that are pending since an earlier run.
     pub pending: u64,
-    /// Of these, failures that are due.
+    /// Those of them that are failures that are due.
     pub due: u64,
-    /// Conversations that the new references and the due failures are of.
+    /// Conversations of the new references and the due failures.
     pub conversations: u64,
     /// Requests that would be sent, if every one succeeds.
     pub requests: u64,
 }
 
 impl Estimate {
-    /// References a request, as a share of the batch size: 1 is full.
+    /// How full the requests would be: references a request, as a share of the batch size.
     pub fn fill(&self, batch_size: usize) -> f64 {
         if self.requests == 0 {
             return 0.0;
@@ -93,10 +93,56 @@ pub async fn estimate(
         estimate.pending = totals.sums.pending_refs + totals.sums.carried_refs;
         estimate.requests += totals.pending_batches + ledger.carried_batches(batch_size).await?;
     }
-    estimate.duplicate = rehearsal.duplicates();
-    estimate.references = rehearsal.accepted() + estimate.pending;
+    estimate.duplicate = rehearsal.duplicates;
+    estimate.references = rehearsal.accepted + estimate.pending;
     let batches = rehearsal.finish();
     count(&mut estimate, batches);
     estimate.conversations = dialogues.len() as u64;
     Ok(estimate)
+}
+
+/// Plans as the intake does, but only reads the ledger.
+struct Rehearsal {
+    window: Window,
+    seen: hashbrown::HashSet<i64>,
+    duplicates: u64,
+    accepted: u64,
+}
+
+impl Rehearsal {
+    fn new(window: Window) -> Self {
+        Self { window, seen: hashbrown::HashSet::new(), duplicates: 0, accepted: 0 }
+    }
+
+    /// Takes a chunk as the intake would, and returns the batches that are full.
+    async fn take(&mut self, ledger: Option<&Ledger>, chunk: ReferenceChunk) -> Result<Vec<Batch>, LedgerError> {
+        let chunks = [chunk];
+        let standings = match ledger {
+            // Carried references are in `seen`.
+            Some(ledger) => look_up(ledger, &CarriedIds::default(), &HashSet::new(), &chunks).await?.standings,
+            None => vec![Standing::New; chunks[0].len()],
+        };
+        for (reference, standing) in chunks[0].iter().zip(standings) {
+            if !standing.is_taken() || !self.add(reference) {
+                self.duplicates += 1;
+            }
+        }
+        Ok(self.window.take_ready())
+    }
+
+    /// Takes a reference. Returns `false` if its ID was taken before.
+    fn add(&mut self, reference: Reference<'_>) -> bool {
+        let new = self.seen.insert(reference.message_server_id);
+        if new {
+            self.accepted += 1;
+            self.window.add(reference);
+        }
+        new
+    }
+
+    /// Ends planning, and returns the batches of what is still carried.
+    fn finish(mut self) -> Vec<Batch> {
+        self.window.finish();
+        self.window.take_ready()
+    }
 }

@@ -1,256 +1,140 @@
-//! Counts of a run, kept by its tasks and read by whoever shows or sums up.
+//! What a run has counted so far: kept by its tasks, read by what shows it and sums it up.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::ledger::{CutOutcome, ReviewedCounts};
+use crate::ledger::{Commit, CutOutcome, FinishedBatch, Recorded};
 use crate::model::failure::Class;
-use crate::model::summary::{References, Refetched, ThreadExtras};
-use crate::plan::Batch;
+use crate::model::summary::{Bytes, References, Refetched, Requests, ThreadExtras};
 use crate::progress::Snapshot;
 use crate::yunxin::Stats;
 
-/// Counts of a run.
+/// The counts of a run, shared by its tasks.
 #[derive(Debug, Default)]
-pub struct Meter {
-    read: AtomicU64,
-    skipped: AtomicU64,
-    invalid: AtomicU64,
-    duplicate: AtomicU64,
-    accepted: AtomicU64,
-    retried: AtomicU64,
-    resumed: AtomicU64,
-    planned_batches: AtomicU64,
-    batches: AtomicU64,
-    batches_done: AtomicU64,
-    fetched: AtomicU64,
-    fetch_failed: AtomicU64,
-    archived: AtomicU64,
-    failed: AtomicU64,
-    extras_planned: AtomicU64,
-    extras_archived: AtomicU64,
-    extras_failed: AtomicU64,
-    refetch_planned: AtomicU64,
-    unchanged: AtomicU64,
-    edited: AtomicU64,
-    vanished: AtomicU64,
-    refetch_failed: AtomicU64,
-    split: AtomicU64,
-    other_owner: AtomicU64,
-    deferred: AtomicU64,
-    written: AtomicU64,
-    read_to_end: AtomicBool,
-    cut_short: AtomicBool,
-    new_failures: Mutex<BTreeMap<(Class, Option<i64>), u64>>,
-}
+pub(super) struct Meter(Mutex<Counts>);
 
 impl Meter {
-    pub(super) fn add_read(&self, count: u64) {
-        self.read.fetch_add(count, Relaxed);
+    /// The counts, to be read or changed.
+    pub(super) fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    pub(super) fn add_skipped(&self, count: u64) {
-        self.skipped.fetch_add(count, Relaxed);
-    }
-
-    pub(super) fn add_invalid(&self, count: u64) {
-        self.invalid.fetch_add(count, Relaxed);
-    }
-
-    pub(super) fn add_duplicate(&self, count: u64) {
-        self.duplicate.fetch_add(count, Relaxed);
-    }
-
-    pub(super) fn add_new_invalid(&self, count: u64) {
-        if count > 0 {
-            self.add_new_failures(Class::Invalid, None, count);
-        }
-    }
-
-    pub(super) fn end_reading(&self) {
-        self.read_to_end.store(true, Relaxed);
-    }
-
-    /// The source, or the failures to be asked again, were not read to their end.
-    pub(super) fn cut_short(&self) {
-        self.cut_short.store(true, Relaxed);
-    }
-
-    pub(super) fn was_cut_short(&self) -> bool {
-        self.cut_short.load(Relaxed)
-    }
-
-    pub(super) fn add_resumed(&self, references: u64, batches: u64) {
-        self.resumed.fetch_add(references, Relaxed);
-        self.planned_batches.fetch_add(batches, Relaxed);
-        self.batches.fetch_add(batches, Relaxed);
-    }
-
-    pub(super) fn add_planned(&self, batches: &[Batch], accepted: u64, retried: u64) {
-        self.accepted.fetch_add(accepted, Relaxed);
-        self.retried.fetch_add(retried, Relaxed);
-        self.planned_batches.fetch_add(batches.len() as u64, Relaxed);
-        self.batches.fetch_add(batches.len() as u64, Relaxed);
-    }
-
-    pub(super) fn add_split(&self) {
-        self.split.fetch_add(1, Relaxed);
-        self.batches.fetch_add(2, Relaxed);
-    }
-
-    pub(super) fn add_other_owner(&self, batches: u64) {
-        self.other_owner.fetch_add(batches, Relaxed);
-        self.batches.fetch_add(batches, Relaxed);
-    }
-
-    /// Counts batches of what was refused for now.
-    pub(super) fn add_deferred(&self, batches: u64) {
-        self.deferred.fetch_add(batches, Relaxed);
-        self.batches.fetch_add(batches, Relaxed);
-    }
-
-    /// Counts what nobody is left to be asked for.
-    pub(super) fn add_given_up(&self, cut: &CutOutcome) {
-        self.fetch_failed.fetch_add(cut.failed + cut.review_failed, Relaxed);
-        self.failed.fetch_add(cut.failed - cut.extras_failed, Relaxed);
-        self.extras_failed.fetch_add(cut.extras_failed, Relaxed);
-        self.refetch_failed.fetch_add(cut.review_failed, Relaxed);
-    }
-
-    pub(super) fn add_batch_done(&self, fetched: u64, failed: u64) {
-        self.batches_done.fetch_add(1, Relaxed);
-        self.fetched.fetch_add(fetched, Relaxed);
-        self.fetch_failed.fetch_add(failed, Relaxed);
-    }
-
-    /// Counts messages that only threads need: pending since an earlier run, or failures asked again.
-    pub(super) fn add_extras_resumed(&self, messages: u64) {
-        self.extras_planned.fetch_add(messages, Relaxed);
-    }
-
-    pub(super) fn add_extras_planned(&self, batches: u64, messages: u64) {
-        self.extras_planned.fetch_add(messages, Relaxed);
-        self.planned_batches.fetch_add(batches, Relaxed);
-        self.batches.fetch_add(batches, Relaxed);
-    }
-
-    /// Counts archived messages that an earlier run left to be asked for again.
-    pub(super) fn add_refetch_resumed(&self, messages: u64) {
-        self.refetch_planned.fetch_add(messages, Relaxed);
-    }
-
-    pub(super) fn add_refetch_planned(&self, batches: u64, messages: u64) {
-        self.refetch_planned.fetch_add(messages, Relaxed);
-        self.planned_batches.fetch_add(batches, Relaxed);
-        self.batches.fetch_add(batches, Relaxed);
-    }
-
-    /// Counts what the ledger recorded of messages that were asked for again.
-    pub(super) fn add_reviewed(&self, reviewed: ReviewedCounts) {
-        self.unchanged.fetch_add(reviewed.unchanged, Relaxed);
-        self.edited.fetch_add(reviewed.edited, Relaxed);
-        self.vanished.fetch_add(reviewed.vanished, Relaxed);
-        self.refetch_failed.fetch_add(reviewed.failed, Relaxed);
-    }
-
-    /// Counts what the ledger recorded, `extras` (archived and failed) included.
-    pub(super) fn add_recorded(&self, archived: u64, failed: u64, extras: (u64, u64), written: u64) {
-        self.archived.fetch_add(archived - extras.0, Relaxed);
-        self.failed.fetch_add(failed - extras.1, Relaxed);
-        self.extras_archived.fetch_add(extras.0, Relaxed);
-        self.extras_failed.fetch_add(extras.1, Relaxed);
-        self.written.fetch_add(written, Relaxed);
-    }
-
-    pub(super) fn add_new_failures(&self, class: Class, code: Option<i64>, count: u64) {
-        if let Ok(mut failures) = self.new_failures.lock() {
-            *failures.entry((class, code)).or_default() += count;
-        }
-    }
-
+/// The counts of a run. Nothing is `pending` in them: only the ledger knows that.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
+    pub(super) references: References,
+    pub(super) thread_extras: ThreadExtras,
+    pub(super) refetched: Refetched,
+    /// Batches planned: the fewest requests that there could be.
+    pub(super) planned_batches: u64,
+    /// Batches to be asked, those included that come of splits, follow-up asks and waves.
+    pub(super) batches: u64,
+    pub(super) batches_done: u64,
+    /// References that were answered with their message, committed or not.
+    pub(super) fetched: u64,
+    /// References that failed, recorded or not.
+    pub(super) fetch_failed: u64,
+    pub(super) split: u64,
+    pub(super) other_owner: u64,
+    pub(super) deferred: u64,
+    /// Bytes.
+    pub(super) written: u64,
+    pub(super) is_read_to_end: bool,
+    /// Whether the source, the failures to be asked again or the refetch were not taken up to their end.
+    pub(super) is_cut_short: bool,
     /// Failures new in this run, by class and code.
-    pub(super) fn new_failures(&self) -> BTreeMap<(Class, Option<i64>), u64> {
-        self.new_failures.lock().map(|failures| failures.clone()).unwrap_or_default()
+    pub(super) new_failures: BTreeMap<(Class, Option<i64>), u64>,
+}
+
+impl Counts {
+    /// Counts planned batches.
+    pub(super) fn plan(&mut self, batches: usize) {
+        self.planned_batches += batches as u64;
+        self.batches += batches as u64;
     }
 
-    pub(super) fn fetched(&self) -> u64 {
-        self.fetched.load(Relaxed)
+    /// Counts a batch that has ended.
+    pub(super) fn end(&mut self, batch: &FinishedBatch) {
+        let FinishedBatch { archived, failures, reviewed, .. } = batch;
+        self.batches_done += 1;
+        self.fetched += (archived.len() + reviewed.vanished.len()) as u64 + reviewed.unchanged;
+        self.fetch_failed += failures.len() as u64 + reviewed.failed;
     }
 
-    pub(super) fn split(&self) -> u64 {
-        self.split.load(Relaxed)
+    /// Counts a batch that is asked in two parts instead.
+    pub(super) fn split(&mut self) {
+        self.batches_done += 1;
+        self.split += 1;
+        self.batches += 2;
     }
 
-    pub(super) fn deferred(&self) -> u64 {
-        self.deferred.load(Relaxed)
+    /// Counts what a cut of follow-up asks left to nobody to be asked for.
+    pub(super) fn give_up(&mut self, cut: CutOutcome) {
+        self.fetch_failed += cut.failed + cut.review_failed;
+        self.references.failed += cut.failed - cut.extras_failed;
+        self.thread_extras.failed += cut.extras_failed;
+        self.refetched.failed += cut.review_failed;
+        self.fail(cut.new_failures);
     }
 
-    pub(super) fn other_owner(&self) -> u64 {
-        self.other_owner.load(Relaxed)
+    /// Counts what the ledger recorded.
+    pub(super) fn record(&mut self, commit: &Commit, recorded: &Recorded) {
+        let sum = |of: fn(&FinishedBatch) -> usize| commit.finished.iter().map(|batch| of(batch) as u64).sum::<u64>();
+        let Recorded { extras_archived, extras_failed, reviewed, .. } = recorded;
+        self.references.archived += sum(|batch| batch.archived.len()) - reviewed.edited - extras_archived;
+        self.references.failed += sum(|batch| batch.failures.len()) - extras_failed;
+        self.thread_extras.archived += extras_archived;
+        self.thread_extras.failed += extras_failed;
+        self.refetched.unchanged += reviewed.unchanged;
+        self.refetched.edited += reviewed.edited;
+        self.refetched.vanished += reviewed.vanished;
+        self.refetched.failed += reviewed.failed;
+        self.written += commit.bytes;
+        self.fail(recorded.new_failures.clone());
     }
 
-    pub(super) fn planned_batches(&self) -> u64 {
-        self.planned_batches.load(Relaxed)
-    }
-
-    pub(super) fn written(&self) -> u64 {
-        self.written.load(Relaxed)
-    }
-
-    /// The reference counts, given what the ledger says is left.
-    pub(super) fn references(&self, pending: u64) -> References {
-        References {
-            read: self.read.load(Relaxed),
-            skipped: self.skipped.load(Relaxed),
-            invalid: self.invalid.load(Relaxed),
-            duplicate: self.duplicate.load(Relaxed),
-            accepted: self.accepted.load(Relaxed),
-            resumed: self.resumed.load(Relaxed),
-            retried: self.retried.load(Relaxed),
-            archived: self.archived.load(Relaxed),
-            failed: self.failed.load(Relaxed),
-            pending,
+    /// Counts failures new in this run.
+    pub(super) fn fail(&mut self, new: impl IntoIterator<Item = ((Class, Option<i64>), u64)>) {
+        for (kind, count) in new {
+            *self.new_failures.entry(kind).or_default() += count;
         }
     }
 
-    /// The counts of what only threads need, given what the ledger says is left.
-    pub(super) fn thread_extras(&self, pending: u64) -> ThreadExtras {
-        ThreadExtras {
-            planned: self.extras_planned.load(Relaxed),
-            archived: self.extras_archived.load(Relaxed),
-            failed: self.extras_failed.load(Relaxed),
-            pending,
+    /// The requests of the run.
+    pub(super) fn requests(&self, stats: &Stats) -> Requests {
+        Requests {
+            sent: stats.sent,
+            ok: stats.ok,
+            retried: stats.retried + self.deferred,
+            throttled: stats.throttled,
+            split: self.split,
+            other_owner: self.other_owner,
+            minimum: self.planned_batches,
         }
     }
 
-    /// The counts of what was asked for again, given what the ledger says is left.
-    pub(super) fn refetched(&self, pending: u64) -> Refetched {
-        Refetched {
-            planned: self.refetch_planned.load(Relaxed),
-            unchanged: self.unchanged.load(Relaxed),
-            edited: self.edited.load(Relaxed),
-            vanished: self.vanished.load(Relaxed),
-            failed: self.refetch_failed.load(Relaxed),
-            pending,
-        }
+    /// The bytes of the run.
+    pub(super) fn bytes(&self, stats: &Stats) -> Bytes {
+        Bytes { received: stats.bytes, written: self.written }
     }
 
+    /// What is shown of the run.
     pub(super) fn snapshot(&self, stats: &Stats, quota: u32) -> Snapshot {
-        let references = self.references(0);
-        let extras = self.thread_extras(0);
-        let again = self.refetched(0);
+        let Self { references, thread_extras, refetched, .. } = self;
+        let planned = references.accepted + references.resumed + references.retried;
+        let reviewed = refetched.unchanged + refetched.edited + refetched.vanished;
         Snapshot {
             read: references.read,
-            read_to_end: self.read_to_end.load(Relaxed),
+            read_to_end: self.is_read_to_end,
             duplicate: references.duplicate,
-            planned: references.accepted + references.resumed + references.retried + extras.planned + again.planned,
-            fetched: self.fetched.load(Relaxed),
-            archived: references.archived + extras.archived + again.unchanged + again.edited + again.vanished,
-            failed: self.fetch_failed.load(Relaxed),
+            planned: planned + thread_extras.planned + refetched.planned,
+            fetched: self.fetched,
+            archived: references.archived + thread_extras.archived + reviewed,
+            failed: self.fetch_failed,
             invalid: references.invalid,
-            batches: self.batches.load(Relaxed),
-            batches_done: self.batches_done.load(Relaxed),
+            batches: self.batches,
+            batches_done: self.batches_done,
             requests: stats.sent,
             rate: if stats.unanswered { 0.0 } else { stats.send_rate },
             unanswered: stats.unanswered,

@@ -1,10 +1,10 @@
-//! Being told to stop.
+//! How a run is told to stop.
 
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 
-/// Tells a run to stop sending, finish what is in flight, commit and sum up.
+/// Tells a run to stop sending, to finish what is under way, to commit and to sum up.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     token: CancellationToken,
@@ -13,28 +13,28 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// One that is told when this one is, and can be told alone.
+    /// A stop that is told whenever this one is, and that can also be told alone.
     pub fn child(&self) -> Self {
         Self { token: self.token.child_token(), reason: Arc::default(), parent: Some(Arc::clone(&self.reason)) }
     }
 
-    /// Tells it. The first reason is the one that is reported.
+    /// Tells the run to stop. The first reason is the one that is reported.
     pub fn tell(&self, reason: &str) {
         self.reason.set(reason.to_owned()).ok();
         self.token.cancel();
     }
 
-    /// Whether it was told.
+    /// Whether the run was told to stop.
     pub fn is_told(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// Why, once it was told.
+    /// Why the run was told to stop, once it was.
     pub fn reason(&self) -> Option<&str> {
         self.reason.get().or_else(|| self.parent.as_ref()?.get()).map(String::as_str)
     }
 
-    /// Waits until it is told.
+    /// Waits until the run is told to stop.
     pub async fn told(&self) {
         self.token.cancelled().await;
     }

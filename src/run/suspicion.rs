@@ -1,4 +1,4 @@
-//! What looks wrong as a whole: it is said whatever the job tolerates.
+//! What looks wrong about a run as a whole. It is reported whatever the job tolerates.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use crate::model::failure::Class;
 use crate::model::summary::References;
 use crate::yunxin::{Reaction, reaction};
 
-/// So many rows or references are enough to judge by.
+/// The fewest rows or references to judge by.
 const ENOUGH: u64 = 100;
-/// The share, in percent, from which on they are nearly all.
+/// The share, in percent, that counts as nearly all.
 const NEARLY_ALL: u64 = 95;
 
-/// Why messages that are referenced may not exist.
+/// Why messages that are referenced may not exist, for people.
 pub(crate) const WHY_ABSENT: &str = "their times may be in another unit or time zone than the job says, or have lost \
     their milliseconds; their conversations may be spelled otherwise; or they may be another app's or account's";
 
-/// What looks wrong of a run with these counts and failures new in it, each in a sentence that names the likely cause. If
-/// nothing does, the runs before it are looked at as well that left theirs untold: a night may take several.
+/// What looks wrong about a run with these counts and new failures, each in a sentence that names the likely cause. If
+/// nothing does, earlier runs whose failures were not reported are counted as well: a night may take several runs.
 pub(super) fn suspicions(
     references: &References,
     new: &BTreeMap<(Class, Option<i64>), u64>,
@@ -37,7 +37,7 @@ pub(super) fn suspicions(
 
 fn found(references: &References, new: &BTreeMap<(Class, Option<i64>), u64>) -> Vec<String> {
     let rows = references.read - references.skipped;
-    // What an earlier run left pending is new as well; failures that are asked again are not.
+    // What an earlier run left pending is new as well. Failures that are asked again are not.
     let asked = (references.accepted + references.resumed).saturating_sub(references.pending);
     let count = |counts: fn(Class, Option<i64>) -> bool| -> u64 {
         new.iter().filter(|((class, code), _)| counts(*class, *code)).map(|(_, n)| n).sum()
@@ -67,7 +67,7 @@ fn nearly_all(some: u64, all: u64) -> bool {
     all >= ENOUGH && some * 100 >= all * NEARLY_ALL
 }
 
-/// Whether a failure says that there is no such message, or no such conversation.
+/// Whether a failure says that the message, or its conversation, does not exist.
 fn is_absent(class: Class, code: Option<i64>) -> bool {
     match class {
         Class::Unanswered => true,

@@ -64,7 +64,11 @@ fn a_planted_breach_is_found() {
         ("model/columns.rs", "use arrow::datatypes::DataType;", "names arrow, but its room is pure"),
         ("sql/lexeme.rs", "use sqlx::Row;", "names sqlx, but its room is pure"),
         ("model/failure.rs", "pub async fn f() {}", "is asynchronous"),
-        ("source/files/csv.rs", "use crate::{model::reference::Reference, ledger::{Ledger}};", "names crate::ledger::Ledger"),
+        (
+            "source/files/csv.rs",
+            "use crate::{model::reference::Reference, ledger::{Ledger}};",
+            "names crate::ledger::Ledger",
+        ),
         (
             "archive/parquet/disk.rs",
             "use super::super::super::yunxin::client::Client;",

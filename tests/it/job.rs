@@ -12,5 +12,6 @@ mod nights;
 mod outage;
 mod reconciliation;
 mod refusals;
+mod slow_commits;
 mod sources;
 mod stopping;

@@ -1,53 +1,54 @@
-//! Manifests: of this run when it ends, and of runs that died when the next begins.
+//! Writes manifests: of this run when it ends, and of runs that died when the next one begins.
 
 use uuid::Uuid;
 
-use super::RunError;
+use super::error::RunError;
 use crate::archive::{ArchiveError, ArchiveWriter};
 use crate::failpoint::reach;
 use crate::ledger::{Ledger, ManifestDue};
 use crate::model::manifest::{self, BESIDE, Manifest, ManifestFile, Sealed, Signer, is_vanished};
 
-/// Writes the manifests that are missing, of runs that died and, unless it is `running`, of this one.
-pub(super) async fn seal(
+/// Writes the manifests that are missing, except that of the run that is `running`.
+pub(super) async fn write_missing(
     ledger: &Ledger,
-    sink: &mut dyn ArchiveWriter,
+    archive: &mut dyn ArchiveWriter,
     signer: Option<&Signer>,
     running: Option<Uuid>,
 ) -> Result<(), RunError> {
-    let mut previous = previous(ledger, sink).await?;
+    let mut previous = previous(ledger, archive).await?;
     for due in ledger.manifest_due(running).await? {
         let (run_id, sequence) = (due.run_id, due.sequence);
-        // One that is there was written by a process that died before the ledger knew. Another run's the sink refuses.
-        let found = sink.manifest(sequence).await?.filter(|found| found.manifest.run_id == run_id.to_string());
+        // A manifest that is there was written by a process that died before the ledger knew. The archive itself refuses to
+        // replace the manifest of another run.
+        let found = archive.manifest(sequence).await?.filter(|found| found.manifest.run_id == run_id.to_string());
         let sealed = match found {
             Some(found) => found,
             None => Sealed::new(manifest(ledger, due, previous.take()), signer),
         };
-        sink.seal(&sealed).await?;
+        archive.seal(&sealed).await?;
         reach("seal.after");
         let sha256 = sealed.sha256();
-        // Where the sink's own commit is final, a failover may take it back, and a manifest with it.
-        ledger.set_manifest(run_id, sequence, &sha256, sink.needs_intent().then_some(&sealed)).await?;
+        // A database may lose the manifest in a failover: the ledger keeps a copy.
+        ledger.set_manifest(run_id, sequence, &sha256, archive.needs_intent().then_some(&sealed)).await?;
         reach("manifest.noted");
         previous = Some(sha256);
     }
     Ok(())
 }
 
-/// The hash of the last manifest. What was written counts, and not what is there now: a change must not enter the chain.
-async fn previous(ledger: &Ledger, sink: &mut dyn ArchiveWriter) -> Result<Option<String>, RunError> {
+/// The hash of the last manifest as it was written, not as it is now: a change must not enter the chain.
+async fn previous(ledger: &Ledger, archive: &mut dyn ArchiveWriter) -> Result<Option<String>, RunError> {
     let Some(head) = ledger.last_manifest().await? else { return Ok(None) };
-    let mut found = match sink.manifest(head.sequence).await {
-        // What cannot be read was changed, and stops nothing that is known to be right.
+    let mut found = match archive.manifest(head.sequence).await {
+        // A manifest that cannot be read was changed. The hash is known, so the run goes on.
         Err(ArchiveError::Unusable(what)) if head.sha256.is_some() => {
             tracing::warn!("{what}");
             return Ok(head.sha256);
         }
         found => found?,
     };
-    if found.is_none() && bring_back(ledger, sink, head.sequence).await? {
-        found = sink.manifest(head.sequence).await?;
+    if found.is_none() && bring_back(ledger, archive, head.sequence).await? {
+        found = archive.manifest(head.sequence).await?;
     }
     let found = found.map(|found| found.sha256());
     if head.sha256.is_some() && found != head.sha256 {
@@ -61,12 +62,12 @@ async fn previous(ledger: &Ledger, sink: &mut dyn ArchiveWriter) -> Result<Optio
     Ok(head.sha256.or(found))
 }
 
-/// Writes again what a failover took back. Returns whether that was the last manifest.
-async fn bring_back(ledger: &Ledger, sink: &mut dyn ArchiveWriter, last: u64) -> Result<bool, RunError> {
+/// Writes the manifests again that a failover lost. Returns whether there were any.
+async fn bring_back(ledger: &Ledger, archive: &mut dyn ArchiveWriter, last: u64) -> Result<bool, RunError> {
     let mut missing = Vec::new();
     let mut sequence = last;
     while let Some(kept) = ledger.kept_manifest(sequence).await? {
-        if sink.manifest(sequence).await?.is_some() {
+        if archive.manifest(sequence).await?.is_some() {
             break;
         }
         missing.push(kept);
@@ -74,7 +75,7 @@ async fn bring_back(ledger: &Ledger, sink: &mut dyn ArchiveWriter, last: u64) ->
     }
     for kept in missing.iter().rev() {
         tracing::warn!(manifest = kept.manifest.sequence, "the archive has lost a manifest: it is written again");
-        sink.seal(kept).await?;
+        archive.seal(kept).await?;
     }
     Ok(!missing.is_empty())
 }
@@ -93,7 +94,7 @@ fn manifest(ledger: &Ledger, due: ManifestDue, previous: Option<String>) -> Mani
         .partition(|file| is_vanished(&file.path));
     let path = |file: &ManifestFile| file.path.trim_start_matches(BESIDE).to_owned();
     let vanished: Vec<_> = vanished.into_iter().map(|file| ManifestFile { path: path(&file), ..file }).collect();
-    // Without any file it is a database, whose commits alone say how much it was sent.
+    // Without files it is a database: only its commits say how much it was sent.
     let is_database = files.is_empty() && vanished.is_empty();
     let total = |sum: u64, of: fn(&ManifestFile) -> u64| if is_database { sum } else { files.iter().map(of).sum() };
     Manifest {

@@ -1,0 +1,161 @@
+//! Sums a run up.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::context::RunContext;
+use super::error::{RunError, describe};
+use super::meter::Counts;
+use super::suspicion::suspicions;
+use super::ticker::keep_timeline;
+use crate::failpoint::reach;
+use crate::ledger::{FileRow, LastManifest, LedgerError, Sums, Unreported};
+use crate::model::failure::Class;
+use crate::model::manifest::is_vanished;
+use crate::model::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates};
+use crate::panics::caught;
+
+/// What the ledger says when a run has ended.
+#[derive(Default)]
+struct Left {
+    sums: Sums,
+    files: Vec<FileRow>,
+    head: Option<LastManifest>,
+    untold: Unreported,
+}
+
+/// How a run ended.
+struct Verdict {
+    outcome: Outcome,
+    exit_code: u8,
+    error: Option<String>,
+    looks_wrong: Vec<String>,
+}
+
+/// Sums up a run that ended like this, and closes it in the ledger.
+pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -> JobSummary {
+    let elapsed = run.timeline.elapsed();
+    let left = match left(run).await {
+        Ok(left) => Some(left),
+        Err(error) => {
+            result = result.and(Err(error.into()));
+            None
+        }
+    };
+    let is_known = left.is_some();
+    let Left { sums, files, head, untold } = left.unwrap_or_default();
+    let mut counts = run.meter.counts().clone();
+    counts.references.pending = sums.pending();
+    counts.thread_extras.pending = sums.pending_extras;
+    counts.refetched.pending = sums.pending_refetch;
+    if is_known && result.is_ok() {
+        let checked = counts.references.check();
+        let checked = checked.and_then(|()| counts.thread_extras.check()).and_then(|()| counts.refetched.check());
+        result = checked.map_err(RunError::from);
+    }
+    let Verdict { outcome, exit_code, error, looks_wrong } =
+        verdict(run, &result, &counts, sums.waiting_links, &untold);
+    let stats = run.client.stats();
+    let requests = counts.requests(&stats);
+    let seconds = elapsed.as_secs_f64().max(0.001);
+    let per_second = requests.sent as f64 / seconds;
+    let (mut failures, mut codes) = (BTreeMap::new(), BTreeMap::new());
+    for ((class, code), count) in &counts.new_failures {
+        *failures.entry(class.as_str().to_owned()).or_default() += count;
+        if let Some(code) = code {
+            *codes.entry(code.to_string()).or_default() += count;
+        }
+    }
+    let archived = counts.references.archived + counts.thread_extras.archived;
+    let mut summary = JobSummary {
+        job: run.settings.job.clone(),
+        run_id: Some(run.run_id.to_string()),
+        outcome,
+        exit_code,
+        error,
+        looks_wrong,
+        started_at: run.began,
+        finished_at: Timestamp::now(),
+        references: counts.references,
+        thread_extras: counts.thread_extras,
+        refetched: counts.refetched,
+        failures,
+        codes,
+        requests,
+        bytes: counts.bytes(&stats),
+        files: files
+            .into_iter()
+            .filter(|file| !is_vanished(&file.path))
+            .map(|file| FileSummary { path: file.path, rows: file.rows, bytes: file.bytes, sha256: file.sha256 })
+            .collect(),
+        manifest: head.and_then(|head| {
+            Some(ManifestHead { sequence: head.sequence, run_id: head.run_id.to_string(), sha256: head.sha256? })
+        }),
+        rates: Rates {
+            requests_per_second: per_second,
+            messages_per_second: archived as f64 / seconds,
+            quota_used: per_second / f64::from(run.settings.quota.max(1)),
+        },
+    };
+    if let Err(error) = close(run, &summary).await {
+        tracing::error!(error = %error, "the run could not be closed in the ledger");
+        if summary.error.is_none() {
+            summary.error = Some(error.to_string());
+            summary.outcome = Outcome::Failed;
+            summary.exit_code = 1;
+        }
+    }
+    summary
+}
+
+async fn left(run: &RunContext) -> Result<Left, LedgerError> {
+    let ledger = &run.ledger;
+    Ok(Left {
+        sums: ledger.sums().await?,
+        files: ledger.files_of(run.run_id).await?,
+        head: ledger.last_manifest().await?,
+        untold: ledger.unreported(run.run_id).await?,
+    })
+}
+
+fn verdict(
+    run: &RunContext,
+    result: &Result<(), RunError>,
+    counts: &Counts,
+    waiting_links: u64,
+    untold: &Unreported,
+) -> Verdict {
+    let looks_wrong = suspicions(&counts.references, &counts.new_failures, untold);
+    let is_alarm = |(class, code): &(Class, Option<i64>)| !run.settings.tolerate.covers(*class, *code);
+    let left_untold: u64 = untold.failures.iter().filter(|(kind, _)| is_alarm(kind)).map(|(_, n)| n).sum();
+    let pending = counts.references.pending + counts.thread_extras.pending + counts.refetched.pending + waiting_links;
+    let was_cut_short = run.stop.is_told() && (pending > 0 || counts.is_cut_short);
+    let (outcome, exit_code, error) = if let Err(error) = result {
+        (Outcome::Failed, error.exit_code(), Some(describe(error)))
+    } else if was_cut_short {
+        (Outcome::Stopped, 5, Some(run.stop.reason().unwrap_or("told to stop").to_owned()))
+    } else if !looks_wrong.is_empty() {
+        (Outcome::Partial, 3, Some(looks_wrong.join("; ")))
+    } else if left_untold > 0 {
+        let said = format!("open failures from earlier runs that were stopped, failed or died: {left_untold}");
+        (Outcome::Partial, 3, Some(said))
+    } else if counts.new_failures.keys().any(is_alarm) {
+        (Outcome::Partial, 3, None)
+    } else {
+        (Outcome::Complete, 0, None)
+    };
+    Verdict { outcome, exit_code, error, looks_wrong }
+}
+
+/// Closes the run in the ledger.
+async fn close(run: &RunContext, summary: &JobSummary) -> Result<(), RunError> {
+    let text = serde_json::to_string(summary).unwrap_or_default();
+    let closed = caught(async {
+        keep_timeline(run).await;
+        reach("finish.before");
+        let (at, outcome) = (summary.finished_at, summary.outcome.as_str());
+        run.ledger.finish_run(run.run_id, at, outcome, summary.exit_code, summary.error.as_deref(), &text).await
+    });
+    Ok(closed.await.map_err(|panicked| RunError::died("its end", &panicked))??)
+}
