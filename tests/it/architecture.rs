@@ -35,7 +35,8 @@ fn the_files_of_a_room_use_each_other_in_one_direction() {
     let sources = all();
     for room in ["source", "sql", "completeness"] {
         assert!(sources.contains_key(&format!("{room}.rs")), "there is no room {room}");
-        assert_eq!(circles(&sources, room), Default::default(), "{room}");
+        let circles = circles(&sources, room);
+        assert!(circles.is_empty(), "{room}: {circles:?}");
     }
 }
 
@@ -56,7 +57,7 @@ fn a_planted_circle_is_found() {
     }
     let straight =
         [file("source.rs", "mod a;\nuse self::a::A;"), file("source/a.rs", "use super::value::Value;"), leaf];
-    assert_eq!(circles(&Sources::from(straight), "source"), Default::default());
+    assert!(circles(&Sources::from(straight), "source").is_empty());
 }
 
 fn breaches_of(file: &str, code: &str) -> Vec<String> {
