@@ -11,7 +11,7 @@ use crate::model::reference::ConversationId;
 use crate::model::summary::gravest;
 use crate::run::{WHY_ABSENT, describe};
 use crate::source::{self, SampleRow, Understood};
-use crate::yunxin::{App, AskFor, Client, FetchSettings, Outcome, Stop, Verdict};
+use crate::yunxin::{App, AskFor, Client, FetchSettings, Meaning, Outcome, Stop, Verdict};
 
 /// How many rows are examined to decide whether times are whole seconds.
 const LOOKED_AT: usize = 200;
@@ -187,11 +187,11 @@ async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut V
                 let why = answer.verdicts.first().map(|(_, verdict)| why(verdict)).unwrap_or_default();
                 lines.push(format!("message {}: does not exist: {why}", one.message_server_id));
             }
-            Outcome::Refused { code: 414, message, .. } => {
+            Outcome::Refused { code, message, .. } if Meaning::of(code) == Meaning::BadParameter => {
                 return Err(Exit {
                     code: 4,
                     error: anyhow::anyhow!(
-                        "API: refused with code 414 ({message}): the AppSecret, this host's clock, or this one \
+                        "API: refused with code {code} ({message}): the AppSecret, this host's clock, or this one \
                          reference is wrong ({} {} {})",
                         one.conversation,
                         one.message_server_id,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::reference::{ConversationKey, ConversationType, Reference, same_account};
 use crate::plan::Batch;
-use crate::yunxin::{Outcome, Refusal, speaks_of_owner};
+use crate::yunxin::{Meaning, Outcome, Refusal};
 
 /// The most teams whose named owners are kept. Other teams are asked under the owners of the rows that came first.
 pub(super) const MOST_TEAMS: usize = 100_000;
@@ -74,7 +74,7 @@ impl RefusedOwners {
     pub(super) fn note(&mut self, batch: &Batch, outcome: &Outcome) {
         let Outcome::Refused { code, message, .. } = outcome else { return };
         if !batch.is_of_team()
-            || !speaks_of_owner(*code)
+            || Meaning::of(*code) != Meaning::OwnerRefused
             || self.count >= MOST_REFUSALS
             || self.has(&batch.key, &batch.asked)
         {

@@ -17,19 +17,17 @@ use crate::model::failure::{Class, Reason};
 use crate::model::message::{ExistingVersion, MessageRows, Row, Vanished};
 use crate::model::reference::same_account;
 use crate::plan::{Attempt, Batch, Final, Miss, Purpose, Remedy, follow_up};
-use crate::yunxin::Answer;
+use crate::yunxin::{Answer, Meaning};
 
 /// The latest archived version of each message, by ID.
 pub(super) type Existing = HashMap<i64, ExistingVersion>;
 
 /// The purpose of asking for a message when some owner could not say whether it exists.
 const IN_DOUBT: Purpose = Purpose::Refetch { doubt: true };
-/// The code that says that a message does not exist, as opposed to one that may not be seen, or not now.
-const NOT_THERE: i64 = 107_404;
 
-/// Whether the API said that the message does not exist.
+/// Whether the API said that the message does not exist, as opposed to one that may not be seen, or not now.
 fn is_gone(reason: &Reason) -> bool {
-    reason.class == Class::Unavailable && reason.code == Some(NOT_THERE)
+    reason.class == Class::Unavailable && reason.code.map(Meaning::of) == Some(Meaning::DoesNotExist)
 }
 
 /// Takes what was answered of messages that the archive has.

@@ -1,4 +1,4 @@
-//! From an answer's text, and the fault it meets, to what goes out on the wire.
+//! Turns an answer's text, and the fault that it meets, into what goes out on the wire.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -12,15 +12,15 @@ use flate2::write::GzEncoder;
 use futures_util::{StreamExt, stream};
 
 use super::fault::Fault;
-use super::wire::{Course, Line};
+use super::wire::{Line, Outgoing};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
 const PAGE: &str = "<html><head><title>Gateway</title></head><body><h1>Gateway</h1><hr>gateway</body></html>";
-/// Bytes of status line and headers that an answer cut in the middle is sure to have exceeded.
+/// An answer that is cut in the middle is cut behind this many bytes, which its status line and headers do not exceed.
 const HEAD: usize = 60;
 
-/// Renders `body`, the proper answer, as `fault` lets it be.
+/// Renders the proper answer, `body`, spoilt by `fault`.
 pub(super) async fn render(body: String, fault: &Fault, line: &Line, date: HeaderValue) -> Response<Body> {
     let json = |body: Body| respond(StatusCode::OK, JSON, date.clone(), body);
     let half = HEAD + body.len() / 2;
@@ -52,11 +52,11 @@ pub(super) async fn render(body: String, fault: &Fault, line: &Line, date: Heade
                 date.to_str().unwrap_or_default(),
                 body.len().saturating_sub(7)
             );
-            line.set(Course::Instead { bytes: [head.as_bytes(), body.as_bytes()].concat(), sent: 0 });
+            line.set(Outgoing::Instead { bytes: [head.as_bytes(), body.as_bytes()].concat(), sent: 0 });
             json(body.into())
         }
         Fault::NotHttp => {
-            line.set(Course::Instead {
+            line.set(Outgoing::Instead {
                 bytes: b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n".to_vec(),
                 sent: 0,
             });
@@ -114,13 +114,13 @@ pub(super) fn document(body: String, date: HeaderValue) -> Response<Body> {
     respond(StatusCode::OK, JSON, date, body.into())
 }
 
-/// An error as a gateway gives it.
+/// A gateway's error.
 pub(super) fn gateway(status: StatusCode, date: HeaderValue) -> Response<Body> {
     respond(status, HTML, date, PAGE.into())
 }
 
 fn cut(line: &Line, after: usize, reset: bool, response: Response<Body>) -> Response<Body> {
-    line.set(Course::Cut { after, reset });
+    line.set(Outgoing::Cut { after, reset });
     response
 }
 

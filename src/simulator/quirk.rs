@@ -24,7 +24,7 @@ pub enum Quirk {
     DeepAttachment,
     /// Integer fields are floating-point numbers.
     Floats,
-    /// Known fields have types of no use.
+    /// Known fields have types that do not fit.
     Garbage,
     /// Every optional field is null.
     Nulls,
@@ -40,9 +40,9 @@ pub enum Quirk {
     LongText,
     /// The text holds every character that JSON escapes, and JSON.
     EscapedText,
-    /// Fields nobody knows, nested, with numbers beyond 64 bits.
+    /// Unknown fields, nested, with numbers beyond 64 bits.
     UnknownFields,
-    /// The message type is one nobody knows.
+    /// The message type is unknown.
     UnknownType,
     /// The message was edited.
     Edited,
@@ -58,6 +58,15 @@ pub enum Quirk {
     Targeted,
     /// The ID is an object: the item cannot be read as a message.
     Undecodable,
+}
+
+impl Message {
+    /// Makes the message strange in one way.
+    #[must_use]
+    pub fn quirk(mut self, quirk: Quirk) -> Self {
+        quirk.apply(&mut self);
+        self
+    }
 }
 
 impl Quirk {
@@ -90,7 +99,7 @@ impl Quirk {
         Self::Undecodable,
     ];
 
-    pub(super) fn apply(self, message: &mut Message) {
+    fn apply(self, message: &mut Message) {
         let mut set = |name: &str, json: &str| message.set(name, json.to_owned());
         match self {
             Self::StringIds => {

@@ -13,26 +13,26 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What becomes of the bytes that the server writes on one connection from now on.
+/// What happens to the bytes that the server writes on a connection from now on.
 #[derive(Debug, Default)]
-pub(super) enum Course {
+pub(super) enum Outgoing {
     /// They are sent.
     #[default]
     Pass,
-    /// So many more are sent, then the connection ends: by a reset, or as if all had been said.
+    /// After this many more the connection ends, by a reset or as if everything had been sent.
     Cut { after: usize, reset: bool },
-    /// These are sent in their place, then the connection ends.
+    /// These are sent instead, and then the connection ends.
     Instead { bytes: Vec<u8>, sent: usize },
 }
 
-/// The hold that the server has on the connection a request came in by.
+/// Controls the connection that a request came in on.
 #[derive(Clone, Default)]
-pub(super) struct Line(Arc<Mutex<Course>>);
+pub(super) struct Line(Arc<Mutex<Outgoing>>);
 
 impl Line {
-    /// Sets what becomes of everything written from now on.
-    pub(super) fn set(&self, course: Course) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = course;
+    /// Sets what happens to everything that is written from now on.
+    pub(super) fn set(&self, outgoing: Outgoing) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = outgoing;
     }
 }
 
@@ -48,7 +48,7 @@ impl Connected<IncomingStream<'_, Loopback>> for Line {
     }
 }
 
-/// A listener whose connections the server has a hold on.
+/// A listener whose connections the server controls.
 pub(super) struct Loopback(pub(super) TcpListener);
 
 impl Listener for Loopback {
@@ -98,22 +98,22 @@ impl AsyncWrite for Wire {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let Self { stream, line } = self.get_mut();
-        let mut course = line.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *course {
-            Course::Pass => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Course::Cut { after: 0, reset } => {
+        let mut outgoing = line.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *outgoing {
+            Outgoing::Pass => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Outgoing::Cut { after: 0, reset } => {
                 if *reset {
                     stream.set_zero_linger()?;
                 }
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
             }
-            Course::Cut { after, .. } => {
+            Outgoing::Cut { after, .. } => {
                 let buf = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &buf[..buf.len().min(*after)]);
                 let written = ready!(Pin::new(stream).poll_write(cx, buf))?;
                 *after -= written;
                 Poll::Ready(Ok(written))
             }
-            Course::Instead { bytes, sent } => {
+            Outgoing::Instead { bytes, sent } => {
                 while *sent < bytes.len() {
                     *sent += ready!(Pin::new(&mut *stream).poll_write(cx, &bytes[*sent..]))?;
                 }

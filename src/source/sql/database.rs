@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::stream::BoxStream;
 
 use super::cursor::CursorKind;
+use crate::retry::{Jitter, Policy};
 use crate::source::checkpoint::CursorValue;
 use crate::source::error::SourceError;
 use crate::source::value::Value;
@@ -56,6 +57,17 @@ pub(in crate::source) struct Statement {
     pub(in crate::source) used: Vec<bool>,
 }
 
+/// How a connection that is refused or dropped is tried again: a server may only be starting.
+const RETRY: Policy = Policy {
+    first: Duration::from_millis(250),
+    factor: 4.0,
+    longest: Duration::from_secs(1),
+    jitter: Jitter::Added,
+    attempts: Some(3),
+};
+/// How long one try may take. One that takes longer is the last.
+const CONNECT: Duration = Duration::from_secs(30);
+
 /// Connects. Tries again a little later if nobody answers or the server is only starting.
 pub(in crate::source) async fn connect<C, E, F>(
     attempt: impl Fn() -> F,
@@ -65,17 +77,15 @@ where
     E: From<std::io::Error>,
     F: Future<Output = Result<C, E>>,
 {
-    const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
-    const PATIENCE: Duration = Duration::from_secs(30);
-    let mut pauses = PAUSES.into_iter();
+    let mut tries = RETRY.start();
     loop {
-        let error = match tokio::time::timeout(PATIENCE, attempt()).await {
+        let error = match tokio::time::timeout(CONNECT, attempt()).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => error,
             Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         };
-        match pauses.next() {
-            Some(pause) if is_passing(&error) => tokio::time::sleep(pause).await,
+        match tries.next() {
+            Some(wait) if is_passing(&error) => tokio::time::sleep(wait).await,
             _ => return Err(error),
         }
     }
