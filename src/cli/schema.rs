@@ -1,4 +1,4 @@
-//! `schema config|parquet|postgres`
+//! `schema config|parquet|postgres`: prints a schema.
 
 use super::arguments::{Schema, SchemaOf};
 use super::{Exit, output};
@@ -9,7 +9,7 @@ pub(super) fn schema(arguments: &Schema) -> Result<u8, Exit> {
         SchemaOf::Config => output::json(&config::json_schema())?,
         SchemaOf::Parquet => output::line(&archive::parquet::schema::text())?,
         SchemaOf::Postgres => {
-            output::line(&archive::postgres::script("public", "messages", false).map_err(Exit::words)?)?
+            output::line(&archive::postgres::script("public", "messages", false).map_err(Exit::words)?)?;
         }
     }
     Ok(0)
