@@ -1,7 +1,7 @@
 //! The whole flow of a job.
 //!
-//! The [intake] drains the source into the ledger at full speed. The [coordinator] owns everything else: it asks for
-//! what is pending in the ledger, gives the answers to the archive and records what was committed. A batch is sent only once
+//! The intake drains the source into the ledger at full speed. The coordinator owns everything else: it asks for what is
+//! pending in the ledger, gives the answers to the archive, and records what was committed. A batch is sent only once
 //! it is durable in the ledger, and called done only once the archive has it durably.
 
 mod adopt;
