@@ -16,7 +16,7 @@ use crate::model::failure::Class;
 use crate::model::reference::{
     ConversationId, ConversationKey, ConversationType, Invalid, Reference, ReferenceChunk, same_account,
 };
-use crate::plan::{CarriedIds, Window};
+use crate::plan::Window;
 use crate::source::{Checkpoint, Source};
 
 /// References looked up in the ledger at once: few at first, so that the first request leaves soon.
@@ -52,7 +52,7 @@ pub(super) struct Intake {
 /// What is on its way from chunks to batches.
 struct Desk {
     window: Window,
-    carried: CarriedIds,
+    carried: HashSet<i64>,
     chunks: Vec<ReferenceChunk>,
     waiting: usize,
     look_up: usize,
@@ -85,7 +85,7 @@ impl Intake {
     pub(super) async fn run(self, source: Option<Box<dyn Source>>) -> Result<(), RunError> {
         let mut desk = Desk {
             window: Window::new(self.settings.batch_size, self.settings.plan_window, self.settings.team_owner.clone()),
-            carried: CarriedIds::default(),
+            carried: HashSet::new(),
             chunks: Vec::new(),
             waiting: 0,
             look_up: FIRST_LOOK_UP,
@@ -169,7 +169,7 @@ impl Intake {
         verdicts.truncate(read);
         let accepted =
             order.into_iter().filter(|(_, place)| verdicts.get(*place as usize).is_some_and(|v| v.is_taken()));
-        desk.carried.add(&accepted.map(|(id, _)| id).collect::<Vec<_>>());
+        desk.carried.extend(accepted.map(|(id, _)| id));
         let (mut verdicts, mut taken, mut turn) = (verdicts.into_iter(), Vec::with_capacity(TOGETHER), 0);
         for chunk in &chunks {
             self.meter.add_read(chunk.skipped + chunk.invalid.len() as u64);
@@ -208,8 +208,9 @@ impl Intake {
                 self.meter.add_read(read);
                 self.meter.add_duplicate(duplicates);
                 desk.taken += taken.len() as u64;
-                desk.window.add_all(&taken);
-                taken.clear();
+                for reference in taken.drain(..) {
+                    desk.window.add(reference);
+                }
                 if desk.window.ready() >= STORE_AT {
                     self.store(desk, &[]).await?;
                 }
@@ -262,14 +263,14 @@ impl Intake {
             after = Some((last.key.as_str().to_owned(), last.message_server_id));
             let (extras, page): (Vec<_>, Vec<_>) = page.into_iter().partition(|failure| failure.depth > 0);
             let extras: Vec<_> =
-                extras.into_iter().filter(|extra| !desk.carried.contains(extra.message_server_id)).collect();
+                extras.into_iter().filter(|extra| !desk.carried.contains(&extra.message_server_id)).collect();
             self.ledger.retry_linked(self.run_id, &extras).await?;
             self.meter.add_extras_resumed(extras.len() as u64);
             for failure in &page {
                 let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
                 // What failed in this run is left to the next: no reference ends twice in one.
                 if failure.last_run == self.run_id
-                    || desk.carried.contains(failure.message_server_id)
+                    || desk.carried.contains(&failure.message_server_id)
                     || !desk.retried.insert(failure.message_server_id)
                 {
                     continue;
@@ -319,8 +320,9 @@ impl Intake {
         let asked: Vec<_> = desk.asked.extract_if(|id, _| !desk.retried.contains(id)).collect();
         new_ids.sort_unstable();
         corrected.sort_unstable();
-        desk.carried.remove(&new_ids);
-        desk.carried.remove(&corrected);
+        for id in new_ids.iter().chain(&corrected) {
+            desk.carried.remove(id);
+        }
         let read = Some(&self.meter.references(0));
         let planned = Planned {
             batches: &batches,
@@ -372,7 +374,7 @@ pub(super) struct Looked {
 /// Looks the references of `chunks` up among those that are carried and in the ledger.
 pub(super) async fn classify(
     ledger: &Ledger,
-    carried: &CarriedIds,
+    carried: &HashSet<i64>,
     retried: &HashSet<i64>,
     chunks: &[ReferenceChunk],
 ) -> Result<Looked, LedgerError> {
@@ -384,8 +386,8 @@ pub(super) async fn classify(
     let mut verdicts = vec![Verdict::New; order.len()];
     let mut candidates: Vec<i64> = Vec::with_capacity(order.len());
     let mut places: Vec<u32> = Vec::with_capacity(order.len());
-    for ((id, place), carried) in order.iter().zip(carried.among(order.iter().map(|(id, _)| *id))) {
-        if carried || candidates.last() == Some(id) {
+    for (id, place) in &order {
+        if carried.contains(id) || candidates.last() == Some(id) {
             verdicts[*place as usize] = Verdict::Carried;
         } else {
             candidates.push(*id);

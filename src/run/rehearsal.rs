@@ -5,19 +5,19 @@ use std::collections::HashSet;
 use super::intake::{Verdict, classify};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::reference::{Reference, ReferenceChunk};
-use crate::plan::{Batch, CarriedIds, Window};
+use crate::plan::{Batch, Window};
 
 /// Plans as the intake does, with nothing but questions to the ledger.
 pub(super) struct Rehearsal {
     window: Window,
-    seen: hashbrown::HashSet<i64>,
+    seen: HashSet<i64>,
     duplicates: u64,
     accepted: u64,
 }
 
 impl Rehearsal {
     pub(super) fn new(window: Window) -> Self {
-        Self { window, seen: hashbrown::HashSet::new(), duplicates: 0, accepted: 0 }
+        Self { window, seen: HashSet::new(), duplicates: 0, accepted: 0 }
     }
 
     /// Takes a chunk as the intake would. Returns the batches that are full.
@@ -29,7 +29,7 @@ impl Rehearsal {
         let chunks = [chunk];
         let verdicts = match ledger {
             // What is carried was seen.
-            Some(ledger) => classify(ledger, &CarriedIds::default(), &HashSet::new(), &chunks).await?.verdicts,
+            Some(ledger) => classify(ledger, &HashSet::new(), &HashSet::new(), &chunks).await?.verdicts,
             None => vec![Verdict::New; chunks[0].len()],
         };
         for (reference, verdict) in chunks[0].iter().zip(verdicts) {
