@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray};
-use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Date64Type, Decimal128Type, Field, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, Schema, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    ArrowPrimitiveType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
     TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
+use arrow_array::{Array, PrimitiveArray};
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Type as PhysicalType;
@@ -68,9 +70,7 @@ pub(super) fn read(file: File, name: &str, intake: &mut Intake, outlet: &Outlet)
     let read = || {
         for batch in batches {
             let batch = batch.map_err(|error| failed(error.into()))?;
-            let arrays: Vec<ArrayRef> =
-                batch.columns().iter().map(plain).collect::<Result<_, _>>().map_err(|error| failed(error.into()))?;
-            let readers: Vec<Reader<'_>> = arrays.iter().map(|array| reader(array)).collect();
+            let readers: Vec<Reader<'_>> = batch.columns().iter().map(|array| reader(array)).collect();
             for row in 0..batch.num_rows() {
                 rows += 1;
                 let position = || format!("{name}: row {rows}");
@@ -135,24 +135,9 @@ fn is_encrypted(metadata: &ParquetMetaData, root: usize) -> bool {
         .any(|(_, chunk)| chunk.crypto_metadata().is_some())
 }
 
-/// The type of a column's values, once dictionaries and run-ends are looked up.
+/// The type of a column's values.
 fn values_type(data_type: &DataType) -> &DataType {
-    match data_type {
-        DataType::Dictionary(_, values) => values_type(values),
-        DataType::RunEndEncoded(_, values) => values_type(values.data_type()),
-        plain => plain,
-    }
-}
-
-/// A column without dictionaries, run-ends and small decimals.
-fn plain(array: &ArrayRef) -> Result<ArrayRef, arrow::error::ArrowError> {
-    match values_type(array.data_type()) {
-        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
-            arrow::compute::cast(array, &DataType::Decimal128(*precision, *scale))
-        }
-        values if values == array.data_type() => Ok(ArrayRef::clone(array)),
-        values => arrow::compute::cast(array, values),
-    }
+    if let DataType::Dictionary(_, values) = data_type { values_type(values) } else { data_type }
 }
 
 /// Whether a column can be a field, even if only to be refused row by row.
@@ -202,6 +187,14 @@ fn reader(array: &dyn Array) -> Reader<'_> {
         }
         DataType::Float32 => primitive::<Float32Type>(array, |value| Value::Float(value.into())),
         DataType::Float64 => primitive::<Float64Type>(array, Value::Float),
+        DataType::Decimal32(_, scale) => {
+            let scale = u32::from(scale.unsigned_abs());
+            primitive::<Decimal32Type>(array, move |value| Value::decimal(value.into(), scale))
+        }
+        DataType::Decimal64(_, scale) => {
+            let scale = u32::from(scale.unsigned_abs());
+            primitive::<Decimal64Type>(array, move |value| Value::decimal(value.into(), scale))
+        }
         DataType::Decimal128(_, scale) => {
             let scale = u32::from(scale.unsigned_abs());
             primitive::<Decimal128Type>(array, move |value| Value::decimal(value, scale))
@@ -248,6 +241,14 @@ fn reader(array: &dyn Array) -> Reader<'_> {
         DataType::BinaryView => {
             let array = array.as_binary_view();
             Box::new(move |row| if array.is_null(row) { Value::Null } else { Value::bytes(array.value(row)) })
+        }
+        DataType::Dictionary(_, _) => {
+            let array = array.as_any_dictionary();
+            if array.values().is_empty() {
+                return Box::new(|_| Value::Null);
+            }
+            let (keys, value) = (array.normalized_keys(), reader(array.values()));
+            Box::new(move |row| if array.is_null(row) { Value::Null } else { value(keys[row]) })
         }
         _ => Box::new(|_| Value::Null),
     }

@@ -1,7 +1,7 @@
 //! What benchmarks need of this room's pure functions. No part of the library's contract.
 
-use arrow::array::RecordBatch;
-use arrow::error::ArrowError;
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
 
 use super::pack::Packed;
 use crate::model::message::MessageRows;

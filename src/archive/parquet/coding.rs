@@ -8,7 +8,7 @@ use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr, WriterVersion};
 use ::parquet::schema::types::{ColumnPath, TypePtr};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow_schema::{DataType, SchemaRef};
 
 use super::schema;
 use super::{Compression, Encodings, Settings};

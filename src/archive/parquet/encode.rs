@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, Int32Array, Int64Array, ListBuilder, RecordBatch, StringArray, StringBuilder,
-    TimestampMillisecondArray, new_null_array,
+use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::{
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, new_null_array,
 };
-use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
+use arrow_schema::ArrowError;
+use arrow_schema::SchemaRef;
 
 use super::schema;
 use crate::model::columns::{Access, Definition, Storage};
@@ -94,7 +94,7 @@ fn repeated(value: &str, rows: usize) -> StringArray {
 }
 
 fn constant(values: &StringArray, rows: usize) -> ArrayRef {
-    use arrow::array::Array as _;
+    use arrow_array::Array as _;
     if rows <= values.len() {
         return Arc::new(values.slice(0, rows));
     }
@@ -136,7 +136,7 @@ fn lists(column: &Definition, rows: &MessageRows, text: TextColumn, bytes: usize
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use arrow::array::Array as _;
+    use arrow_array::Array as _;
 
     use super::*;
 

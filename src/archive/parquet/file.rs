@@ -10,8 +10,8 @@ use std::vec::IntoIter;
 use ::parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::writer::SerializedFileWriter;
-use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow_array::ArrayRef;
+use arrow_schema::SchemaRef;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 

@@ -8,8 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use arrow::array::{Array as _, AsArray as _, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
+use arrow_array::{Array as _, RecordBatch};
 
 use super::keys::{Key, Keys};
 use crate::model::Column;
@@ -109,7 +110,7 @@ pub(super) fn read(
 }
 
 struct Columns<'a> {
-    apps: &'a arrow::array::StringArray,
+    apps: &'a arrow_array::StringArray,
     ids: &'a [i64],
     /// Of messages alone.
     revisions: Option<&'a [i32]>,

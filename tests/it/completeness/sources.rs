@@ -146,13 +146,13 @@ fn every_kind_of_source_is_read_whole() {
         vec![
             (
                 "conversation_id",
-                std::sync::Arc::new(arrow::array::StringArray::from_iter_values(refs.iter().map(|r| r.0.as_str()))),
+                std::sync::Arc::new(arrow_array::StringArray::from_iter_values(refs.iter().map(|r| r.0.as_str()))),
             ),
             (
                 "message_server_id",
-                std::sync::Arc::new(arrow::array::Int64Array::from_iter_values(refs.iter().map(|r| r.1))),
+                std::sync::Arc::new(arrow_array::Int64Array::from_iter_values(refs.iter().map(|r| r.1))),
             ),
-            ("create_time", std::sync::Arc::new(arrow::array::Int64Array::from_iter_values(refs.iter().map(|r| r.2)))),
+            ("create_time", std::sync::Arc::new(arrow_array::Int64Array::from_iter_values(refs.iter().map(|r| r.2)))),
         ],
     );
     for against in ["refs.parquet", "refs.csv"] {

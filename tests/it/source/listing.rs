@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow_array::{ArrayRef, Int64Array, StringArray};
 use tempfile::TempDir;
 use yunxin_archiver::source::{Checkpoint, Files, Input, Settings, SourceError};
 

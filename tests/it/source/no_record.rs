@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow_array::{ArrayRef, Int64Array, StringArray};
 use yunxin_archiver::source::{Files, Format, Input, Settings};
 
 use super::sqlite_state::{bound, mode};

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array,
-    Int64Array, LargeStringArray, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampMillisecondArray,
-    TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal32Array, Decimal64Array, Decimal128Array, DictionaryArray,
+    Float64Array, Int32Array, Int64Array, LargeStringArray, StringArray, StringViewArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
 };
-use arrow::datatypes::Int32Type;
 use jiff::tz::TimeZone;
 use yunxin_archiver::source::{Format, Input, Settings, SourceError};
 
@@ -36,6 +36,8 @@ async fn ids_of_every_integer_type_are_read_exactly() {
         (Arc::new(UInt64Array::from(vec![i64::MAX as u64])), i64::MAX),
         (decimal(0, vec![i128::from(i64::MAX)]), i64::MAX),
         (decimal(2, vec![15_884_455_333_435_801_800]), 158_844_553_334_358_018),
+        (Arc::new(Decimal32Array::from(vec![700]).with_precision_and_scale(9, 2).unwrap()), 7),
+        (Arc::new(Decimal64Array::from(vec![7]).with_precision_and_scale(18, 0).unwrap()), 7),
         (text(vec![Some("9223372036854775807")]), i64::MAX),
         (Arc::new(LargeStringArray::from(vec!["5"])), 5),
         (Arc::new(StringViewArray::from(vec!["5"])), 5),
@@ -244,8 +246,8 @@ async fn int96_is_utc_whatever_zone_is_set() {
 
 /// Writes a file of one row with some of it encrypted.
 fn write_encrypted(path: &Path, columns: &[&str], plain_footer: bool) {
-    use arrow::array::RecordBatch;
-    use arrow::datatypes::{Field, Schema};
+    use arrow_array::RecordBatch;
+    use arrow_schema::{Field, Schema};
     use parquet::encryption::encrypt::FileEncryptionProperties;
     let columns_of = vec![
         ("conversation_id", text(vec![Some("a|1|b")])),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{
+use arrow_array::{
     ArrayRef, Decimal128Array, Int64Array, StringArray, TimestampMicrosecondArray, TimestampMillisecondArray,
     TimestampNanosecondArray, TimestampSecondArray,
 };
@@ -95,9 +95,9 @@ async fn types_of_parquet_are_checked_in_every_unit() {
     for (array, words) in times {
         invalid(&of_parquet(&path, Arc::clone(&array), "Asia/Shanghai").await, words);
         let zoned: Option<ArrayRef> = match array.data_type() {
-            arrow::datatypes::DataType::Timestamp(unit, _) => {
-                let zoned = arrow::datatypes::DataType::Timestamp(*unit, Some("UTC".into()));
-                Some(arrow::array::make_array(array.to_data().into_builder().data_type(zoned).build().unwrap()))
+            arrow_schema::DataType::Timestamp(unit, _) => {
+                let zoned = arrow_schema::DataType::Timestamp(*unit, Some("UTC".into()));
+                Some(arrow_array::make_array(array.to_data().into_builder().data_type(zoned).build().unwrap()))
             }
             _ => None,
         };

@@ -8,8 +8,9 @@ pub(crate) type Sources = BTreeMap<String, String>;
 /// Rooms that are pure values.
 const PURE: [&str; 4] = ["model", "plan", "sql", "page"];
 /// What a pure room may not name: I/O, clocks, randomness, asynchrony.
-const IMPURE: [&str; 24] = [
-    "arrow",
+const IMPURE: [&str; 25] = [
+    "arrow_array",
+    "arrow_schema",
     "async_trait",
     "axum",
     "csv",

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use arrow::array::AsArray as _;
-use arrow::datatypes::Int64Type;
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::Int64Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -77,7 +77,7 @@ impl Nights {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("yunxin-archiver"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yunxin-archiver"));
         command.current_dir(self.directory.path()).args(arguments).env("APP_SECRET", APP_SECRET);
         if let Place::Postgres(database) = &self.place {
             command.env("ARCHIVE_URL", database.url());

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
-use arrow::array::{Array as _, Int64Array};
-use arrow::datatypes::Int64Type;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array as _, Int64Array};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ pub(super) fn parquet_ids(root: &Path, last_commit: u64, in_ledger: &BTreeSet<St
         let mask = ProjectionMask::columns(builder.parquet_schema(), ["message_server_id"]);
         for batch in builder.with_projection(mask).build().unwrap() {
             let batch = batch.unwrap();
-            let column: &Int64Array = arrow::array::AsArray::as_primitive::<Int64Type>(batch.column(0).as_ref());
+            let column: &Int64Array = arrow_array::cast::AsArray::as_primitive::<Int64Type>(batch.column(0).as_ref());
             assert_eq!(column.null_count(), 0);
             ids.extend(column.values());
         }
