@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The whole comparison, on one machine in one go: the product to Parquet and to Postgres, its stripped floor, psql's
-# \copy, hand-written Python and dlt. Prints the table of docs/performance.md.
+# Measures the product, to Parquet and to Postgres, against a minimal client (the floor), psql's \copy, hand-written Python
+# and dlt, all on one machine. Prints the table of docs/performance.md.
 #
 #   benches/compare.sh [COUNT]        COUNT messages, 1,000,000 by default
 #
-# BUILT=1 (takes the programs as they are), RUNS=3 (of each, in turn), DLT_RUNS=1 (0: without dlt), DAYS=1, DIR=target/compare (a million needs about 4 GB), PYTHON=python3
-# Needs GNU time, Postgres' programs, and Python with venv; the Python packages go to DIR, Postgres to a directory of its
-# own below /tmp. Whatever else runs on the machine is measured too: CPU time and ratios stand it better than wall time.
+# BUILT=1 (uses the programs as they are), RUNS=3 (of each, in turn), DLT_RUNS=1 (0: without dlt), DAYS=1, DIR=target/compare (a million needs about 4 GB), PYTHON=python3
+# Needs GNU time, the programs of Postgres, and Python with venv. Python packages go to DIR, the Postgres server to a new
+# directory below /tmp. Whatever else runs on the machine disturbs the figures, wall time more than CPU time and ratios.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 COUNT=${1:-1000000} RUNS=${RUNS:-3} DLT_RUNS=${DLT_RUNS:-1} DAYS=${DAYS:-1} PYTHON=${PYTHON:-python3}
@@ -86,7 +86,7 @@ empty_table() { sql 'truncate messages, message_revisions; checkpoint'; }
 
 # The table and its indexes are the product's own.
 "$TARGET/yunxin-archiver" schema postgres | psql -q "$DSN" >/dev/null
-# A new cluster has no old log segments to write over: whoever comes first pays for them. So the first run is not measured.
+# A new cluster has no old log segments to reuse, and the first run pays for that. So the first run is not measured.
 job postgres; "${product[@]}" 2>"$DIR/last.log" || { tail -20 "$DIR/last.log" >&2; exit 1; }
 psql -q "$DSN" -c "\\copy (select * from messages order by fetched_at, conversation_id) to '$DIR/arrival.bin' (format binary)"
 psql -q "$DSN" -c "\\copy (select * from messages) to '$DIR/product.bin' (format binary)"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# How much of the quota is used, and that it is never exceeded: the product against the simulated service, which counts
-# a strict sliding second and answers 416 to the one request too many.
+# How much of the quota a run uses without exceeding it. The simulated service counts a strict sliding second and answers
+# 416 to each request beyond the limit.
 #
-#   benches/quota.sh [SECONDS]        at the quota, 120 by default, for each limit and latency
+#   benches/quota.sh [SECONDS]        SECONDS at the quota, 120 by default, for each limit and latency
 #
-# Every request holds one reference, so that nothing but the pace matters. LIMITS="100 2000" LATENCIES="5 50 500"
+# Every request has one reference, so that only the pace matters. LIMITS="100 2000" LATENCIES="5 50 500"
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SECONDS_AT_QUOTA=${1:-120} LIMITS=${LIMITS:-100 2000} LATENCIES=${LATENCIES:-5 50 500} PYTHON=${PYTHON:-python3}

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# How cost and memory grow with what there is to do, and how much a second core brings:
+# How cost and memory grow with the work, and what a second core brings:
 #
-#   benches/scale.sh plan MILLIONS     a run that plans MILLIONS of references and gets no answer: CPU, when the first
-#                                      request came, memory over time
-#   benches/scale.sh slope MILLIONS    archives MILLIONS to Parquet, and around that one million as often: CPU for each
-#                                      million
-#   benches/scale.sh cores             archives a million to Parquet on one core and on two, the server on what is left
-#   benches/scale.sh known MILLIONS    a ledger that knows MILLIONS of IDs: its size, and what looking a night up takes
+#   benches/scale.sh plan MILLIONS     plans MILLIONS of references against a server that never answers: CPU, time of the
+#                                      first request, memory over time
+#   benches/scale.sh slope MILLIONS    archives MILLIONS to Parquet in one run, and as many in runs of one million: CPU
+#                                      for each million
+#   benches/scale.sh cores             archives a million to Parquet on one core and on two; the server takes what is left
+#   benches/scale.sh known MILLIONS    a ledger that knows MILLIONS of IDs: its size, and the cost of looking up a night
 #
 # RUNS=3 (slope, cores), SECONDS_TO_PLAN (plan), DIR=target/compare. Needs GNU time and Python; a world of ten million
 # takes 8 GB of disk and 7 GB of memory.
@@ -35,7 +35,7 @@ jobs: { nightly: { app: main, source: { csv: { path: $2 } }, sink: { parquet: { 
 YAML
 }
 product() { /usr/bin/time -a -o "$JOB/times" -f "$1 %U %S %e %M" "${@:2}" "$TARGET/yunxin-archiver" -c "$JOB/jobs.yaml" --progress none run 2>>"$JOB/log"; }
-# Always of the same dialogues, so that a million messages are about as many requests.
+# The number of conversations is always the same, so that a million messages take about as many requests.
 world() { # MILLIONS
   local world=$DIR/world-$(($1 * 1000000))-1
   [ "$1" = 1 ] || world+=-5000
@@ -58,7 +58,7 @@ ticks, curve, peak = os.sysconf("SC_CLK_TCK"), [], 0
 def cpu():
     fields = open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / ticks
-spent, course = 0.0, []
+spent, samples = 0.0, []
 while True:
     try:
         status = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status"))
@@ -70,13 +70,13 @@ while True:
     memory = int(status["VmRSS"].split()[0]) // 1024
     peak = max(peak, int(status["VmHWM"].split()[0]) // 1024)
     seconds = time.time() - began / 1000
-    course.append((seconds, now))
+    samples.append((seconds, now))
     if not curve or seconds - curve[-1][0] >= max(0.5, millions / 20):
         curve.append((seconds, memory))
     spent = now
     time.sleep(0.1)
-# Once everything is planned nothing is left to do but to wait, which costs next to nothing.
-busy = next(at for at, used in course if max(u for t, u in course if t <= at + 1) - used <= 0.03)
+# Once everything is planned the run only waits, which costs next to nothing.
+busy = next(at for at, used in samples if max(u for t, u in samples if t <= at + 1) - used <= 0.03)
 planned = int((job / "log").read_text().split(" pending=")[1].split()[0])
 asked = int((job / "stalling").read_text().split("asked at ")[1].split()[0]) - began
 print(f"{millions} million references: {planned:,} planned after {busy:.1f} s, {spent:.2f} CPU s, {spent / millions:.3f} for each million;")
@@ -88,7 +88,7 @@ slope)
   serve small "$(world 1)"
   serve large "$(world "$MILLIONS")"
   small() { for _ in $(seq "$1"); do job small "$(world 1)/refs.csv"; product 1; done; }
-  # The machine is faster now and slower then: before and after the large run the small ones have as much of both.
+  # The speed of the machine varies: half of the small runs go before the large one and half after it.
   for _ in $(seq "$RUNS"); do
     small $((MILLIONS / 2))
     job large "$(world "$MILLIONS")/refs.csv"
@@ -123,7 +123,7 @@ for name, runs in rows.items():
     print(f"{sys.argv[2]} {name}: {cpu / millions:.2f} CPU s and {wall / millions:.2f} s for each million, peak {peak:.0f} MB, {len(runs)} runs")
 first, second = rows.values()
 millions = int(list(rows)[1]) if sys.argv[2] == "slope" else 1
-# To each of the second belong as many of the first.
+# Each run of the second kind is compared with as many of the first.
 each = len(first) // len(second)
 means = [[statistics.mean(run[at] for run in first[n * each:(n + 1) * each]) for at in range(2)] for n in range(len(second))]
 ratios = [[run[at] / millions / mean[at] for at in range(2)] for run, mean in zip(second, means)]

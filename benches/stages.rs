@@ -11,9 +11,6 @@ use yunxin_archiver::model::reference::{ConversationKey, ConversationType, Refer
 use yunxin_archiver::plan::{TeamOwner, Window};
 use yunxin_archiver::{archive, yunxin};
 
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 const MESSAGES: usize = 100;
 
 /// An answer as the API gives it, and what was asked for.
@@ -104,9 +101,8 @@ fn plan(criterion: &mut Criterion) {
             b.iter_batched(
                 || Window::new(100, 1_000_000, TeamOwner::Merge),
                 |mut window| {
-                    for from in (0..references).step_by(512) {
-                        let some: Vec<Reference<'_>> = (from..references.min(from + 512)).map(reference).collect();
-                        window.add_all(&some);
+                    for number in 0..references {
+                        window.add(reference(number));
                     }
                     window.finish();
                     window.take_ready()

@@ -1,10 +1,9 @@
 //! From references to the fewest batches.
 //!
-//! References of one dialogue form common batches whatever owner they name, so the number of requests over a whole
-//! source is the sum over dialogues of ⌈references ÷ batch size⌉. A batch that is full leaves the [`Window`] at once;
-//! the rest of a dialogue is carried until the source ends, or until more references are carried than the window holds.
+//! A request asks for messages of one conversation. References of one conversation share batches whatever owner they
+//! name, so a whole source takes Σ ⌈references ÷ batch size⌉ requests, summed over conversations. A full batch leaves the
+//! [`Window`] at once. The rest of a conversation is carried until the source ends, or until the window is full.
 
-mod carried;
 mod follow_up;
 mod owner;
 mod window;
@@ -13,32 +12,32 @@ use std::sync::Arc;
 
 use crate::model::reference::{ConversationKey, ConversationType, same_account};
 
-pub use carried::CarriedIds;
 pub use follow_up::{Attempt, Candidates, Final, FollowUp, History, MOST_OWNERS, Miss, Remedy, follow_up};
 pub use owner::TeamOwner;
 pub use window::Window;
 
-/// Why a batch is asked.
+/// Why a batch is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Purpose {
     /// The source names its messages.
     #[default]
     Reference,
-    /// Threads need its messages, and no reference names them.
+    /// Archived messages link to its messages, and no reference names them.
     Thread {
-        /// How many links they are away from a message that a reference names, 1 or more.
+        /// How many links away they are from a message that a reference names, 1 or more.
         depth: u16,
     },
-    /// The archive holds its messages: were they edited since, or did they vanish?
+    /// The archive has its messages. They are asked for again to see whether they were edited or have vanished.
     Refetch {
-        /// An owner asked before could not say whether the messages exist: that another does not see them says nothing.
+        /// Whether an owner asked before could not say if the messages exist. An owner who does not see them is then no
+        /// proof that they vanished.
         doubt: bool,
     },
 }
 
 impl Purpose {
-    /// How many links the messages are away from one that a reference names, 0 for one that a reference names; nothing
-    /// for those that are in the archive, whose links were followed when they came.
+    /// How many links away the messages are from one that a reference names, 0 if references name them. `None` for
+    /// archived messages, whose links were followed when they were archived.
     pub fn depth(self) -> Option<u16> {
         match self {
             Self::Reference => Some(0),
@@ -47,22 +46,22 @@ impl Purpose {
         }
     }
 
-    /// The purpose of messages so many links away.
+    /// The purpose of messages at this depth.
     pub fn at_depth(depth: u16) -> Self {
         if depth == 0 { Self::Reference } else { Self::Thread { depth } }
     }
 
-    /// Whether threads need the messages, and no reference names them.
+    /// Whether the messages are asked for only because archived ones link to them.
     pub fn is_extra(self) -> bool {
         matches!(self, Self::Thread { .. })
     }
 
-    /// Whether the archive holds the messages already.
+    /// Whether the archive has the messages already.
     pub fn is_refetch(self) -> bool {
         matches!(self, Self::Refetch { .. })
     }
 
-    /// As a number: the depth, or less than 0 for what is asked for again.
+    /// The purpose as the ledger stores it: the depth, or a negative number for a refetch.
     pub fn number(self) -> i64 {
         match self {
             Self::Refetch { doubt: false } => -1,
@@ -72,7 +71,7 @@ impl Purpose {
         }
     }
 
-    /// The purpose of this number; nothing for a number that is none.
+    /// The purpose that the ledger stored as this number, if it is one.
     pub fn from_number(number: i64) -> Option<Self> {
         match number {
             -1 => Some(Self::Refetch { doubt: false }),
@@ -93,35 +92,35 @@ pub struct BatchRef {
     pub owner: u16,
 }
 
-/// The references of one request, all of one dialogue.
+/// The references of one request, all of one conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// The dialogue.
+    /// The conversation.
     pub key: ConversationKey,
-    /// The account in whose name the request asks.
+    /// The account in whose name the request is made.
     pub asked: String,
-    /// Why it is asked.
+    /// Why it is asked for.
     pub purpose: Purpose,
-    /// The owners that the references name, as they spell them; each once, or once for each history.
+    /// The owners that the references name, as they spell them: each account once, or once for each history.
     pub owners: Vec<String>,
-    /// For each of `owners` what was done before about the references that name it; empty when nothing was.
+    /// For each of `owners`, what was done before about the references that name it. Empty if this is the first time.
     pub histories: Vec<Arc<History>>,
     /// The references.
     pub refs: Vec<BatchRef>,
 }
 
 impl Batch {
-    /// The owner that a reference of this batch names; the asked one should the index be out of range.
+    /// The owner that a reference of this batch names, or the asked one if the index is out of range.
     pub fn owner_of(&self, reference: &BatchRef) -> &str {
         self.owners.get(usize::from(reference.owner)).map_or(&self.asked, String::as_str)
     }
 
-    /// What was done before about a reference of this batch; nothing when it is asked for the first time.
+    /// What was done before about a reference of this batch. `None` if it is asked for the first time.
     pub fn history_of(&self, reference: &BatchRef) -> Option<&Arc<History>> {
         self.histories.get(usize::from(reference.owner))
     }
 
-    /// Whether it is of a team, in which every member may ask.
+    /// Whether the conversation is a team, for whose messages any member may ask.
     pub fn is_of_team(&self) -> bool {
         self.key.conversation_type() != ConversationType::OneToOne
     }
@@ -140,7 +139,7 @@ impl Batch {
         self.refs.push(BatchRef { owner: u16::try_from(index).unwrap_or(u16::MAX), ..reference });
     }
 
-    /// The same dialogue, purpose and account with only the references that `keep` picks by position.
+    /// The same batch with only the references whose positions `keep` accepts.
     pub fn subset(&self, keep: impl Fn(usize) -> bool) -> Self {
         let mut subset = Self { refs: Vec::new(), owners: Vec::new(), histories: Vec::new(), ..self.clone() };
         for reference in self.refs.iter().enumerate().filter(|(index, _)| keep(*index)).map(|(_, r)| r) {
@@ -160,7 +159,7 @@ impl Batch {
     }
 }
 
-/// Whether two histories are the same, which those of one follow-up are without being compared.
+/// Whether two histories are equal. Those of one follow-up are shared, which spares the comparison.
 fn is_same(a: &Arc<History>, b: &Arc<History>) -> bool {
     Arc::ptr_eq(a, b) || a == b
 }

@@ -4,8 +4,11 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{IsTerminal, Write};
 use std::panic::PanicHookInfo;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::{self, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::panics::Panicked;
 use crate::progress::Screen;
@@ -36,21 +39,19 @@ pub enum Level {
 
 /// Starts logging, including panics, for the rest of the process. A second call changes nothing.
 pub fn start(format: Format, level: Level, screen: &Screen) {
-    let filter = match level {
-        Level::Quiet => "error",
-        Level::Normal => "warn,yunxin_archiver=info",
-        Level::Verbose => "warn,yunxin_archiver=debug",
-        Level::Trace => "info,yunxin_archiver=trace",
+    let (libraries, ours) = match level {
+        Level::Quiet => (LevelFilter::ERROR, LevelFilter::ERROR),
+        Level::Normal => (LevelFilter::WARN, LevelFilter::INFO),
+        Level::Verbose => (LevelFilter::WARN, LevelFilter::DEBUG),
+        Level::Trace => (LevelFilter::INFO, LevelFilter::TRACE),
     };
+    let filter = Targets::new().with_default(libraries).with_target("yunxin_archiver", ours);
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(AboveBars(screen.clone()))
-        .with_target(false)
-        .with_ansi(color);
+    let lines = fmt::layer().with_writer(AboveBars(screen.clone())).with_target(false).with_ansi(color);
+    let registry = tracing_subscriber::registry().with(filter);
     match format {
-        Format::Text => subscriber.try_init().ok(),
-        Format::Json => subscriber.json().flatten_event(true).with_current_span(false).try_init().ok(),
+        Format::Text => registry.with(lines).try_init().ok(),
+        Format::Json => registry.with(lines.json().flatten_event(true).with_current_span(false)).try_init().ok(),
     };
     std::panic::set_hook(Box::new(log_panic));
 }

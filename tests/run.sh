@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Runs the tests. Arguments go to `cargo test`.
+# Runs all tests. Arguments go to `cargo test`.
 #
-# The tests stand on real services: programs of Postgres, PgBouncer and MariaDB (each test process starts private servers of
-# its own), jq, and Python with DuckDB and PyArrow as independent readers of Parquet. The recipes of docs/loading.md are run
-# in the versions of DuckDB that it names and in an embedded ClickHouse; also in Spark, where it is in target/loading/pyspark
-# (python3 -m pip install --target target/loading/pyspark pyspark; it needs Java). What is missing is installed first: by
-# apt when run by root on Debian or Ubuntu, and below target for Python; what is present is left as it is.
+# The tests use real services: the programs of Postgres, PgBouncer and MariaDB, of which each test process starts private
+# servers; jq; and Python with DuckDB and PyArrow, which read the Parquet files independently. They also run the recipes of
+# docs/loading.md in the versions of DuckDB that it names and in an embedded ClickHouse, and in Spark if
+# target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark pyspark; it needs Java).
+#
+# The script first says what is missing and then installs it without a question: Debian packages by apt, if it is run as
+# root on Debian or Ubuntu, and Python packages below target/. It leaves alone what is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 found() { command -v "$1" >/dev/null 2>&1; }
-readers() { "$1" -c 'import duckdb, pyarrow.parquet' >/dev/null 2>&1; }
+can_read() { "$1" -c 'import duckdb, pyarrow.parquet' >/dev/null 2>&1; }
+home() { local name=${1/==/-}; [[ $1 == duckdb* ]] || name=${1%%==*}; echo "target/loading/$name"; }
 
 packages=()
 { found cc && found make; } || packages+=(build-essential)
@@ -20,24 +23,29 @@ found pgbouncer || [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
 found mariadbd || [ -x /usr/sbin/mariadbd ] || packages+=(mariadb-server)
 found psql || packages+=(postgresql-client)
 found jq || packages+=(jq)
+
 python=target/python/bin/python3
-recipes=(duckdb==1.1.3 duckdb==2.0.1 chdb==4.4.0)
-home() { local name=${1/==/-}; [[ $1 == duckdb* ]] || name=${1%%==*}; echo "target/loading/$name"; }
-missing=()
-for recipe in "${recipes[@]}"; do
-  [ -e "$(home "$recipe")" ] || missing+=("$recipe")
+recipes=()
+for recipe in duckdb==1.1.3 duckdb==2.0.1 chdb==4.4.0; do
+  [ -e "$(home "$recipe")" ] || recipes+=("$recipe")
 done
-if { ! readers python3 && ! readers "$python"; } || { [ ${#missing[@]} -gt 0 ] && [ ! -x "$python" ]; }; then
+readers=()
+can_read python3 || can_read "$python" || readers=(duckdb pyarrow)
+if [ ! -x "$python" ] && [ $((${#recipes[@]} + ${#readers[@]})) -gt 0 ]; then
   found python3 || packages+=(python3)
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
 fi
 
+[ ${#packages[@]} -eq 0 ] || echo "tests/run.sh: installs by apt: ${packages[*]}"
+[ ${#readers[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/python: ${readers[*]}"
+[ ${#recipes[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/loading: ${recipes[*]}"
+
 if [ ${#packages[@]} -gt 0 ]; then
   if [ "$(id -u)" -ne 0 ] || ! found apt-get; then
-    echo "tests/run.sh: the tests need ${packages[*]} (names of Debian packages): install them, or run this as root" >&2
+    echo "tests/run.sh: cannot install Debian packages: run this as root on Debian or Ubuntu, or install them yourself" >&2
     exit 2
   fi
-  # The tests start their own servers: no need for those that packages would start.
+  # The tests start their own servers, so packages must not start theirs.
   if [ ! -e /usr/sbin/policy-rc.d ]; then
     printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod +x /usr/sbin/policy-rc.d
@@ -49,18 +57,15 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 
 pip() { "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore "$@"; }
-[ ${#missing[@]} -eq 0 ] || [ -x "$python" ] || python3 -m venv target/python
-for recipe in "${missing[@]}"; do
-  # Under its name only when it is whole.
-  rm -rf target/loading/half
-  pip --target target/loading/half "$recipe"
-  mv target/loading/half "$(home "$recipe")"
+[ $((${#recipes[@]} + ${#readers[@]})) -eq 0 ] || [ -x "$python" ] || python3 -m venv target/python
+[ ${#readers[@]} -eq 0 ] || pip "${readers[@]}"
+for recipe in "${recipes[@]}"; do
+  # The directory gets its name only when it is complete.
+  rm -rf target/loading/incomplete
+  pip --target target/loading/incomplete "$recipe"
+  mv target/loading/incomplete "$(home "$recipe")"
 done
-if ! readers python3; then
-  if ! readers "$python"; then
-    python3 -m venv target/python
-    pip duckdb pyarrow
-  fi
+if ! can_read python3; then
   PATH="$PWD/target/python/bin:$PATH"
   export PATH
 fi

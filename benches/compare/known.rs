@@ -14,9 +14,6 @@ use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 use yunxin_archiver::ledger::{Identity, Ledger, Planned};
 
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const NIGHT: u64 = 1_000_000;

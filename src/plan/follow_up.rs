@@ -1,4 +1,5 @@
-//! Follow-up asks: what one owner did not get is asked for under another, and what is refused for now once more.
+//! Follow-up asks: what one owner did not get is asked for in the name of another, and what the service refused for now
+//! is asked for again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,27 +9,27 @@ use super::{Batch, BatchRef, Purpose};
 use crate::model::failure::{Class, Reason};
 use crate::model::reference::{ConversationKey, ConversationType, same_account};
 
-/// Owners that a reference is asked for under in one run, at most.
+/// The most owners in whose names a reference is asked for in one run.
 pub const MOST_OWNERS: usize = 3;
-/// Other owners that are kept with a reference, at most: more than are asked, as some may be refused meanwhile.
+/// The most other owners that are kept with a reference. They are more than are asked, as some may be refused meanwhile.
 const MOST_NAMED: usize = 8;
 
-/// What was done about some references so far, and what was said of them.
+/// What was done about some references so far, and what the service said of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
     /// The owners in whose name they were asked for.
     pub asked: Vec<String>,
-    /// Owners that references of their team name, and how many references name each; the more the earlier.
+    /// Owners that references of the team name, with the number of references that name each, most named first.
     pub named: Vec<(String, u32)>,
     /// How often they were sent.
     pub attempts: u32,
     /// How often they were refused for now.
     pub deferrals: u32,
-    /// What was said of them last; that an owner was refused counts only while none was answered.
+    /// The last thing that was said of them. A refusal of an owner counts only as long as no owner was answered.
     pub reason: Reason,
-    /// Whether an owner was answered about them.
+    /// Whether the service answered any owner about them.
     pub answered: bool,
-    /// Whether the last owner got nothing at all, so that another one is better asked first the next time.
+    /// Whether the last owner got nothing at all, so that the next run does better to begin with another.
     pub in_vain: bool,
 }
 
@@ -47,12 +48,12 @@ impl Default for History {
     }
 }
 
-/// References of one dialogue with one history, to be asked for once more.
+/// References of one conversation with one history that are to be asked for again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowUp {
-    /// The dialogue.
+    /// The conversation.
     pub key: ConversationKey,
-    /// In whose name; `None` until all of the team's references are known that are to be asked for once more.
+    /// In whose name. `None` until it is known which references of the team are to be asked for again.
     pub asked: Option<String>,
     /// Why they are asked for.
     pub purpose: Purpose,
@@ -65,20 +66,20 @@ pub struct FollowUp {
 }
 
 impl FollowUp {
-    /// Whether the same owner is asked again, because he was refused for now.
+    /// Whether they are asked for again in the same name, because the service refused them for now.
     pub fn is_deferred(&self) -> bool {
         self.asked.as_ref().is_some_and(|asked| is_among(&self.history.asked, asked))
     }
 }
 
-/// What may help a reference that did not become a message.
+/// What may still get the message of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Another owner may get it.
+    /// To ask in another owner's name.
     OtherOwner,
-    /// The same owner may get it a little later.
+    /// To ask in the same owner's name a little later.
     Later,
-    /// Nothing, in this run.
+    /// Nothing in this run.
     Nothing,
 }
 
@@ -87,28 +88,28 @@ pub enum Remedy {
 pub struct Miss {
     /// Its place in the batch.
     pub index: usize,
-    /// Why it did not.
+    /// Why it did not become one.
     pub reason: Reason,
-    /// What may help.
+    /// What may still get it.
     pub remedy: Remedy,
     /// Why it is asked for from now on.
     pub purpose: Purpose,
 }
 
-/// What a batch came to, as far as its misses need to know.
+/// How a batch ended, as far as its misses depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Attempt {
-    /// How often it was sent; 0 if it was known that it would be refused.
+    /// How often it was sent: 0 if its owner was known to be refused.
     pub sent: u32,
-    /// Whether it was answered; else it was refused as a whole.
+    /// Whether it was answered. Otherwise it was refused as a whole.
     pub answered: bool,
-    /// Whether the answer holds anything that was asked for.
+    /// Whether the answer has any message that was asked for.
     pub got: bool,
-    /// How often a reference may be refused for now before that is a failure.
+    /// How often a reference may be refused for now before it becomes a failure.
     pub deferrals: u32,
 }
 
-/// A reference that is not asked for any more.
+/// A reference that is not asked for again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Final {
     /// Its place in the batch.
@@ -119,10 +120,10 @@ pub struct Final {
     pub history: History,
 }
 
-/// Sorts what a batch did not get into what is asked for once more and what is not.
+/// Splits what a batch did not get into what is asked for again and what is not.
 ///
-/// A one-to-one dialogue is asked under both sides. Who is asked next for a team is left open, see [`Candidates`]; only
-/// archived messages that are asked for again have no further owner when their batch names none.
+/// A one-to-one conversation is asked for in the names of both sides. For a team [`Candidates`] chooses the next owner
+/// later. Archived messages of a team are asked for again only if their batch names a further owner.
 pub fn follow_up(batch: &Batch, misses: Vec<Miss>, attempt: &Attempt) -> (Vec<FollowUp>, Vec<Final>) {
     let (mut follow_ups, mut finals): (Vec<FollowUp>, Vec<Final>) = (Vec::new(), Vec::new());
     let named = if batch.is_of_team() && batch.histories.is_empty() { most_named(batch) } else { Vec::new() };
@@ -135,7 +136,7 @@ pub fn follow_up(batch: &Batch, misses: Vec<Miss>, attempt: &Attempt) -> (Vec<Fo
             history.asked.push(batch.asked.clone());
         }
         history.attempts = history.attempts.saturating_add(attempt.sent);
-        // That another owner was refused takes nothing back of what one said who was answered.
+        // The answer to one owner stands even if another owner is refused afterwards.
         if attempt.answered || !history.answered || remedy != Remedy::OtherOwner {
             history.reason = reason;
             history.answered = attempt.answered;
@@ -176,7 +177,7 @@ pub fn follow_up(batch: &Batch, misses: Vec<Miss>, attempt: &Attempt) -> (Vec<Fo
         let owner = index_of(&mut follow_up.owners, own);
         follow_up.refs.push(BatchRef { owner, ..*reference });
     }
-    // Of those that wait for the same choice only one holds the names, so that no reference counts twice.
+    // Of the follow-ups that wait for the same choice only one holds the names, so that no reference counts twice.
     let mut counted = false;
     for follow_up in follow_ups.iter_mut().filter(|_| !named.is_empty()) {
         if follow_up.asked.is_some() || !std::mem::replace(&mut counted, true) {
@@ -186,7 +187,7 @@ pub fn follow_up(batch: &Batch, misses: Vec<Miss>, attempt: &Attempt) -> (Vec<Fo
     (follow_ups, finals)
 }
 
-/// The other side of a one-to-one dialogue, if it was not asked yet, as the reference spells it.
+/// The other side of a one-to-one conversation as the reference spells it, unless it was asked before.
 fn other_side(batch: &Batch, own: &str, history: &History) -> Option<String> {
     let other = batch.key.other_side(&batch.asked).filter(|other| !is_among(&history.asked, other))?;
     Some(if same_account(&other, own) { own.to_owned() } else { other })
@@ -208,12 +209,12 @@ fn is_among(accounts: &[String], account: &str) -> bool {
     accounts.iter().any(|known| same_account(known, account))
 }
 
-/// Who may be asked for the references of one team.
+/// The owners in whose names the references of one team may be asked for, best first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidates(Vec<(String, u32)>);
 
 impl Candidates {
-    /// First whoever was answered for the team before, then the owners that references of it name, most named first.
+    /// First the owner that was answered for the team before, then the owners that its references name, most named first.
     pub fn new<'a>(answered: Option<&str>, histories: impl IntoIterator<Item = &'a History>) -> Self {
         let (mut counts, mut places): (Vec<(String, u32)>, HashMap<String, usize>) = (Vec::new(), HashMap::new());
         for (name, count) in histories.into_iter().flat_map(|history| &history.named) {
@@ -232,11 +233,11 @@ impl Candidates {
         Self(counts)
     }
 
-    /// Who is asked next for a reference with this history that names `own`; nobody when three were asked, or nobody is
+    /// The next owner to ask for a reference with this history that names `own`. `None` if three were asked or nobody is
     /// left.
     ///
-    /// The last one to be asked is the reference's own owner: a message may be there for him alone, or he may be the
-    /// only one named who is still a member.
+    /// The last owner to be asked is the reference's own: only that account may see the message, or it may be the only
+    /// one named that is still a member.
     pub fn next<'a>(&'a self, history: &History, own: &'a str, is_refused: impl Fn(&str) -> bool) -> Option<&'a str> {
         let is_free = |owner: &str| !is_among(&history.asked, owner) && !is_refused(owner);
         if history.asked.len() >= MOST_OWNERS {
@@ -248,7 +249,7 @@ impl Candidates {
         if last { own.or_else(named) } else { named().or(own) }
     }
 
-    /// The first of them, to be kept with references that are asked for once more.
+    /// The first of them, which are kept with references that are asked for again.
     pub fn first(&self) -> Vec<(String, u32)> {
         self.0.iter().take(MOST_NAMED).cloned().collect()
     }

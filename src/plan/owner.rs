@@ -1,21 +1,21 @@
-//! In whose name a dialogue is asked.
+//! In whose name a conversation is asked for.
 
 use super::BatchRef;
 use crate::model::reference::same_account;
 
-/// In whose name the messages of a team are asked.
+/// In whose name the messages of a team are asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum TeamOwner {
-    /// Under the owner that most references of the batch name.
+    /// In the name of the owner that most references of the batch name.
     #[default]
     Merge,
-    /// Every reference under its own owner, in batches of its own.
+    /// In the name of each reference's own owner, with separate batches for each owner.
     Own,
-    /// Under this account.
+    /// In the name of this account.
     Account(String),
 }
 
-/// Where `owner` stands in `owners`, appended if it is new. Spellings of one account are one owner.
+/// The index of `owner` in `owners`, where it is appended if it is new. Spellings of one account are one owner.
 pub(super) fn index_of(owners: &mut Vec<String>, owner: &str) -> u16 {
     let found = owners.iter().position(|known| same_account(known, owner));
     let index = found.unwrap_or_else(|| {
@@ -25,7 +25,7 @@ pub(super) fn index_of(owners: &mut Vec<String>, owner: &str) -> u16 {
     u16::try_from(index).unwrap_or(u16::MAX)
 }
 
-/// The owner that most references name; of several the one named first.
+/// The index of the owner that most references name, and of several such owners the first.
 pub(super) fn majority(owners: &[String], refs: &[BatchRef]) -> usize {
     let mut counts = vec![0_usize; owners.len()];
     for reference in refs {

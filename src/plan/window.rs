@@ -1,49 +1,31 @@
-//! The references that are carried until their dialogue fills a batch.
-//!
-//! The first reference of a dialogue stands with the dialogue, the others three to a cache line, so that a batch is cut
-//! at a few strides through memory. About 25 bytes a reference of a dialogue that fills batches, about 85 where every
-//! reference is of a dialogue of its own; and its ID, see [`CarriedIds`](super::CarriedIds).
+//! The references that wait until their conversation fills a batch.
 
-mod names;
-mod refs;
-mod slab;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use self::names::{Dialogues, Owners, forget_unused};
-use self::refs::{Carried, Refs};
 use super::owner::{TeamOwner, index_of, majority};
 use super::{Batch, BatchRef, Purpose};
 use crate::model::reference::{ConversationKey, ConversationType, Reference, write_key};
 
-/// The owner is the first side of the dialogue's key, spelled as there.
-const FIRST_SIDE: u32 = u32::MAX;
-/// The owner is the second side.
-const SECOND_SIDE: u32 = u32::MAX - 1;
-
-/// References on their way into batches.
+/// References on their way into batches. A conversation is forgotten when it is cut, so memory follows what is carried
+/// and not what was read.
 #[derive(Debug)]
 pub struct Window {
     batch_size: usize,
     capacity: usize,
     team_owner: TeamOwner,
-    refs: Refs,
+    conversations: HashMap<Arc<str>, Carried>,
     carried: usize,
-    dialogues: Dialogues,
-    owners: Owners,
-    /// The keys of those that are staged, one behind the other.
-    keys: String,
-    staged: Vec<Staged>,
     ready: Vec<Batch>,
 }
 
-/// A reference on its way into its dialogue's list.
+/// What is carried of one conversation.
 #[derive(Debug)]
-struct Staged {
-    key_hash: u64,
-    key_end: usize,
-    dialogue: u32,
-    /// For an owner that is no side of the dialogue.
-    owner_hash: Option<u64>,
-    owner: u32,
+struct Carried {
+    /// The owners that `refs` name, as they spell them, each account once.
+    owners: Vec<String>,
+    refs: Vec<BatchRef>,
 }
 
 impl Window {
@@ -54,12 +36,8 @@ impl Window {
             batch_size,
             capacity: capacity.max(batch_size),
             team_owner,
-            refs: Refs::default(),
+            conversations: HashMap::new(),
             carried: 0,
-            dialogues: Dialogues::default(),
-            owners: Owners::default(),
-            keys: String::new(),
-            staged: Vec::new(),
             ready: Vec::new(),
         }
     }
@@ -69,67 +47,31 @@ impl Window {
         self.carried
     }
 
-    /// Takes a reference. Its ID must not be carried already: [`CarriedIds`](super::CarriedIds) tells. Full batches go to
-    /// [`Self::take_ready`].
+    /// Takes a reference whose ID is not carried already. Full batches go to [`Self::take_ready`].
     pub fn add(&mut self, reference: Reference<'_>) {
-        self.add_all(std::slice::from_ref(&reference));
-    }
-
-    /// Takes references as [`Self::add`] does: quickest with some hundreds at once.
-    pub fn add_all(&mut self, references: &[Reference<'_>]) {
-        // In passes, so that many references wait for their places in memory at the same time.
-        let mut staged = std::mem::take(&mut self.staged);
-        self.keys.clear();
-        staged.extend(references.iter().map(|reference| self.stage(reference)));
-        let mut key_start = 0;
-        for (one, reference) in staged.iter_mut().zip(references) {
-            if let Some(hash) = one.owner_hash {
-                one.owner = self.owners.number(hash, reference.owner);
-            }
-            one.dialogue = self.dialogues.number(one.key_hash, &self.keys[key_start..one.key_end]);
-            key_start = one.key_end;
-        }
-        for (one, reference) in staged.drain(..).zip(references) {
-            let Reference { message_server_id, create_time, .. } = *reference;
-            self.carry(one.dialogue, Carried { message_server_id, create_time, owner: one.owner });
-        }
-        self.staged = staged;
-        self.forget();
-    }
-
-    /// Writes the key of a reference's dialogue behind the others.
-    fn stage(&mut self, reference: &Reference<'_>) -> Staged {
-        let Reference { owner, conversation_type, other, .. } = *reference;
-        let start = self.keys.len();
-        write_key(&mut self.keys, owner, conversation_type, other);
-        let side = match conversation_type {
-            ConversationType::OneToOne => side(&self.keys[start..], owner),
-            ConversationType::Team | ConversationType::SuperTeam => None,
-        };
+        let Reference { owner, conversation_type, other, message_server_id, create_time } = reference;
+        let mut key = String::with_capacity(64);
+        write_key(&mut key, owner, conversation_type, other);
         if self.team_owner == TeamOwner::Own && conversation_type != ConversationType::OneToOne {
-            // Behind a NUL, which no account holds, the owner keeps its batches apart and is cut off again.
-            self.keys.push('\0');
-            self.keys.push_str(&owner.to_lowercase());
+            // Each owner is asked in batches of its own. `cut` takes off what follows the NUL, which no account contains.
+            key.push('\0');
+            key.push_str(&owner.to_lowercase());
         }
-        Staged {
-            key_hash: self.dialogues.hash(&self.keys[start..]),
-            key_end: self.keys.len(),
-            dialogue: 0,
-            owner_hash: if side.is_none() { Some(self.owners.hash(owner)) } else { None },
-            owner: side.unwrap_or_default(),
-        }
-    }
-
-    fn carry(&mut self, dialogue: u32, carried: Carried) {
-        let list = self.dialogues.at_mut(dialogue);
-        self.refs.push(list, carried);
-        let full = list.count() >= self.batch_size;
+        let mut reference = BatchRef { message_server_id, create_time, owner: 0 };
+        let count = if let Some(Carried { owners, refs }) = self.conversations.get_mut(key.as_str()) {
+            reference.owner = index_of(owners, owner);
+            refs.push(reference);
+            refs.len()
+        } else {
+            let first = Carried { owners: vec![owner.to_owned()], refs: vec![reference] };
+            self.conversations.insert(Arc::from(key.as_str()), first);
+            1
+        };
         self.carried += 1;
-        if full {
-            self.cut(dialogue);
+        if count >= self.batch_size {
+            self.cut(&key);
         } else if self.carried > self.capacity {
-            // The fullest are nearest to a full batch: to cut few of them at a time costs the fewest requests.
-            self.cut_down_to(self.capacity - self.capacity / 4);
+            self.make_room();
         }
     }
 
@@ -143,90 +85,48 @@ impl Window {
         std::mem::take(&mut self.ready)
     }
 
-    /// The dialogues that carry something, by number, fullest first. Taking another reference may number them anew.
-    pub fn fullest(&self) -> Vec<u32> {
-        let count = |dialogue: &u32| self.dialogues.at(*dialogue).count();
-        let mut order: Vec<u32> = (0..self.dialogues.len() as u32).filter(|dialogue| count(dialogue) > 0).collect();
-        order.sort_by_key(|dialogue| std::cmp::Reverse(count(dialogue)));
-        order
+    /// The conversations of which something is carried, fullest first.
+    pub fn fullest(&self) -> Vec<Arc<str>> {
+        let count = |(key, carried): (&Arc<str>, &Carried)| (Reverse(carried.refs.len()), Arc::clone(key));
+        let mut order: Vec<_> = self.conversations.iter().map(count).collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, key)| key).collect()
     }
 
-    /// Cuts what these dialogues carry.
-    pub fn cut_all(&mut self, dialogues: &[u32]) {
-        for dialogue in dialogues {
-            self.cut(*dialogue);
+    /// Cuts what is carried of these conversations.
+    pub fn cut_all(&mut self, conversations: &[Arc<str>]) {
+        for key in conversations {
+            self.cut(key);
         }
     }
 
-    /// Cuts everything that is still carried, fullest dialogue first.
+    /// Cuts everything that is still carried, fullest conversation first.
     pub fn finish(&mut self) {
         self.cut_all(&self.fullest());
-        let fresh = Self::new(self.batch_size, self.capacity, self.team_owner.clone());
-        *self = Self { ready: std::mem::take(&mut self.ready), ..fresh };
     }
 
-    fn cut_down_to(&mut self, target: usize) {
-        for dialogue in self.fullest() {
-            if self.carried <= target {
+    /// Cuts a quarter of what is carried. The fullest conversations are nearest to a full batch, so to cut them costs the
+    /// fewest requests.
+    fn make_room(&mut self) {
+        for key in self.fullest() {
+            if self.carried <= self.capacity - self.capacity / 4 {
                 break;
             }
-            self.cut(dialogue);
+            self.cut(&key);
         }
     }
 
-    fn cut(&mut self, number: u32) {
-        let Self { dialogues, refs, owners: names, .. } = self;
-        let mut list = std::mem::take(dialogues.at_mut(number));
-        let key = dialogues.name(number);
-        let (mut owners, mut indexes) = (Vec::new(), Vec::new());
-        let mut batch = Vec::with_capacity(list.count());
-        refs.drain(&mut list, |Carried { message_server_id, create_time, owner: name }| {
-            let known = indexes.iter().find(|(known, _)| *known == name).map(|(_, index)| *index);
-            let owner = known.unwrap_or_else(|| {
-                let index = index_of(&mut owners, owner_name(name, key, names));
-                indexes.push((name, index));
-                index
-            });
-            batch.push(BatchRef { message_server_id, create_time, owner });
-        });
-        // Whoever stores the batch wants it so.
-        batch.sort_unstable_by_key(|reference| reference.message_server_id);
-        self.carried -= batch.len();
+    fn cut(&mut self, key: &str) {
+        let Some(Carried { owners, mut refs }) = self.conversations.remove(key) else { return };
+        self.carried -= refs.len();
+        // The ledger stores a batch in this order.
+        refs.sort_unstable_by_key(|reference| reference.message_server_id);
         let key = ConversationKey::from_stored(key.split('\0').next().unwrap_or(key).to_owned());
         let asked = match (&self.team_owner, key.conversation_type()) {
             (TeamOwner::Account(account), ConversationType::Team | ConversationType::SuperTeam) => account.clone(),
-            _ => owners[majority(&owners, &batch)].clone(),
+            _ => owners[majority(&owners, &refs)].clone(),
         };
-        let (purpose, histories) = (Purpose::Reference, Vec::new());
-        self.ready.push(Batch { key, asked, purpose, owners, histories, refs: batch });
-    }
-
-    /// Forgets the names of dialogues that carry nothing, when there are many, so that memory follows what is carried,
-    /// not what was read.
-    fn forget(&mut self) {
-        let many = 2 * self.carried + 65_536;
-        if self.dialogues.len() > many || self.owners.len() > many {
-            forget_unused(&mut self.dialogues, &mut self.owners, &mut self.refs);
-        }
-    }
-}
-
-/// Which side of a one-to-one dialogue's key `owner` is, if it is spelled as there.
-fn side(key: &str, owner: &str) -> Option<u32> {
-    let sides = key.get(2..)?;
-    match (sides.strip_prefix(owner), sides.strip_suffix(owner)) {
-        (Some(rest), _) if rest.starts_with('|') => Some(FIRST_SIDE),
-        (_, Some(rest)) if rest.ends_with('|') => Some(SECOND_SIDE),
-        _ => None,
-    }
-}
-
-fn owner_name<'a>(owner: u32, key: &'a str, names: &'a Owners) -> &'a str {
-    let (first, second) = key.get(2..).and_then(|sides| sides.split_once('|')).unwrap_or_default();
-    match owner {
-        FIRST_SIDE => first,
-        SECOND_SIDE => second,
-        number => names.name(number),
+        self.ready.push(Batch { key, asked, purpose: Purpose::Reference, owners, histories: Vec::new(), refs });
     }
 }
 
@@ -254,19 +154,14 @@ mod tests {
         let mut window = Window::new(batch, capacity, team_owner);
         let accounts: Vec<String> = (0..6).map(account).collect();
         let mut seen = BTreeSet::new();
-        let references: Vec<Reference<'_>> = draws
-            .iter()
-            .filter(|(.., id)| seen.insert(*id))
-            .map(|(owner, kind, other, id)| Reference {
+        for (owner, kind, other, id) in draws.iter().filter(|(.., id)| seen.insert(*id)) {
+            window.add(Reference {
                 owner: &accounts[*owner],
                 conversation_type: ConversationType::from_number(i64::from(*kind)).unwrap(),
                 other: &accounts[*other],
                 message_server_id: *id,
                 create_time: id * 7,
-            })
-            .collect();
-        for some in references.chunks(1 + draws.len() % 50) {
-            window.add_all(some);
+            });
         }
         window.finish();
         assert_eq!(window.carried(), 0);
@@ -332,40 +227,6 @@ mod tests {
                 prop_assert_eq!(both, whole);
             }
         }
-    }
-
-    #[test]
-    fn names_that_are_forgotten_are_not_those_of_references_still_carried() {
-        // A spelling of its own, a side of the key, and a member of a team.
-        let conversation = |id: i64| match id % 3 {
-            0 => (format!("User{id}"), ConversationType::OneToOne, format!("peer{id}")),
-            1 => (format!("user{id}"), ConversationType::OneToOne, format!("peer{id}")),
-            _ => (format!("member{id}"), ConversationType::Team, format!("{}", id / 6)),
-        };
-        let (mut window, mut forgotten, mut seen) = (Window::new(100, 500, TeamOwner::Merge), false, 0);
-        for id in 1..=90_000 {
-            let (owner, conversation_type, other) = conversation(id);
-            let before = window.dialogues.len();
-            window.add(Reference {
-                owner: &owner,
-                conversation_type,
-                other: &other,
-                message_server_id: id,
-                create_time: id,
-            });
-            forgotten |= window.dialogues.len() < before;
-        }
-        window.finish();
-        for batch in window.take_ready() {
-            for reference in &batch.refs {
-                let (owner, conversation_type, other) = conversation(reference.message_server_id);
-                assert_eq!(batch.owner_of(reference), owner);
-                assert_eq!(batch.key, ConversationKey::new(&owner, conversation_type, &other));
-                seen += 1;
-            }
-        }
-        assert!(forgotten);
-        assert_eq!(seen, 90_000);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::error::RunError;
 use super::lookup::{Standing, look_up};
 use crate::ledger::{Ledger, LedgerError, RetryFilter};
 use crate::model::reference::{ConversationId, Reference, ReferenceChunk};
-use crate::plan::{Batch, CarriedIds, TeamOwner, Window};
+use crate::plan::{Batch, TeamOwner, Window};
 use crate::source::Source;
 
 /// What a run would do.
@@ -119,7 +119,7 @@ impl Rehearsal {
         let chunks = [chunk];
         let standings = match ledger {
             // Carried references are in `seen`.
-            Some(ledger) => look_up(ledger, &CarriedIds::default(), &HashSet::new(), &chunks).await?.standings,
+            Some(ledger) => look_up(ledger, &HashSet::new(), &HashSet::new(), &chunks).await?.standings,
             None => vec![Standing::New; chunks[0].len()],
         };
         for (reference, standing) in chunks[0].iter().zip(standings) {

@@ -15,7 +15,7 @@ use crate::ledger::{EarlierFailure, FailureState, Planned};
 use crate::model::failure::Class;
 use crate::model::reference::{ConversationId, ConversationType, Invalid, Reference, ReferenceChunk, same_account};
 use crate::model::summary::References;
-use crate::plan::{CarriedIds, Window};
+use crate::plan::Window;
 use crate::source::{Checkpoint, Source};
 
 /// How many references are looked up in the ledger at once: few at first, so that the first request is sent soon.
@@ -31,7 +31,7 @@ const TOGETHER: usize = 512;
 struct Intake {
     run: Arc<RunContext>,
     window: Window,
-    carried: CarriedIds,
+    carried: HashSet<i64>,
     /// Chunks that are not looked up yet, and their references.
     chunks: Vec<ReferenceChunk>,
     waiting: usize,
@@ -52,7 +52,7 @@ pub(super) async fn intake(run: Arc<RunContext>, source: Option<Box<dyn Source>>
     let settings = &run.settings;
     let mut intake = Intake {
         window: Window::new(settings.batch_size, settings.plan_window, settings.team_owner.clone()),
-        carried: CarriedIds::default(),
+        carried: HashSet::new(),
         chunks: Vec::new(),
         waiting: 0,
         look_up_at: FIRST_LOOK_UP,
@@ -140,7 +140,7 @@ impl Intake {
         }
         let is_taken = |place: u32| standings.get(place as usize).is_some_and(|standing| standing.is_taken());
         let taken: Vec<i64> = order.into_iter().filter(|(_, place)| is_taken(*place)).map(|(id, _)| id).collect();
-        self.carried.add(&taken);
+        self.carried.extend(taken);
         let mut standings = standings.into_iter();
         for chunk in &chunks {
             self.count(|references| {
@@ -165,7 +165,7 @@ impl Intake {
 
     /// Carries those of some references that are to be asked for.
     fn carry(&mut self, some: &[(Reference<'_>, Standing)], failures: &HashMap<i64, EarlierFailure>) {
-        let mut taken = Vec::with_capacity(some.len());
+        let mut taken = 0;
         for (reference, standing) in some {
             match standing {
                 Standing::Carried | Standing::Known => {
@@ -183,14 +183,14 @@ impl Intake {
                 }
                 Standing::New => {}
             }
-            taken.push(*reference);
+            taken += 1;
+            self.window.add(*reference);
         }
         self.count(|references| {
             references.read += some.len() as u64;
-            references.duplicate += (some.len() - taken.len()) as u64;
+            references.duplicate += some.len() as u64 - taken;
         });
-        self.taken += taken.len() as u64;
-        self.window.add_all(&taken);
+        self.taken += taken;
     }
 
     /// Whether a failure of a team is asked again because a row names an owner under whom it was not asked before. Each
@@ -232,14 +232,14 @@ impl Intake {
             after = Some((last.key.as_str().to_owned(), last.message_server_id));
             let (extras, page): (Vec<_>, Vec<_>) = page.into_iter().partition(|failure| failure.depth > 0);
             let extras: Vec<_> =
-                extras.into_iter().filter(|extra| !self.carried.contains(extra.message_server_id)).collect();
+                extras.into_iter().filter(|extra| !self.carried.contains(&extra.message_server_id)).collect();
             run.ledger.retry_linked(run.run_id, &extras).await?;
             run.meter.counts().thread_extras.planned += extras.len() as u64;
             for failure in &page {
                 let Ok(conversation) = ConversationId::parse(&failure.conversation_id) else { continue };
                 // What failed in this run is left to the next run, so that no reference ends twice in one.
                 if failure.last_run == run.run_id
-                    || self.carried.contains(failure.message_server_id)
+                    || self.carried.contains(&failure.message_server_id)
                     || !self.retried.insert(failure.message_server_id)
                 {
                     continue;
@@ -290,8 +290,9 @@ impl Intake {
         let asked: Vec<_> = self.asked.extract_if(|id, _| !self.retried.contains(id)).collect();
         new_ids.sort_unstable();
         corrected.sort_unstable();
-        self.carried.remove(&new_ids);
-        self.carried.remove(&corrected);
+        for id in new_ids.iter().chain(&corrected) {
+            self.carried.remove(id);
+        }
         let read = run.meter.counts().references;
         let planned = Planned {
             batches: &batches,

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use crate::ledger::{EarlierFailure, FailureState, Ledger, LedgerError};
 use crate::model::reference::{ConversationKey, Reference, ReferenceChunk};
-use crate::plan::CarriedIds;
 
 /// What a look-up says of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +37,7 @@ pub(super) struct LookUp {
 /// Looks the references of `chunks` up among those that are carried and in the ledger.
 pub(super) async fn look_up(
     ledger: &Ledger,
-    carried: &CarriedIds,
+    carried: &HashSet<i64>,
     retried: &HashSet<i64>,
     chunks: &[ReferenceChunk],
 ) -> Result<LookUp, LedgerError> {
@@ -48,8 +47,8 @@ pub(super) async fn look_up(
     order.sort_unstable();
     let mut standings = vec![Standing::New; order.len()];
     let mut candidates: Vec<(i64, u32)> = Vec::with_capacity(order.len());
-    for ((id, place), carried) in order.iter().zip(carried.among(order.iter().map(|(id, _)| *id))) {
-        if carried || candidates.last().is_some_and(|(last, _)| last == id) {
+    for (id, place) in &order {
+        if carried.contains(id) || candidates.last().is_some_and(|(last, _)| last == id) {
             standings[*place as usize] = Standing::Carried;
         } else {
             candidates.push((*id, *place));

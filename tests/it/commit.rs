@@ -15,13 +15,13 @@ const TO_POSTGRES: &str = "nightly: { app: main, source: { csv: { path: refs.csv
 /// Every message of a table in the order of IDs, as JSON; times in milliseconds.
 async fn rows(database: &PgUrl, table: &str) -> Vec<Value> {
     let mut connection = database.connect().await;
-    let sql = format!("select to_jsonb(t) as row, * from {table} t order by message_server_id, revision");
+    let sql = format!("select to_jsonb(t)::text as row, * from {table} t order by message_server_id, revision");
     let found = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     found
         .iter()
         .map(|row| {
-            let mut value: Value = row.get("row");
+            let mut value: Value = serde_json::from_str(row.get("row")).unwrap();
             for (_, field) in value
                 .as_object_mut()
                 .unwrap()

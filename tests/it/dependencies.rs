@@ -1,5 +1,5 @@
-//! What is depended on: where it is from, under which licence, and what must not be among it. `deny.toml` says the same
-//! to cargo-deny, which knows advisories as well.
+//! Dependencies: where they come from, their licences, and which are banned. The rules are those of `deny.toml`, which
+//! cargo-deny checks too, together with known vulnerabilities.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The quoted words of a list in `deny.toml`.
+/// The quoted strings of a list in `deny.toml`.
 fn list(name: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deny.toml")).unwrap();
     let list = text.split(&format!("\n{name} = [")).nth(1).unwrap().split(']').next().unwrap();
@@ -28,7 +28,7 @@ fn packages() -> Vec<Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
-/// Whether an expression of licences can be met by what is allowed: `A OR (B AND C)`, and `A/B` of old.
+/// Whether the allowed licences satisfy an expression: `A OR (B AND C)`, or `A/B` in the old form.
 fn allowed(expression: &str, allow: &BTreeSet<String>) -> bool {
     let expression = expression.trim();
     let (mut depth, mut parts, mut start) = (0, vec![], 0);
@@ -57,7 +57,7 @@ fn allowed(expression: &str, allow: &BTreeSet<String>) -> bool {
 }
 
 #[test]
-fn every_dependency_is_from_the_registry_and_under_a_licence_that_is_allowed() {
+fn every_dependency_comes_from_the_registry_under_an_allowed_licence() {
     let (allow, banned) = (list("allow"), list("deny"));
     let packages = packages();
     assert!(packages.len() > 100 && allow.len() > 5 && banned.len() > 3);
@@ -73,9 +73,9 @@ fn every_dependency_is_from_the_registry_and_under_a_licence_that_is_allowed() {
 }
 
 #[test]
-fn what_is_there_in_two_versions_was_looked_at() {
+fn no_crate_is_there_in_two_versions_unless_deny_toml_lists_it() {
     let skipped = list("skip");
-    // Unlike the metadata, the tree knows which features are on.
+    // Unlike the metadata, the tree leaves out what no feature needs.
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--duplicates", "--depth", "0", "--prefix", "none"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -84,12 +84,12 @@ fn what_is_there_in_two_versions_was_looked_at() {
     assert!(output.status.success() && skipped.len() > 3, "{}", String::from_utf8_lossy(&output.stderr));
     for line in String::from_utf8(output.stdout).unwrap().lines().filter(|line| !line.is_empty()) {
         let name = line.split(' ').next().unwrap();
-        assert!(skipped.contains(name), "{line} is one of several versions, which deny.toml does not know");
+        assert!(skipped.contains(name), "{line} is one of several versions, and deny.toml does not list it");
     }
 }
 
 #[test]
-fn expressions_of_licences_are_understood() {
+fn licence_expressions_are_understood() {
     let allow = BTreeSet::from(["MIT", "BSD-3-Clause", "Apache-2.0 WITH LLVM-exception"].map(str::to_owned));
     for (expression, expected) in [
         ("MIT", true),

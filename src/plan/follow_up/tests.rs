@@ -36,7 +36,7 @@ fn asked_under(follow_up: &FollowUp, asked: &str) -> Batch {
 }
 
 #[test]
-fn a_one_to_one_dialogue_is_asked_under_both_sides() {
+fn a_one_to_one_conversation_is_asked_for_in_both_names() {
     let first = batch("1|a|b", "a", &["a", "B", "a"]);
     let (follow_ups, finals) = follow_up(&first, missed(&first, Remedy::OtherOwner), &ANSWERED);
     let asked: Vec<_> = follow_ups.iter().map(|more| (more.asked.as_deref(), more.refs.len())).collect();

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array,
-    Int64Array, LargeStringArray, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampMillisecondArray,
-    TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
-};
 use arrow::datatypes::Int32Type;
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal32Array, Decimal64Array, Decimal128Array, DictionaryArray,
+    Float64Array, Int32Array, Int64Array, LargeStringArray, StringArray, StringViewArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
+};
 use jiff::tz::TimeZone;
 use yunxin_archiver::source::{Format, Input, Settings, SourceError};
 
@@ -36,6 +36,8 @@ async fn ids_of_every_integer_type_are_read_exactly() {
         (Arc::new(UInt64Array::from(vec![i64::MAX as u64])), i64::MAX),
         (decimal(0, vec![i128::from(i64::MAX)]), i64::MAX),
         (decimal(2, vec![15_884_455_333_435_801_800]), 158_844_553_334_358_018),
+        (Arc::new(Decimal32Array::from(vec![700]).with_precision_and_scale(9, 2).unwrap()), 7),
+        (Arc::new(Decimal64Array::from(vec![7]).with_precision_and_scale(18, 0).unwrap()), 7),
         (text(vec![Some("9223372036854775807")]), i64::MAX),
         (Arc::new(LargeStringArray::from(vec!["5"])), 5),
         (Arc::new(StringViewArray::from(vec!["5"])), 5),

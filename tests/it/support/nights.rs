@@ -77,7 +77,7 @@ impl Nights {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("yunxin-archiver"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_yunxin-archiver"));
         command.current_dir(self.directory.path()).args(arguments).env("APP_SECRET", APP_SECRET);
         if let Place::Postgres(database) = &self.place {
             command.env("ARCHIVE_URL", database.url());
