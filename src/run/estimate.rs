@@ -104,14 +104,14 @@ pub async fn estimate(
 /// Plans as the intake does, but only reads the ledger.
 struct Rehearsal {
     window: Window,
-    seen: hashbrown::HashSet<i64>,
+    seen: HashSet<i64>,
     duplicates: u64,
     accepted: u64,
 }
 
 impl Rehearsal {
     fn new(window: Window) -> Self {
-        Self { window, seen: hashbrown::HashSet::new(), duplicates: 0, accepted: 0 }
+        Self { window, seen: HashSet::new(), duplicates: 0, accepted: 0 }
     }
 
     /// Takes a chunk as the intake would, and returns the batches that are full.

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::Int32Type;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal32Array, Decimal64Array, Decimal128Array, DictionaryArray,
     Float64Array, Int32Array, Int64Array, LargeStringArray, StringArray, StringViewArray, TimestampMicrosecondArray,
     TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt64Array,
 };
+use arrow::datatypes::Int32Type;
 use jiff::tz::TimeZone;
 use yunxin_archiver::source::{Format, Input, Settings, SourceError};
 
