@@ -50,6 +50,7 @@ mod panics;
 pub mod plan;
 pub mod progress;
 pub mod report;
+mod retry;
 pub mod run;
 pub mod simulator;
 mod sort;

@@ -2,7 +2,6 @@
 //! and what is told of a run. Pure.
 
 pub mod columns;
-pub(crate) mod digits;
 pub mod failure;
 pub mod manifest;
 pub mod message;

@@ -10,7 +10,7 @@ use crate::model::reference::ConversationId;
 use crate::model::summary::gravest;
 use crate::run::{WHY_ABSENT, describe};
 use crate::source::{self, SampleRow, Understood};
-use crate::yunxin::{App, AskFor, Client, FetchSettings, Outcome, Stop, Verdict};
+use crate::yunxin::{App, AskFor, Client, FetchSettings, Meaning, Outcome, Stop, Verdict};
 
 /// Rows looked at to tell whether times are whole seconds.
 const LOOKED_AT: usize = 200;
@@ -186,11 +186,11 @@ async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut V
                 let why = answer.verdicts.first().map(|(_, verdict)| why(verdict)).unwrap_or_default();
                 lines.push(format!("message {}: not there: {why}", one.message_server_id));
             }
-            Outcome::Refused { code: 414, message, .. } => {
+            Outcome::Refused { code, message, .. } if Meaning::of(code) == Meaning::BadParameter => {
                 return Err(Exit {
                     code: 4,
                     error: anyhow::anyhow!(
-                        "API: refused with code 414 ({message}): the AppSecret or this host's clock is wrong, or this \
+                        "API: refused with code {code} ({message}): the AppSecret or this host's clock is wrong, or this \
                          one reference is ({} {} {})",
                         one.conversation,
                         one.message_server_id,

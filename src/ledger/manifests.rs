@@ -1,6 +1,7 @@
 //! What the manifests of runs say, and which of them are written.
 
 use std::collections::HashMap;
+use std::io::Write as _;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,6 @@ use super::error::Fault;
 use super::files::{self, FileRow};
 use super::runs::{self, RunCounts};
 use super::{Ledger, LedgerError, count, millis, run_id, timestamp};
-use crate::model::digits;
 use crate::model::failure::Class;
 use crate::model::manifest::{FailureCount, Sealed, Signature};
 use crate::model::summary::{References, ThreadExtras};
@@ -325,12 +325,8 @@ pub(super) async fn hash_planned(conn: &mut SqliteConnection, run: Uuid, batches
         refs.sort_by_key(|reference| reference.message_server_id);
         lines.clear();
         for reference in refs {
-            lines.extend_from_slice(batch.key.as_str().as_bytes());
-            lines.push(b'\t');
-            digits::push(&mut lines, reference.message_server_id);
-            lines.push(b'\t');
-            digits::push(&mut lines, reference.create_time);
-            lines.push(b'\n');
+            // Writing to memory cannot fail.
+            let _ = writeln!(lines, "{}\t{}\t{}", batch.key, reference.message_server_id, reference.create_time);
         }
         hash = Sha256::new().chain_update(&hash).chain_update(&lines).finalize().to_vec();
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::reference::{ConversationKey, same_account};
 use crate::plan::Batch;
-use crate::yunxin::{Outcome, Refusal, speaks_of_owner};
+use crate::yunxin::{Meaning, Outcome, Refusal};
 
 /// Refusals that are remembered, at most. One that is not costs a request, and nothing else.
 const MOST: usize = 250_000;
@@ -30,7 +30,7 @@ impl Refusals {
     /// Remembers it if the owner of a batch was refused for its team.
     pub(super) fn note(&self, batch: &Batch, outcome: &Outcome) {
         let Outcome::Refused { code, message, .. } = outcome else { return };
-        if !(batch.is_of_team() && speaks_of_owner(*code)) {
+        if !(batch.is_of_team() && Meaning::of(*code) == Meaning::OwnerRefused) {
             return;
         }
         let mut known = self.known();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::ledger::Untold;
 use crate::model::failure::Class;
 use crate::model::summary::References;
-use crate::yunxin::{Reaction, reaction};
+use crate::yunxin::Meaning;
 
 /// So many rows or references are enough to judge by.
 const ENOUGH: u64 = 100;
@@ -71,7 +71,7 @@ fn nearly_all(some: u64, all: u64) -> bool {
 fn is_absent(class: Class, code: Option<i64>) -> bool {
     match class {
         Class::Unanswered => true,
-        Class::Unavailable => code.is_some_and(|code| reaction(code) == Reaction::OtherOwner),
+        Class::Unavailable => code.is_some_and(|code| Meaning::of(code).is_absence()),
         Class::Refused | Class::Transport | Class::Undecodable | Class::Invalid => false,
     }
 }

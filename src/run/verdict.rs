@@ -3,7 +3,7 @@
 use crate::ledger::FailedRef;
 use crate::model::failure::{Class, Reason};
 use crate::plan::{Batch, Final, Miss, Remedy};
-use crate::yunxin::Verdict;
+use crate::yunxin::{Meaning, Verdict};
 
 /// What was said of a reference of a batch, and what may help.
 pub(super) fn miss(batch: &Batch, index: usize, verdict: &Verdict) -> Miss {
@@ -21,12 +21,9 @@ pub(super) fn misses(batch: &Batch, reason: &Reason, remedy: Remedy) -> Vec<Miss
     all.map(|index| Miss { index, reason: reason.clone(), remedy, purpose: batch.purpose }).collect()
 }
 
-/// The code that says that a message does not exist, as opposed to one that may not be seen, or not now.
-const NOT_THERE: i64 = 107_404;
-
-/// Whether it was said that the message does not exist.
+/// Whether the API said that the message does not exist, as opposed to one that may not be seen, or not now.
 pub(super) fn is_gone(reason: &Reason) -> bool {
-    reason.class == Class::Unavailable && reason.code == Some(NOT_THERE)
+    reason.class == Class::Unavailable && reason.code.map(Meaning::of) == Some(Meaning::DoesNotExist)
 }
 
 /// Why a reference did not become a message, as the answer has it.

@@ -10,6 +10,7 @@ use super::mapping::{self, Columns, Names};
 use super::reading::{Outlet, Stop};
 use super::settings::{Begin, Cursor, Query};
 use super::value::Value;
+use crate::retry::{Jitter, Policy};
 use crate::sql::{self, Dialect, SecondStatement, split_at_after};
 
 mod cursor;
@@ -164,23 +165,32 @@ pub(super) async fn drain<C: Cells>(
     }
 }
 
-/// Connects, and tries again a little later when nobody answers or the server is only starting.
+/// Connections that are refused or dropped are tried again: a server may only be starting.
+const RETRY: Policy = Policy {
+    first: Duration::from_millis(250),
+    factor: 4.0,
+    longest: Duration::from_secs(1),
+    jitter: Jitter::Added,
+    attempts: Some(3),
+};
+/// How long one try may take. One that takes longer is the last.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// Connects, and tries again a little later when `is_passing` says that the error may pass.
 pub(super) async fn connect<C, E, F>(attempt: impl Fn() -> F, is_passing: impl Fn(&E) -> bool) -> Result<C, E>
 where
     E: From<std::io::Error>,
     F: Future<Output = Result<C, E>>,
 {
-    const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
-    const PATIENCE: Duration = Duration::from_secs(30);
-    let mut pauses = PAUSES.into_iter();
+    let mut tries = RETRY.start();
     loop {
-        let error = match tokio::time::timeout(PATIENCE, attempt()).await {
+        let error = match tokio::time::timeout(CONNECT, attempt()).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => error,
             Err(_) => return Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         };
-        match pauses.next() {
-            Some(pause) if is_passing(&error) => tokio::time::sleep(pause).await,
+        match tries.next() {
+            Some(wait) if is_passing(&error) => tokio::time::sleep(wait).await,
             _ => return Err(error),
         }
     }

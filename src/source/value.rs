@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::model::digits;
-
 /// A value as its source knows it. Nothing is rounded on the way here.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) enum Value<'a> {
@@ -129,17 +127,7 @@ pub(super) fn trim(bytes: &[u8]) -> &[u8] {
 
 /// A whole number of nothing but digits; `None` also when it does not fit.
 pub(super) fn digits(bytes: &[u8]) -> Option<i64> {
-    let (number, count) = digits::leading(bytes);
-    if count == bytes.len() && (1..=digits::MOST).contains(&count) {
-        return i64::try_from(number).ok();
-    }
-    many_digits(bytes)
-}
-
-/// The same with zeros before it.
-#[cold]
-fn many_digits(bytes: &[u8]) -> Option<i64> {
-    let is_number = bytes.len() <= 32 && bytes.iter().all(u8::is_ascii_digit);
+    let is_number = bytes.iter().all(u8::is_ascii_digit);
     is_number.then(|| std::str::from_utf8(bytes).ok()?.parse().ok()).flatten()
 }
 

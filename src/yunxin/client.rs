@@ -9,15 +9,16 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::app::App;
-use super::code::{Fault, Reaction, is_overload, reaction, remedy};
+use super::code::{Fault, Meaning, Reaction, reaction};
 use super::concurrency::{Limiter, Most, Permit};
-use super::exchange::{Failed, Received, exchange};
+use super::exchange::{Failed, exchange};
 use super::outage::Outage;
 use super::outcome::{Answer, AskFor, Outcome, Refusal, Stop};
 use super::request;
 use super::response::{Question, Reply, decode};
 use super::settings::FetchSettings;
 use super::stats::{Counters, InFlight, Stats, count};
+use crate::retry::{Jitter, Policy, Tries};
 
 /// Fetches for one job.
 #[derive(Debug)]
@@ -31,40 +32,44 @@ pub struct Client {
     refused: OnceLock<Stop>,
 }
 
-/// What an attempt came to.
-enum Step {
-    Done(Outcome),
+/// What follows from an attempt.
+enum Next {
+    /// The batch has ended.
+    End(Outcome),
+    /// The run stops.
     Stop(Stop),
-    /// Ask again; this was no attempt of the batch's.
-    Again,
-    /// Ask again if attempts are left.
-    Retry(Setback),
+    /// The batch is sent again at once. This was no attempt.
+    Repeat,
+    /// The batch is sent again after this wait.
+    Retry(Duration),
 }
 
-/// Why an attempt has to be repeated.
-struct Setback {
-    code: Option<i64>,
-    message: String,
-    /// How long the gateway said to wait.
-    told: Option<Duration>,
-    /// Another endpoint works: there is nothing to wait for.
-    elsewhere: bool,
-}
-
-/// One batch on its way through its attempts.
-struct Course<'a> {
+/// A batch that has not ended yet.
+struct Unfinished<'a> {
     ask: &'a AskFor,
     body: Bytes,
+    /// Where it is sent, for each endpoint that was needed.
     urls: Vec<Option<Url>>,
-    /// How often it was sent in vain.
-    sent: u32,
-    /// How often of these counts.
-    attempts: u32,
-    /// How many answers there were to requests of the app when this one was last sent.
+    tries: Tries,
+    /// How many requests of the app had been answered when it was last sent.
     answers: u64,
-    /// By which clock the last attempt was signed.
+    /// How far ahead of ours the clock was that the last attempt was signed by, in seconds.
     clock_offset: i64,
     clock_corrected: bool,
+}
+
+/// A request that was sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    at: Instant,
+    endpoint: usize,
+    /// How long it waited for the pace.
+    waited: Duration,
+    /// From sending it to the end of its answer.
+    took: Duration,
+    /// Whether it is an attempt that counts if it fails: an outage is no failure of the batch, so something must have been
+    /// answered, to whichever request of the app, since the batch was sent before.
+    counts: bool,
 }
 
 impl Client {
@@ -92,212 +97,184 @@ impl Client {
     /// The permit is given up while the batch waits to be sent again. Once `cancel` is cancelled nothing more is sent;
     /// a request that is under way is finished, and its outcome returned.
     pub async fn fetch(&self, permit: Permit, ask: &AskFor, cancel: &CancellationToken) -> Result<Outcome, Stop> {
-        let mut course = Course {
+        let patience = &self.app.settings.patience;
+        let retry = Policy {
+            first: patience.backoff,
+            factor: 2.0,
+            longest: patience.longest_backoff,
+            jitter: Jitter::Full,
+            attempts: Some(self.settings.attempts),
+        };
+        let mut batch = Unfinished {
             ask,
             body: request::body(&ask.refs).into(),
             urls: vec![None; self.app.endpoint_count()],
-            sent: 0,
-            attempts: 0,
+            tries: retry.start(),
             answers: self.app.standing.answers(),
             clock_offset: 0,
             clock_corrected: false,
         };
-        let mut held = Some(permit);
+        let mut free_permit = Some(permit);
         loop {
-            let permit = match held.take() {
+            let permit = match free_permit.take() {
                 Some(permit) => permit,
                 None => unless_cancelled(cancel, self.limiter.acquire()).await?,
             };
-            let waits = Instant::now();
-            let slot = unless_cancelled(cancel, self.app.batch_messages.pacer.acquire()).await?;
+            let began = Instant::now();
+            let taken = unless_cancelled(cancel, self.app.batch_messages.pacer.acquire()).await?;
             if let Some(stop) = self.refused.get() {
                 return Err(stop.clone());
             }
-            let setback = match self.attempt(&mut course, slot, slot - waits).await {
-                Step::Done(outcome) => return Ok(outcome),
-                Step::Stop(stop) => {
+            match self.attempt(&mut batch, taken, taken - began).await {
+                Next::End(outcome) => return Ok(outcome),
+                Next::Stop(stop) => {
                     // Before the permit is free for another request.
                     if matches!(stop, Stop::Credentials { .. }) {
                         self.refused.set(stop.clone()).ok();
                     }
                     return Err(stop);
                 }
-                Step::Again => {
-                    held = Some(permit);
-                    continue;
+                Next::Repeat => free_permit = Some(permit),
+                Next::Retry(wait) => {
+                    drop(permit);
+                    count(&self.counters.retried);
+                    unless_cancelled(cancel, tokio::time::sleep(wait)).await?;
                 }
-                Step::Retry(setback) => setback,
-            };
-            drop(permit);
-            if course.attempts >= self.settings.attempts {
-                tracing::debug!(attempts = course.sent, error = setback.message, "attempts used up");
-                return Ok(Outcome::Exhausted { code: setback.code, message: setback.message, attempts: course.sent });
             }
-            count(&self.counters.retried);
-            unless_cancelled(cancel, tokio::time::sleep(self.wait(course.sent, &setback))).await?;
         }
     }
 
-    /// How long to wait before the next attempt: anything up to a bound that doubles, so that batches that failed
-    /// together do not come back together.
-    fn wait(&self, sent: u32, setback: &Setback) -> Duration {
-        let patience = &self.app.settings.patience;
-        let told = setback.told.map_or(Duration::ZERO, |told| told.min(patience.longest_told));
-        if setback.elsewhere {
-            return Duration::ZERO;
-        }
-        let doublings = sent.saturating_sub(1).min(16);
-        let bound = patience.backoff.saturating_mul(1 << doublings).min(patience.longest_backoff);
-        bound.mul_f64(rand::random::<f64>()).max(told)
-    }
-
-    /// Sends once, and decides what that means.
-    async fn attempt(&self, course: &mut Course<'_>, slot: Instant, waited: Duration) -> Step {
+    /// Sends the batch once, at the moment `taken` of the pace, and decides what follows.
+    async fn attempt(&self, batch: &mut Unfinished<'_>, taken: Instant, waited: Duration) -> Next {
         let app = &*self.app;
         let pacer = &app.batch_messages.pacer;
-        let answers = std::mem::replace(&mut course.answers, app.standing.answers());
+        let answers_before = std::mem::replace(&mut batch.answers, app.standing.answers());
         let endpoint = app.pick_endpoint();
-        let url = course.urls[endpoint].get_or_insert_with(|| app.url(endpoint, &course.ask.conversation)).clone();
-        course.clock_offset = app.standing.clock_offset();
-        let request = app.request(url, course.clock_offset);
+        let url = batch.urls[endpoint].get_or_insert_with(|| app.url(endpoint, &batch.ask.conversation)).clone();
+        batch.clock_offset = app.standing.clock_offset();
+        let request = app.request(url, batch.clock_offset);
         count(&self.counters.sent);
-        let (sent, result) = {
+        let (at, result) = {
             let _in_flight = InFlight::enter(&self.counters);
             let (timeout, most) = (self.settings.timeout, app.settings.max_response);
-            exchange(&app.http, request, course.body.clone(), slot, pacer, timeout, most).await
+            exchange(&app.http, request, batch.body.clone(), taken, pacer, timeout, most).await
         };
-        let Some(sent) = sent else {
+        let Some(at) = at else {
+            // A pause began before it left.
             self.counters.sent.fetch_sub(1, Ordering::Relaxed);
-            course.answers = answers;
-            return Step::Again;
+            batch.answers = answers_before;
+            return Next::Repeat;
         };
         if result.as_ref().map_or_else(|failed| failed.answered, |_| true) {
             app.standing.answered();
         }
-        let counts = app.standing.answers() != answers;
-        let took = sent.elapsed();
+        let counts = app.standing.answers() != answers_before;
+        let sent = Sent { at, endpoint, waited, took: at.elapsed(), counts };
         let received = match result {
             Ok(received) => received,
-            Err(failed) => {
-                let failed = failed.through(app.proxy_of(endpoint));
-                return self.on_failure(course, endpoint, sent, failed, counts);
-            }
+            Err(failed) => return self.on_failure(batch, sent, failed.through(app.proxy_of(endpoint))),
         };
-        self.counters.took(took);
+        self.counters.took(sent.took);
         self.counters.bytes.fetch_add(received.body.len() as u64, Ordering::Relaxed);
         let fetched_at = jiff::Timestamp::now().as_millisecond();
         let question = Question {
-            key: course.ask.key.as_str(),
-            conversation: &course.ask.conversation.to_string(),
-            conversation_type: course.ask.conversation.conversation_type.number(),
-            refs: &course.ask.refs,
+            key: batch.ask.key.as_str(),
+            conversation: &batch.ask.conversation.to_string(),
+            conversation_type: batch.ask.conversation.conversation_type.number(),
+            refs: &batch.ask.refs,
             fetched_at,
             raw: self.settings.raw,
         };
         match decode(&received.body, &question) {
             Err(broken) => {
                 let message = format!("the answer of {} bytes cannot be read: {broken}", received.body.len());
-                self.on_failure(course, endpoint, sent, Failed::new(Fault::Broken, message), counts)
+                self.on_failure(batch, sent, Failed::new(Fault::Broken, message))
             }
             Ok(Reply::Answer(decoded)) => {
                 app.endpoint_worked(endpoint);
-                pacer.pass(sent);
+                pacer.pass(at);
                 app.standing.proved();
                 count(&self.counters.ok);
-                self.succeeded(waited, took);
-                Step::Done(Outcome::Answered(Answer {
+                self.succeeded(sent);
+                Next::End(Outcome::Answered(Answer {
                     rows: Arc::new(decoded.rows),
                     archived: decoded.archived,
                     verdicts: decoded.verdicts,
                     unrequested: decoded.unrequested,
                     repeated: decoded.repeated,
-                    attempts: course.sent + 1,
+                    attempts: batch.tries.made() + 1,
                     bytes: received.body.len() as u64,
                     fetched_at,
-                    latency: took,
+                    latency: sent.took,
                 }))
             }
             Ok(Reply::Code(code, message)) => {
                 app.endpoint_worked(endpoint);
                 if reaction(code) != Reaction::Pause {
-                    pacer.pass(sent);
+                    pacer.pass(at);
                 }
-                self.on_code(course, code, message, &received, sent, (waited, took))
+                self.on_code(batch, sent, code, message, received.date)
             }
         }
     }
 
-    fn succeeded(&self, waited: Duration, took: Duration) {
+    fn succeeded(&self, sent: Sent) {
         self.outage.succeeded();
-        self.limiter.succeeded(waited, took);
+        self.limiter.succeeded(sent.waited, sent.took);
         self.app.batch_messages.remember_concurrency(self.limiter.target());
     }
 
-    /// No answer of the API's.
-    fn on_failure(
-        &self,
-        course: &mut Course<'_>,
-        endpoint: usize,
-        sent: Instant,
-        failed: Failed,
-        counts: bool,
-    ) -> Step {
+    /// The API gave no answer.
+    fn on_failure(&self, batch: &mut Unfinished<'_>, sent: Sent, failed: Failed) -> Next {
         let app = &*self.app;
         let Failed { fault, message, retry_after, .. } = failed;
-        let remedy = remedy(fault);
-        if remedy.overload {
-            self.limiter.overloaded(sent);
+        if fault.is_overload() {
+            self.limiter.overloaded(sent.at);
         }
-        if remedy.pause {
-            return self.pause(sent, retry_after, None, &message);
+        if fault.is_over_rate() {
+            return self.pause(sent.at, retry_after, None, &message);
         }
-        app.batch_messages.pacer.pass(sent);
-        let elsewhere = app.endpoint_failed(endpoint, remedy.next_endpoint);
-        tracing::debug!(endpoint = app.settings.endpoints[endpoint].as_str(), error = message, "a request failed");
-        self.retry(course, Setback { code: None, message, told: retry_after, elsewhere }, counts)
+        app.batch_messages.pacer.pass(sent.at);
+        let another_works = app.endpoint_failed(sent.endpoint, fault.is_of_endpoint());
+        tracing::debug!(endpoint = app.settings.endpoints[sent.endpoint].as_str(), error = message, "a request failed");
+        match self.retry(batch, sent.counts, None, message) {
+            // There is nothing to wait for.
+            Next::Retry(_) if another_works => Next::Retry(Duration::ZERO),
+            Next::Retry(wait) => {
+                let told = retry_after.unwrap_or_default().min(app.settings.patience.longest_told);
+                Next::Retry(wait.max(told))
+            }
+            next => next,
+        }
     }
 
-    /// The API said anything but 200.
-    fn on_code(
-        &self,
-        course: &mut Course<'_>,
-        code: i64,
-        message: String,
-        received: &Received,
-        sent: Instant,
-        (waited, took): (Duration, Duration),
-    ) -> Step {
+    /// The API answered with a code other than 200. `date` is the server's clock.
+    fn on_code(&self, batch: &mut Unfinished<'_>, sent: Sent, code: i64, message: String, date: Option<i64>) -> Next {
         let standing = &self.app.standing;
-        let alone = course.ask.refs.len() <= 1;
+        let alone = batch.ask.refs.len() <= 1;
         let refusal = match reaction(code) {
-            // Decoding reads 200 as an answer, so it never comes here.
-            Reaction::Read | Reaction::Permanent => Refusal::Permanent,
             Reaction::Retry => {
-                if is_overload(code) {
-                    self.limiter.overloaded(sent);
+                if Meaning::of(code) == Meaning::Busy {
+                    self.limiter.overloaded(sent.at);
                 }
-                let setback = Setback { code: Some(code), message, told: None, elsewhere: false };
-                return self.retry(course, setback, true);
+                return self.retry(batch, true, Some(code), message);
             }
-            Reaction::Pause => return self.pause(sent, None, Some(code), &message),
-            Reaction::Stop => return Step::Stop(Stop::Credentials { code, message }),
+            Reaction::Pause => return self.pause(sent.at, None, Some(code), &message),
+            Reaction::Stop => return Next::Stop(Stop::Credentials { code, message }),
             Reaction::OtherOwner => {
                 standing.proved();
-                self.succeeded(waited, took);
+                self.succeeded(sent);
                 Refusal::OtherOwner
             }
-            Reaction::Split if alone => Refusal::Permanent,
-            Reaction::Split => Refusal::Split { probe: false },
+            Reaction::Split if !alone => Refusal::Split { probe: false },
             Reaction::Doubt => {
-                if !course.clock_corrected
-                    && received.date.is_some_and(|date| standing.correct_clock(date, course.clock_offset))
-                {
-                    course.clock_corrected = true;
+                if !batch.clock_corrected && date.is_some_and(|date| standing.correct_clock(date, batch.clock_offset)) {
+                    batch.clock_corrected = true;
                     tracing::warn!("this machine's clock differs from the server's by more than a minute: corrected");
-                    return Step::Again;
+                    return Next::Repeat;
                 }
-                if alone && standing.doubted(course.ask.batch, &message) {
-                    return Step::Stop(Stop::Credentials { code, message });
+                if alone && standing.doubted(batch.ask.batch, code, &message) {
+                    return Next::Stop(Stop::Credentials { code, message });
                 }
                 let probe = !standing.is_proven();
                 if probe && !alone {
@@ -305,34 +282,40 @@ impl Client {
                 }
                 if alone { Refusal::Permanent } else { Refusal::Split { probe } }
             }
+            // Decoding has read the lists of an answer with code 200.
+            Reaction::Read | Reaction::Split | Reaction::Permanent => Refusal::Permanent,
         };
         standing.succeeded();
-        Step::Done(Outcome::Refused { code, message, refusal, attempts: course.sent + 1 })
+        Next::End(Outcome::Refused { code, message, refusal, attempts: batch.tries.made() + 1 })
     }
 
-    /// Over the rate: all requests of this call pause.
-    fn pause(&self, sent: Instant, told: Option<Duration>, code: Option<i64>, message: &str) -> Step {
+    /// The app is over its rate: all requests of this call pause.
+    fn pause(&self, sent: Instant, told: Option<Duration>, code: Option<i64>, message: &str) -> Next {
         count(&self.counters.throttled);
         let pacer = &self.app.batch_messages.pacer;
         let pause = pacer.refuse(sent, told);
         let (_, allowed, _) = pacer.look();
         tracing::info!(code, ?pause, allowed, message, "over the rate limit: all requests pause");
-        self.unless_hopeless(message).map_or(Step::Again, Step::Stop)
+        self.hopeless(message).map_or(Next::Repeat, Next::Stop)
     }
 
-    /// An attempt failed. Whether it counts: an outage is no failure of the batch, so it does only if something was
-    /// answered, to whichever request of the app, since the batch was sent before.
-    fn retry(&self, course: &mut Course<'_>, setback: Setback, counts: bool) -> Step {
-        course.sent += 1;
-        course.attempts += u32::from(counts);
-        match self.unless_hopeless(&setback.message) {
-            Some(stop) => Step::Stop(stop),
-            None => Step::Retry(setback),
+    /// An attempt failed.
+    fn retry(&self, batch: &mut Unfinished<'_>, counts: bool, code: Option<i64>, message: String) -> Next {
+        let wait = batch.tries.failed(counts);
+        if let Some(stop) = self.hopeless(&message) {
+            return Next::Stop(stop);
         }
+        wait.map_or_else(
+            || {
+                tracing::debug!(tries = %batch.tries, error = message, "attempts used up");
+                Next::End(Outcome::Exhausted { code, message, attempts: batch.tries.made() })
+            },
+            Next::Retry,
+        )
     }
 
-    /// Counts a failure; the end of the run when nothing has succeeded for too long.
-    fn unless_hopeless(&self, message: &str) -> Option<Stop> {
+    /// Counts a failure. Returns the end of the run when nothing has succeeded for too long.
+    fn hopeless(&self, message: &str) -> Option<Stop> {
         let gap = self.settings.timeout + self.app.settings.patience.longest_backoff;
         let (since, tried_for) = self.outage.failed(self.app.standing.successes(), Instant::now(), gap, message);
         (tried_for >= self.settings.give_up_after).then(|| Stop::Unreachable {
@@ -342,14 +325,14 @@ impl Client {
         })
     }
 
-    /// What the API said to single references (code 414) if nothing ever succeeded: when those were all there were, it
-    /// is the credentials.
+    /// The API's code and text when it called single references bad parameters and nothing ever succeeded. If those were
+    /// all the references there were, the credentials are wrong.
     pub fn credentials_in_doubt(&self) -> Option<(i64, String)> {
-        self.app.standing.doubt().map(|message| (414, message))
+        self.app.standing.doubt()
     }
 
-    /// Whether a batch was answered [`Refusal::Split`] with `probe`, and its parts are not yet said to be queued: to send
-    /// another batch before one of its references would cost requests and tell nothing.
+    /// Whether a batch was answered [`Refusal::Split`] with `probe` and its parts are not queued yet. Sending another batch
+    /// before one of its references would cost requests and tell nothing.
     pub fn is_probing(&self) -> bool {
         self.app.standing.is_probing()
     }

@@ -1,75 +1,220 @@
-//! What the API's codes mean for the job: the one place where that is decided.
+//! What the API's codes mean and what is done about each: the only place that knows their numbers.
 
-/// What to do on a code that the API gave for a whole request.
+/// What a code of the API means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reaction {
-    /// 200: read the lists.
-    Read,
-    /// 414: a bad parameter, or a bad checksum or clock. Correct the clock, else split, else weigh the credentials.
-    Doubt,
-    /// Too long or over the limit: split.
-    Split,
-    /// Over the rate: every request of this call of the app pauses. No attempt of the batch's.
-    Pause,
-    /// Try again after a while, with a fresh signature.
-    Retry,
-    /// Credentials or configuration: the run stops.
-    Stop,
-    /// Gone for this conversation and owner; another owner may still see it.
-    OtherOwner,
-    /// Final for what it was said of.
-    Permanent,
+pub enum Meaning {
+    /// The request was answered: its lists say what became of each message.
+    Success,
+    /// A parameter is wrong, or the checksum, or the clock.
+    BadParameter,
+    /// The request is too long, or asks for too much.
+    TooLarge,
+    /// More requests than the quota allows.
+    OverRate,
+    /// The service has too much to do: fewer requests at a time would help.
+    Busy,
+    /// A trouble that passes.
+    Passing,
+    /// The service refuses this app or this host.
+    AppRefused,
+    /// There is no such message, as far as this owner can see.
+    DoesNotExist,
+    /// Something that the request names is missing; the code does not say what.
+    NotFound,
+    /// The account, team, member or conversation is missing or does not match: no request in this owner's name for this
+    /// conversation would fare better.
+    OwnerRefused,
+    /// Any other code.
+    Other,
 }
 
-/// What to do on `code`, said of a whole request.
-pub fn reaction(code: i64) -> Reaction {
-    match code {
-        200 => Reaction::Read,
-        414 => Reaction::Doubt,
-        405 | 419 => Reaction::Split,
-        416 => Reaction::Pause,
-        // Timeout, internal error, busy, unavailable; a repeated request; temporarily refused.
-        408 | 500 | 503 | 514 | 431 | 398 | 399 | 511 | 107_323 | 108_449 | 109_449 => Reaction::Retry,
-        301 | 315 | 403 | 422 | 997 | 101_301 | 101_302 | 101_303 | 101_403 => Reaction::Stop,
-        107_404 | 102_404 | 102_422 | 404 | 108_404 | 109_404 | 110_302 | 110_404 => Reaction::OtherOwner,
-        _ => Reaction::Permanent,
+impl Meaning {
+    /// What `code` means.
+    pub fn of(code: i64) -> Self {
+        row(code).meaning
+    }
+
+    /// Whether it says that a message, or its whole conversation, is not there.
+    pub fn is_absence(self) -> bool {
+        matches!(self, Self::DoesNotExist | Self::NotFound | Self::OwnerRefused)
     }
 }
 
-/// Whether a code, said of a whole request, speaks of its owner and conversation, so that no other request in this
-/// owner's name would fare better: one message alone cannot be the reason for it.
-pub fn speaks_of_owner(code: i64) -> bool {
-    matches!(code, 102_404 | 102_422 | 108_404 | 109_404 | 110_302 | 110_404)
-}
-
-/// Whether a code says that the service is overloaded: fewer requests at a time would help.
-pub(super) fn is_overload(code: i64) -> bool {
-    matches!(code, 408 | 503 | 514)
-}
-
-/// What a code of the list of failures means for its message.
+/// What is done when a code is said of a whole request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Said {
+pub(super) enum Reaction {
+    /// The lists are read.
+    Read,
+    /// The clock is corrected, or else the batch is split, or else the credentials are in doubt.
+    Doubt,
+    /// The batch is split.
+    Split,
+    /// Every request of this call of the app pauses. It is no attempt of the batch's.
+    Pause,
+    /// The batch is sent again after a while, signed afresh.
+    Retry,
+    /// The run stops.
+    Stop,
+    /// It is final for this owner; another owner may still see the messages.
+    OtherOwner,
+    /// It is final.
+    Permanent,
+}
+
+/// What may help when a code is said of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Remedy {
     /// Another owner may still see the message.
-    pub other_owner_may_help: bool,
+    OtherOwner,
     /// Asking again later may help.
-    pub retryable: bool,
+    Later,
+    /// Nothing: it is final.
+    Nothing,
 }
 
-impl Said {
-    /// A failure without a code: nothing is known.
-    pub(super) const UNKNOWN: Self = Self { other_owner_may_help: false, retryable: false };
+/// Codes that mean the same, and what is done about them.
+#[derive(Debug)]
+pub struct Codes {
+    /// The codes; none in the row that stands for all others.
+    pub codes: &'static [i64],
+    /// What they mean.
+    pub meaning: Meaning,
+    reaction: Reaction,
+    remedy: Remedy,
+    /// What they mean, what is done when one is said of a whole request, and when one is said of a single message: as
+    /// docs/failures.md has it.
+    pub documentation: [&'static str; 3],
 }
 
-/// What `code` means, said of one message in the list of failures.
-pub fn said_of_message(code: i64) -> Said {
-    match reaction(code) {
-        Reaction::OtherOwner => Said { other_owner_may_help: true, retryable: false },
-        Reaction::Retry | Reaction::Pause => Said { other_owner_may_help: false, retryable: true },
-        // Said of one message, these are no word about request or credentials.
-        Reaction::Read | Reaction::Doubt | Reaction::Split | Reaction::Stop | Reaction::Permanent => {
-            Said { other_owner_may_help: false, retryable: false }
-        }
+/// Every code that is known. The last row stands for all others.
+pub static CODES: [Codes; 11] = [
+    Codes {
+        codes: &[200],
+        meaning: Meaning::Success,
+        reaction: Reaction::Read,
+        remedy: Remedy::Nothing,
+        documentation: ["success", "the lists are read", "final"],
+    },
+    Codes {
+        codes: &[414],
+        meaning: Meaning::BadParameter,
+        reaction: Reaction::Doubt,
+        remedy: Remedy::Nothing,
+        documentation: ["bad parameter, or bad checksum or clock", "see [below](#code-414)", "final"],
+    },
+    Codes {
+        codes: &[405, 419],
+        meaning: Meaning::TooLarge,
+        reaction: Reaction::Split,
+        remedy: Remedy::Nothing,
+        documentation: [
+            "too long, or over a limit",
+            "the batch is split in half, down to single references; alone: `refused`",
+            "final",
+        ],
+    },
+    Codes {
+        codes: &[416],
+        meaning: Meaning::OverRate,
+        reaction: Reaction::Pause,
+        remedy: Remedy::Later,
+        documentation: [
+            "over the rate limit",
+            "all requests of this call of the app pause; see [Pauses](#pauses). It is no attempt of the batch's",
+            "[refused for now](#refused-for-now)",
+        ],
+    },
+    Codes {
+        codes: &[408, 503, 514],
+        meaning: Meaning::Busy,
+        reaction: Reaction::Retry,
+        remedy: Remedy::Later,
+        documentation: [
+            "timeout, busy, unavailable",
+            "retried with backoff, and fewer requests are in flight at a time",
+            "refused for now",
+        ],
+    },
+    Codes {
+        codes: &[500, 431, 398, 399, 511, 107_323, 108_449, 109_449],
+        meaning: Meaning::Passing,
+        reaction: Reaction::Retry,
+        remedy: Remedy::Later,
+        documentation: [
+            "internal error (500), repeated request (431), temporarily refused",
+            "retried with backoff, with a new trace ID and nonce",
+            "refused for now",
+        ],
+    },
+    Codes {
+        codes: &[301, 315, 403, 422, 997, 101_301, 101_302, 101_303, 101_403],
+        meaning: Meaning::AppRefused,
+        reaction: Reaction::Stop,
+        remedy: Remedy::Nothing,
+        documentation: [
+            "the app is disabled, unknown or banned, or this host may not call the API",
+            "the run stops, exit 4; batches stay pending",
+            "final",
+        ],
+    },
+    Codes {
+        codes: &[107_404],
+        meaning: Meaning::DoesNotExist,
+        reaction: Reaction::OtherOwner,
+        remedy: Remedy::OtherOwner,
+        documentation: ["message does not exist", OTHER_OWNERS, "the same"],
+    },
+    Codes {
+        codes: &[404],
+        meaning: Meaning::NotFound,
+        reaction: Reaction::OtherOwner,
+        remedy: Remedy::OtherOwner,
+        documentation: ["something does not exist", OTHER_OWNERS, "the same"],
+    },
+    Codes {
+        codes: &[102_404, 102_422, 108_404, 109_404, 110_302, 110_404],
+        meaning: Meaning::OwnerRefused,
+        reaction: Reaction::OtherOwner,
+        remedy: Remedy::OtherOwner,
+        documentation: [
+            "the account, team, member or conversation is missing or does not match",
+            OTHER_OWNERS,
+            "the same",
+        ],
+    },
+    Codes {
+        codes: &[],
+        meaning: Meaning::Other,
+        reaction: Reaction::Permanent,
+        remedy: Remedy::Nothing,
+        documentation: ["", "final: `refused`", "final: `unavailable`"],
+    },
+];
+
+const OTHER_OWNERS: &str = "asked under [other owners](#other-owners), then final: `unavailable`";
+
+fn row(code: i64) -> &'static Codes {
+    let [known @ .., other] = &CODES;
+    known.iter().find(|row| row.codes.contains(&code)).unwrap_or(other)
+}
+
+/// What is done when `code` is said of a whole request.
+pub(super) fn reaction(code: i64) -> Reaction {
+    row(code).reaction
+}
+
+/// What may help when `code` is said of one message.
+pub(super) fn remedy(code: i64) -> Remedy {
+    row(code).remedy
+}
+
+/// Where to look when a code ended the run.
+pub(super) fn advice(code: i64) -> &'static str {
+    match code {
+        414 => " to every request so far: the AppSecret or this host's clock is wrong",
+        315 => ": this host's IP address is not among those that may call it",
+        101_301..=101_303 => ": the AppKey is not one that may call it",
+        _ => "",
     }
 }
 
@@ -86,67 +231,50 @@ pub(super) enum Fault {
     Status(u16),
 }
 
-/// What to do on a [`Fault`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Remedy {
-    /// Over the rate: every request of this call of the app pauses. No attempt of the batch's.
-    pub(super) pause: bool,
-    /// The next endpoint is tried.
-    pub(super) next_endpoint: bool,
-    /// Fewer requests at a time would help.
-    pub(super) overload: bool,
-}
+impl Fault {
+    /// Whether a gateway says that the app is over the rate: every request of this call of the app pauses.
+    pub(super) fn is_over_rate(self) -> bool {
+        self == Self::Status(429)
+    }
 
-/// What to do on `fault`. Everything is tried again while there are attempts left: this call only reads.
-pub(super) fn remedy(fault: Fault) -> Remedy {
-    let (pause, next_endpoint, overload) = match fault {
-        Fault::Connect | Fault::Status(502..=504) => (false, true, true),
-        Fault::Timeout | Fault::Status(408) => (false, false, true),
-        Fault::Status(429) => (true, false, false),
-        Fault::Broken | Fault::Status(_) => (false, false, false),
-    };
-    Remedy { pause, next_endpoint, overload }
+    /// Whether the next endpoint is tried at once.
+    pub(super) fn is_of_endpoint(self) -> bool {
+        matches!(self, Self::Connect | Self::Status(502..=504))
+    }
+
+    /// Whether fewer requests at a time would help.
+    pub(super) fn is_overload(self) -> bool {
+        self.is_of_endpoint() || matches!(self, Self::Timeout | Self::Status(408))
+    }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_row_of_the_table_has_its_reaction() {
-        let rows: [(&[i64], Reaction); 8] = [
-            (&[200], Reaction::Read),
-            (&[414], Reaction::Doubt),
-            (&[405, 419], Reaction::Split),
-            (&[416], Reaction::Pause),
-            (&[408, 500, 503, 514, 431, 398, 399, 511, 107_323, 108_449, 109_449], Reaction::Retry),
-            (&[301, 315, 403, 422, 997, 101_301, 101_302, 101_303, 101_403], Reaction::Stop),
-            (&[107_404, 102_404, 102_422, 404, 108_404, 109_404, 110_302, 110_404], Reaction::OtherOwner),
-            (&[0, -1, 201, 400, 999_999, i64::MIN, i64::MAX], Reaction::Permanent),
-        ];
-        for (codes, expected) in rows {
-            for code in codes {
-                assert_eq!(reaction(*code), expected, "{code}");
-            }
+    fn each_code_stands_in_one_row() {
+        let mut codes: Vec<i64> = CODES.iter().flat_map(|row| row.codes).copied().collect();
+        let count = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+        for code in [0, -1, 201, 400, 999_999, i64::MIN, i64::MAX] {
+            assert_eq!(
+                (Meaning::of(code), reaction(code), remedy(code)),
+                (Meaning::Other, Reaction::Permanent, Remedy::Nothing)
+            );
         }
-    }
-
-    #[test]
-    fn what_is_said_of_a_message_never_stops_the_run() {
-        assert_eq!(said_of_message(107_404), Said { other_owner_may_help: true, retryable: false });
-        assert_eq!(said_of_message(398), Said { other_owner_may_help: false, retryable: true });
-        assert_eq!(said_of_message(403), Said { other_owner_may_help: false, retryable: false });
     }
 
     #[test]
     fn unreachable_endpoints_are_left_and_throttling_gateways_are_waited_for() {
         for fault in [Fault::Connect, Fault::Status(502), Fault::Status(503), Fault::Status(504)] {
-            assert!(remedy(fault).next_endpoint, "{fault:?}");
+            assert!(fault.is_of_endpoint(), "{fault:?}");
         }
         for fault in [Fault::Timeout, Fault::Broken, Fault::Status(500), Fault::Status(404), Fault::Status(429)] {
-            assert!(!remedy(fault).next_endpoint, "{fault:?}");
+            assert!(!fault.is_of_endpoint(), "{fault:?}");
         }
-        assert!(remedy(Fault::Status(429)).pause);
+        assert!(Fault::Status(429).is_over_rate());
     }
 }

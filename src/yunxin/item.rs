@@ -1,128 +1,217 @@
 //! One message of an answer, from JSON to a row.
 
-use std::sync::LazyLock;
-
-use super::extra::{Extra, Scope};
-use super::json::{Broken, Scanner};
-use super::keys::{Key, Keys, Known};
+use super::extra::Extra;
+use super::field::{Field, Scope};
+use super::json::{self, Broken, Json, Scanner, quoted};
 use super::response::Question;
-use super::threads::ThreadReader;
-use super::value::{Columns, Field, fields};
-use crate::model::columns::Origin;
+use crate::model::columns::{ColumnType, Definition, Reading, Storage};
 use crate::model::message::{MessageRows, Row, Span, TextColumn};
 
-/// Reads items; keeps its memory, and what order fields come in, from one to the next.
-pub(super) struct ItemReader<'t> {
-    key: Span,
-    conversation: Span,
-    conversation_type: i32,
-    fetched_at: i64,
-    raw: bool,
-    keys: Keys<ItemField>,
-    threads: ThreadReader,
-    /// The message at hand.
-    row: Row,
-    extra: Extra<'t>,
-    scratch: String,
+/// The end of the year 9999 in milliseconds. What is later, or before the epoch, is no time that every store could hold.
+const LAST_MILLISECOND: i64 = 253_402_300_799_999;
+
+/// A message that was read and is not yet among the rows.
+#[derive(Debug)]
+pub(super) struct Item<'t> {
+    /// Its ID, or why there is none that can be used.
+    pub(super) id: Result<i64, &'static str>,
+    /// When it was created, in milliseconds, if it says so.
+    pub(super) create_time: Option<i64>,
+    /// Its JSON text.
+    pub(super) text: &'t str,
+    /// Where in the answer its text begins.
+    pub(super) start: usize,
 }
 
-impl<'t> ItemReader<'t> {
-    /// Puts what all rows share into the rows' buffer.
-    pub(super) fn new(question: &Question<'_>, rows: &mut MessageRows) -> Self {
-        Self {
-            key: rows.intern(question.key),
-            conversation: rows.intern(question.conversation),
-            conversation_type: question.conversation_type,
-            fetched_at: question.fetched_at,
-            raw: question.raw,
-            keys: Keys::new(&FIELDS),
-            threads: ThreadReader::new(),
-            row: Row::default(),
-            extra: Extra::default(),
-            scratch: String::new(),
-        }
+/// Reads messages into rows.
+#[derive(Debug)]
+pub(super) struct ItemReader<'q, 't> {
+    question: &'q Question<'q>,
+    /// The messages that were kept, and the text of the one at hand.
+    rows: MessageRows,
+    key: Span,
+    conversation: Span,
+    /// Where the text of the message at hand begins.
+    mark: (usize, usize),
+    row: Row,
+    extra: Extra<'t>,
+}
+
+impl<'q, 't> ItemReader<'q, 't> {
+    /// `size` is the size of the answer in bytes.
+    pub(super) fn new(question: &'q Question<'q>, size: usize) -> Self {
+        let mut rows = MessageRows::with_capacity(question.refs.len(), size);
+        let (key, conversation) = (rows.intern(question.key), rows.intern(question.conversation));
+        let mark = rows.mark();
+        Self { question, rows, key, conversation, mark, row: Row::default(), extra: Extra::default() }
     }
 
-    /// Reads the next value of `scanner` as an item; gives its ID, and when it says that it was created.
-    pub(super) fn read(
-        &mut self,
-        scanner: &mut Scanner<'t>,
-        rows: &mut MessageRows,
-    ) -> Result<Result<(i64, Option<i64>), NoId>, Broken> {
-        if scanner.peek() != b'{' {
-            scanner.value()?;
-            return Ok(Err(NoId { create_time: None, message: "the item is no object" }));
-        }
+    /// Reads the next value of `scanner` as a message. It is dropped unless [`Self::keep`] follows.
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'t>) -> Result<Item<'t>, Broken> {
+        self.rows.rewind(self.mark);
         self.extra.clear();
-        self.row = Row::new(0, 0, 0, self.fetched_at);
-        self.read_fields(scanner, rows)?;
+        self.row = Row::new(0, 0, 0, self.question.fetched_at);
+        let is_object = scanner.peek() == b'{';
+        let start = scanner.position();
+        if is_object {
+            self.object(scanner, Scope::Item)?;
+        } else {
+            scanner.value()?;
+        }
+        let id = match self.row.message_server_id {
+            _ if !is_object => Err("the item is no object"),
+            ..=0 => Err("message_server_id is no positive 64-bit integer"),
+            id => Ok(id),
+        };
         let create_time = Some(self.row.create_time).filter(|time| *time != 0);
-        let id = self.row.message_server_id;
-        if id <= 0 {
-            return Ok(Err(NoId { create_time, message: "message_server_id is no positive 64-bit integer" }));
-        }
-        Ok(Ok((id, create_time)))
+        Ok(Item { id, create_time, text: scanner.since(start), start })
     }
 
-    fn read_fields(&mut self, scanner: &mut Scanner<'t>, rows: &mut MessageRows) -> Result<(), Broken> {
-        let Self { keys, threads, row, extra, scratch, .. } = self;
-        let mut columns = Columns { rows, row, extra, scratch };
-        keys.enter(scanner)?;
-        while let Some(key) = keys.next(scanner)? {
-            match key {
-                Key::Known(known) => match known.field {
-                    ItemField::Column(field) => columns.read(scanner, Scope::Item, known.name, field)?,
-                    ItemField::ThreadConfig => threads.read(scanner, &mut columns)?,
-                },
-                Key::Unknown(key) => {
-                    let (_, json, traits) = scanner.value_text()?;
-                    columns.extra.keep(Scope::Item, key, json, traits);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Completes the message that was read last, and appends it. `replaced` says that invalid UTF-8 was replaced in
-    /// `json`, the item's text.
-    pub(super) fn finish(&mut self, create_time: i64, replaced: bool, json: &str, rows: &mut MessageRows) {
-        let row = &mut self.row;
+    /// Puts the message that was read last among the rows. `substituted` says that invalid UTF-8 in it was replaced.
+    pub(super) fn keep(&mut self, item: &Item<'t>, create_time: i64, substituted: bool) {
+        let Self { question, rows, row, extra, .. } = self;
         row.create_time = create_time;
         if row.conversation_type == 0 {
-            row.conversation_type = self.conversation_type;
+            row.conversation_type = question.conversation_type;
         }
         row.text[TextColumn::ConversationKey as usize] = self.key;
         row.text[TextColumn::ConversationId as usize] = self.conversation;
-        row.substituted |= replaced;
-        if !self.extra.is_empty() {
-            row.substituted |= self.extra.is_lone();
-            row.text[TextColumn::Extra as usize] = rows.intern_with(|out| self.extra.write_into(out)).0;
+        row.substituted |= substituted || extra.is_lone();
+        if !extra.is_empty() {
+            row.text[TextColumn::Extra as usize] = rows.intern(&extra.object());
         }
-        if self.raw {
-            row.text[TextColumn::Raw as usize] = rows.intern(json);
+        if question.raw {
+            row.text[TextColumn::Raw as usize] = rows.intern(item.text);
         }
         rows.push(*row);
+        self.mark = rows.mark();
+    }
+
+    /// The messages that were kept.
+    pub(super) fn finish(mut self) -> MessageRows {
+        self.rows.rewind(self.mark);
+        self.rows.shrink_to_fit();
+        self.rows
+    }
+
+    /// Reads an object of the message. Of equal keys the last counts.
+    fn object(&mut self, scanner: &mut Scanner<'t>, scope: Scope) -> Result<(), Broken> {
+        scanner.object(|scanner, key| {
+            let known = key.content().and_then(|key| scope.fields().iter().find(|(name, _)| *name == key));
+            let Some((name, field)) = known else {
+                let value = scanner.value()?;
+                self.extra.keep(scope, key, value);
+                return Ok(());
+            };
+            self.extra.forget(scope, name);
+            let (value, is_held) = match *field {
+                Field::Column(column) => {
+                    let value = scanner.value()?;
+                    (value, self.store(column, value))
+                }
+                Field::Object(inner) => {
+                    self.clear(inner);
+                    if scanner.peek() == b'{' {
+                        return self.object(scanner, inner);
+                    }
+                    (scanner.value()?, false)
+                }
+            };
+            if !is_held && !value.is_null() {
+                self.extra.keep_known(scope, name, key, value);
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets an object that an earlier value of the same key held.
+    fn clear(&mut self, scope: Scope) {
+        self.extra.clear_scope(scope);
+        for (_, field) in scope.fields() {
+            match *field {
+                Field::Column(column) => drop(self.store(column, Json::NULL)),
+                Field::Object(inner) => self.clear(inner),
+            }
+        }
+    }
+
+    /// Stores a value; false, with null in its place, when its column cannot hold it.
+    fn store(&mut self, column: &Definition, value: Json<'t>) -> bool {
+        match column.storage {
+            Storage::Run => false,
+            Storage::Text(place) => {
+                let span = match column.kind {
+                    ColumnType::Json => self.json(value),
+                    ColumnType::TextList => self.list(value),
+                    _ => value.content().map(|text| self.rows.intern(&text)),
+                };
+                self.row.substituted |= span.is_some() && value.is_lone();
+                self.row.text[place as usize] = span.unwrap_or_default();
+                span.is_some()
+            }
+            Storage::Int64(access) => self.store_integer(column, value, access.set),
+            Storage::Int32(access) => self
+                .store_integer(column, value, |row, integer| (access.set)(row, integer.map(|integer| integer as i32))),
+            Storage::Boolean(access) => {
+                (access.set)(&mut self.row, value.boolean());
+                value.boolean().is_some()
+            }
+        }
+    }
+
+    fn store_integer(&mut self, column: &Definition, value: Json<'_>, set: impl FnOnce(&mut Row, Option<i64>)) -> bool {
+        let integer = integer(column, value);
+        let is_null = integer == Some(0) && column.origin.reading() == Reading::ZeroIsNull;
+        set(&mut self.row, integer.filter(|_| !is_null));
+        integer.is_some()
+    }
+
+    /// An object, or the JSON that a string holds, or a string that holds none. An empty object is null.
+    fn json(&mut self, value: Json<'_>) -> Option<Span> {
+        if value.is_object() {
+            return Some(self.value(value));
+        }
+        let content = value.content()?;
+        Some(match json::parse(&content) {
+            Ok(inner) => self.value(inner),
+            Err(_) => self.rows.intern(&quoted(&content)),
+        })
+    }
+
+    fn value(&mut self, value: Json<'_>) -> Span {
+        let is_empty = value.is_object() && value.text[1..value.text.len() - 1].trim_ascii().is_empty();
+        if is_empty || value.is_null() {
+            return Span::NULL;
+        }
+        self.row.substituted |= value.is_lone();
+        self.rows.intern(&value.readable())
+    }
+
+    /// A list of strings, without white space; nothing when it holds anything else.
+    fn list(&mut self, value: Json<'_>) -> Option<Span> {
+        let (mut strings, mut others) = (Vec::new(), false);
+        let read = Scanner::new(value.text).array(|scanner| {
+            let element = scanner.value()?;
+            others |= !element.is_string();
+            strings.push(element.readable());
+            Ok(())
+        });
+        (read.is_ok() && !others).then(|| self.rows.intern(&format!("[{}]", strings.join(","))))
     }
 }
 
-/// An item without a usable ID.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NoId {
-    /// As answered, in milliseconds.
-    pub(super) create_time: Option<i64>,
-    /// What is wrong with it.
-    pub(super) message: &'static str,
+/// The integer, when its column takes it.
+fn integer(column: &Definition, value: Json<'_>) -> Option<i64> {
+    let reading = column.origin.reading();
+    let integer = if reading == Reading::Digits { value.integer_or_digits() } else { value.integer() }?;
+    let fits = match column.kind {
+        ColumnType::Time => (0..=LAST_MILLISECOND).contains(&integer),
+        ColumnType::Int32 => i32::try_from(integer).is_ok(),
+        _ => true,
+    };
+    let within = match reading {
+        Reading::Within(first, last) => (first..=last).contains(&integer),
+        _ => true,
+    };
+    (fits && within).then_some(integer)
 }
-
-/// What a field of an item is.
-#[derive(Debug, Clone, Copy)]
-enum ItemField {
-    Column(Field),
-    ThreadConfig,
-}
-
-static FIELDS: LazyLock<Vec<Known<ItemField>>> = LazyLock::new(|| {
-    let columns = fields(|origin| matches!(origin, Origin::Item(_)));
-    let columns = columns.map(|(key, field)| Known::new(key, ItemField::Column(field)));
-    columns.chain([Known::new("thread_config", ItemField::ThreadConfig)]).collect()
-});

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::code::advice;
 use super::outage::{spoken, to_the_second};
 use super::response::Verdict;
 use crate::model::message::MessageRows;
@@ -114,14 +115,4 @@ pub enum Stop {
     /// The caller cancelled before the request was sent; the batch stays pending.
     #[error("cancelled")]
     Cancelled,
-}
-
-/// Where to look when a code ended the run.
-fn advice(code: i64) -> &'static str {
-    match code {
-        414 => " to every request so far: the AppSecret or this host's clock is wrong",
-        315 => ": this host's IP address is not among those that may call it",
-        101_301..=101_303 => ": the AppKey is not one that may call it",
-        _ => "",
-    }
 }

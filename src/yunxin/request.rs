@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use url::Url;
 
-use crate::model::digits;
 use crate::model::reference::ConversationId;
 
 /// Which spelling of the call is used.
@@ -51,29 +50,21 @@ fn encode_into(out: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "%{byte:02X}");
-            }
+            // Writing to a String cannot fail.
+            _ => drop(write!(out, "%{byte:02X}")),
         }
     }
 }
 
 /// The request's body for references of (ID, create time in milliseconds).
-pub(super) fn body(refs: &[(i64, i64)]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(16 + refs.len() * 80);
-    body.extend_from_slice(b"{\"messages\":[");
+pub(super) fn body(refs: &[(i64, i64)]) -> String {
+    let mut body = String::with_capacity(16 + refs.len() * 80);
+    body.push_str("{\"messages\":[");
     for (index, (id, create_time)) in refs.iter().enumerate() {
-        if index > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(b"{\"message_server_id\":");
-        digits::push(&mut body, *id);
-        body.extend_from_slice(b",\"create_time\":");
-        digits::push(&mut body, *create_time);
-        body.push(b'}');
+        let comma = if index > 0 { "," } else { "" };
+        let _ = write!(body, "{comma}{{\"message_server_id\":{id},\"create_time\":{create_time}}}");
     }
-    body.extend_from_slice(b"]}");
+    body.push_str("]}");
     body
 }
 
@@ -109,7 +100,7 @@ mod tests {
     fn ids_beyond_double_precision_are_written_exactly() {
         assert_eq!(
             body(&[(158_844_553_334_358_018, 1_753_951_805_248), (i64::MAX, 0)]),
-            br#"{"messages":[{"message_server_id":158844553334358018,"create_time":1753951805248},{"message_server_id":9223372036854775807,"create_time":0}]}"#
+            r#"{"messages":[{"message_server_id":158844553334358018,"create_time":1753951805248},{"message_server_id":9223372036854775807,"create_time":0}]}"#
         );
     }
 

@@ -1,10 +1,10 @@
-//! From the bytes of an answer to message rows and verdicts, in one pass.
+//! Decodes the bytes of an answer into message rows and verdicts, in one pass.
 
 use std::borrow::Cow;
 
-use super::code::{Said, said_of_message};
-use super::item::{ItemReader, NoId};
-use super::json::{Broken, Scanner, Text, Value};
+use super::code::{Meaning, Remedy, remedy};
+use super::item::{Item, ItemReader};
+use super::json::{Broken, Json, Scanner};
 use crate::model::message::MessageRows;
 
 /// The most of an undecodable item's text that is kept, in bytes.
@@ -56,8 +56,17 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    /// What a code of the list of failures means for its message. Without a code nothing is known.
+    fn unavailable(code: Option<i64>, message: String) -> Self {
+        let remedy = code.map_or(Remedy::Nothing, remedy);
+        let (other_owner_may_help, retryable) = (remedy == Remedy::OtherOwner, remedy == Remedy::Later);
+        Self::Unavailable { code, message, other_owner_may_help, retryable }
+    }
+}
+
 /// An answer with code 200.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Decoded {
     /// The messages, each asked for, each once.
     pub(super) rows: MessageRows,
@@ -85,25 +94,21 @@ pub(super) enum Reply {
 /// Of an object's equal keys the last one counts. Every reference ends either in a row or with one verdict.
 pub(super) fn decode(body: &[u8], question: &Question<'_>) -> Result<Reply, Broken> {
     let (text, replaced) = readable(body)?;
+    let asked = Asked::new(question, &replaced, body.len());
     let mut scanner = Scanner::new(&text);
-    let mut lists = Lists::new(question, &replaced, body.len());
-    let (mut code, mut message, mut misshapen) = (None, None, None);
-    let mut first = true;
-    scanner.enter_object()?;
-    while let Some(key) = scanner.key(&mut first)? {
-        match &*name(key) {
-            "code" => code = scanner.value()?.integer_or_digits(),
-            "msg" => message = Some(scanner.value_text()?),
-            "data" => misshapen = lists.read_data(&mut scanner)?,
+    let (mut code, mut message, mut lists) = (None, None, Lists::NONE);
+    scanner.object(|scanner, key| {
+        match key.content().as_deref() {
+            Some("code") => code = scanner.value()?.integer_or_digits(),
+            Some("msg") => message = Some(scanner.value()?),
+            Some("data") => lists = Lists::read(scanner, &asked)?,
             _ => drop(scanner.value()?),
         }
-    }
+        Ok(())
+    })?;
     scanner.end()?;
     match code {
-        Some(200) => match misshapen {
-            Some(broken) => Err(broken),
-            None => Ok(Reply::Answer(lists.finish())),
-        },
+        Some(code) if Meaning::of(code) == Meaning::Success => lists.finish(&asked).map(Reply::Answer),
         Some(code) => Ok(Reply::Code(code, message.map_or_else(String::new, said))),
         None => Err(Broken { what: "the answer has no code", at: text.len() }),
     }
@@ -129,285 +134,235 @@ fn readable(body: &[u8]) -> Result<(Cow<'_, str>, Vec<usize>), Broken> {
     Ok((Cow::Owned(text), replaced))
 }
 
-/// A key with its escapes resolved.
-pub(super) fn name(key: Text<'_>) -> Cow<'_, str> {
-    if !key.escaped {
-        return Cow::Borrowed(key.raw);
-    }
-    let mut name = String::with_capacity(key.raw.len());
-    key.resolve_into(&mut name);
-    Cow::Owned(name)
-}
-
 /// A text of the API's for people to read: a string's content, of anything else its JSON.
-fn said((value, json, _): (Value<'_>, &str, super::json::Traits)) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => {
-            let mut resolved = String::new();
-            Text { raw: cut_escaped(text.raw), ..text }.resolve_into(&mut resolved);
-            resolved
-        }
-        _ => cut(json, KEPT_MESSAGE).to_owned(),
-    }
-}
-
-/// The beginning of a string's raw text, not cut inside an escape.
-fn cut_escaped(raw: &str) -> &str {
-    let short = cut(raw, KEPT_MESSAGE);
-    if short.len() == raw.len() {
-        return raw;
-    }
-    // Whatever escape the cut may have gone through began within its last 12 bytes; one that stands whole is given up too.
-    match short.as_bytes().iter().enumerate().skip(short.len().saturating_sub(13)).find(|(_, b)| **b == b'\\') {
-        Some((at, _)) => {
-            let slashes = short.as_bytes()[..at].iter().rev().take_while(|b| **b == b'\\').count();
-            &short[..at - slashes]
-        }
-        None => short,
-    }
+fn said(value: Json<'_>) -> String {
+    let text = if value.is_null() { Cow::Borrowed("") } else { value.content().unwrap_or(Cow::Borrowed(value.text)) };
+    cut(&text, KEPT_MESSAGE).to_owned()
 }
 
 /// The beginning of `text`, at most `most` bytes.
-pub(super) fn cut(text: &str, most: usize) -> &str {
+fn cut(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
 }
 
-/// An item that names no usable ID.
+/// What was asked, at hand while an answer is read.
+struct Asked<'q> {
+    question: &'q Question<'q>,
+    /// Where in the answer's text invalid UTF-8 was replaced.
+    replaced: &'q [usize],
+    /// The answer's size in bytes.
+    size: usize,
+    /// The IDs asked for with the indexes of their references, sorted.
+    index: Vec<(i64, usize)>,
+}
+
+impl<'q> Asked<'q> {
+    fn new(question: &'q Question<'q>, replaced: &'q [usize], size: usize) -> Self {
+        let mut index: Vec<_> = question.refs.iter().enumerate().map(|(at, (id, _))| (*id, at)).collect();
+        index.sort_unstable();
+        Self { question, replaced, size, index }
+    }
+
+    /// The index of the reference to this message.
+    fn find(&self, id: i64) -> Option<usize> {
+        self.index.binary_search_by_key(&id, |(id, _)| *id).ok().map(|at| self.index[at].1)
+    }
+
+    /// Whether invalid UTF-8 was replaced in the message.
+    fn was_replaced(&self, item: &Item<'_>) -> bool {
+        let next = self.replaced.partition_point(|at| *at < item.start);
+        self.replaced.get(next).is_some_and(|at| *at < item.start + item.text.len())
+    }
+}
+
+/// An entry of a list that names no usable ID.
 #[derive(Debug)]
 struct Stray {
     create_time: Option<i64>,
     verdict: Verdict,
 }
 
-/// The two lists of an answer while they are read.
-struct Lists<'q, 't> {
-    question: &'q Question<'q>,
-    replaced: &'q [usize],
-    reader: ItemReader<'t>,
-    base: (usize, usize),
-    /// The IDs asked for with the indexes of their references, sorted.
-    index: Vec<(i64, u32)>,
-    /// Where in `index` the next item is, if items come by their IDs.
-    likely: usize,
+/// The list of messages.
+struct Items<'q, 't> {
+    asked: &'q Asked<'q>,
+    reader: ItemReader<'q, 't>,
+    archived: Vec<u32>,
     has_row: Vec<bool>,
-    failed: Vec<Option<Verdict>>,
-    stray_items: Vec<Stray>,
-    stray_failures: Vec<Stray>,
-    decoded: Decoded,
+    unrequested: u32,
+    repeated: u32,
+    strays: Vec<Stray>,
 }
 
-impl<'q, 't> Lists<'q, 't> {
-    fn new(question: &'q Question<'q>, replaced: &'q [usize], body: usize) -> Self {
-        let count = question.refs.len();
-        let mut index: Vec<_> = question.refs.iter().zip(0..).map(|((id, _), at)| (*id, at)).collect();
-        index.sort_unstable();
-        let mut rows = MessageRows::with_capacity(count, body);
-        let reader = ItemReader::new(question, &mut rows);
+impl<'q, 't> Items<'q, 't> {
+    fn new(asked: &'q Asked<'q>) -> Self {
+        let count = asked.question.refs.len();
         Self {
-            question,
-            replaced,
-            reader,
-            base: rows.mark(),
-            index,
-            likely: 0,
+            asked,
+            reader: ItemReader::new(asked.question, asked.size),
+            archived: Vec::with_capacity(count),
             has_row: vec![false; count],
-            failed: vec![None; count],
-            stray_items: Vec::new(),
-            stray_failures: Vec::new(),
-            decoded: Decoded { rows, archived: Vec::with_capacity(count), ..Decoded::default() },
+            unrequested: 0,
+            repeated: 0,
+            strays: Vec::new(),
         }
     }
 
-    /// Reads `data`. `Ok(Some(_))` when it is JSON of another shape than documented.
-    fn read_data(&mut self, scanner: &mut Scanner<'t>) -> Result<Option<Broken>, Broken> {
-        self.forget_items();
-        self.forget_failures();
-        if scanner.peek() != b'{' {
-            return misshapen(scanner, "data is no object");
-        }
-        let (mut items, mut failures) = (None, None);
-        scanner.enter_object()?;
-        let mut first = true;
-        while let Some(key) = scanner.key(&mut first)? {
-            match &*name(key) {
-                "success_list" => {
-                    self.forget_items();
-                    items = self.read_list(scanner, "success_list is no list", Self::read_item)?;
-                }
-                "failed_list" => {
-                    self.forget_failures();
-                    failures = self.read_list(scanner, "failed_list is no list", Self::read_failure)?;
-                }
-                _ => drop(scanner.value()?),
-            }
-        }
-        Ok(items.or(failures))
-    }
-
-    fn read_list(
-        &mut self,
-        scanner: &mut Scanner<'t>,
-        what: &'static str,
-        read: impl Fn(&mut Self, &mut Scanner<'t>) -> Result<(), Broken>,
-    ) -> Result<Option<Broken>, Broken> {
-        if scanner.peek() != b'[' {
-            return misshapen(scanner, what);
-        }
-        scanner.enter_array()?;
-        let mut first = true;
-        while scanner.element(&mut first)? {
-            read(self, scanner)?;
-        }
-        Ok(None)
-    }
-
-    fn forget_items(&mut self) {
-        if self.decoded.archived.is_empty() && self.stray_items.is_empty() && self.decoded.unrequested == 0 {
-            return;
-        }
-        self.decoded.rows.rewind(self.base);
-        self.decoded.archived.clear();
-        self.decoded.unrequested = 0;
-        self.decoded.repeated = 0;
-        self.has_row.fill(false);
-        self.stray_items.clear();
-    }
-
-    fn forget_failures(&mut self) {
-        self.failed.fill(None);
-        self.stray_failures.clear();
-    }
-
-    fn find(&mut self, id: i64) -> Option<usize> {
-        let here = |at: usize| self.index.get(at).filter(|(known, _)| *known == id);
-        let at = match here(self.likely) {
-            Some(_) => self.likely,
-            None => self.index.partition_point(|(known, _)| *known < id),
-        };
-        let index = here(at)?.1;
-        self.likely = at + 1;
-        Some(index as usize)
-    }
-
-    fn read_item(&mut self, scanner: &mut Scanner<'t>) -> Result<(), Broken> {
-        let mark = self.decoded.rows.mark();
-        scanner.peek();
-        let start = scanner.position();
-        let read = self.reader.read(scanner, &mut self.decoded.rows)?;
-        let end = scanner.position();
-        let (id, create_time) = match read {
-            Ok(message) => message,
-            Err(NoId { create_time, message }) => {
-                self.decoded.rows.rewind(mark);
-                if self.stray_items.len() < self.question.refs.len() {
-                    let text = cut(scanner.slice(start, end), KEPT_TEXT).to_owned();
+    fn read(&mut self, scanner: &mut Scanner<'t>) -> Result<(), Broken> {
+        let item = self.reader.read(scanner)?;
+        let id = match item.id {
+            Ok(id) => id,
+            Err(message) => {
+                if self.strays.len() < self.has_row.len() {
+                    let text = cut(item.text, KEPT_TEXT).to_owned();
                     let verdict = Verdict::Undecodable { message: message.to_owned(), text };
-                    self.stray_items.push(Stray { create_time, verdict });
+                    self.strays.push(Stray { create_time: item.create_time, verdict });
                 }
                 return Ok(());
             }
         };
-        let Some(index) = self.find(id) else {
-            self.decoded.unrequested += 1;
-            self.decoded.rows.rewind(mark);
-            return Ok(());
-        };
-        if self.has_row[index] {
-            self.decoded.repeated += 1;
-            self.decoded.rows.rewind(mark);
-            return Ok(());
+        match self.asked.find(id) {
+            None => self.unrequested += 1,
+            Some(index) if self.has_row[index] => self.repeated += 1,
+            Some(index) => {
+                self.has_row[index] = true;
+                self.archived.push(index as u32);
+                let create_time = item.create_time.unwrap_or(self.asked.question.refs[index].1);
+                self.reader.keep(&item, create_time, self.asked.was_replaced(&item));
+            }
         }
-        self.has_row[index] = true;
-        let next = self.replaced.partition_point(|at| *at < start);
-        let replaced = self.replaced.get(next).is_some_and(|at| *at < end);
-        let json = scanner.slice(start, end);
-        let create_time = create_time.unwrap_or(self.question.refs[index].1);
-        self.reader.finish(create_time, replaced, json, &mut self.decoded.rows);
-        self.decoded.archived.push(index as u32);
         Ok(())
     }
+}
 
-    fn read_failure(&mut self, scanner: &mut Scanner<'t>) -> Result<(), Broken> {
+/// The list of failures.
+struct Failures<'q> {
+    asked: &'q Asked<'q>,
+    verdicts: Vec<Option<Verdict>>,
+    strays: Vec<Stray>,
+}
+
+impl<'q> Failures<'q> {
+    fn new(asked: &'q Asked<'q>) -> Self {
+        Self { asked, verdicts: vec![None; asked.question.refs.len()], strays: Vec::new() }
+    }
+
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Broken> {
         if scanner.peek() != b'{' {
-            scanner.value()?;
-            return Ok(());
+            return scanner.value().map(drop);
         }
         let (mut id, mut create_time, mut code, mut message) = (None, None, None, None);
-        scanner.enter_object()?;
-        let mut first = true;
-        while let Some(key) = scanner.key(&mut first)? {
-            match &*name(key) {
-                "message_server_id" => id = scanner.value()?.integer_or_digits(),
-                "create_time" => create_time = scanner.value()?.integer_or_digits(),
-                "error_code" => code = scanner.value()?.integer_or_digits(),
-                "error_msg" => message = Some(scanner.value_text()?),
-                _ => drop(scanner.value()?),
+        scanner.object(|scanner, key| {
+            let value = scanner.value()?;
+            match key.content().as_deref() {
+                Some("message_server_id") => id = value.integer_or_digits(),
+                Some("create_time") => create_time = value.integer_or_digits(),
+                Some("error_code") => code = value.integer_or_digits(),
+                Some("error_msg") => message = Some(value),
+                _ => {}
             }
-        }
-        let index = id.map(|id| self.find(id));
-        if index == Some(None) || index.flatten().is_some_and(|index| self.failed[index].is_some()) {
-            return Ok(());
-        }
-        let Said { other_owner_may_help, retryable } = code.map_or(Said::UNKNOWN, said_of_message);
-        let message = message.map_or_else(String::new, said);
-        let verdict = Verdict::Unavailable { code, message, other_owner_may_help, retryable };
-        match index.flatten() {
-            Some(index) => self.failed[index] = Some(verdict),
-            None if self.stray_failures.len() < self.question.refs.len() => {
-                self.stray_failures.push(Stray { create_time, verdict });
-            }
+            Ok(())
+        })?;
+        let verdict = Verdict::unavailable(code, message.map_or_else(String::new, said));
+        match id.map(|id| self.asked.find(id)) {
+            Some(Some(index)) => drop(self.verdicts[index].get_or_insert(verdict)),
+            // Nobody asked for it.
+            Some(None) => {}
+            None if self.strays.len() < self.verdicts.len() => self.strays.push(Stray { create_time, verdict }),
             None => {}
         }
         Ok(())
     }
+}
 
-    fn finish(mut self) -> Decoded {
-        let strays = self.stray_items.drain(..).chain(self.stray_failures.drain(..)).collect();
-        self.attribute(strays);
-        let verdicts = self.has_row.iter().zip(self.failed).enumerate();
-        self.decoded.verdicts = verdicts
-            .filter(|(_, (has_row, _))| !**has_row)
-            .map(|(index, (_, verdict))| (index, verdict.unwrap_or(Verdict::Unanswered)))
-            .collect();
-        self.decoded.rows.shrink_to_fit();
-        self.decoded
+/// The two lists of an answer, or why one of them is none.
+struct Lists<'q, 't> {
+    items: Result<Option<Items<'q, 't>>, Broken>,
+    failures: Result<Option<Failures<'q>>, Broken>,
+}
+
+impl<'q, 't> Lists<'q, 't> {
+    const NONE: Self = Self { items: Ok(None), failures: Ok(None) };
+
+    /// Reads the object that holds them; null holds none.
+    fn read(scanner: &mut Scanner<'t>, asked: &'q Asked<'q>) -> Result<Self, Broken> {
+        let mut lists = Self::NONE;
+        if scanner.peek() != b'{' {
+            return Ok(Self { items: or_null(scanner, "data is no object")?, ..Self::NONE });
+        }
+        scanner.object(|scanner, key| {
+            match key.content().as_deref() {
+                Some("success_list") => {
+                    lists.items = read_list(scanner, || Items::new(asked), "success_list is no list", Items::read)?;
+                }
+                Some("failed_list") => {
+                    lists.failures =
+                        read_list(scanner, || Failures::new(asked), "failed_list is no list", Failures::read)?;
+                }
+                _ => drop(scanner.value()?),
+            }
+            Ok(())
+        })?;
+        Ok(lists)
     }
 
-    /// Gives items without a usable ID to the references that they must belong to, where that is certain.
-    fn attribute(&mut self, strays: Vec<Stray>) {
-        let mut rest = Vec::new();
-        for stray in strays {
-            let time = stray.create_time;
-            let same_time = |at: &usize| Some(self.question.refs[*at].1) == time;
-            match only(self.open().filter(same_time)) {
-                Some(index) => self.failed[index] = Some(stray.verdict),
-                None => rest.push(stray),
-            }
-        }
-        for stray in rest {
-            if let Some(index) = only(self.open()) {
-                self.failed[index] = Some(stray.verdict);
-            }
-        }
-    }
-
-    /// The references in neither list.
-    fn open(&self) -> impl Iterator<Item = usize> {
-        (0..self.has_row.len()).filter(|at| !self.has_row[*at] && self.failed[*at].is_none())
+    fn finish(self, asked: &'q Asked<'q>) -> Result<Decoded, Broken> {
+        let items = self.items?.unwrap_or_else(|| Items::new(asked));
+        let failures = self.failures?.unwrap_or_else(|| Failures::new(asked));
+        let (has_row, mut verdicts) = (items.has_row, failures.verdicts);
+        let strays = items.strays.into_iter().chain(failures.strays).collect();
+        attribute(strays, asked.question.refs, &has_row, &mut verdicts);
+        let verdicts = verdicts.into_iter().enumerate().filter(|(index, _)| !has_row[*index]);
+        Ok(Decoded {
+            rows: items.reader.finish(),
+            archived: items.archived,
+            verdicts: verdicts.map(|(index, verdict)| (index, verdict.unwrap_or(Verdict::Unanswered))).collect(),
+            unrequested: items.unrequested,
+            repeated: items.repeated,
+        })
     }
 }
 
-/// The element of an iterator that has exactly one.
-fn only(mut indexes: impl Iterator<Item = usize>) -> Option<usize> {
-    let index = indexes.next()?;
-    indexes.next().is_none().then_some(index)
+/// Reads a list; null is none.
+fn read_list<'t, L>(
+    scanner: &mut Scanner<'t>,
+    new: impl FnOnce() -> L,
+    what: &'static str,
+    read: impl Fn(&mut L, &mut Scanner<'t>) -> Result<(), Broken>,
+) -> Result<Result<Option<L>, Broken>, Broken> {
+    if scanner.peek() != b'[' {
+        return or_null(scanner, what);
+    }
+    let mut list = new();
+    scanner.array(|scanner| read(&mut list, scanner))?;
+    Ok(Ok(Some(list)))
 }
 
-/// Takes a value that should have been something else; null is nothing at all.
-fn misshapen(scanner: &mut Scanner<'_>, what: &'static str) -> Result<Option<Broken>, Broken> {
+/// Takes a value of another shape than expected: null stands for nothing, and anything else is `what`.
+fn or_null<L>(scanner: &mut Scanner<'_>, what: &'static str) -> Result<Result<Option<L>, Broken>, Broken> {
     let at = scanner.position();
-    Ok((scanner.value()? != Value::Null).then_some(Broken { what, at }))
+    Ok(if scanner.value()?.is_null() { Ok(None) } else { Err(Broken { what, at }) })
+}
+
+/// Gives entries without a usable ID to the references that they must belong to, where that is certain: first to the only
+/// open reference of the same time, then to the only one that is still open.
+fn attribute(strays: Vec<Stray>, refs: &[(i64, i64)], has_row: &[bool], verdicts: &mut [Option<Verdict>]) {
+    let only_open = |verdicts: &[Option<Verdict>], time: Option<i64>| {
+        let is_open = |at: &usize| !has_row[*at] && verdicts[*at].is_none();
+        let mut open = (0..refs.len()).filter(is_open).filter(|at| time.is_none_or(|time| refs[*at].1 == time));
+        open.next().filter(|_| open.next().is_none())
+    };
+    let mut rest = Vec::new();
+    for stray in strays {
+        match stray.create_time.and_then(|time| only_open(verdicts, Some(time))) {
+            Some(index) => verdicts[index] = Some(stray.verdict),
+            None => rest.push(stray),
+        }
+    }
+    for stray in rest {
+        if let Some(index) = only_open(verdicts, None) {
+            verdicts[index] = Some(stray.verdict);
+        }
+    }
 }
 
 #[cfg(test)]

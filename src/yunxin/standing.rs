@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A clock that differs by more than this is corrected; signatures are good for five minutes.
 const CLOCK_TOLERANCE: i64 = 60;
-/// Single references of so many batches refused for a bad parameter, and nothing else seen, are the credentials.
+/// When single references of this many batches were called bad parameters and nothing has succeeded, the credentials are
+/// wrong.
 const BATCHES_IN_DOUBT: usize = 3;
 
 /// Shared by the jobs of one app.
@@ -15,35 +16,35 @@ pub(super) struct Standing {
     probing: AtomicU32,
     answers: AtomicU64,
     successes: AtomicU64,
-    learnt: Mutex<Learnt>,
+    credentials: Mutex<Credentials>,
 }
 
 #[derive(Debug, Default)]
-struct Learnt {
+struct Credentials {
     proven: bool,
-    doubted: Vec<u64>,
-    doubt: Option<String>,
+    /// The batches whose single references were called bad parameters.
+    doubtful_batches: Vec<u64>,
+    /// What the API said of the first of them.
+    doubt: Option<(i64, String)>,
 }
 
 impl Standing {
-    fn lock(&self) -> MutexGuard<'_, Learnt> {
-        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    fn credentials(&self) -> MutexGuard<'_, Credentials> {
+        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The API answered something that it says only to whom it knows.
+    /// The API answered something that it says only to an app that it knows.
     pub(super) fn proved(&self) {
-        let mut learnt = self.lock();
-        if !learnt.proven {
-            learnt.proven = true;
-            learnt.doubted = Vec::new();
-            learnt.doubt = None;
+        let mut credentials = self.credentials();
+        if !credentials.proven {
+            *credentials = Credentials { proven: true, ..Credentials::default() };
         }
         self.succeeded();
     }
 
     /// Whether the credentials are known to be right.
     pub(super) fn is_proven(&self) -> bool {
-        self.lock().proven
+        self.credentials().proven
     }
 
     /// A request was answered, by the API or by a gateway before it, whatever the answer says.
@@ -56,7 +57,7 @@ impl Standing {
         self.answers.load(Ordering::Acquire)
     }
 
-    /// The API answered, and not that it cannot at present.
+    /// The API answered, and did not say that it cannot at present.
     pub(super) fn succeeded(&self) {
         self.successes.fetch_add(1, Ordering::AcqRel);
     }
@@ -66,46 +67,46 @@ impl Standing {
         self.successes.load(Ordering::Acquire)
     }
 
-    /// A single reference of `batch` was refused for a bad parameter. True when that makes it the credentials.
-    pub(super) fn doubted(&self, batch: u64, message: &str) -> bool {
-        let mut learnt = self.lock();
-        if learnt.proven {
+    /// The API called a single reference of `batch` a bad parameter. Returns whether the credentials are wrong.
+    pub(super) fn doubted(&self, batch: u64, code: i64, message: &str) -> bool {
+        let mut credentials = self.credentials();
+        if credentials.proven {
             return false;
         }
-        learnt.doubt.get_or_insert_with(|| message.to_owned());
-        if !learnt.doubted.contains(&batch) {
-            learnt.doubted.push(batch);
+        credentials.doubt.get_or_insert_with(|| (code, message.to_owned()));
+        if !credentials.doubtful_batches.contains(&batch) {
+            credentials.doubtful_batches.push(batch);
         }
-        learnt.doubted.len() >= BATCHES_IN_DOUBT
+        credentials.doubtful_batches.len() >= BATCHES_IN_DOUBT
     }
 
-    /// A batch was refused for what may be the credentials, and is to be tried by one of its references alone.
+    /// A batch was refused, which may be due to the credentials: one of its references is tried alone.
     pub(super) fn begin_probe(&self) {
         self.probing.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// That reference is next to be sent.
+    /// That reference is the next to be sent.
     pub(super) fn end_probe(&self) {
         self.probing.fetch_sub(1, Ordering::AcqRel);
     }
 
+    /// Whether such a reference is still to be queued.
     pub(super) fn is_probing(&self) -> bool {
         self.probing.load(Ordering::Acquire) > 0
     }
 
-    /// What the API said to single references, while nothing ever succeeded.
-    pub(super) fn doubt(&self) -> Option<String> {
-        let learnt = self.lock();
-        if learnt.proven { None } else { learnt.doubt.clone() }
+    /// What the API said of the first single reference that it called a bad parameter, while nothing has ever succeeded.
+    pub(super) fn doubt(&self) -> Option<(i64, String)> {
+        self.credentials().doubt.clone()
     }
 
-    /// By how many seconds the server's clock is ahead of ours, as far as it is known.
+    /// How many seconds the server's clock is ahead of ours, as far as it is known.
     pub(super) fn clock_offset(&self) -> i64 {
         self.clock_offset.load(Ordering::Relaxed)
     }
 
-    /// Adopts the server's clock, in seconds since the epoch, when it differs much from the one that a request was
-    /// signed by, which was `offset` ahead of ours; true when it does.
+    /// Adopts the server's clock (seconds since the epoch) if it differs much from the one that a request was signed by, which
+    /// was `offset` ahead of ours. Returns whether it does.
     pub(super) fn correct_clock(&self, server: i64, offset: i64) -> bool {
         let ahead = server - local_clock();
         if (ahead - offset).abs() <= CLOCK_TOLERANCE {
@@ -129,13 +130,13 @@ mod tests {
     #[test]
     fn three_batches_in_doubt_are_the_credentials_unless_something_succeeded() {
         let standing = Standing::default();
-        assert!(!standing.doubted(1, "bad"));
-        assert!(!standing.doubted(1, "bad"));
-        assert!(!standing.doubted(2, "bad"));
-        assert_eq!(standing.doubt().as_deref(), Some("bad"));
-        assert!(standing.doubted(3, "bad"));
+        assert!(!standing.doubted(1, 414, "bad"));
+        assert!(!standing.doubted(1, 414, "bad"));
+        assert!(!standing.doubted(2, 414, "bad"));
+        assert_eq!(standing.doubt(), Some((414, "bad".to_owned())));
+        assert!(standing.doubted(3, 414, "bad"));
         standing.proved();
-        assert!(!standing.doubted(4, "bad"));
+        assert!(!standing.doubted(4, 414, "bad"));
         assert_eq!(standing.doubt(), None);
     }
 

@@ -7,7 +7,6 @@
 use std::io;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
@@ -17,6 +16,7 @@ use uuid::Uuid;
 
 use super::schema::Locks;
 use crate::archive::ArchiveError;
+use crate::retry::{Jitter, Policy, Tries};
 
 /// How long one attempt to connect may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -392,13 +392,15 @@ enum Greeted {
 }
 
 /// How long to wait between tries.
-pub(super) fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(3))
-        .with_jitter()
-        .without_max_times()
-        .build()
+pub(super) fn delays() -> Tries {
+    Policy {
+        first: Duration::from_millis(50),
+        factor: 2.0,
+        longest: Duration::from_secs(3),
+        jitter: Jitter::Added,
+        attempts: None,
+    }
+    .start()
 }
 
 #[cfg(test)]

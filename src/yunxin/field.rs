@@ -1,0 +1,61 @@
+//! The fields of a message that are known: in which object each stands, and which column its value goes to.
+
+use std::sync::LazyLock;
+
+use crate::model::columns::{Column, Definition, Origin};
+
+/// An object of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The message itself.
+    Item,
+    /// Its `thread_config`.
+    Thread,
+    /// The message that started the thread, in `thread_config`.
+    Root,
+    /// The message that this one answers, in `thread_config`.
+    Reply,
+}
+
+/// What a known field holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Field {
+    /// The value of a column.
+    Column(&'static Definition),
+    /// An object of further fields.
+    Object(Scope),
+}
+
+/// The known fields of each object, by their keys.
+static FIELDS: LazyLock<[Vec<(&'static str, Field)>; 4]> = LazyLock::new(|| {
+    [Scope::Item, Scope::Thread, Scope::Root, Scope::Reply].map(|scope| {
+        let columns = Column::all(true).iter().filter(|column| scope.is_of(column.origin));
+        let columns = columns.map(|column| (column.key(), Field::Column(column)));
+        columns.chain(scope.objects().iter().map(|(name, inner)| (*name, Field::Object(*inner)))).collect()
+    })
+});
+
+impl Scope {
+    /// The known fields of this object with their keys.
+    pub(super) fn fields(self) -> &'static [(&'static str, Field)] {
+        &FIELDS[self as usize]
+    }
+
+    /// The objects in it.
+    pub(super) fn objects(self) -> &'static [(&'static str, Self)] {
+        match self {
+            Self::Item => &[("thread_config", Self::Thread)],
+            Self::Thread => &[("thread_root", Self::Root), ("thread_reply", Self::Reply)],
+            Self::Root | Self::Reply => &[],
+        }
+    }
+
+    fn is_of(self, origin: Origin) -> bool {
+        match origin {
+            Origin::Archiver => false,
+            Origin::Item(_) => self == Self::Item,
+            Origin::ThreadRoot(_) => self == Self::Root,
+            Origin::ThreadReply(_) => self == Self::Reply,
+        }
+    }
+}
