@@ -28,6 +28,7 @@ mod demo;
 mod fault;
 mod faults;
 mod generated;
+mod line;
 mod message;
 mod phrases;
 mod quirk;

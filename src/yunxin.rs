@@ -2,7 +2,8 @@
 //!
 //! Only this room knows the API's HTTP. An [`App`] is what all jobs of one app share: its quota, endpoints, connections
 //! and what was learnt of its credentials. A [`Client`] fetches for one job: it takes a [`Permit`], sends what is
-//! asked for at the app's pace, and gives back an [`Outcome`], or a reason to [`Stop`] the run.
+//! asked for at the app's pace, and returns an [`Outcome`], or a reason to [`Stop`] the run. Other rooms ask what a code
+//! means, see [`Meaning`]; its number is known here alone.
 
 mod app;
 mod arrivals;
@@ -20,6 +21,7 @@ mod json;
 mod outage;
 mod outcome;
 mod pace;
+mod question;
 mod request;
 mod response;
 mod sending;
@@ -39,10 +41,11 @@ pub use response::Verdict;
 pub use settings::{AppSettings, Concurrency, FetchSettings, Patience, Proxy};
 pub use stats::{LATENCY_BUCKETS, Stats};
 
-/// Decodes any bytes as the answer to a question, and insists that every reference of the question is accounted for.
+/// Decodes any bytes as the answer to a question, and asserts that every reference of the question is accounted for.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn decode_any(bytes: &[u8]) {
-    use response::{Question, Reply, decode};
+    use question::Question;
+    use response::{Reply, decode};
     let refs = [(10, 1_000), (20, 2_000), (30, 3_000), (158_844_553_334_358_018, 1_753_951_805_248)];
     for raw in [false, true] {
         let question = Question {

@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 use futures_util::{StreamExt, stream};
 
 use super::fault::Fault;
-use super::wire::{Course, Line};
+use super::wire::{Line, Outgoing};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
@@ -52,11 +52,11 @@ pub(super) async fn render(body: String, fault: &Fault, line: &Line, date: Heade
                 date.to_str().unwrap_or_default(),
                 body.len().saturating_sub(7)
             );
-            line.set(Course::Instead { bytes: [head.as_bytes(), body.as_bytes()].concat(), sent: 0 });
+            line.set(Outgoing::Instead { bytes: [head.as_bytes(), body.as_bytes()].concat(), sent: 0 });
             json(body.into())
         }
         Fault::NotHttp => {
-            line.set(Course::Instead {
+            line.set(Outgoing::Instead {
                 bytes: b"\x15\x03\x01\x00\x02\x02\x46 this is no HTTP\r\n\r\n".to_vec(),
                 sent: 0,
             });
@@ -120,7 +120,7 @@ pub(super) fn gateway(status: StatusCode, date: HeaderValue) -> Response<Body> {
 }
 
 fn cut(line: &Line, after: usize, reset: bool, response: Response<Body>) -> Response<Body> {
-    line.set(Course::Cut { after, reset });
+    line.set(Outgoing::Cut { after, reset });
     response
 }
 

@@ -60,6 +60,15 @@ pub enum Quirk {
     Undecodable,
 }
 
+impl Message {
+    /// Makes the message strange in one way.
+    #[must_use]
+    pub fn quirk(mut self, quirk: Quirk) -> Self {
+        quirk.apply(&mut self);
+        self
+    }
+}
+
 impl Quirk {
     /// Every quirk.
     pub const ALL: [Self; 25] = [
@@ -90,7 +99,7 @@ impl Quirk {
         Self::Undecodable,
     ];
 
-    pub(super) fn apply(self, message: &mut Message) {
+    fn apply(self, message: &mut Message) {
         let mut set = |name: &str, json: &str| message.set(name, json.to_owned());
         match self {
             Self::StringIds => {

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What becomes of the bytes that the server writes on one connection from now on.
 #[derive(Debug, Default)]
-pub(super) enum Course {
+pub(super) enum Outgoing {
     /// They are sent.
     #[default]
     Pass,
@@ -27,12 +27,12 @@ pub(super) enum Course {
 
 /// The hold that the server has on the connection a request came in by.
 #[derive(Clone, Default)]
-pub(super) struct Line(Arc<Mutex<Course>>);
+pub(super) struct Line(Arc<Mutex<Outgoing>>);
 
 impl Line {
     /// Sets what becomes of everything written from now on.
-    pub(super) fn set(&self, course: Course) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = course;
+    pub(super) fn set(&self, outgoing: Outgoing) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = outgoing;
     }
 }
 
@@ -98,22 +98,22 @@ impl AsyncWrite for Wire {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let Self { stream, line } = self.get_mut();
-        let mut course = line.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *course {
-            Course::Pass => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Course::Cut { after: 0, reset } => {
+        let mut outgoing = line.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *outgoing {
+            Outgoing::Pass => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Outgoing::Cut { after: 0, reset } => {
                 if *reset {
                     stream.set_zero_linger()?;
                 }
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
             }
-            Course::Cut { after, .. } => {
+            Outgoing::Cut { after, .. } => {
                 let buf = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &buf[..buf.len().min(*after)]);
                 let written = ready!(Pin::new(stream).poll_write(cx, buf))?;
                 *after -= written;
                 Poll::Ready(Ok(written))
             }
-            Course::Instead { bytes, sent } => {
+            Outgoing::Instead { bytes, sent } => {
                 while *sent < bytes.len() {
                     *sent += ready!(Pin::new(&mut *stream).poll_write(cx, &bytes[*sent..]))?;
                 }

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use super::conversation::Conversation;
 use super::faults::unit;
 use super::generated::{Dialogue, mix, push_number};
-use super::message::{Echo, Entry, Fate, Message, quoted};
+use super::line::Entry;
+use super::message::{Echo, Fate, Message, quoted};
 use super::quirk::Quirk;
 
 /// Which messages exist beside those that were inserted.

@@ -1,6 +1,7 @@
 //! What benchmarks need of this room's pure functions. No part of the library's contract.
 
-use super::response::{self, Question, Reply};
+use super::question::Question;
+use super::response::{self, Reply};
 use crate::model::message::MessageRows;
 use crate::model::reference::ConversationKey;
 

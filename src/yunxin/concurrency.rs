@@ -13,9 +13,9 @@ const MOST: usize = 1024;
 const TELLING: f64 = 8.0;
 /// Twice as many requests must bring more answers a second by this factor, or they only wait somewhere else.
 const GAIN: f64 = 1.25;
-/// For so long no more requests are tried after they brought nothing.
+/// After more requests brought nothing, this long passes before more are tried again.
 const REST: Duration = Duration::from_secs(2);
-/// Where an answer takes less, doubling is as good as there at once.
+/// Where answers take less time, doubling the number reaches what is needed as quickly as computing it.
 const SHORT: Duration = Duration::from_millis(20);
 
 /// What bounds the number of requests from above.
@@ -23,11 +23,11 @@ const SHORT: Duration = Duration::from_millis(20);
 pub(super) struct Most {
     /// Connections that may be open.
     pub(super) connections: u16,
-    /// Requests that the pace lets through in a second.
+    /// Requests a second that the pace lets through.
     pub(super) rate: u32,
 }
 
-/// The pure core: how many requests there should be.
+/// How many requests there should be. It is told the time.
 #[derive(Debug)]
 pub(super) struct Gauge {
     auto: bool,
@@ -35,59 +35,40 @@ pub(super) struct Gauge {
     target: f64,
     /// Requests a second that the pace lets through.
     rate: f64,
-    /// Before the first success exactly one request is under way: wrong credentials cost few.
+    /// Before the first success exactly one request is under way, so that wrong credentials cost few.
     open: bool,
-    /// Doubling until the first sign of too much.
-    doubling: bool,
-    shrunk: Option<Instant>,
-    climb: Option<Climb>,
+    /// When the service last had too much to do. From then on the number grows slowly.
+    overloaded: Option<Instant>,
+    round: Round,
+}
+
+/// The answers to as many requests as may be under way: what this number of requests brings.
+#[derive(Debug, Clone, Copy, Default)]
+struct Round {
+    since: Option<Instant>,
+    answers: f64,
+    /// Answers a second in the round before.
+    before: f64,
+    /// Until when no more requests are tried.
     resting: Option<Instant>,
 }
 
-/// The number of requests on its way to twice as many.
-#[derive(Debug, Clone, Copy)]
-struct Climb {
-    from: f64,
-    since: Instant,
-    /// Answers since.
-    answers: f64,
-    /// Answers a second on the way from half as many.
-    before: Option<f64>,
-    /// Whether it began at rest: then it is measured by what comes once it is there, and not by what comes on the way.
-    rested: bool,
-}
-
-impl Climb {
-    /// Answers a second since it began.
-    fn rate(&self, now: Instant) -> f64 {
-        self.answers / now.saturating_duration_since(self.since).as_secs_f64().max(1e-6)
-    }
-}
-
 impl Gauge {
-    /// `start` is what an earlier job of the same app reached, when one did.
+    /// `start` is what an earlier job of the same app reached, if one did.
     pub(super) fn new(concurrency: Concurrency, most: Most, start: Option<usize>) -> Self {
         let Most { connections, rate } = most;
         let (auto, most) = match concurrency {
             Concurrency::Auto => (true, MOST.min(usize::from(connections))),
             Concurrency::Fixed(number) => (false, usize::from(number.max(1))),
         };
-        let mut gauge = Self {
-            auto,
-            most: most as f64,
-            target: 1.0,
-            rate: f64::from(rate),
-            open: false,
-            doubling: true,
-            shrunk: None,
-            climb: None,
-            resting: None,
+        let most = most as f64;
+        let target = match start {
+            Some(start) if auto => (start.max(1) as f64).min(most),
+            Some(_) => most,
+            None => 1.0,
         };
-        if let Some(start) = start {
-            gauge.open = true;
-            gauge.target = if auto { (start.max(1) as f64).min(gauge.most) } else { gauge.most };
-        }
-        gauge
+        let (rate, open) = (f64::from(rate), start.is_some());
+        Self { auto, most, target, rate, open, overloaded: None, round: Round::default() }
     }
 
     /// How many requests may be under way.
@@ -95,8 +76,8 @@ impl Gauge {
         self.target as usize
     }
 
-    /// As many at once as answers that take so long need to use the whole rate (Little's law): the pace holds them
-    /// apart, so that to come there in steps would only leave a part of the quota unused.
+    /// Goes at once to as many requests as use the whole rate when answers take this long (Little's law). The pace spreads
+    /// them, and going there in steps would only leave a part of the quota unused.
     fn open(&mut self, took: Duration) {
         self.open = true;
         if !self.auto {
@@ -106,75 +87,54 @@ impl Gauge {
         }
     }
 
-    /// A request succeeded. `bound` says that all slots were taken, `waited` how long it waited for the pace, `took`
+    /// A request succeeded. `bound` says that all slots were taken, `waited` how long the request waited for the pace, `took`
     /// how long its answer took.
     pub(super) fn succeeded(&mut self, bound: bool, waited: Duration, took: Duration, now: Instant) {
         if !self.open {
             self.open(took);
         }
-        if let Some(climb) = &mut self.climb {
-            climb.answers += 1.0;
-        }
+        self.round.answers += 1.0;
         // Where requests wait for the pace rather than for a slot, more slots would only make them wait more.
         let pace_is_the_limit = waited > took / 2 + Duration::from_millis(2);
         if !self.auto || !bound || pace_is_the_limit {
             return;
         }
-        if !self.doubling {
+        if self.overloaded.is_some() {
             self.target = (self.target + 1.0 / self.target).min(self.most);
             return;
         }
-        if let Some(until) = self.resting {
-            if now < until {
-                return;
-            }
-            // What came while it rested is what more requests are measured by.
-            self.resting = None;
-            if let Some(climb) = &mut self.climb {
-                let before = Some(climb.rate(now));
-                *climb = Climb { since: now, answers: 0.0, before, rested: true, ..*climb };
-            }
+        let since = *self.round.since.get_or_insert(now.checked_sub(took).unwrap_or(now));
+        let elapsed = now.saturating_duration_since(since);
+        if self.round.answers >= self.target && elapsed >= took {
+            self.end_round(self.round.answers / elapsed.as_secs_f64().max(1e-6), now);
         }
-        self.target = (self.target + 1.0).min(self.most);
-        self.climbed(took, now);
     }
 
-    /// Goes back to half as many if twice as many brought nothing: the service, or this machine, does no more. Answers
-    /// come in bursts: nothing is told before the time that one takes has passed.
-    fn climbed(&mut self, took: Duration, now: Instant) {
-        let begun = |from| Climb { from, since: now, answers: 0.0, before: None, rested: false };
-        let climb = self.climb.get_or_insert(begun(self.target - 1.0));
-        if self.target < climb.from * 2.0 {
-            return;
-        }
-        if climb.from * 2.0 >= TELLING && now.saturating_duration_since(climb.since) < took {
-            self.target = climb.from * 2.0;
-            return;
-        }
-        if std::mem::take(&mut climb.rested) {
-            self.target = climb.from * 2.0;
-            (climb.since, climb.answers) = (now, 0.0);
-            return;
-        }
-        let (rate, from) = (climb.rate(now), climb.from);
-        if from >= TELLING && climb.before.is_some_and(|before| rate < before * GAIN) {
-            self.target = from;
-            self.resting = Some(now + REST);
-            self.climb = Some(begun(from));
+    /// Doubles the number, or halves it again if twice as many brought no more answers: then the service, or this machine,
+    /// can do no more.
+    fn end_round(&mut self, rate: f64, now: Instant) {
+        let Round { before, resting, .. } = self.round;
+        let mut next = Round { since: Some(now), answers: 0.0, before: rate, resting };
+        let more_brought_more = rate >= before * GAIN || self.target < TELLING || self.target >= self.most;
+        if resting.is_some_and(|until| now < until) {
+            // What comes while it rests is what more requests are measured by.
+        } else if resting.is_some() || more_brought_more {
+            next.resting = None;
+            self.target = (self.target * 2.0).min(self.most);
         } else {
-            self.climb = Some(Climb { before: Some(rate), ..begun(self.target) });
+            next.resting = Some(now + REST);
+            self.target /= 2.0;
         }
+        self.round = next;
     }
 
     /// A request that was sent at `sent` met a service that had too much to do.
     pub(super) fn overloaded(&mut self, sent: Instant, now: Instant) {
-        if !self.auto || self.shrunk.is_some_and(|shrunk| sent <= shrunk) {
+        if !self.auto || self.overloaded.is_some_and(|last| sent <= last) {
             // What was sent before the last step back says nothing about it.
             return;
         }
-        self.shrunk = Some(now);
-        self.doubling = false;
-        self.climb = None;
+        self.overloaded = Some(now);
         self.target = (self.target * 0.7).max(1.0);
     }
 }
@@ -182,7 +142,7 @@ impl Gauge {
 #[derive(Debug)]
 struct State {
     gauge: Gauge,
-    /// Slots that exist, held or free.
+    /// Slots that exist, taken or free.
     issued: usize,
 }
 
@@ -214,7 +174,7 @@ impl Limiter {
 
     /// Waits for a slot.
     pub(super) async fn acquire(self: &Arc<Self>) -> Permit {
-        // Nobody closes the semaphore; were it closed, requests would go on without a slot.
+        // Nobody closes the semaphore. If somebody did, requests would go on without a slot.
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok();
         Permit { limiter: Arc::clone(self), slot }
     }
@@ -228,7 +188,7 @@ impl Limiter {
             self.slots.add_permits(target - state.issued);
             state.issued = target;
         } else if target < state.issued {
-            // Slots that are held now are taken back as they are given back.
+            // Slots that are taken now are removed as they come back.
             state.issued -= self.slots.forget_permits(state.issued - target);
         }
     }
@@ -363,17 +323,17 @@ mod tests {
     #[tokio::test]
     async fn slots_follow_the_target_both_ways() {
         let limiter = Limiter::new(Concurrency::Auto, USUAL, Some(4));
-        let mut held = Vec::new();
+        let mut permits = Vec::new();
         for _ in 0..4 {
-            held.push(limiter.acquire().await);
+            permits.push(limiter.acquire().await);
         }
         assert_eq!(limiter.slots.available_permits(), 0);
         limiter.overloaded(Instant::now());
         assert_eq!(limiter.target(), 2);
-        held.pop();
-        held.pop();
+        permits.pop();
+        permits.pop();
         assert_eq!(limiter.slots.available_permits(), 0, "two were too many");
-        held.pop();
+        permits.pop();
         assert_eq!(limiter.slots.available_permits(), 1);
         drop(limiter.acquire().await);
         assert_eq!(limiter.slots.available_permits(), 1);

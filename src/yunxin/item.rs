@@ -3,7 +3,7 @@
 use super::extra::Extra;
 use super::field::{Field, Scope};
 use super::json::{self, Broken, Json, Scanner, quoted};
-use super::response::Question;
+use super::question::Question;
 use crate::model::columns::{ColumnType, Definition, Reading, Storage};
 use crate::model::message::{MessageRows, Row, Span, TextColumn};
 

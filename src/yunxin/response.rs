@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::code::{Meaning, Remedy, remedy};
 use super::item::{Item, ItemReader};
 use super::json::{Broken, Json, Scanner};
+use super::question::Question;
 use crate::model::message::MessageRows;
 
 /// The most of an undecodable item's text that is kept, in bytes.
@@ -13,23 +14,6 @@ const KEPT_TEXT: usize = 2048;
 const KEPT_MESSAGE: usize = 1024;
 /// An answer with more invalid sequences than this is no text.
 const MOST_REPLACED: usize = 1 << 20;
-
-/// What was asked, as far as decoding needs it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Question<'a> {
-    /// The dialogue.
-    pub(super) key: &'a str,
-    /// The conversation as asked.
-    pub(super) conversation: &'a str,
-    /// 1, 2 or 3.
-    pub(super) conversation_type: i32,
-    /// ID and create time (milliseconds) of what was asked for. The IDs are distinct.
-    pub(super) refs: &'a [(i64, i64)],
-    /// When it was asked, milliseconds since the epoch.
-    pub(super) fetched_at: i64,
-    /// Whether items keep their JSON text.
-    pub(super) raw: bool,
-}
 
 /// Why a reference did not become a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
