@@ -1,7 +1,7 @@
 //! A simulated Yunxin API on loopback, written from the API's documentation alone.
 //!
-//! It shares no code with the client that it is there to try: it has its own idea of signatures, conversations, answers
-//! and codes, so that a misreading on one side shows. [`start`] serves on a thread of its own, from synchronous and
+//! It shares no code with the client that it tests: it has its own idea of signatures, conversations, answers and codes, so
+//! that a misreading on one side shows. [`start`] serves on a thread of its own, from synchronous and
 //! asynchronous callers alike:
 //!
 //! ```
@@ -17,7 +17,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Beside the API itself, `GET {prefix}/simulator/stats` answers [`Stats`] as JSON.
+//! Besides the API itself, `GET {prefix}/simulator/stats` answers [`Stats`] as JSON.
 //!
 //! A batch request is judged in this order: app key (code 101303), quota (416), faults, signature and clock (414),
 //! repeated trace ID (431), body and batch size (414 or 419), conversation ID (414), then the [`World`].
@@ -80,7 +80,7 @@ pub fn start(settings: Settings) -> io::Result<Handle> {
     start_with(settings, world)
 }
 
-/// Starts a service with this world; what the settings say of one is not looked at.
+/// Starts a service with this world, and ignores what the settings say about one.
 ///
 /// # Errors
 ///
@@ -119,12 +119,12 @@ impl Handle {
         format!("http://{}{}", self.addr, self.prefix)
     }
 
-    /// What it saw so far.
+    /// What it has seen so far.
     pub fn stats(&self) -> Stats {
         self.service.now().stats.clone()
     }
 
-    /// Forgets what it saw, and lifts a block.
+    /// Forgets what it has seen, and lifts a block.
     pub fn reset_stats(&self) {
         self.service.reset();
     }

@@ -1,4 +1,4 @@
-//! From an answer's text, and the fault it meets, to what goes out on the wire.
+//! Turns an answer's text, and the fault that it meets, into what goes out on the wire.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -17,10 +17,10 @@ use super::wire::{Line, Outgoing};
 const JSON: HeaderValue = HeaderValue::from_static("application/json;charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
 const PAGE: &str = "<html><head><title>Gateway</title></head><body><h1>Gateway</h1><hr>gateway</body></html>";
-/// Bytes of status line and headers that an answer cut in the middle is sure to have exceeded.
+/// An answer that is cut in the middle is cut behind this many bytes, which its status line and headers do not exceed.
 const HEAD: usize = 60;
 
-/// Renders `body`, the proper answer, as `fault` lets it be.
+/// Renders the proper answer, `body`, spoilt by `fault`.
 pub(super) async fn render(body: String, fault: &Fault, line: &Line, date: HeaderValue) -> Response<Body> {
     let json = |body: Body| respond(StatusCode::OK, JSON, date.clone(), body);
     let half = HEAD + body.len() / 2;
@@ -114,7 +114,7 @@ pub(super) fn document(body: String, date: HeaderValue) -> Response<Body> {
     respond(StatusCode::OK, JSON, date, body.into())
 }
 
-/// An error as a gateway gives it.
+/// A gateway's error.
 pub(super) fn gateway(status: StatusCode, date: HeaderValue) -> Response<Body> {
     respond(status, HTML, date, PAGE.into())
 }

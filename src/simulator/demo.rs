@@ -19,7 +19,7 @@ const DUPLICATES: usize = 68;
 const SPARE_SEQUENCE: i64 = 1_000;
 /// The team that its only speaker has left.
 const LEFT: (&str, i64, i64) = ("former.member|2|4400000001", 109_404, 60);
-/// The team that one of its speakers has left, and how many references name those who stayed, and the one who left.
+/// The team that one of its speakers has left: how many references name the one who stayed, and how many the one who left.
 const PARTED: (&str, &str, i64, i64) = ("team.lead|2|4400000002", "leaver|2|4400000002", 55, 5);
 /// Oddities that archive all the same.
 const QUIRKS: [Quirk; 10] = [
@@ -50,7 +50,7 @@ const INVALID: [&str; 12] = [
     ",158844553334358018,1792800000000",
 ];
 
-/// What a job must make of the demo's references, exactly, with `team_owner: merge` and batches of up to 100.
+/// The exact outcome of a job over the demo's references, with `team_owner: merge` and batches of up to 100.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expected {
     /// Rows in the file, its header not counted.
@@ -129,7 +129,7 @@ impl DemoWorld {
         Self { rows, world, expected }
     }
 
-    /// What a job must make of the references.
+    /// The exact outcome of a job over the references.
     pub fn expected(&self) -> &Expected {
         &self.expected
     }
@@ -155,7 +155,7 @@ impl DemoWorld {
     }
 }
 
-/// The message behind a reference, where it is not simply there.
+/// The message behind a reference, if there is anything special about it.
 fn singular(seed: u64, n: usize, reference: &Made, expected: &mut Expected) -> Option<Message> {
     let message = || Message::generated_from(seed, &reference.conversation_id, reference.id, reference.create_time);
     let one_to_one = reference.conversation_id.contains("|1|");

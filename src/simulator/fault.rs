@@ -33,7 +33,7 @@ pub enum Fault {
     Close,
     /// `truncate`: the connection ends in the middle of the answer.
     Truncate,
-    /// `wrong-length`: the answer is announced 7 bytes shorter than it is, and the connection ends.
+    /// `wrong-length`: the `Content-Length` is 7 bytes less than the answer has, and the connection ends.
     WrongLength,
     /// `garbage`: HTTP 200 with bytes that are no JSON and no UTF-8.
     Garbage,
@@ -47,9 +47,9 @@ pub enum Fault {
     Stall,
     /// `stall-mid`: half of the answer, then silence.
     StallMid,
-    /// `delay 250ms`: the proper answer after so long.
+    /// `delay 250ms`: the proper answer after 250 ms.
     Delay(Duration),
-    /// `drip 16 20ms`: the proper answer, so many bytes at a time.
+    /// `drip 16 20ms`: the proper answer, 16 bytes every 20 ms.
     Drip {
         /// Bytes at a time.
         bytes: usize,
@@ -58,7 +58,7 @@ pub enum Fault {
     },
     /// `gzip`: the proper answer, compressed, whatever the client accepts.
     Gzip,
-    /// `huge 300MB`: the proper answer after so many bytes of white space.
+    /// `huge 300MB`: the proper answer after 300 MB of white space.
     Huge(u64),
     /// `body TEXT`: HTTP 200 with exactly this.
     Body(String),

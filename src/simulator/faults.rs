@@ -10,16 +10,16 @@ use serde::Deserialize;
 use super::fault::Fault;
 use super::generated::mix;
 
-/// What goes wrong, and when. Of the sources of faults the first that has one for a request decides: the hook, the
-/// script, then the rules in their order.
+/// What goes wrong, and when. The first source that has a fault for a request decides: the hook, then the script, then the
+/// rules in their order.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// Milliseconds that every answer takes.
     pub latency_ms: u64,
-    /// Up to so many milliseconds more, evenly distributed.
+    /// Up to this many milliseconds more, evenly distributed.
     pub jitter_ms: u64,
-    /// Answers list their messages in another order than asked.
+    /// Answers list their messages in a different order from the request.
     pub unordered: bool,
     /// Seconds by which the service's clock is ahead (or, negative, behind): in its `Date`, and in what it accepts.
     pub clock_skew_s: i64,
@@ -43,10 +43,10 @@ pub struct Rule {
     /// With this probability, 0 to 1.
     #[serde(default = "always")]
     pub probability: f64,
-    /// Only the first so many requests that the rule is tried on.
+    /// Only this many requests, the first ones that the rule is tried on.
     #[serde(default)]
     pub first: Option<u64>,
-    /// Only every so manieth request that the rule is tried on.
+    /// Only each request whose number, among those that the rule is tried on, is a multiple of this.
     #[serde(default)]
     pub every: Option<u64>,
     /// Requests that the rule was tried on.
@@ -87,10 +87,10 @@ pub(super) fn unit(draw: u64) -> f64 {
     (draw >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// What a hook is told of a request.
+/// What a hook is told about a request.
 #[derive(Debug, Clone)]
 pub struct RequestInfo<'a> {
-    /// Counts the batch requests that came past app key and quota, from 1.
+    /// The number of the request among those that passed app key and quota, from 1.
     pub sequence: u64,
     /// The `AppKey` header.
     pub app_key: &'a str,
@@ -104,7 +104,7 @@ pub struct RequestInfo<'a> {
     pub trace_id: Option<&'a str>,
     /// The `Nonce` header.
     pub nonce: &'a str,
-    /// How the client names itself.
+    /// The client's `User-Agent`.
     pub user_agent: Option<&'a str>,
 }
 

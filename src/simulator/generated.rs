@@ -1,4 +1,4 @@
-//! Messages that are not stored: an ID tells its own time, and everything else follows from it by hashing.
+//! Messages that are not stored. An ID holds its own time, and everything else follows from it by hashing.
 //!
 //! An ID is `milliseconds since 2014 (41 bits) · sequence (10 bits) · check (12 bits)`, where the check is a hash of
 //! seed, conversation, time and sequence. So a world of any size knows of each reference whether it exists.
@@ -172,7 +172,7 @@ impl<'a> Dialogue<'a> {
     }
 }
 
-/// A tenth with attachments; every documented type, and one that is not.
+/// A tenth have attachments. Every documented type occurs, and one that is not documented.
 fn message_type(percent: u64) -> i64 {
     match percent {
         0..82 => 0,

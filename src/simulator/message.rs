@@ -34,7 +34,7 @@ pub enum Fate {
 pub enum Echo {
     /// The message once more.
     Twice,
-    /// A message of the same conversation that nobody asked for, its ID one higher.
+    /// A message of the same conversation that nobody asked for. Its ID is one higher.
     Stranger,
     /// The same reference in `failed_list` as well.
     BothLists,
@@ -50,7 +50,7 @@ pub struct Message {
     pub(super) fate: Fate,
     pub(super) seen_by: Option<Vec<String>>,
     pub(super) hidden_as: Fate,
-    /// Its fate for the next so many times that it is asked for.
+    /// Its fate at first, and how many times more it has it when it is asked for.
     pub(super) at_first: (Fate, u32),
     pub(super) echo: Option<Echo>,
 }
@@ -148,7 +148,7 @@ impl Message {
         self
     }
 
-    /// Sets what becomes of the first so many references to the message, whoever asks.
+    /// Sets the fate of the first `times` references to the message, whoever asks.
     #[must_use]
     pub fn at_first(mut self, fate: Fate, times: u32) -> Self {
         self.at_first = (fate, times);

@@ -24,7 +24,7 @@ pub enum Quirk {
     DeepAttachment,
     /// Integer fields are floating-point numbers.
     Floats,
-    /// Known fields have types of no use.
+    /// Known fields have types that do not fit.
     Garbage,
     /// Every optional field is null.
     Nulls,
@@ -40,9 +40,9 @@ pub enum Quirk {
     LongText,
     /// The text holds every character that JSON escapes, and JSON.
     EscapedText,
-    /// Fields nobody knows, nested, with numbers beyond 64 bits.
+    /// Unknown fields, nested, with numbers beyond 64 bits.
     UnknownFields,
-    /// The message type is one nobody knows.
+    /// The message type is unknown.
     UnknownType,
     /// The message was edited.
     Edited,

@@ -26,8 +26,8 @@ pub struct ReferenceShape {
     pub count: u64,
     /// How many conversations they are spread over: six in ten one-to-one, three teams, one a super team.
     pub conversations: u32,
-    /// Whether all conversations are equally busy. Else every fourth is four times, every sixteenth sixteen times as
-    /// busy as the rest.
+    /// Whether all conversations are equally busy. Otherwise every fourth is four times as busy as the rest, and every
+    /// sixteenth sixteen times.
     pub even: bool,
     /// The first day's start, in milliseconds since the epoch.
     pub from: i64,
@@ -101,7 +101,7 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// What `step` must be multiplied with to give 1 modulo `len`.
+/// The inverse of `step` modulo `len`.
 fn inverse(step: u64, len: u64) -> u64 {
     let (mut r, mut next_r) = (len as i64, (step % len) as i64);
     let (mut t, mut next_t) = (0_i64, 1_i64);
@@ -132,7 +132,7 @@ impl ReferenceShape {
         Conversation::parse(&text).expect("made of the form owner|type|other")
     }
 
-    /// The time of the reference with this number, and the how manieth of its millisecond it is.
+    /// The time of the reference with this number, and its place among those of the same millisecond.
     fn time(&self, number: u64) -> (i64, i64) {
         let span = u128::from(u64::from(self.days.max(1)) * DAY_MS);
         let count = u128::from(self.count.max(1));

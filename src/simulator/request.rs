@@ -1,4 +1,4 @@
-//! What the service demands of a request, and what it says to one that does not meet it.
+//! Checks requests as the service does, and says what is wrong with them.
 
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
@@ -48,7 +48,7 @@ pub(super) fn place<'a>(path: &'a str, prefix: &str) -> Place<'a> {
     }
 }
 
-/// One header as text; empty when absent or no text.
+/// One header as text; empty when it is absent or no text.
 pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
@@ -113,7 +113,7 @@ pub(super) fn check_references(
     }
 }
 
-/// The conversation ID of a path segment: where pipes must be encoded.
+/// The conversation ID of a path segment, in which pipes must be encoded.
 pub(super) fn conversation_id(segment: &str) -> String {
     decode_segment(segment).unwrap_or_default()
 }

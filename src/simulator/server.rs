@@ -1,4 +1,4 @@
-//! The way of a request through the service: quota, faults, signature, form, world.
+//! How a request passes through the service: quota, faults, signature, form, world.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -29,7 +29,7 @@ use super::world::{Answer, World, refused};
 
 const BODY_MAX: usize = 4 << 20;
 
-/// A service: what it was told, and what it saw.
+/// A service: its settings, and what it has seen.
 #[derive(Debug)]
 pub(super) struct Service {
     settings: Settings,
@@ -48,7 +48,7 @@ pub(super) struct Now {
     sequence: u64,
 }
 
-/// What is to be answered, before any fault of the wire.
+/// The answer to a request, before any fault on the wire.
 struct Decision {
     answer: Answer,
     fault: Fault,
@@ -73,12 +73,12 @@ impl Service {
         Self { settings, now: Mutex::new(now) }
     }
 
-    /// What changes. A test that panicked while it held the lock does not take the service with it.
+    /// What changes. A test that panics while it holds the lock does not stop the service.
     pub(super) fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what was seen, and the quota's past with it.
+    /// Forgets what was seen, and which requests the quota has counted.
     pub(super) fn reset(&self) {
         let mut now = self.now();
         now.stats = Stats { in_flight: now.stats.in_flight, ..Stats::default() };
@@ -170,7 +170,7 @@ impl Service {
     }
 }
 
-/// Counts a batch request as in flight for as long as it is being answered, also when the client goes away.
+/// Counts a batch request as in flight until it is answered or the client goes away.
 struct InFlight(Arc<Service>);
 
 impl InFlight {

@@ -13,24 +13,24 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What becomes of the bytes that the server writes on one connection from now on.
+/// What happens to the bytes that the server writes on a connection from now on.
 #[derive(Debug, Default)]
 pub(super) enum Outgoing {
     /// They are sent.
     #[default]
     Pass,
-    /// So many more are sent, then the connection ends: by a reset, or as if all had been said.
+    /// After this many more the connection ends, by a reset or as if everything had been sent.
     Cut { after: usize, reset: bool },
-    /// These are sent in their place, then the connection ends.
+    /// These are sent instead, and then the connection ends.
     Instead { bytes: Vec<u8>, sent: usize },
 }
 
-/// The hold that the server has on the connection a request came in by.
+/// Controls the connection that a request came in on.
 #[derive(Clone, Default)]
 pub(super) struct Line(Arc<Mutex<Outgoing>>);
 
 impl Line {
-    /// Sets what becomes of everything written from now on.
+    /// Sets what happens to everything that is written from now on.
     pub(super) fn set(&self, outgoing: Outgoing) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = outgoing;
     }
@@ -48,7 +48,7 @@ impl Connected<IncomingStream<'_, Loopback>> for Line {
     }
 }
 
-/// A listener whose connections the server has a hold on.
+/// A listener whose connections the server controls.
 pub(super) struct Loopback(pub(super) TcpListener);
 
 impl Listener for Loopback {

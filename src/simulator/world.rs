@@ -1,4 +1,4 @@
-//! Which messages exist, who sees them, and what is answered of each reference.
+//! Which messages exist, who sees them, and how each reference is answered.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -25,7 +25,7 @@ pub enum Kind {
     Explicit,
 }
 
-/// Which messages exist, who sees them, and what is answered of each reference.
+/// Which messages exist, who sees them, and how each reference is answered.
 #[derive(Debug, Clone, Default)]
 pub struct World {
     /// Which messages exist beside those that were inserted.
@@ -83,7 +83,7 @@ impl World {
         messages.into_iter().for_each(|message| self.insert(message));
     }
 
-    /// Edits an inserted message, as its sender would: its text changes, and the time of the edit is this.
+    /// Edits an inserted message as its sender would, at the time `modify_time`.
     ///
     /// # Panics
     ///
@@ -192,7 +192,7 @@ impl World {
         (fate, None)
     }
 
-    /// Answers a request whose form was found right.
+    /// Answers a well-formed request.
     pub(super) fn answer(&mut self, conversation: &Conversation, references: &[(i64, i64)], unordered: bool) -> Answer {
         let answer = self.look_up(conversation, references, unordered);
         for (id, _) in references {
@@ -234,7 +234,7 @@ impl World {
         for &reference in order.iter() {
             self.push(&dialogue, reference, &mut answer, &mut failed);
         }
-        // An empty list may be absent, null or there: the reader must not care.
+        // An empty list may be absent, null or present: readers must not care.
         let form = references.first().map_or(0, |&(id, _)| id % 3);
         if answer.body.len() > empty {
             answer.body.pop();
@@ -255,7 +255,7 @@ impl World {
         answer
     }
 
-    /// Appends what is answered of one reference, each piece followed by a comma.
+    /// Appends the answer to one reference, each piece followed by a comma.
     fn push(&self, dialogue: &Dialogue<'_>, (id, create_time): (i64, i64), answer: &mut Answer, failed: &mut String) {
         let (fate, message) = self.fate(dialogue, id, create_time);
         let mut fail = |code: i64, reason: &str| {

@@ -16,7 +16,7 @@ use super::sign::Signature;
 use super::standing::{Standing, local_clock};
 use crate::model::reference::ConversationId;
 
-/// Connections that nothing was sent over for so long are closed.
+/// Connections that have been idle for this long are closed.
 const IDLE: Duration = Duration::from_mins(1);
 
 /// Why no client can be made of these settings.
@@ -25,7 +25,7 @@ pub enum ClientError {
     /// No endpoint at all.
     #[error("the app has no endpoint")]
     NoEndpoint,
-    /// An endpoint that cannot be asked.
+    /// An endpoint that is no URL of a host.
     #[error("endpoint {0:?} is no http:// or https:// address of a host")]
     Endpoint(String),
     /// An `AppKey` that no header can hold.
@@ -50,12 +50,12 @@ pub struct App {
     endpoints: Mutex<Endpoints>,
 }
 
-/// One call of the API. The service counts the requests of each call by themselves, so each has a pace of its own, and
-/// is paused alone.
+/// One call of the API. The service counts the requests of each call separately, so each call has a pace of its own and is
+/// paused alone.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) pacer: Arc<Pacer>,
-    /// What the concurrency reached; 0 before anything succeeded.
+    /// How many requests at a time were reached; 0 before anything succeeded.
     concurrency: AtomicUsize,
 }
 
@@ -117,7 +117,7 @@ impl App {
         self.endpoints().failed(index, leave, Instant::now())
     }
 
-    /// The name of the proxy on the way to an endpoint.
+    /// The name of the proxy before an endpoint.
     pub(super) fn proxy_of(&self, endpoint: usize) -> Option<&str> {
         Some(self.settings.proxies.get(endpoint)?.as_ref()?.name.as_str())
     }
@@ -126,7 +126,7 @@ impl App {
         request::url(&self.settings.endpoints[endpoint], self.settings.api_version, conversation)
     }
 
-    /// A request, without its body, that is signed now, by a clock that is `clock_offset` seconds ahead of ours.
+    /// A request without its body, signed now by a clock that is `clock_offset` seconds ahead of ours.
     pub(super) fn request(&self, url: Url, clock_offset: i64) -> Request {
         let signature = Signature::new(&self.settings.app_secret, local_clock() + clock_offset, rand::random());
         let mut request = Request::new(Method::POST, url);
@@ -148,7 +148,7 @@ fn insert(headers: &mut HeaderMap, name: &'static str, digits: String) {
 }
 
 fn http_client(settings: &AppSettings) -> Result<reqwest::Client, ClientError> {
-    // Another part of the process may have installed it already, which is as well.
+    // Another part of the process may have installed it already, which does no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("yunxin-archiver/", env!("CARGO_PKG_VERSION")))
@@ -176,7 +176,7 @@ fn http_client(settings: &AppSettings) -> Result<reqwest::Client, ClientError> {
         }
         builder = builder.tls_certs_only(certificates);
     } else if settings.endpoints.iter().all(|url| url.scheme() == "http") {
-        // Where nothing is encrypted no root is needed, and a machine may have none.
+        // Without encryption no root certificate is needed, and a machine may have none.
         builder = builder.tls_certs_only([]);
     }
     builder.build().map_err(ClientError::Http)

@@ -1,31 +1,31 @@
-//! The last sends, and when each of them arrived at the latest: the server counts arrivals.
+//! The last sends, and the latest moment at which each can have arrived. The server counts arrivals, not sends.
 //!
-//! A request can be late on its way: this machine or the server had something else to do, a connection was new, a packet
-//! was lost. Late requests arrive bunched with those behind them, and a second later the bunch counts where the sends
-//! say it should not. An answer tells how late its request can have been: by no more than it took longer than the
-//! fastest answers do. So a send counts for that much longer.
+//! A request can be late on its way: this machine or the server was busy, a connection was new, a packet was lost. Late
+//! requests arrive together with those behind them, and then a second of the server's holds more than a second of ours. An
+//! answer bounds how late its request was: by no more than the answer took longer than the fastest answers do. So a send
+//! counts that much longer.
 //!
-//! A service whose answers take now long and now short looks as if requests were late. Lateness therefore has a budget;
-//! beyond it, some is taken to be usual. What is left is what later sends tell, that were answered in time: who was sent
-//! before them hardly arrived after them.
+//! Where the service itself takes now more and now less time, requests look late that were not. Lateness therefore has a
+//! budget. Beyond it, some lateness is taken to be usual and does not count. A second bound still does: a request hardly
+//! arrived after those that were sent later and have been answered.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-/// The fastest answers are those of so long, and of as long before.
+/// The fastest answer is looked for in stretches this long: the current one and the one before.
 const STRETCH: Duration = Duration::from_secs(5);
-/// What is answered later than this has left the window before it could say anything.
+/// A request that is answered later than this has left the window before its answer can tell anything.
 const TELLING: Duration = Duration::from_millis(900);
-/// No request is taken to have been later than this.
+/// No request is taken to be later than this.
 const LATEST: Duration = Duration::from_secs(1);
 /// How much of every second lateness may cost in the long run.
 const BUDGET: f64 = 0.007;
-/// What of the budget was not spent is kept for worse times, up to so many seconds a send.
+/// What is left of the budget is saved for worse times, up to this many seconds a send.
 const SAVED: f64 = 0.04;
-/// What is usual counts so much less against what later sends tell.
+/// Usual lateness is deducted only by this share from the bound that later sends give.
 const TRUST: f64 = 0.125;
 
-/// See the module.
+/// The last sends of one call of the API.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     /// Oldest first.
@@ -38,7 +38,7 @@ pub(super) struct Arrivals {
     fastest: (Option<Duration>, Option<Duration>),
     /// The longest.
     slowest: (Duration, Duration),
-    /// Lateness in seconds that is usual and does not count; below zero, what is saved.
+    /// Lateness in seconds that is usual and does not count; below zero, what is left of the budget.
     usual: f64,
 }
 
@@ -47,7 +47,7 @@ struct Send {
     at: Instant,
     /// When it was answered.
     own: Option<Instant>,
-    /// When it or one that was sent later was answered first; never goes back from send to send.
+    /// When the first answer came to it or to a later send. It never decreases from send to send.
     next: Option<Instant>,
 }
 
@@ -76,7 +76,7 @@ impl Arrivals {
         self.open.insert(now);
     }
 
-    /// The request noted at `at` was not sent then.
+    /// The request that was noted at `at` was not sent then.
     pub(super) fn forget(&mut self, at: Instant) {
         let index = self.sends.partition_point(|send| send.at < at);
         if self.sends.get(index).is_some_and(|send| send.at == at) {
@@ -85,7 +85,7 @@ impl Arrivals {
         }
     }
 
-    /// The request sent at `at` is answered, or, if not `whole`, came to another end: it is not under way any more.
+    /// The request sent at `at` was answered; if not `whole`, it ended in another way. It is no longer under way.
     pub(super) fn ended(&mut self, at: Instant, whole: bool, now: Instant) {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= STRETCH) {
             self.fastest = (None, self.fastest.0);
@@ -118,7 +118,7 @@ impl Arrivals {
         now.into_iter().chain(before).min()
     }
 
-    /// When to look again, if `allowed` sends may still arrive, or have arrived, within `span` before `now`.
+    /// When to look again if `allowed` sends can have arrived within the `span` before `now`, or may still arrive.
     pub(super) fn full(&self, allowed: usize, span: Duration, now: Instant) -> Option<Instant> {
         if self.sends.len() < allowed {
             return None;
@@ -140,7 +140,7 @@ impl Arrivals {
         next.filter(|_| within >= allowed)
     }
 
-    /// A request is sent that had to wait for the one `allowed` before it.
+    /// A request is being sent for which the one `allowed` before it had to leave the window.
     pub(super) fn learn(&mut self, allowed: usize, now: Instant) {
         let Some(send) = self.sends.len().checked_sub(allowed).and_then(|at| self.sends.get(at)) else { return };
         let cost = self.lateness(send, now).as_secs_f64();

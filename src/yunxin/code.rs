@@ -31,7 +31,7 @@ pub enum Meaning {
 impl Meaning {
     /// What `code` means.
     pub fn of(code: i64) -> Self {
-        row(code).meaning
+        row_of(code).meaning
     }
 
     /// Whether it says that a message, or its whole conversation, is not there.
@@ -81,131 +81,68 @@ pub struct Codes {
     pub meaning: Meaning,
     reaction: Reaction,
     remedy: Remedy,
-    /// What they mean, what is done when one is said of a whole request, and when one is said of a single message: as
-    /// docs/failures.md has it.
+    /// As docs/failures.md has it: what they mean, what is done when one is said of a whole request, and when one is said of a
+    /// single message.
     pub documentation: [&'static str; 3],
 }
 
-/// Every code that is known. The last row stands for all others.
-pub static CODES: [Codes; 11] = [
-    Codes {
-        codes: &[200],
-        meaning: Meaning::Success,
-        reaction: Reaction::Read,
-        remedy: Remedy::Nothing,
-        documentation: ["success", "the lists are read", "final"],
-    },
-    Codes {
-        codes: &[414],
-        meaning: Meaning::BadParameter,
-        reaction: Reaction::Doubt,
-        remedy: Remedy::Nothing,
-        documentation: ["bad parameter, or bad checksum or clock", "see [below](#code-414)", "final"],
-    },
-    Codes {
-        codes: &[405, 419],
-        meaning: Meaning::TooLarge,
-        reaction: Reaction::Split,
-        remedy: Remedy::Nothing,
-        documentation: [
-            "too long, or over a limit",
-            "the batch is split in half, down to single references; alone: `refused`",
-            "final",
-        ],
-    },
-    Codes {
-        codes: &[416],
-        meaning: Meaning::OverRate,
-        reaction: Reaction::Pause,
-        remedy: Remedy::Later,
-        documentation: [
-            "over the rate limit",
-            "all requests of this call of the app pause; see [Pauses](#pauses). It is no attempt of the batch's",
-            "[refused for now](#refused-for-now)",
-        ],
-    },
-    Codes {
-        codes: &[408, 503, 514],
-        meaning: Meaning::Busy,
-        reaction: Reaction::Retry,
-        remedy: Remedy::Later,
-        documentation: [
-            "timeout, busy, unavailable",
-            "retried with backoff, and fewer requests are in flight at a time",
-            "refused for now",
-        ],
-    },
-    Codes {
-        codes: &[500, 431, 398, 399, 511, 107_323, 108_449, 109_449],
-        meaning: Meaning::Passing,
-        reaction: Reaction::Retry,
-        remedy: Remedy::Later,
-        documentation: [
-            "internal error (500), repeated request (431), temporarily refused",
-            "retried with backoff, with a new trace ID and nonce",
-            "refused for now",
-        ],
-    },
-    Codes {
-        codes: &[301, 315, 403, 422, 997, 101_301, 101_302, 101_303, 101_403],
-        meaning: Meaning::AppRefused,
-        reaction: Reaction::Stop,
-        remedy: Remedy::Nothing,
-        documentation: [
-            "the app is disabled, unknown or banned, or this host may not call the API",
-            "the run stops, exit 4; batches stay pending",
-            "final",
-        ],
-    },
-    Codes {
-        codes: &[107_404],
-        meaning: Meaning::DoesNotExist,
-        reaction: Reaction::OtherOwner,
-        remedy: Remedy::OtherOwner,
-        documentation: ["message does not exist", OTHER_OWNERS, "the same"],
-    },
-    Codes {
-        codes: &[404],
-        meaning: Meaning::NotFound,
-        reaction: Reaction::OtherOwner,
-        remedy: Remedy::OtherOwner,
-        documentation: ["something does not exist", OTHER_OWNERS, "the same"],
-    },
-    Codes {
-        codes: &[102_404, 102_422, 108_404, 109_404, 110_302, 110_404],
-        meaning: Meaning::OwnerRefused,
-        reaction: Reaction::OtherOwner,
-        remedy: Remedy::OtherOwner,
-        documentation: [
-            "the account, team, member or conversation is missing or does not match",
-            OTHER_OWNERS,
-            "the same",
-        ],
-    },
-    Codes {
-        codes: &[],
-        meaning: Meaning::Other,
-        reaction: Reaction::Permanent,
-        remedy: Remedy::Nothing,
-        documentation: ["", "final: `refused`", "final: `unavailable`"],
-    },
-];
+const fn row(
+    codes: &'static [i64],
+    meaning: Meaning,
+    (reaction, remedy): (Reaction, Remedy),
+    documentation: [&'static str; 3],
+) -> Codes {
+    Codes { codes, meaning, reaction, remedy, documentation }
+}
 
 const OTHER_OWNERS: &str = "asked under [other owners](#other-owners), then final: `unavailable`";
 
-fn row(code: i64) -> &'static Codes {
+/// Every code that is known. The last row stands for all others.
+#[rustfmt::skip]
+pub static CODES: [Codes; 11] = [
+    row(&[200], Meaning::Success, (Reaction::Read, Remedy::Nothing),
+        ["success", "the lists are read", "final"]),
+    row(&[414], Meaning::BadParameter, (Reaction::Doubt, Remedy::Nothing),
+        ["bad parameter, or bad checksum or clock", "see [below](#code-414)", "final"]),
+    row(&[405, 419], Meaning::TooLarge, (Reaction::Split, Remedy::Nothing),
+        ["too long, or over a limit", "the batch is split in half, down to single references; alone: `refused`", "final"]),
+    row(&[416], Meaning::OverRate, (Reaction::Pause, Remedy::Later),
+        ["over the rate limit", "all requests of this call of the app pause; see [Pauses](#pauses). It is no attempt of the \
+          batch's", "[refused for now](#refused-for-now)"]),
+    row(&[408, 503, 514], Meaning::Busy, (Reaction::Retry, Remedy::Later),
+        ["timeout, busy, unavailable", "retried with backoff, and fewer requests are in flight at a time",
+         "refused for now"]),
+    row(&[500, 431, 398, 399, 511, 107_323, 108_449, 109_449], Meaning::Passing, (Reaction::Retry, Remedy::Later),
+        ["internal error (500), repeated request (431), temporarily refused",
+         "retried with backoff, with a new trace ID and nonce", "refused for now"]),
+    row(&[301, 315, 403, 422, 997, 101_301, 101_302, 101_303, 101_403], Meaning::AppRefused,
+        (Reaction::Stop, Remedy::Nothing),
+        ["the app is disabled, unknown or banned, or this host may not call the API",
+         "the run stops, exit 4; batches stay pending", "final"]),
+    row(&[107_404], Meaning::DoesNotExist, (Reaction::OtherOwner, Remedy::OtherOwner),
+        ["message does not exist", OTHER_OWNERS, "the same"]),
+    row(&[404], Meaning::NotFound, (Reaction::OtherOwner, Remedy::OtherOwner),
+        ["something does not exist", OTHER_OWNERS, "the same"]),
+    row(&[102_404, 102_422, 108_404, 109_404, 110_302, 110_404], Meaning::OwnerRefused,
+        (Reaction::OtherOwner, Remedy::OtherOwner),
+        ["the account, team, member or conversation is missing or does not match", OTHER_OWNERS, "the same"]),
+    row(&[], Meaning::Other, (Reaction::Permanent, Remedy::Nothing),
+        ["not known", "final: `refused`", "final: `unavailable`"]),
+];
+
+fn row_of(code: i64) -> &'static Codes {
     let [known @ .., other] = &CODES;
     known.iter().find(|row| row.codes.contains(&code)).unwrap_or(other)
 }
 
 /// What is done when `code` is said of a whole request.
 pub(super) fn reaction(code: i64) -> Reaction {
-    row(code).reaction
+    row_of(code).reaction
 }
 
 /// What may help when `code` is said of one message.
 pub(super) fn remedy(code: i64) -> Remedy {
-    row(code).remedy
+    row_of(code).remedy
 }
 
 /// Where to look when a code ended the run.

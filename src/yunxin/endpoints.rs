@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// So many failures of any kind in a row make an endpoint a failed one.
+/// After this many failures in a row, of any kind, an endpoint counts as failed.
 const FAILURES_IN_A_ROW: u32 = 3;
 
-/// The state of each endpoint, the preferred one first. Pure: it is told the time.
+/// The state of each endpoint, the preferred one first. It is told the time.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     states: Vec<State>,
@@ -25,20 +25,20 @@ impl Endpoints {
         Self { states: vec![State::default(); count.max(1)], comes_back }
     }
 
-    /// The endpoint for the next request: the first that works. One request now and then tries a failed one again.
+    /// The endpoint for the next request: the first one that works. Now and then one request tries a failed one again.
     pub(super) fn pick(&mut self, now: Instant) -> usize {
         for (index, state) in self.states.iter_mut().enumerate() {
             match state.failed {
                 None => return index,
                 Some(failed) if now.duration_since(failed) >= self.comes_back => {
-                    // The others go elsewhere until this one has its answer.
+                    // Other requests go elsewhere until this one is answered.
                     state.failed = Some(now);
                     return index;
                 }
                 Some(_) => {}
             }
         }
-        // All failed: the one that rested longest.
+        // All have failed: take the one that has rested longest.
         let rested = self.states.iter().enumerate().min_by_key(|(_, state)| state.failed);
         rested.map_or(0, |(index, _)| index)
     }
@@ -48,8 +48,8 @@ impl Endpoints {
         self.states[index] = State::default();
     }
 
-    /// A request to `index` failed. Returns whether another endpoint works. `leave` says that the failure alone is
-    /// reason enough to go elsewhere.
+    /// A request to `index` failed. Returns whether to go elsewhere: it counts as failed and another endpoint works. With
+    /// `leave` this one failure is reason enough.
     pub(super) fn failed(&mut self, index: usize, leave: bool, now: Instant) -> bool {
         let state = &mut self.states[index];
         state.in_a_row += 1;

@@ -11,9 +11,9 @@ use super::code::Fault;
 use super::pace::Pacer;
 use super::sending::{Leaving, Sending};
 
-/// The most of a gateway's page that is read, in bytes, so that the connection can be used again.
+/// How much of a gateway's page is read, in bytes, so that the connection can be used again.
 const GATEWAY_PAGE: usize = 64 << 10;
-/// The most of a gateway's page that is shown, in characters.
+/// How much of a gateway's page is shown, in characters.
 const GATEWAY_SHOWN: usize = 160;
 
 /// An answer with HTTP status 200.
@@ -25,7 +25,7 @@ pub(super) struct Received {
     pub(super) date: Option<i64>,
 }
 
-/// No answer of the API's.
+/// Why there is no answer of the API's.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) fault: Fault,
@@ -41,11 +41,11 @@ impl Failed {
         Self { fault, message: message.into(), retry_after: None, answered: false }
     }
 
-    /// The same, naming the proxy on the way, which may be at fault.
+    /// Names the proxy on the way, which may be at fault.
     pub(super) fn through(mut self, proxy: Option<&str>) -> Self {
         if let Some(proxy) = proxy {
             self.message = format!("through the proxy {proxy}: {}", self.message);
-            // As the HTTP library words it.
+            // These are the HTTP library's words.
             if self.message.contains("proxy authorization required") {
                 self.message.push_str("; the proxy's URL needs a user and password, or others");
             } else if self.message.contains("tunnel error: unsuccessful") {
@@ -56,8 +56,8 @@ impl Failed {
     }
 }
 
-/// Sends `request` with `body`, which took the moment `taken`, and reads its answer, of at most `most` bytes, within
-/// `timeout`. Returns also the moment at which it was really sent: none when a pause began before it was.
+/// Sends `request` with `body` and reads its answer, of at most `most` bytes, within `timeout`. The request took the moment
+/// `taken` of the pace. Returns the moment at which it was really sent, or none if a pause began before, and the answer.
 pub(super) async fn exchange(
     http: &reqwest::Client,
     mut request: Request,
@@ -150,7 +150,7 @@ fn header<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-/// The error with all its causes; the address is left out, for it names accounts.
+/// The error with all its causes, but without the address, which names accounts.
 fn failed(error: &reqwest::Error) -> Failed {
     let fault = if error.is_connect() {
         Fault::Connect
@@ -175,13 +175,13 @@ fn failed(error: &reqwest::Error) -> Failed {
     Failed::new(fault, message)
 }
 
-/// Seconds since the epoch of an HTTP date. Its weekday says nothing that the date does not say.
+/// An HTTP date in seconds since the epoch. A wrong weekday does no harm.
 fn http_date(text: &str) -> Option<i64> {
     const PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
     PARSER.parse_timestamp(text).ok().map(jiff::Timestamp::as_second)
 }
 
-/// How long `Retry-After` says to wait: seconds, or until a date by the server's own clock.
+/// How long `Retry-After` says to wait: a number of seconds, or until a date by the server's own clock.
 fn retry_after(text: &str, date: Option<i64>) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {

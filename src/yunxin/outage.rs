@@ -1,20 +1,20 @@
-//! For how long nothing succeeds.
+//! How long nothing has succeeded.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// After so long without a success it is said; earlier where the run gives up soon.
-const SAID_AFTER: Duration = Duration::from_secs(10);
-/// How often it is said again.
-const SAID_EVERY: Duration = Duration::from_mins(1);
-/// After so long nothing that is sent counts as progress.
+/// An outage is logged after this long, or earlier where the run gives up soon.
+const LOGGED_AFTER: Duration = Duration::from_secs(10);
+/// How often it is logged again.
+const LOGGED_EVERY: Duration = Duration::from_mins(1);
+/// After this long requests no longer count as progress.
 const NOTHING_ANSWERED: Duration = Duration::from_secs(2);
 
-/// The failures of one job since the last success of its app. Each job has its own: what an earlier one waited for is no
-/// time that this one has tried.
+/// The failures of one job since the last success of its app. Each job has its own, because the time that an earlier job
+/// tried is none of this one's.
 #[derive(Debug)]
 pub(super) struct Outage {
-    /// After so long of trying the run ends.
+    /// After this long of trying the run ends.
     give_up_after: Duration,
     failing: Mutex<Option<Failing>>,
 }
@@ -27,9 +27,9 @@ struct Failing {
     tried_for: Duration,
     /// How many requests of the app had succeeded when it began.
     successes: u64,
-    /// When it is said next, as `tried_for`.
-    say_at: Duration,
-    said: bool,
+    /// When it is logged next, as `tried_for`.
+    log_at: Duration,
+    logged: bool,
 }
 
 impl Outage {
@@ -41,8 +41,8 @@ impl Outage {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request failed; so many of the app have succeeded. Returns since when, and for how long of actual trying, nothing
-    /// succeeds: of a time without failures, idle or paused as told, at most `gap` counts. A long outage is logged.
+    /// A request failed; `successes` of the app have succeeded so far. Returns since when nothing has succeeded, and how long
+    /// that was tried: of a time without failures, idle or paused, at most `gap` counts. A long outage is logged.
     pub(super) fn failed(
         &self,
         successes: u64,
@@ -59,18 +59,18 @@ impl Outage {
             last: now,
             tried_for: Duration::ZERO,
             successes,
-            say_at: SAID_AFTER.min(self.give_up_after / 4),
-            said: false,
+            log_at: LOGGED_AFTER.min(self.give_up_after / 4),
+            logged: false,
         });
         failing.tried_for += now.saturating_duration_since(failing.last).min(gap);
         failing.last = failing.last.max(now);
-        if failing.tried_for >= failing.say_at && failing.tried_for < self.give_up_after {
-            failing.say_at = failing.tried_for + SAID_EVERY;
-            failing.said = true;
+        if failing.tried_for >= failing.log_at && failing.tried_for < self.give_up_after {
+            failing.log_at = failing.tried_for + LOGGED_EVERY;
+            failing.logged = true;
             tracing::warn!(
                 error,
                 "no endpoint has given a usable answer for {}: trying on; the run ends with exit 1 at {}",
-                spoken(failing.tried_for),
+                readable(failing.tried_for),
                 to_the_second(jiff::Timestamp::now() + self.give_up_after.saturating_sub(failing.tried_for)),
             );
         }
@@ -82,7 +82,7 @@ impl Outage {
         end(self.failing().take());
     }
 
-    /// Whether nothing was answered for some seconds, when so many requests of the app have succeeded.
+    /// Whether nothing has been answered for some seconds. `successes` of the app have succeeded so far.
     pub(super) fn is_under_way(&self, successes: u64) -> bool {
         self.failing()
             .as_ref()
@@ -91,9 +91,9 @@ impl Outage {
 }
 
 fn end(failing: Option<Failing>) {
-    if let Some(Failing { since, .. }) = failing.filter(|failing| failing.said) {
+    if let Some(Failing { since, .. }) = failing.filter(|failing| failing.logged) {
         let lasted = jiff::Timestamp::now().duration_since(since).unsigned_abs();
-        tracing::warn!("an endpoint answers again after {}", spoken(lasted));
+        tracing::warn!("an endpoint answers again after {}", readable(lasted));
     }
 }
 
@@ -102,8 +102,8 @@ pub(super) fn to_the_second(at: jiff::Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
-/// A duration as one says it: `10 min 17 s`, `26 s`, `400 ms`.
-pub(super) fn spoken(duration: Duration) -> String {
+/// A duration for people to read: `10 min 17 s`, `26 s`, `400 ms`.
+pub(super) fn readable(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{} ms", duration.as_millis()),
         seconds @ 1..60 => format!("{seconds} s"),
@@ -134,23 +134,23 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_said_after_ten_seconds_and_then_each_minute() {
+    fn an_outage_is_logged_after_ten_seconds_and_then_each_minute() {
         let second = Duration::from_secs(1);
         let outage = Outage::new(second * 600);
         let start = Instant::now();
-        let said: Vec<u32> = (0..200)
+        let logged: Vec<u32> = (0..200)
             .filter(|at| {
-                let before = outage.failing().as_ref().map(|failing| failing.say_at);
+                let before = outage.failing().as_ref().map(|failing| failing.log_at);
                 outage.failed(0, start + second * *at, second * 45, "refused");
-                before.is_some() && outage.failing().as_ref().map(|failing| failing.say_at) != before
+                before.is_some() && outage.failing().as_ref().map(|failing| failing.log_at) != before
             })
             .collect();
-        assert_eq!(said, [10, 70, 130, 190]);
+        assert_eq!(logged, [10, 70, 130, 190]);
     }
 
     #[test]
-    fn times_are_said_as_one_says_them() {
-        let said = [400, 26_000, 616_942, 7_260_000].map(|millis| spoken(Duration::from_millis(millis)));
-        assert_eq!(said, ["400 ms", "26 s", "10 min 16 s", "2 h 1 min"]);
+    fn durations_are_easy_to_read() {
+        let readable = [400, 26_000, 616_942, 7_260_000].map(|millis| readable(Duration::from_millis(millis)));
+        assert_eq!(readable, ["400 ms", "26 s", "10 min 16 s", "2 h 1 min"]);
     }
 }

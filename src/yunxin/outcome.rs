@@ -1,10 +1,10 @@
-//! What is asked of the client, and what it gives back.
+//! What the client is asked for, and what it returns.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::code::advice;
-use super::outage::{spoken, to_the_second};
+use super::outage::{readable, to_the_second};
 use super::response::Verdict;
 use crate::model::message::MessageRows;
 use crate::model::reference::{ConversationId, ConversationKey};
@@ -18,7 +18,7 @@ pub struct AskFor {
     pub conversation: ConversationId,
     /// ID and create time (milliseconds since the epoch) of each reference. The IDs are distinct.
     pub refs: Vec<(i64, i64)>,
-    /// The planned batch that the references come from: halves of a split keep the number of their whole. It tells
+    /// The planned batch that the references come from. Halves of a split keep the number of their whole, so that it shows
     /// whether refusals are independent evidence against the credentials.
     pub batch: u64,
 }
@@ -39,7 +39,7 @@ pub enum Outcome {
         /// How often the batch was sent, this time included.
         attempts: u32,
     },
-    /// The attempts that count were used up, by a gateway, a busy service, or the network while others were answered.
+    /// All attempts that count failed: because of a gateway, a busy service, or the network while others were answered.
     Exhausted {
         /// The API's last code, when it gave one.
         code: Option<i64>,
@@ -55,8 +55,8 @@ pub enum Outcome {
 pub enum Refusal {
     /// Ask for the references in smaller requests.
     Split {
-        /// Ask for one reference alone, and for the rest later, rather than for halves: nothing has succeeded yet, and
-        /// the sooner single references of several batches were tried, the sooner it shows whether it is the credentials.
+        /// Ask for one reference alone and for the rest later, rather than for halves. Nothing has succeeded yet, and single
+        /// references of several batches show soonest whether the credentials are wrong.
         probe: bool,
     },
     /// Final for this conversation and owner; another owner may get them. Class `unavailable`.
@@ -102,12 +102,12 @@ pub enum Stop {
     /// Nothing succeeded on any endpoint for too long. Exit 1; the batch stays pending.
     #[error(
         "no endpoint has given a usable answer since {} (tried for {}); the last error: {last_error}",
-        to_the_second(*since), spoken(*tried_for)
+        to_the_second(*since), readable(*tried_for)
     )]
     Unreachable {
         /// The first failure after the last success.
         since: jiff::Timestamp,
-        /// How long it was tried since: idle times do not count.
+        /// How long it has been tried since. Idle times do not count.
         tried_for: Duration,
         /// What went wrong last.
         last_error: String,

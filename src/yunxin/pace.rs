@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::settings::Patience;
 use super::window::Window;
 
-/// A [`Window`] in real time, first come first served.
+/// A [`Window`] in real time. Requests take turns in the order in which they came.
 #[derive(Debug)]
 pub(super) struct Pacer {
     window: Mutex<Window>,
@@ -48,7 +48,7 @@ impl Pacer {
         }
     }
 
-    /// See [`Window::delayed`]; returns the moment at which the request may be sent, which is now, if it may be.
+    /// See [`Window::delayed`]. Returns the present moment if the request may be sent.
     pub(super) fn delayed(&self, taken: Instant) -> Option<Instant> {
         self.with(|window, now| window.delayed(taken, now).then_some(now))
     }
@@ -61,7 +61,7 @@ impl Pacer {
     /// See [`Window::refuse`]; returns how long nothing will be sent.
     pub(super) fn refuse(&self, sent: Instant, told: Option<Duration>) -> Duration {
         let pause = self.with(|window, now| window.refuse(sent, now, told).saturating_duration_since(now));
-        // Who waits for the first request after a pause waits for another one now.
+        // Requests that wait for the first one after a pause now wait for another one.
         self.changed.notify_one();
         pause
     }
@@ -69,7 +69,7 @@ impl Pacer {
     /// See [`Window::pass`].
     pub(super) fn pass(&self, sent: Instant) {
         if self.with(|window, _| window.pass(sent)) {
-            // At most one waits: whose turn it is.
+            // At most one waits here: the one whose turn it is.
             self.changed.notify_one();
         }
     }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_waits_for_the_first_after_a_pause_takes_its_place_when_it_is_refused() {
+    async fn a_request_waiting_for_the_first_one_after_a_pause_takes_its_place_when_that_one_is_refused() {
         let pause = Duration::from_millis(5);
         let patience = Patience { throttle_pause: pause, longest_throttle_pause: pause, ..Patience::default() };
         let pacer = Arc::new(Pacer::new(100, patience));

@@ -1,8 +1,8 @@
 //! A request on its way out, and what that means for the pace.
 //!
 //! A request takes its moment before it knows whether a connection is free, and other work may come between that moment
-//! and the first byte. So its body, which is asked for when the connection is about to write, tells the pace when it is
-//! really sent; and it is held back, unsent, if a pause began meanwhile.
+//! and the first byte. The HTTP library asks for the body when the connection is about to write. So the body tells the pace
+//! when the request is really sent, and holds it back if a pause has begun meanwhile.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use super::pace::Pacer;
 #[derive(Debug)]
 pub(super) struct Sending {
     pacer: Arc<Pacer>,
-    /// When it is sent; none when it was held back.
+    /// When it is sent, or nothing if it was held back.
     moment: Mutex<Option<Instant>>,
     answered: AtomicBool,
 }
@@ -30,7 +30,7 @@ impl Sending {
         Arc::new(Self { pacer, moment: Mutex::new(Some(taken)), answered: AtomicBool::new(false) })
     }
 
-    /// When it was sent; none when it was held back.
+    /// When it was sent, or nothing if it was held back.
     pub(super) fn moment(&self) -> Option<Instant> {
         *self.lock()
     }
@@ -44,14 +44,14 @@ impl Sending {
         self.moment.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It is now to be written. Returns whether it may be.
+    /// It is about to be written. Returns whether it may be.
     fn leaves(&self) -> bool {
         let mut moment = self.lock();
         *moment = moment.and_then(|taken| self.pacer.delayed(taken));
         moment.is_some()
     }
 
-    /// Its answer begins, or, if not `whole`, it came to another end.
+    /// Its answer begins; if not `whole`, it ended in another way.
     pub(super) fn ended(&self, whole: bool) {
         self.answered.store(whole, Ordering::Relaxed);
         if let Some(sent) = self.moment() {
@@ -73,7 +73,7 @@ impl Leaving {
     }
 }
 
-/// Why a body is not written: nothing of its request is.
+/// Why a body is not written. Nothing of its request is then.
 #[derive(Debug, thiserror::Error)]
 #[error("all requests pause")]
 pub(super) struct HeldBack;

@@ -1,4 +1,4 @@
-//! What the client is told: of the app, and of the job that fetches.
+//! Settings of an app and of a job that fetches.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct AppSettings {
     pub endpoints: Vec<Url>,
     /// Which spelling of the call is used.
     pub api_version: ApiVersion,
-    /// Requests per second of `batch_messages`. The service counts each call by itself.
+    /// Requests per second of `batch_messages`. The service counts each call separately.
     pub rate_limit: u32,
     /// Certificates in PEM that are trusted instead of the platform's.
     pub ca_bundle: Option<Vec<u8>>,
@@ -33,7 +33,7 @@ pub struct AppSettings {
     pub patience: Patience,
 }
 
-/// A proxy on the way to an endpoint.
+/// A proxy before an endpoint.
 #[derive(Clone)]
 pub struct Proxy {
     /// Its URL, which may hold a user and password; shown nowhere.
@@ -66,15 +66,15 @@ impl AppSettings {
     }
 }
 
-/// What one job wants of its fetching.
+/// How one job fetches.
 #[derive(Debug, Clone)]
 pub struct FetchSettings {
     /// How long one request may take, from being sent to the end of its answer.
     pub timeout: Duration,
-    /// How often one batch is sent in vain before it is given up. Being over the rate does not count, nor does what fails
-    /// while nobody answers anything.
+    /// After this many failed attempts a batch is given up. Being over the rate does not count, nor does what fails while
+    /// nobody answers anything.
     pub attempts: u32,
-    /// Without success on any endpoint for so long, the run stops.
+    /// When nothing has succeeded on any endpoint for this long, the run stops.
     pub give_up_after: Duration,
     /// Requests at a time.
     pub concurrency: Concurrency,
@@ -103,16 +103,16 @@ pub enum Concurrency {
     /// As many as it takes to use the quota, up to 1024.
     #[default]
     Auto,
-    /// So many, once the first request has succeeded.
+    /// This many, once the first request has succeeded.
     Fixed(u16),
 }
 
 /// Waiting times, apart from those that a job chooses. Tests choose shorter ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// The first retry waits at most so long; each further one may wait twice as long as the one before.
+    /// The first retry waits at most this long; each further one may wait twice as long as the one before.
     pub backoff: Duration,
-    /// No retry waits longer of its own accord.
+    /// No retry waits longer unless it is told to.
     pub longest_backoff: Duration,
     /// The first pause after being over the rate; it doubles while that repeats.
     pub throttle_pause: Duration,
@@ -120,7 +120,7 @@ pub struct Patience {
     pub longest_throttle_pause: Duration,
     /// The longest wait that `Retry-After` can ask for.
     pub longest_told: Duration,
-    /// After so long, a failed endpoint is tried again.
+    /// After this long a failed endpoint is tried again.
     pub endpoint_return: Duration,
 }
 

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets of answer times: the first holds up to 1 ms, each further one twice as much, the last all above 16 s.
+/// Buckets of answer times. The first holds up to 1 ms, each further one up to twice as much, and the last all above 16 s.
 pub const LATENCY_BUCKETS: usize = 16;
 
-/// Counters of one client: a job's own, whatever other jobs of its app do.
+/// Counters of one client, whatever other jobs of its app do.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) sent: AtomicU64,
@@ -18,7 +18,7 @@ pub(super) struct Counters {
     latency: [AtomicU64; LATENCY_BUCKETS],
 }
 
-/// Counts one up.
+/// Adds one.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -87,7 +87,7 @@ pub struct Stats {
     pub paused_for: Option<Duration>,
     /// How many requests may be under way.
     pub concurrency: usize,
-    /// Whether nothing was answered for some seconds of trying.
+    /// Whether nothing has been answered for some seconds of trying.
     pub unanswered: bool,
 }
 

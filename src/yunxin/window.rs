@@ -1,38 +1,38 @@
-//! When the next request may be sent, by arithmetic alone: never more than the limit in any second, and as little less
-//! as can be.
+//! Decides when the next request may be sent, by arithmetic alone: never more than the limit in any second, and hardly
+//! less.
 
 use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
 use super::settings::Patience;
 
-/// How much longer than a second the limit's window is taken to be: what answers do not tell of the way to the server.
+/// The limit's window is taken to be this much longer than a second, for delays on the way that answers do not reveal.
 const GUARD: Duration = Duration::from_millis(9);
-/// How far sends may run behind their schedule and still catch up: timers are late, and what arrived late is waited for.
+/// Sends may be this far behind their schedule and still catch up: timers fire late, and late arrivals are waited for.
 const TOLERANCE: Duration = Duration::from_millis(50);
-/// How often is looked again for whether something arrived.
+/// How long to wait before checking again whether something has arrived.
 const LOOK: Duration = Duration::from_millis(2);
-/// How long a limit that was found by being refused is kept before a higher one is tried.
+/// After a refusal, the rate that was refused is not tried again for this long.
 const REMEMBER: Duration = Duration::from_mins(10);
-/// After so long without being refused the pace rises a little.
+/// After this long without a refusal the pace rises a little.
 const RECOVER: Duration = Duration::from_secs(30);
-/// How long the first request after a pause may take before others follow it all the same.
+/// Other requests wait this long at most for the answer to the first one after a pause.
 pub(super) const PROBE: Duration = Duration::from_secs(30);
 
-/// It is told the time, and says when.
+/// The pace of one call of the API. It is told the time.
 #[derive(Debug)]
 pub(super) struct Window {
     limit: u32,
-    /// Requests per window; at most `limit`, less after being refused.
+    /// Requests per window: at most `limit`, and less after a refusal.
     rate: f64,
     span: Duration,
     arrivals: Arrivals,
-    /// When the next send is due by a smooth schedule.
+    /// When the next send is due on a smooth schedule.
     due: Option<Instant>,
     patience: Patience,
     pause: Option<Pause>,
     next_pause: Duration,
-    /// The pace at which the API refused, and when.
+    /// The rate that the API refused, and when.
     refused: Option<(f64, Instant)>,
     recovered: Option<Instant>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Window {
 #[derive(Debug, Clone, Copy)]
 struct Pause {
     until: Instant,
-    /// After the pause one request goes first, and the others wait for its answer.
+    /// When the first request after the pause was sent. The others wait for its answer.
     probe: Option<Instant>,
 }
 
@@ -52,7 +52,7 @@ impl Window {
             limit,
             rate: f64::from(limit),
             span: Duration::from_secs(1) + GUARD,
-            // Four seconds' worth: what a refusal is measured against began a round trip ago.
+            // Four seconds of sends: a refusal tells of a second that began a round trip ago.
             arrivals: Arrivals::new(limit as usize * 4),
             due: None,
             patience,
@@ -63,7 +63,7 @@ impl Window {
         }
     }
 
-    /// Sends now, or says when to ask again. `now` never goes back.
+    /// Takes the moment `now` for a request, or returns when to ask again. `now` never goes back.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         if let Some(pause) = &mut self.pause {
             if now < pause.until {
@@ -96,11 +96,11 @@ impl Window {
         Ok(())
     }
 
-    /// A request that took the moment `taken` is only now being sent. Returns whether it may be; if not, it gives its
-    /// moment back.
+    /// A request that took the moment `taken` is only now being sent. Returns whether it may be; if not, its moment is free
+    /// again.
     ///
-    /// A second that ends now holds as many sends as before, and later ones see the request where it really is. Only
-    /// one that was late by more than a second can be one too many.
+    /// The second that ends now holds as many sends as before, and later ones count the request where it really is. Only a
+    /// request that is late by more than a second can be one too many.
     pub(super) fn delayed(&mut self, taken: Instant, now: Instant) -> bool {
         self.arrivals.forget(taken);
         if let Some(pause) = &mut self.pause {
@@ -113,19 +113,19 @@ impl Window {
         true
     }
 
-    /// The request sent at `sent` is answered, whatever the answer says, or, if not `whole`, came to another end.
+    /// The request sent at `sent` was answered, whatever the answer says; if not `whole`, it ended in another way.
     pub(super) fn ended(&mut self, sent: Instant, whole: bool, now: Instant) {
         self.arrivals.ended(sent, whole, now);
     }
 
-    /// The API refused, for its rate, the request sent at `sent`; `told` is how long to wait if it said so. Returns
-    /// when sending goes on.
+    /// The API refused the request sent at `sent` because of its rate, and may have told how long to wait. Returns when
+    /// sending goes on.
     pub(super) fn refuse(&mut self, sent: Instant, now: Instant, told: Option<Duration>) -> Instant {
         let told = told.map_or(Duration::ZERO, |told| told.min(self.patience.longest_told));
         if let Some(pause) = &mut self.pause
             && sent < pause.until
         {
-            // Sent before the pause: news of the same trouble. Whoever went first went too early.
+            // It was sent before the pause, so this is the same trouble. The first request after it was too early.
             pause.until = pause.until.max(now + told.max(self.patience.throttle_pause));
             pause.probe = None;
             return pause.until;
@@ -140,12 +140,12 @@ impl Window {
         until
     }
 
-    /// The second before the refused request held what the API was willing to take.
+    /// Lowers the rate to what the API took in the second before the refused request.
     fn lower(&mut self, sent: Instant, now: Instant) {
         let since = sent.checked_sub(Duration::from_secs(1)).unwrap_or(sent);
         let taken = self.arrivals.between(since, sent) as f64;
         let less = self.rate * 0.9;
-        // Few sends say nothing of the limit: the block is an older one, or others use the quota too.
+        // Few sends say nothing about the limit: the block is an older one, or others use the quota too.
         let (rate, refused) =
             if taken >= self.rate / 4.0 { ((taken * 0.97).min(less), taken.min(self.rate)) } else { (less, self.rate) };
         self.refused = Some((refused, now));
@@ -164,7 +164,8 @@ impl Window {
         self.recovered = Some(now);
     }
 
-    /// The API took the request sent at `sent`, or it failed for another reason than its rate.
+    /// The API accepted the request sent at `sent`, or it failed for a reason other than its rate. Returns whether this ends
+    /// a pause.
     pub(super) fn pass(&mut self, sent: Instant) -> bool {
         let over = self.pause.is_some_and(|pause| pause.probe.is_some_and(|probe| sent >= probe));
         if over {

@@ -1,6 +1,8 @@
-//! What is done about each code that an answer says of a whole request or of a single message.
+//! What is done about each code that an answer gives for a whole request or for a single message.
 
-use yunxin_archiver::yunxin::Verdict;
+use std::path::Path;
+
+use yunxin_archiver::yunxin::{CODES, Meaning, Verdict};
 
 use super::*;
 
@@ -77,4 +79,39 @@ async fn what_is_said_of_single_messages_is_kept_apart() {
         })
         .collect();
     assert_eq!(help, [(1, true, false), (2, false, true), (3, false, false)]);
+}
+
+/// docs/failures.md has the table of codes; with `UPDATE_DOCS=1` the test rewrites it.
+#[test]
+fn the_documentation_has_the_table_of_codes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/failures.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let head =
+        "| code | meaning | said of a whole request | said of one message, in `failed_list` |\n|---|---|---|---|\n";
+    let (before, rest) = page.split_once(head).unwrap();
+    let (table, after) = rest.split_once("\n\n").unwrap();
+    let rows = CODES.iter().map(|row| {
+        let codes: Vec<String> = row.codes.iter().map(i64::to_string).collect();
+        let codes = if codes.is_empty() { "any other".to_owned() } else { codes.join(", ") };
+        format!("| {codes} | {} |", row.documentation.join(" | "))
+    });
+    let right = rows.collect::<Vec<_>>().join("\n");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, format!("{before}{head}{right}\n\n{after}")).unwrap();
+    } else {
+        assert_eq!(table, right, "docs/failures.md is not what UPDATE_DOCS=1 makes of it");
+    }
+}
+
+#[test]
+fn what_other_rooms_ask_of_a_code_follows_from_its_meaning() {
+    let meaning = |code| (Meaning::of(code), Meaning::of(code).is_absence());
+    assert_eq!(meaning(107_404), (Meaning::DoesNotExist, true));
+    assert_eq!(meaning(404), (Meaning::NotFound, true));
+    for code in [102_404, 102_422, 108_404, 109_404, 110_302, 110_404] {
+        assert_eq!(meaning(code), (Meaning::OwnerRefused, true), "{code}");
+    }
+    assert_eq!(meaning(414), (Meaning::BadParameter, false));
+    assert_eq!(meaning(416), (Meaning::OverRate, false));
+    assert_eq!(meaning(123_456), (Meaning::Other, false));
 }
