@@ -249,10 +249,9 @@ impl<'q> Failures<'q> {
         let verdict = Verdict::unavailable(code, message.map_or_else(String::new, said));
         match id.map(|id| self.asked.find(id)) {
             Some(Some(index)) => drop(self.verdicts[index].get_or_insert(verdict)),
-            // Nobody asked for it.
-            Some(None) => {}
             None if self.strays.len() < self.verdicts.len() => self.strays.push(Stray { create_time, verdict }),
-            None => {}
+            // Nobody asked for it, or more entries lack an ID than references were asked for.
+            Some(None) | None => {}
         }
         Ok(())
     }
