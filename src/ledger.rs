@@ -66,7 +66,7 @@ pub use cut::{Cut, CutOrder};
 pub use dismissal::Dismissed;
 pub use error::LedgerError;
 pub use failures::{FailureFilter, FailureRow, FailureState, RetryFilter, RetryRef};
-pub use files::{CommittedFile, FileRow};
+pub use files::CommittedFile;
 pub use identity::Identity;
 pub use linked::{ExtrasPlanned, Link};
 pub use lock::{AppLock, JobLock};

@@ -6,7 +6,9 @@ pub(crate) mod digits;
 pub mod failure;
 pub mod manifest;
 pub mod message;
+pub mod record;
 pub mod reference;
+pub mod selection;
 pub mod summary;
 pub mod timeline;
 

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use crate::export::ExportError;
+use crate::archive::ArchiveError;
 use crate::ledger::LedgerError;
 use crate::source::SourceError;
 
 /// What is done where sorting fails.
-pub(super) const SORTING: &str = "sorting in temporary files (TMPDIR names their directory)";
+const SORTING: &str = "sorting in temporary files (TMPDIR names their directory)";
 
 /// Why completeness could not be examined.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum CompletenessError {
     Ledger(#[from] LedgerError),
     /// The archive cannot be read.
     #[error(transparent)]
-    Archive(#[from] ExportError),
+    Archive(#[from] ArchiveError),
     /// What was given cannot be used. Exit 2.
     #[error("{0}")]
     Unusable(String),

@@ -1,8 +1,8 @@
 //! What every format does.
 
 use super::error::ExportError;
+use super::item::Item;
 use super::output::Output;
-use super::record::Item;
 
 /// A format being written. Messages come by conversation, in order of time.
 pub(super) trait Transcript: Send {

@@ -24,7 +24,8 @@ use super::files::insert_file;
 use super::known::Directory;
 use super::open::{self, Reader, beside};
 use super::statement::runs;
-use super::{FileRow, Identity, Ledger, LedgerError, Writer, count, known, millis};
+use super::{Identity, Ledger, LedgerError, Writer, count, known, millis};
+use crate::model::manifest::DataFile;
 use crate::panics::unended;
 
 /// IDs that are sorted in memory at once.
@@ -62,7 +63,7 @@ pub struct Held {
     /// Manifests in order. `None` where the archive keeps none, so that the former ledger's count.
     pub manifests: Option<Vec<HeldManifest>>,
     /// Files that no manifest names yet: they will be in that of the adoption.
-    pub unnamed: Vec<FileRow>,
+    pub unnamed: Vec<DataFile>,
     /// Runs of a database that no manifest names yet: each will have one.
     pub unsealed: Vec<HeldRun>,
 }
@@ -90,7 +91,7 @@ pub struct HeldManifest {
     /// SHA-256 of its exact bytes.
     pub sha256: String,
     /// Its files that are there.
-    pub files: Vec<FileRow>,
+    pub files: Vec<DataFile>,
 }
 
 impl Adoption {
@@ -292,9 +293,9 @@ impl Adoption {
 }
 
 /// Stores published files. They are of no commit that the ledger could take back.
-async fn store_files(conn: &mut sqlx::SqliteConnection, run: Uuid, files: &[FileRow]) -> Result<(), Fault> {
+async fn store_files(conn: &mut sqlx::SqliteConnection, run: Uuid, files: &[DataFile]) -> Result<(), Fault> {
     for file in files {
-        insert_file(conn, 0, run, file, true).await?;
+        insert_file(conn, 0, run, file, None).await?;
     }
     Ok(())
 }

@@ -5,11 +5,11 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::error::Fault;
-use super::files::FileRow;
 use super::linked::Link;
 use super::refetch::Reviewed;
 use super::{Ledger, LedgerError, count, payload, run_id};
 use crate::model::failure::Reason;
+use crate::model::manifest::StagedFile;
 use crate::plan::{Batch, FollowUp};
 
 /// How long the batches of a database's commits are kept: as long as a failover may lose one.
@@ -29,7 +29,7 @@ pub struct Commit {
     /// The batches that it finishes.
     pub finished: Vec<FinishedBatch>,
     /// The files that it made.
-    pub files: Vec<FileRow>,
+    pub files: Vec<StagedFile>,
     /// Messages.
     pub rows: u64,
     /// Bytes written for them.

@@ -7,24 +7,7 @@ use uuid::Uuid;
 use super::commits::Commit;
 use super::error::Fault;
 use super::{Ledger, LedgerError, count, run_id};
-use crate::model::manifest::FileRange;
-
-/// A file of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileRow {
-    /// Where it is found once published, relative to the archive.
-    pub path: String,
-    /// Where it stands until then.
-    pub temporary: String,
-    /// Messages in it.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// Its SHA-256, lower-case hex.
-    pub sha256: String,
-    /// The range of its times and IDs, as far as it is known.
-    pub range: Option<FileRange>,
-}
+use crate::model::manifest::{DataFile, FileRange, StagedFile};
 
 /// A file that a manifest names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,22 +17,22 @@ pub struct CommittedFile {
     /// The manifest that names it.
     pub manifest: u64,
     /// The file.
-    pub file: FileRow,
+    pub file: DataFile,
 }
 
 impl Ledger {
     /// Files that were recorded and not yet seen published, in the order of their commits.
-    pub async fn unpublished(&self) -> Result<Vec<FileRow>, LedgerError> {
+    pub async fn unpublished(&self) -> Result<Vec<StagedFile>, LedgerError> {
         let read = async {
             let sql = format!("select {COLUMNS} from files where published = 0 order by commit_seq, id");
             let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut self.reader().await?.conn).await?;
-            rows.iter().map(file).collect::<Result<Vec<_>, Fault>>()
+            rows.iter().map(staged_file).collect::<Result<Vec<_>, Fault>>()
         };
         read.await.map_err(self.explain("reading files"))
     }
 
     /// The files that a run recorded, in the order of their commits.
-    pub async fn files_of(&self, run: Uuid) -> Result<Vec<FileRow>, LedgerError> {
+    pub async fn files_of(&self, run: Uuid) -> Result<Vec<DataFile>, LedgerError> {
         let read = async {
             let sql = format!("select {COLUMNS} from files where run_id = ? order by commit_seq, id");
             let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -90,14 +73,13 @@ impl Ledger {
     }
 }
 
-/// What [`file`] reads.
+/// What [`file`] and [`staged_file`] read.
 pub(super) const COLUMNS: &str = "path, temporary, rows, bytes, sha256, first_time, last_time, first_id, last_id";
 
-pub(super) fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
+pub(super) fn file(row: &SqliteRow) -> Result<DataFile, Fault> {
     let ends = [row.try_get(5)?, row.try_get(6)?, row.try_get(7)?, row.try_get(8)?];
-    Ok(FileRow {
+    Ok(DataFile {
         path: row.try_get(0)?,
-        temporary: row.try_get(1)?,
         rows: count(row.try_get(2)?),
         bytes: count(row.try_get(3)?),
         sha256: row.try_get(4)?,
@@ -110,13 +92,18 @@ pub(super) fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
     })
 }
 
-/// Stores a file of a commit; 0 is of none that could be taken back.
+pub(super) fn staged_file(row: &SqliteRow) -> Result<StagedFile, Fault> {
+    Ok(StagedFile { file: file(row)?, staged: row.try_get(1)? })
+}
+
+/// Stores a file of a commit: one that is still `staged`, or one that is published. Commit 0 is one that cannot be taken
+/// back.
 pub(super) async fn insert_file(
     conn: &mut SqliteConnection,
     commit: u64,
     run: Uuid,
-    file: &FileRow,
-    published: bool,
+    file: &DataFile,
+    staged: Option<&str>,
 ) -> Result<(), Fault> {
     let (times, ids) = (file.range.map(|range| range.create_time), file.range.map(|range| range.message_server_id));
     sqlx::query(
@@ -127,11 +114,11 @@ pub(super) async fn insert_file(
     .bind(commit as i64)
     .bind(run.to_string())
     .bind(file.path.as_str())
-    .bind(file.temporary.as_str())
+    .bind(staged.unwrap_or_default())
     .bind(file.rows as i64)
     .bind(file.bytes as i64)
     .bind(file.sha256.as_str())
-    .bind(published)
+    .bind(staged.is_none())
     .bind(times.map(|times| times.min))
     .bind(times.map(|times| times.max))
     .bind(ids.map(|ids| ids.min))
@@ -143,7 +130,7 @@ pub(super) async fn insert_file(
 
 pub(super) async fn insert(conn: &mut SqliteConnection, commit: &Commit) -> Result<(), Fault> {
     for file in &commit.files {
-        insert_file(conn, commit.seq, commit.run_id, file, false).await?;
+        insert_file(conn, commit.seq, commit.run_id, &file.file, Some(&file.staged)).await?;
     }
     Ok(())
 }

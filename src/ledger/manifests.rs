@@ -10,12 +10,12 @@ use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::error::Fault;
-use super::files::{self, FileRow};
+use super::files;
 use super::runs::{self, RunCounts};
 use super::{Ledger, LedgerError, count, millis, run_id, timestamp};
 use crate::model::digits;
 use crate::model::failure::Class;
-use crate::model::manifest::{FailureCount, Sealed, Signature};
+use crate::model::manifest::{DataFile, FailureCount, Sealed, Signature};
 use crate::model::summary::{References, ThreadExtras};
 use crate::plan::Batch;
 
@@ -58,7 +58,7 @@ pub struct ManifestDue {
     /// Failures new in it.
     pub failures: Vec<FailureCount>,
     /// Its files, in the order of their commits.
-    pub files: Vec<FileRow>,
+    pub files: Vec<DataFile>,
 }
 
 /// The last manifest that was written.

@@ -5,10 +5,10 @@ use uuid::Uuid;
 
 use super::bits::{Damaged, put_text, put_varint, seal, take_len, take_text, take_varint, unseal, unzigzag, zigzag};
 use super::commits::{Commit, FailedRef, FinishedBatch};
-use super::files::FileRow;
 use super::linked::Link;
 use super::refetch::Reviewed;
 use super::{blob, history};
+use crate::model::manifest::{DataFile, StagedFile};
 use crate::model::reference::ConversationKey;
 use crate::plan::{Batch, FollowUp, Purpose};
 
@@ -43,8 +43,9 @@ pub(super) fn encode(commit: &Commit) -> Vec<u8> {
     }
     put_varint(&mut out, commit.files.len() as u64);
     for file in &commit.files {
+        let StagedFile { file, staged } = file;
         put_text(&mut out, &file.path);
-        put_text(&mut out, &file.temporary);
+        put_text(&mut out, staged);
         put_varint(&mut out, file.rows);
         put_varint(&mut out, file.bytes);
         put_text(&mut out, &file.sha256);
@@ -75,15 +76,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Commit, Damaged> {
         })
     })?;
     let files = take_list(from, |from| {
-        Ok(FileRow {
-            path: take_text(from)?.to_owned(),
-            temporary: take_text(from)?.to_owned(),
-            rows: take_varint(from)?,
-            bytes: take_varint(from)?,
-            sha256: take_text(from)?.to_owned(),
-            // Only databases need an intent, and they have no files.
-            range: None,
-        })
+        let (path, staged) = (take_text(from)?.to_owned(), take_text(from)?.to_owned());
+        let (rows, bytes, sha256) = (take_varint(from)?, take_varint(from)?, take_text(from)?.to_owned());
+        // Only databases need an intent, and they have no files.
+        Ok(StagedFile { file: DataFile { path, rows, bytes, sha256, range: None }, staged })
     })?;
     if !from.is_empty() {
         return Err(Damaged::Content);
@@ -234,14 +230,9 @@ mod tests {
                 attempts,
             };
             let links = vec![Link { message_server_id: attempts.into(), create_time: i64::MIN }];
-            let file = FileRow {
-                path: "date=2026-11-22/part.parquet".to_owned(),
-                temporary: "_tmp/x.inprogress".to_owned(),
-                rows: 3,
-                bytes,
-                sha256: "00".repeat(32),
-                range: None,
-            };
+            let (path, staged) = ("date=2026-11-22/part.parquet".to_owned(), "_tmp/x.inprogress".to_owned());
+            let file = DataFile { path, rows: 3, bytes, sha256: "00".repeat(32), range: None };
+            let file = StagedFile { file, staged };
             let commit = Commit {
                 seq: 9,
                 run_id: Uuid::now_v7(),

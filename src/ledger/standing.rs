@@ -7,9 +7,10 @@ use sqlx::{Connection as _, Row as _};
 
 use super::error::Fault;
 use super::failures::class;
-use super::files::{COLUMNS, FileRow, file};
+use super::files::{COLUMNS, staged_file};
 use super::{Ledger, LedgerError, blob};
 use crate::model::failure::Class;
+use crate::model::manifest::StagedFile;
 
 /// Why a message is not archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Ledger {
     pub async fn standings<B>(
         &self,
         mut take: impl FnMut(i64, Standing) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B, Vec<FileRow>>, LedgerError> {
+    ) -> Result<ControlFlow<B, Vec<StagedFile>>, LedgerError> {
         let read = async {
             let mut reader = self.reader().await?;
             let mut snapshot = reader.conn.begin().await?;
@@ -73,7 +74,7 @@ impl Ledger {
             );
             let files = sqlx::query(sqlx::AssertSqlSafe(files)).fetch_all(&mut *snapshot).await?;
             snapshot.rollback().await?;
-            let files = files.iter().map(file).collect::<Result<Vec<_>, Fault>>()?;
+            let files = files.iter().map(staged_file).collect::<Result<Vec<_>, Fault>>()?;
             Ok::<_, Fault>(ControlFlow::Continue(files))
         };
         read.await.map_err(self.explain("reading what is not archived"))

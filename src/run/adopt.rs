@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{RunError, recover, seal};
-use crate::archive::{ArchiveFile, ArchiveWriter, Inventory, Takeover, UnsealedRun};
-use crate::ledger::{Adoption, Archived, Carried, FileRow, Former, Held, HeldManifest, HeldRun, Ledger, LedgerError};
+use crate::archive::{ArchiveWriter, Inventory, Takeover, UnsealedRun};
+use crate::ledger::{Adoption, Archived, Carried, Former, Held, HeldManifest, HeldRun, Ledger, LedgerError};
 use crate::model::manifest::Signer;
 
 /// What was taken over.
@@ -94,11 +94,11 @@ async fn fill(
                 sequence: manifest.sequence,
                 run_id: manifest.run_id,
                 sha256: manifest.sha256.clone(),
-                files: manifest.files.iter().map(file_row).collect(),
+                files: manifest.files.clone(),
             });
             held.collect()
         }),
-        unnamed: holding.unnamed.iter().map(file_row).collect(),
+        unnamed: holding.unnamed.clone(),
         unsealed: holding.unsealed.iter().map(held_run).collect(),
     };
     let (archived, carried) = adoption.fill(&held, run, now).await?;
@@ -108,11 +108,6 @@ async fn fill(
 fn held_run(run: &UnsealedRun) -> HeldRun {
     let UnsealedRun { run_id, began, rows, bytes } = *run;
     HeldRun { run_id, began, rows, bytes }
-}
-
-fn file_row(file: &ArchiveFile) -> FileRow {
-    let ArchiveFile { path, temporary, rows, bytes, sha256, range } = file.clone();
-    FileRow { path, temporary, rows, bytes, sha256, range }
 }
 
 /// Opens the archive as a run does, and writes the manifests that are missing; nothing is fetched.

@@ -10,9 +10,8 @@ use tokio::task::JoinHandle;
 use super::record::{Recorder, Tally};
 use super::write::{Writer, unrecorded};
 use super::{Meter, RunError, died};
-use crate::archive::ArchiveFile;
 use crate::failpoint::reach;
-use crate::ledger::{Commit, FileRow, FinishedBatch, Ledger, LedgerError, PendingBatch};
+use crate::ledger::{Commit, FinishedBatch, Ledger, LedgerError, PendingBatch};
 
 /// After so many commits that made no files the ledger forgets those that no failover can lose any more.
 const FORGET_EVERY: u64 = 64;
@@ -51,7 +50,7 @@ impl Writer {
         self.work.last_commit = seq;
         commit.rows = prepared.rows;
         commit.bytes = prepared.bytes;
-        commit.files = prepared.files.iter().map(file_row).collect();
+        commit.files.clone_from(&prepared.files);
         tracing::debug!(
             commit = seq,
             rows = prepared.rows,
@@ -140,15 +139,4 @@ async fn record(ledger: &Ledger, meter: &Meter, commit: &Commit) -> Result<Vec<P
         meter.add_new_failures(class, code, count);
     }
     Ok(recorded.split)
-}
-
-fn file_row(file: &ArchiveFile) -> FileRow {
-    FileRow {
-        path: file.path.clone(),
-        temporary: file.temporary.clone(),
-        rows: file.rows,
-        bytes: file.bytes,
-        sha256: file.sha256.clone(),
-        range: file.range,
-    }
 }

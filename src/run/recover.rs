@@ -1,7 +1,7 @@
 //! What a run does before anything else: the ledger and the archive are brought to agree.
 
 use super::RunError;
-use crate::archive::{ArchiveFile, ArchiveWriter, Claim, Prepared};
+use crate::archive::{ArchiveWriter, Claim, Prepared};
 use crate::failpoint::reach;
 use crate::ledger::Ledger;
 
@@ -9,13 +9,12 @@ use crate::ledger::Ledger;
 pub(super) async fn open(ledger: &Ledger, sink: &mut dyn ArchiveWriter) -> Result<(), RunError> {
     let intent = ledger.intent().await?;
     let recorded = ledger.last_commit().await?;
-    let unpublished = ledger.unpublished().await?;
     let claim = Claim {
         ledger_id: ledger.id(),
         job: ledger.identity().job.clone(),
         recorded,
         intent: intent.as_ref().map(|commit| commit.seq),
-        unpublished: unpublished.iter().map(sink_file).collect(),
+        unpublished: ledger.unpublished().await?,
         runs: ledger.commit_runs().await?,
     };
     let opened = sink.open(&claim).await?;
@@ -57,15 +56,4 @@ pub(super) async fn open(ledger: &Ledger, sink: &mut dyn ArchiveWriter) -> Resul
         reach("recover.published");
     }
     Ok(())
-}
-
-fn sink_file(file: &crate::ledger::FileRow) -> ArchiveFile {
-    ArchiveFile {
-        path: file.path.clone(),
-        temporary: file.temporary.clone(),
-        rows: file.rows,
-        bytes: file.bytes,
-        sha256: file.sha256.clone(),
-        range: file.range,
-    }
 }

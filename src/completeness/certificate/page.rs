@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use super::{Examined, Integrity, KnownFailures, tables};
+use crate::archive::read::Origin;
 use crate::completeness::{Findings, verdict};
-use crate::export::archive::Origin;
 use crate::page::blocks::{self, Heading, section};
 use crate::page::figures::{count, share, time, zone};
 use crate::page::{document, is_hidden};
