@@ -1,4 +1,4 @@
-//! The stages of a message, each alone: plan, decode, buffer, Arrow, COPY.
+//! Stages of a message, each by itself: plan, decode.
 //!
 //! `cargo bench --bench stages`. A batch is 100 generated messages of about 600 bytes; rates are messages a second.
 
@@ -9,7 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use yunxin_archiver::model::message::MessageRows;
 use yunxin_archiver::model::reference::{ConversationKey, ConversationType, Reference};
 use yunxin_archiver::plan::{TeamOwner, Window};
-use yunxin_archiver::{archive, yunxin};
+use yunxin_archiver::yunxin;
 
 const MESSAGES: usize = 100;
 
@@ -114,17 +114,5 @@ fn plan(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn encode(criterion: &mut Criterion) {
-    let rows = Answer::new().decode();
-    let mut group = criterion.benchmark_group("encode");
-    group.throughput(Throughput::Elements(MESSAGES as u64));
-    group.bench_function("buffer", |b| b.iter(|| black_box(archive::parquet::bench::pack(&rows))));
-    let arrow = archive::parquet::bench::Encoder::new();
-    group.bench_function("Arrow", |b| b.iter(|| black_box(arrow.encode(&rows).expect("rows are whole"))));
-    let mut copy = archive::postgres::bench::Encoder::new();
-    group.bench_function("COPY", |b| b.iter(|| black_box(copy.encode(&rows))));
-    group.finish();
-}
-
-criterion_group!(stages, plan, decode, encode);
+criterion_group!(stages, plan, decode);
 criterion_main!(stages);

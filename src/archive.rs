@@ -1,14 +1,18 @@
-//! Where messages go, and what a commit of them promises.
+//! Where messages go, and everything that can be done with them there.
 //!
-//! A sink *accepts* rows and, later, *commits* them. Rows are safe only once the ledger has recorded the commit,
-//! and the sink always commits first:
+//! An [`Archive`] is one value for each kind of store. It is written, adopted, verified, read and probed through the
+//! traits below; a further store is one more folder beside `parquet` and `postgres`, and one line where `cli` makes the
+//! archive of a job.
 //!
-//! 1. [`ArchiveWriter::prepare`] makes everything accepted so far durable at the destination.
+//! A commit takes these steps, in this order. Messages are safe once the ledger has recorded their commit:
+//!
+//! 1. [`ArchiveWriter::prepare`] makes everything accepted so far durable in the store.
 //! 2. The ledger records the commit.
-//! 3. [`ArchiveWriter::publish`] makes files visible under their final names. A database has nothing left to do.
+//! 3. [`ArchiveWriter::publish`] moves files to their final names. A database has nothing left to do.
 
 pub mod parquet;
 pub mod postgres;
+pub mod read;
 pub mod verify;
 
 use std::sync::Arc;
@@ -17,15 +21,44 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::model::manifest::{FileRange, Sealed};
+use self::read::ArchiveReader;
+use self::verify::Verification;
+use crate::model::manifest::{DataFile, Sealed, StagedFile};
 use crate::model::message::{ExistingVersion, MessageRows, Vanished};
 
-/// What a sink writes beside every message.
+/// An archive. Making one touches nothing.
+#[async_trait]
+pub trait Archive: Send + Sync {
+    /// Writes the archive in the name of a run. Touches nothing until it is opened.
+    fn writer(&self, stamp: RunStamp) -> Result<Box<dyn ArchiveWriter>, ArchiveError>;
+
+    /// Gives the archive to the stamp's ledger. Touches nothing until it is looked at.
+    fn takeover(&self, stamp: RunStamp) -> Result<Box<dyn Takeover>, ArchiveError>;
+
+    /// Checks that the archive is what its manifests say.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Unusable`] if there is no archive. What is wrong with one is in the [`Verification`].
+    async fn verify(&self, settings: verify::Settings) -> Result<Verification, ArchiveError>;
+
+    /// Opens the archive for reading, as it is now.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Unusable`] if there is no archive.
+    async fn reader(&self) -> Result<Box<dyn ArchiveReader>, ArchiveError>;
+
+    /// Checks, without writing, that the archive could be written. Returns a sentence about what was found.
+    async fn probe(&self) -> Result<String, ArchiveError>;
+}
+
+/// What is stored with every message besides the message.
 #[derive(Debug, Clone)]
 pub struct RunStamp {
     /// The job's name.
     pub job: String,
-    /// The `AppKey`, an identifier and no secret.
+    /// The `AppKey`, which identifies the app and is no secret.
     pub app_key: String,
     /// The run, a `UUIDv7`.
     pub run_id: Uuid,
@@ -33,33 +66,15 @@ pub struct RunStamp {
     pub ledger_id: Uuid,
 }
 
-/// A file that a commit made. Paths are relative to the archive, with `/`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ArchiveFile {
-    /// Where the file is (or will be) found.
-    pub path: String,
-    /// Where it stands until it is published.
-    pub temporary: String,
-    /// Messages in it.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// Its SHA-256, lower-case hex.
-    pub sha256: String,
-    /// The range of its times and IDs, as far as it is known.
-    #[serde(default)]
-    pub range: Option<FileRange>,
-}
-
 /// What a commit holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prepared {
     /// Messages made durable.
     pub rows: u64,
-    /// Bytes written for them, as far as the sink knows.
+    /// Bytes written for them.
     pub bytes: u64,
-    /// Files, for sinks that write files.
-    pub files: Vec<ArchiveFile>,
+    /// The files, in a store that has files. Their paths are relative to the archive, with `/`.
+    pub files: Vec<StagedFile>,
 }
 
 /// What the ledger knows of its archive when a run starts.
@@ -69,14 +84,14 @@ pub struct Claim {
     pub ledger_id: Uuid,
     /// The job it belongs to.
     pub job: String,
-    /// The last commit that the ledger recorded; 0 for a ledger that never committed.
+    /// The last commit that the ledger recorded; 0 if it never committed.
     pub recorded: u64,
-    /// The commit of the ledger's intent, if it was not recorded: the process died between archive and ledger.
+    /// The number of a commit that the ledger only has the intent of: the process died between archive and ledger.
     pub intent: Option<u64>,
-    /// Files that the ledger recorded and did not yet see published.
-    pub unpublished: Vec<ArchiveFile>,
-    /// The ledger's last commits, that of the intent included, and the runs that made them. Two copies of a ledger that
-    /// went on apart have the same ID and may have the same number of commits; the runs tell them apart.
+    /// Files that the ledger recorded and has not seen published.
+    pub unpublished: Vec<StagedFile>,
+    /// The ledger's last commits, including the intent, with the runs that made them. Two copies of a ledger that were
+    /// both used have the same ID and may have the same number of commits; the runs tell them apart.
     pub runs: Vec<(u64, Uuid)>,
 }
 
@@ -86,35 +101,35 @@ impl Claim {
         self.runs.iter().rev().find(|(number, _)| *number == commit).map(|(_, run)| *run)
     }
 
-    /// What is wrong, in words, if the archive says of its last commit that another run made it than the ledger says.
+    /// Explains, if archive and ledger disagree about which run made the archive's last commit, what that means.
     pub fn contradiction(&self, commit: u64, run: &str) -> Option<String> {
         let known = self.run_of(commit)?;
         (known.to_string() != run).then(|| {
             format!(
-                "its commit {commit} was made by run {run}, and the ledger's by run {known}: two copies of the ledger \
-                 went on apart, and this one is not the archive's; rebuild it from the archive with \
-                 `yunxin-archiver adopt {}`",
+                "its commit {commit} was made by run {run}, but this ledger's commit {commit} was made by run {known}: \
+                 two copies of the ledger were used, and this one is not the archive's; rebuild it from the archive \
+                 with `yunxin-archiver adopt {}`",
                 self.job
             )
         })
     }
 }
 
-/// What a sink found when it was opened.
+/// What a writer found when it opened the archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Opened {
-    /// The last commit that the archive holds. Less than recorded: the archive lost commits.
+    /// The last commit in the archive. If it is less than the ledger recorded, the archive has lost commits.
     pub commit: u64,
-    /// What the archive says that this commit holds, if it keeps that: a database does.
+    /// What the archive says this commit holds, if it keeps that. Databases do.
     pub holds: Option<Prepared>,
-    /// Recorded files that were nowhere, neither published nor to be published. Their commit was taken back, so that
-    /// `commit` is less than recorded and its messages are fetched again.
-    pub missing: Vec<ArchiveFile>,
-    /// Things an operator should know, each a sentence.
+    /// Recorded files that are neither published nor staged. Their commit was taken back: `commit` is less than
+    /// recorded, and their messages are fetched again.
+    pub missing: Vec<DataFile>,
+    /// What the operator should know, each a sentence.
     pub warnings: Vec<String>,
 }
 
-/// Why a sink could not do its work.
+/// Why something could not be done with an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The archive belongs to another ledger, or is ahead of this one. Exit 2.
@@ -123,13 +138,14 @@ pub enum ArchiveError {
     /// Credentials or permission refused. Exit 4.
     #[error("{0}")]
     Denied(String),
-    /// The sink cannot be set up as configured: a path that is no directory, a table of another shape. Exit 2.
+    /// There is no archive, or it cannot be used as configured: the path is no directory, the table has another shape.
+    /// Exit 2.
     #[error("{0}")]
     Unusable(String),
     /// Another process is writing the archive. Exit 75.
     #[error("{0}")]
     Busy(String),
-    /// Anything else: the disk is full, the database is gone. Exit 1; pending batches stay pending.
+    /// Anything else, such as a full disk or a database that is gone. Exit 1; pending batches stay pending.
     #[error("{context}")]
     Failed {
         /// What was being done, and to what.
@@ -140,130 +156,139 @@ pub enum ArchiveError {
     },
 }
 
-/// Where messages go.
+impl ArchiveError {
+    pub(crate) fn failed(
+        context: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed { context: context.into(), source: source.into() }
+    }
+}
+
+/// Writes an archive.
 #[async_trait]
 pub trait ArchiveWriter: Send {
-    /// Takes possession of the archive, or refuses: creates what is missing, checks that this ledger owns it, finishes
-    /// recorded renames, and removes what was never recorded. Nothing is written by a refusal.
+    /// Takes possession of the archive, or refuses and writes nothing. Creates what is missing, checks that this ledger
+    /// owns the archive, publishes the files that were recorded, and removes those that were not.
     async fn open(&mut self, claim: &Claim) -> Result<Opened, ArchiveError>;
 
-    /// Accepts rows. They are not safe until committed.
+    /// Accepts messages. They are not safe until they are committed.
     async fn write(&mut self, rows: Arc<MessageRows>) -> Result<(), ArchiveError>;
 
-    /// Accepts messages that are in the archive and that the service no longer has, to be noted beside the messages with
-    /// the next commit.
+    /// Accepts notes of archived messages that the service no longer has. The next commit stores them beside the
+    /// messages.
     async fn write_vanished(&mut self, vanished: Vec<Vanished>) -> Result<(), ArchiveError>;
 
-    /// What the archive holds of the messages of the job's app that were archived since then (milliseconds since the
-    /// epoch), in any version: all that was published, without what is noted to have vanished. Rows that were accepted
-    /// and not committed are not among it.
+    /// The versions in the archive of messages of the job's app that were archived since a time (milliseconds since the
+    /// epoch). Includes what is published, but neither messages that are noted as vanished nor rows not yet committed.
     async fn held(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError>;
 
-    /// Whether a bound (file size, rows) says that it is time to commit.
+    /// Whether a limit (file size, rows) is reached, so that it is time to commit.
     fn is_due(&self) -> bool;
 
-    /// Whether preparing a commit already makes it final, so that the ledger must hold its intent before.
+    /// Whether preparing a commit already makes it final. The ledger must then record the intent first.
     fn needs_intent(&self) -> bool;
 
-    /// Makes everything accepted durable as commit `commit`. Repeating one that failed, or was given up, does it once.
+    /// Makes everything accepted durable as commit `commit`. A commit that failed or was abandoned may be prepared
+    /// again, and is then made once.
     async fn prepare(&mut self, commit: u64) -> Result<Prepared, ArchiveError>;
 
     /// Makes a recorded commit visible.
-    async fn publish(&mut self, commit: u64, files: &[ArchiveFile]) -> Result<(), ArchiveError>;
+    async fn publish(&mut self, commit: u64, files: &[StagedFile]) -> Result<(), ArchiveError>;
 
-    /// The manifest of this number as it stands in the archive, without its signature.
+    /// The manifest of this number as it is in the archive, without its signature.
     async fn manifest(&mut self, sequence: u64) -> Result<Option<Sealed>, ArchiveError>;
 
-    /// Writes the manifest of a run, last and atomically. Writing the same one again completes what may lie beside it,
-    /// and does nothing else.
+    /// Writes the manifest of a run, last and atomically. Writing the same manifest again completes what belongs beside
+    /// it and changes nothing else.
     async fn seal(&mut self, sealed: &Sealed) -> Result<(), ArchiveError>;
 }
 
-/// Reads what an archive holds of messages.
+/// Reads which versions of messages an archive has.
 #[async_trait]
 pub trait ExistingVersions: Send {
     /// The next versions, in bounded portions; `None` after the last.
     ///
-    /// Whatever is known of later versions (revision 1 and more) comes first, of any time: of a message that has some,
-    /// its latest among them. Then come first versions, of the time that was asked for.
+    /// Later versions (revision 1 and more) come first, of any time; of every message that has some, its latest is
+    /// among them. Then come first versions, of the time that was asked for.
     async fn next(&mut self) -> Result<Option<Vec<ExistingVersion>>, ArchiveError>;
 }
 
-/// What an archive holds, as found without changing anything.
+/// What is in an archive, found without changing anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
-    /// The ledger that owns it and that ledger's job, if it says.
+    /// The owner, if the archive names one: the ledger's ID and its job.
     pub owner: Option<(String, String)>,
-    /// The last commit that it names; 0 if it names none.
+    /// The last commit that the owner record names; 0 if there is none.
     pub commit: u64,
-    /// Whether nothing is there at all.
+    /// Whether there is nothing at all.
     pub is_empty: bool,
-    /// Its manifests, in order, each with those of its files that are there; `None` where the archive keeps none.
-    pub manifests: Option<Vec<HeldManifest>>,
-    /// Files that are complete and that no manifest names, in the order of their runs.
-    pub unnamed: Vec<ArchiveFile>,
-    /// Runs whose commits are there and that no manifest names, in order: of a database, which has no files.
+    /// The manifests, in order. `None` if the archive was made by a version that wrote none.
+    pub manifests: Option<Vec<ListedManifest>>,
+    /// Complete files that no manifest names, in the order of their runs.
+    pub unnamed: Vec<DataFile>,
+    /// In a database, which has no files: runs that made commits and that no manifest names, in order.
     pub unsealed: Vec<UnsealedRun>,
-    /// Files that a manifest names and that are not there: run and path.
+    /// Files that a manifest names and that are missing, each with its run.
     pub missing: Vec<(Uuid, String)>,
-    /// Temporary files, which are no data.
+    /// How many temporary files there are. They are not part of the archive.
     pub temporary_files: u64,
-    /// Their size.
+    /// Their size in bytes.
     pub temporary_bytes: u64,
 }
 
-/// A run that left commits and no manifest.
+/// A run that made commits and left no manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnsealedRun {
     /// The run.
     pub run_id: Uuid,
     /// When it made its first commit.
     pub began: Timestamp,
-    /// Messages that its commits hold.
+    /// Messages in its commits.
     pub rows: u64,
     /// Bytes sent for them.
     pub bytes: u64,
 }
 
-/// A manifest in an archive.
+/// A manifest of an [`Inventory`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldManifest {
+pub struct ListedManifest {
     /// Its number.
     pub sequence: u64,
     /// The run.
     pub run_id: Uuid,
     /// SHA-256 of its exact bytes, lower-case hex.
     pub sha256: String,
-    /// Its files that are there, in its order. Their `temporary` is empty.
-    pub files: Vec<ArchiveFile>,
+    /// Those of its files that are there, in its order.
+    pub files: Vec<DataFile>,
 }
 
-/// Some of the message IDs of an archive, in any order.
+/// Some of the message IDs in an archive, in any order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExistingIds {
     /// IDs of first versions (revision 0), one for each row.
     pub first: Vec<i64>,
     /// IDs and revisions of later versions, one for each row.
     pub later: Vec<(i64, i32)>,
-    /// Messages of other apps.
+    /// How many messages of other apps there are.
     pub other_apps: u64,
 }
 
-/// An archive that gets another ledger.
+/// Gives an archive to another ledger.
 #[async_trait]
 pub trait Takeover: Send {
-    /// Keeps other writers out and looks what is there. Changes nothing.
+    /// Locks the archive against other writers and lists what is in it. Changes nothing.
     ///
     /// # Errors
     ///
-    /// [`ArchiveError::Busy`] when another process writes the archive, [`ArchiveError::Unusable`] when something in it cannot
-    /// be read and has to be repaired or moved away first.
+    /// [`ArchiveError::Busy`] if another process is writing the archive. [`ArchiveError::Unusable`] if something in it
+    /// cannot be read and has to be repaired or moved away first.
     async fn look(&mut self) -> Result<Inventory, ArchiveError>;
 
     /// The next IDs of the job's app, in bounded portions; `None` after the last. Only after [`Self::look`].
     async fn ids(&mut self) -> Result<Option<ExistingIds>, ArchiveError>;
 
-    /// Makes the archive the stamp's ledger's, at this commit, in one step. Leftovers of former ledgers that are no
-    /// data are removed afterwards.
+    /// Makes the stamp's ledger the owner of the archive, at this commit, in one step. Then removes the temporary files
+    /// of former ledgers.
     async fn hand_over(&mut self, commit: u64) -> Result<(), ArchiveError>;
 }

@@ -28,11 +28,10 @@ pub use self::error::CompletenessError;
 pub use self::findings::{AbsentReference, Counts, Findings, Read};
 pub use self::verdict::{Verdict, verdict};
 
-use self::error::{SORTING, sorting};
+use self::error::sorting;
 use self::fact::{Entry, Fact};
 use self::findings::{State, day};
-use crate::export::ExportError;
-use crate::export::archive::{Archive, HeldId, WantedIds};
+use crate::archive::read::{ArchiveReader, FoundId, WantedIds};
 use crate::ledger::{Ledger, NotArchived};
 use crate::model::reference::Invalid;
 use crate::sort::Sorter;
@@ -139,7 +138,7 @@ impl Examination {
         match read.await? {
             ControlFlow::Break(error) => Err(sorting(error)),
             ControlFlow::Continue(files) => {
-                self.committed = files.into_iter().map(|file| (file.path, file.temporary)).collect();
+                self.committed = files.into_iter().map(|file| (file.file.path, file.staged)).collect();
                 Ok(())
             }
         }
@@ -168,20 +167,26 @@ impl Examination {
     /// # Errors
     ///
     /// The archive cannot be read. A single unreadable file is not an error; the findings name it.
-    pub async fn read_archive(&mut self, archive: &mut dyn Archive, app_key: &str) -> Result<(), CompletenessError> {
+    pub async fn read_archive(
+        &mut self,
+        archive: &mut dyn ArchiveReader,
+        app_key: &str,
+    ) -> Result<(), CompletenessError> {
         let Some((first, last)) = self.range else { return Ok(()) };
         let committed = std::mem::take(&mut self.committed);
         let sorter = &mut self.sorter;
-        let mut take = |held| {
-            let (id, fact) = match held {
-                HeldId::Archived(id) => (id, Fact::Archived),
-                HeldId::Unnamed(id) => (id, Fact::Pending),
+        let mut taken = Ok(());
+        let mut take = |found| {
+            let (id, fact) = match found {
+                FoundId::Archived(id) => (id, Fact::Archived),
+                FoundId::Unnamed(id) => (id, Fact::Pending),
             };
-            sorter.push(Entry { id, fact }).map_err(|error| ExportError::failed(SORTING, error))
+            taken = sorter.push(Entry { id, fact }).map_err(sorting);
+            if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         };
         let wanted = WantedIds { app_key, first, last, committed: &committed };
         self.problems.extend(archive.ids(wanted, &mut take).await?);
-        Ok(())
+        taken
     }
 
     /// Step 4: finds the state of every referenced message, and hands over the absent ones in order of ID.

@@ -9,17 +9,16 @@
 //! An export streams. It keeps in memory what [`Order::sort_memory`] allows for sorting, one page or slice, and a few
 //! bytes for every message that was replied to, every vanished message and every conversation.
 
-pub mod archive;
 mod clock;
 mod content;
 mod count;
 mod csv;
 mod error;
 mod html;
+pub mod item;
 mod jsonl;
 mod output;
 mod parquet;
-pub mod record;
 pub mod redact;
 mod rsmf;
 pub mod selection;
@@ -27,6 +26,7 @@ mod sort;
 mod transcript;
 
 use std::collections::{BTreeSet, HashSet};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,21 +35,20 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use self::archive::Archive;
-pub use self::archive::parquet::ParquetArchive;
-pub use self::archive::postgres::PostgresArchive;
-use self::archive::{Origin, VanishedMessages, Wanted};
 use self::clock::Clock;
 use self::count::Counter;
 pub use self::count::Counts;
 pub use self::error::ExportError;
+use self::item::Item;
 pub use self::output::ExportFile;
 use self::output::Output;
-use self::record::{Column, Item, Record, Value};
 use self::redact::{Field, Redaction};
-use self::selection::{Scope, Selection};
 use self::sort::Entry;
 use self::transcript::Transcript;
+use crate::archive::read::{ArchiveReader, Origin, VanishedMessages, Wanted};
+use crate::model::Column;
+use crate::model::record::{Record, Value};
+use crate::model::selection::{Scope, Selection};
 use crate::sort::{Merge, Sorter};
 
 /// The format of an export.
@@ -151,7 +150,7 @@ pub fn key_text(key: &[u8; 32]) -> String {
 ///
 /// If the archive cannot be read or the directory cannot be written. Nothing is left behind then.
 pub async fn export(
-    archive: &mut dyn Archive,
+    archive: &mut dyn ArchiveReader,
     mut order: Order,
     key_sha256: Option<String>,
     stop: &(dyn Fn() -> bool + Send + Sync),
@@ -216,7 +215,7 @@ struct Gathered {
 
 /// Reads what is selected, then what belongs to its threads, and sorts all of it.
 async fn gather(
-    archive: &mut dyn Archive,
+    archive: &mut dyn ArchiveReader,
     order: &mut Order,
     output: &Output,
     stop: &(dyn Fn() -> bool + Send + Sync),
@@ -243,16 +242,31 @@ async fn gather(
         }
         sorter.push(Entry { context, record }).map_err(sorting)
     };
-    archive.read(Wanted::Selected(&selection), &mut |record| take(record, false, &mut links)).await?;
+    read(archive, &Wanted::Selected(selection.clone()), |record| take(record, false, &mut links)).await?;
     if !links.ids.is_empty() {
-        let (first, last) = (links.first, links.last);
         let ids = Arc::new(std::mem::take(&mut links.ids));
-        let take = &mut |record: Record| {
+        let wanted = Wanted::Ids { ids, first: links.first, last: links.last };
+        read(archive, &wanted, |record| {
             if selection.holds(&record) { Ok(()) } else { take(record, true, &mut Links::default()) }
-        };
-        archive.read(Wanted::Ids(&ids, first, last), take).await?;
+        })
+        .await?;
     }
     Ok(Gathered { merge: sorter.finish().map_err(sorting)?, answered, raw })
+}
+
+/// Reads what is wanted until `take` fails.
+async fn read(
+    archive: &mut dyn ArchiveReader,
+    wanted: &Wanted,
+    mut take: impl FnMut(Record) -> Result<(), ExportError> + Send,
+) -> Result<(), ExportError> {
+    let mut taken = Ok(());
+    let take = &mut |record| {
+        taken = take(record);
+        if taken.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    archive.read(wanted, take).await?;
+    taken
 }
 
 /// The messages that selected ones reply to or that started their threads.

@@ -61,7 +61,7 @@ pub use database::Ledger;
 pub use error::LedgerError;
 pub use failures::record::FailedRef;
 pub use failures::{Dismissed, EarlierFailure, FailureFilter, FailureRow, FailureState, RetryFilter};
-pub use files::{CommittedFile, FileRow};
+pub use files::CommittedFile;
 pub use identity::Identity;
 pub use links::{ExtrasPlanned, Link};
 pub use lock::{AppLock, JobLock};

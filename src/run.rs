@@ -10,7 +10,6 @@ mod context;
 mod coordinator;
 mod error;
 mod estimate;
-mod files;
 mod finished;
 mod intake;
 mod lookup;

@@ -1,46 +1,35 @@
 //! Whether an archive is what its manifests say: nothing changed, removed, added or written twice, and all sums agree.
 //!
-//! Needs the archive and nothing else: no service, no ledger, no key beyond a public one. Files are hashed as they are
-//! read, by as many threads as there are processors; what decides whether a message is there twice is sorted in bounded
-//! memory.
+//! Verifying needs the archive and nothing else: no service, no ledger, no key except a public one. The chain of manifests
+//! is the same for every store and is checked here; what the manifests name is checked beside each store.
 
-mod chain;
-mod columns;
-mod files;
-mod found;
-mod keys;
-mod list;
-mod postgres;
+pub(super) mod chain;
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::archive::ArchiveError;
 use crate::model::manifest::PublicKey;
 use crate::model::summary::ManifestHead;
 
-pub use files::verify as parquet;
-pub use postgres::verify as postgres;
-
-/// How many findings of one kind are told one by one, where there may be as many as messages.
-const TOLD: usize = 100;
+/// How many findings of one kind are listed one by one, where there may be as many as messages.
+pub(super) const LISTED: usize = 100;
 
 /// What an archive is checked against beyond itself.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Keys that are known; the last manifest must be signed with one of them. None: any key will do.
+    /// Known keys. The last manifest must be signed with one of them; if there is none, any key will do.
     pub keys: Vec<PublicKey>,
-    /// Hashes of manifests that were kept elsewhere.
+    /// Hashes of manifests that were kept outside the archive.
     pub kept: Vec<Kept>,
-    /// Bytes of memory in which keys of messages are sorted.
+    /// Bytes of memory for sorting the keys of messages.
     pub memory: usize,
-    /// Where they lie when they are more. Only files without a name are made there.
+    /// The directory for sorting more. The files there have no names.
     pub temporary: PathBuf,
 }
 
 impl Settings {
-    /// Checks the archive against itself alone.
+    /// Checks an archive only against itself.
     pub fn new() -> Self {
         Self { keys: Vec::new(), kept: Vec::new(), memory: 64 << 20, temporary: std::env::temp_dir() }
     }
@@ -52,14 +41,14 @@ impl Default for Settings {
     }
 }
 
-/// The hash of a manifest, kept outside of the archive.
+/// The hash of a manifest, kept outside the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// SHA-256, lower-case hex.
     pub sha256: String,
     /// Who kept it, such as `--head`.
     pub by: String,
-    /// Whether nothing may have come after it.
+    /// Whether no manifest may follow it.
     pub last: bool,
 }
 
@@ -75,19 +64,19 @@ pub enum Wrong {
     Chain,
     /// A signature is wrong, missing, or of another key.
     Signature,
-    /// What was kept elsewhere is not in the chain.
+    /// A hash that was kept outside the archive is not in the chain.
     Head,
-    /// A manifest's counts do not agree with each other.
+    /// The counts of a manifest do not agree with each other.
     Sums,
-    /// A file that a manifest names is not there.
+    /// A file that a manifest names is missing.
     Missing,
     /// A file is not the one that its manifest names.
     Altered,
-    /// A file, or messages, that no manifest names.
+    /// No manifest names a file, or messages.
     Unnamed,
-    /// A file, or a run, does not hold the messages that its manifest says.
+    /// A file, or a run, does not have the messages that its manifest says.
     Content,
-    /// A message is there twice in one revision, or noted twice as vanished.
+    /// A message is there twice in one revision, or is noted twice as vanished.
     Twice,
     /// The list of hashes says something else than the manifests.
     List,
@@ -127,13 +116,13 @@ pub struct Problem {
 /// Who signed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Signatures {
-    /// Manifests with a signature that is right.
+    /// Manifests with a valid signature.
     pub right: u64,
-    /// Manifests without one.
+    /// Manifests without a signature.
     pub unsigned: u64,
     /// The fingerprints of the keys that signed.
     pub keys: Vec<String>,
-    /// The fingerprints of the keys that were known; empty when signatures were checked against no known key.
+    /// The fingerprints of the known keys; empty if signatures were not checked against known keys.
     pub known: Vec<String>,
 }
 
@@ -154,63 +143,39 @@ pub struct Verification {
     pub head: Option<ManifestHead>,
     /// Who signed.
     pub signatures: Signatures,
-    /// Files that were read and are what their manifests say.
+    /// Files that were read and are as their manifests say.
     pub files: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Messages that were counted, every revision of one.
+    /// Messages, counting every revision.
     pub rows: u64,
-    /// Notes, beside the messages, of such as vanished.
+    /// Notes of messages that vanished.
     pub vanished: u64,
     /// Messages that are there more than once in one revision.
     pub twice: u64,
     /// What is wrong.
     pub problems: Vec<Problem>,
-    /// What is not wrong, and yet worth a word.
+    /// What is not wrong but worth mentioning.
     pub notes: Vec<String>,
 }
 
 impl Verification {
-    fn new(archive: String, kind: &'static str) -> Self {
+    pub(super) fn new(archive: String, kind: &'static str) -> Self {
         Self { version: 1, archive, kind, ..Self::default() }
     }
 
-    fn wrong(&mut self, kind: Wrong, subject: impl Into<String>, message: impl Into<String>) {
+    pub(super) fn wrong(&mut self, kind: Wrong, subject: impl Into<String>, message: impl Into<String>) {
         self.problems.push(Problem { kind, subject: subject.into(), message: message.into() });
     }
 
-    fn note(&mut self, note: impl Into<String>) {
+    pub(super) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    fn done(mut self) -> Self {
+    /// Puts the problems in order and says whether there are any.
+    pub(super) fn done(mut self) -> Self {
+        self.problems.sort_by(|a, b| (a.kind, &a.subject).cmp(&(b.kind, &b.subject)));
         self.ok = self.problems.is_empty();
         self
-    }
-}
-
-/// Why an archive could not be looked at.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    /// There is no archive. Exit 2.
-    #[error("{0}")]
-    Unusable(String),
-    /// The sink's server.
-    #[error(transparent)]
-    Archive(#[from] ArchiveError),
-    /// Reading broke off. Exit 1.
-    #[error("{context}")]
-    Failed {
-        /// What was being done.
-        context: String,
-        /// What went wrong.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl VerifyError {
-    fn failed(context: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Failed { context: context.into(), source: source.into() }
     }
 }

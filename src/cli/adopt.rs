@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::arguments::Adopt;
 use super::provenance::{self, Provenance};
 use super::{Context, Exit, assemble, failures, output};
-use crate::archive::{self, RunStamp, Takeover};
-use crate::config::{self, Config, Job};
+use crate::archive::RunStamp;
+use crate::config::{Config, Job};
 use crate::ledger::{Adoption, CarriedCursor, JobLock, Ledger, ReplacedLedger};
 use crate::run::{self, Adopted, RunError};
 
@@ -65,15 +65,16 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     let stamp =
         RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: Uuid::now_v7() };
     let (note, signer) = (provenance::note(&config, job, &Provenance::default())?, provenance::signer(&config, job)?);
-    let mut archive = takeover(&config, job, stamp.clone())?;
-    let holding = archive.look().await.map_err(exit)?;
+    let archive = assemble::archive(&config, job)?;
+    let mut takeover = archive.takeover(stamp.clone()).map_err(exit)?;
+    let holding = takeover.look().await.map_err(exit)?;
     let path = assemble::ledger_path(&config, job);
     let adoption = Adoption::begin(&path, &identity, stamp.ledger_id).await.map_err(assemble::ledger_exit)?;
-    let adopted = run::adopt(archive.as_mut(), holding, adoption, run_id, now).await.map_err(exit)?;
-    // The writer takes the lock that this held.
-    drop(archive);
+    let adopted = run::adopt(takeover.as_mut(), holding, adoption, run_id, now).await.map_err(exit)?;
+    // The writer takes the lock that this has.
+    drop(takeover);
     let ledger = Ledger::open(&path, &identity).await.map_err(assemble::ledger_exit)?;
-    let mut sink = assemble::make_sink(&config, job, stamp)?;
+    let mut sink = archive.writer(stamp).map_err(exit)?;
     ledger.note_run(run_id, &note, 0, 0).await.map_err(assemble::ledger_exit)?;
     run::recover(&ledger, sink.as_mut(), signer.as_ref()).await.map_err(exit)?;
     failures::write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
@@ -82,16 +83,6 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     ledger.close().await.map_err(assemble::ledger_exit)?;
     drop(lock);
     Ok(0)
-}
-
-fn takeover(config: &Config, job: &Job, stamp: RunStamp) -> Result<Box<dyn Takeover>, Exit> {
-    Ok(match &job.sink {
-        config::Sink::Parquet(parquet) => Box::new(archive::parquet::ParquetTakeover::new(parquet.path.clone(), stamp)),
-        config::Sink::Postgres(postgres) => {
-            let settings = assemble::postgres_settings(config, postgres)?;
-            Box::new(archive::postgres::PostgresTakeover::new(&settings, stamp).map_err(exit)?)
-        }
-    })
 }
 
 fn exit(error: impl Into<RunError>) -> Exit {
@@ -169,7 +160,7 @@ fn report(
     if arguments.json {
         return Ok(output::json(&result)?);
     }
-    print(&result, matches!(job.sink, config::Sink::Parquet(_)))
+    print(&result, job.sink.directory().is_some())
 }
 
 fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {

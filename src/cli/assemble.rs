@@ -1,7 +1,7 @@
 //! From the configuration to the parts of a run: the one place where sources, sinks, ledger and client meet.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::Exit;
 use super::provenance::{Provenance, note, signer};
-use crate::archive::{self, ArchiveWriter, RunStamp};
+use crate::archive::parquet::{self, ParquetArchive};
+use crate::archive::postgres::{self, PostgresArchive};
+use crate::archive::{Archive, ArchiveError, ArchiveWriter, RunStamp};
 use crate::config::{self, Config, Fetch, Job};
 use crate::ledger::{AppLock, Identity, JobLock, Ledger, LedgerError, RetryFilter};
 use crate::plan::TeamOwner;
@@ -159,14 +161,6 @@ pub(super) fn source_exit(error: source::SourceError) -> Exit {
     Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
 }
 
-/// The zone of a job's days: that of its archive.
-pub(super) fn timezone(job: &Job) -> jiff::tz::TimeZone {
-    match &job.sink {
-        config::Sink::Parquet(parquet) => parquet.timezone.clone(),
-        config::Sink::Postgres(_) => jiff::tz::TimeZone::UTC,
-    }
-}
-
 /// In whose name teams are asked.
 pub(super) fn team_owner(fetch: &Fetch) -> TeamOwner {
     match &fetch.team_owner {
@@ -263,7 +257,7 @@ impl Assembly {
             RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: ledger.id() };
         Ok(Self {
             lock,
-            sink: make_sink(config, job, stamp)?,
+            sink: archive(config, job)?.writer(stamp).map_err(archive_exit)?,
             client: Arc::new(client),
             ledger: Arc::new(ledger),
             settings: run_settings(config, job, command, provenance)?,
@@ -284,7 +278,7 @@ fn run_settings(config: &Config, job: &Job, command: &str, provenance: &Provenan
             config::Threads::Off => 0,
             config::Threads::Complete => fetch.thread_depth.min(u32::from(u16::MAX)) as u16,
         },
-        commit_interval: commit_interval(job),
+        commit_interval: job.sink.commit_interval(),
         in_flight: 1024,
         limit: None,
         refetch: None,
@@ -293,25 +287,35 @@ fn run_settings(config: &Config, job: &Job, command: &str, provenance: &Provenan
         history: job.history,
         quota: config.app_of(job).rate_limit,
         source: source_identity(job),
-        timezone: timezone(job),
+        timezone: job.sink.timezone(),
         note: note(config, job, provenance)?,
         signer: signer(config, job)?.map(Arc::new),
     })
 }
 
-fn commit_interval(job: &Job) -> Duration {
-    match &job.sink {
-        config::Sink::Parquet(parquet) => parquet.commit_interval,
-        config::Sink::Postgres(postgres) => postgres.commit_interval,
-    }
+/// The archive of a job. A further kind of store is one more arm here.
+pub(super) fn archive(config: &Config, job: &Job) -> Result<Box<dyn Archive>, Exit> {
+    Ok(match &job.sink {
+        config::Sink::Parquet(parquet) => Box::new(ParquetArchive::new(parquet_settings(parquet))),
+        config::Sink::Postgres(sink) => Box::new(PostgresArchive::new(postgres::Settings {
+            schema: sink.schema.clone(),
+            table: sink.table.clone(),
+            raw: sink.raw,
+            ..postgres::Settings::new(config.url(&sink.url).map_err(Exit::usage)?)
+        })),
+    })
 }
 
-/// The settings of a Parquet sink.
-pub(super) fn parquet_settings(parquet: &config::ParquetSink) -> archive::parquet::Settings {
-    use archive::parquet::{Compression, Encodings, PartitionColumn};
-    archive::parquet::Settings {
-        path: parquet.path.clone(),
-        partition_by: parquet
+/// The archive in a directory.
+pub(super) fn archive_at(path: &Path) -> Box<dyn Archive> {
+    Box::new(ParquetArchive::new(parquet::Settings::new(path)))
+}
+
+fn parquet_settings(sink: &config::ParquetSink) -> parquet::Settings {
+    use parquet::{Compression, Encodings, PartitionColumn};
+    parquet::Settings {
+        path: sink.path.clone(),
+        partition_by: sink
             .partition_by
             .iter()
             .map(|partition| match partition {
@@ -321,50 +325,28 @@ pub(super) fn parquet_settings(parquet: &config::ParquetSink) -> archive::parque
                 config::Partition::AppKey => PartitionColumn::AppKey,
             })
             .collect(),
-        timezone: parquet.timezone.clone(),
-        compression: match parquet.compression {
+        timezone: sink.timezone.clone(),
+        compression: match sink.compression {
             config::Compression::Zstd(level) => Compression::Zstd(level),
             config::Compression::Snappy => Compression::Snappy,
             config::Compression::Gzip => Compression::Gzip(6),
             config::Compression::Lz4 => Compression::Lz4,
             config::Compression::None => Compression::None,
         },
-        max_file_size: parquet.max_file_size,
-        memory: usize::try_from(parquet.memory).unwrap_or(usize::MAX),
-        encodings: match parquet.encodings {
+        max_file_size: sink.max_file_size,
+        memory: usize::try_from(sink.memory).unwrap_or(usize::MAX),
+        encodings: match sink.encodings {
             config::Encodings::Compatible => Encodings::Compatible,
             config::Encodings::Compact => Encodings::Compact,
         },
-        raw: parquet.raw,
+        raw: sink.raw,
     }
 }
 
-/// The settings of a Postgres sink.
-pub(super) fn postgres_settings(
-    config: &Config,
-    postgres: &config::PostgresSink,
-) -> Result<archive::postgres::Settings, Exit> {
-    Ok(archive::postgres::Settings {
-        schema: postgres.schema.clone(),
-        table: postgres.table.clone(),
-        raw: postgres.raw,
-        ..archive::postgres::Settings::new(config.url(&postgres.url).map_err(Exit::usage)?)
-    })
-}
-
-pub(super) fn make_sink(config: &Config, job: &Job, stamp: RunStamp) -> Result<Box<dyn ArchiveWriter>, Exit> {
-    Ok(match &job.sink {
-        config::Sink::Parquet(parquet) => {
-            Box::new(archive::parquet::ParquetSink::new(parquet_settings(parquet), stamp))
-        }
-        config::Sink::Postgres(postgres) => {
-            let sink = archive::postgres::PostgresSink::new(&postgres_settings(config, postgres)?, stamp);
-            Box::new(sink.map_err(|error| {
-                let error = crate::run::RunError::Archive(error);
-                Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
-            })?)
-        }
-    })
+/// The exit that an error of an archive asks for.
+pub(super) fn archive_exit(error: ArchiveError) -> Exit {
+    let error = crate::run::RunError::Archive(error);
+    Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
 }
 
 /// The exit that an error of the ledger asks for.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::arguments::Check;
 use super::{Context, Exit, assemble, contained, output};
-use crate::archive;
 use crate::config::{self, Config, Job};
 use crate::model::reference::ConversationId;
 use crate::model::summary::gravest;
@@ -136,13 +135,7 @@ fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
 
 async fn check_sink(config: &Config, job: &Job, lines: &mut Vec<String>) -> Result<(), Exit> {
     let kind = job.sink.kind().as_str();
-    let probed = match &job.sink {
-        config::Sink::Parquet(parquet) => archive::parquet::probe(&parquet.path),
-        config::Sink::Postgres(postgres) => {
-            archive::postgres::probe(&assemble::postgres_settings(config, postgres)?).await
-        }
-    };
-    match probed {
+    match assemble::archive(config, job)?.probe().await {
         Ok(found) => {
             lines.push(format!("sink {kind}: {found}"));
             Ok(())

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::subject::{Against, Target};
-use super::{Context, Exit, assemble, export, output, period};
+use super::{Context, Exit, assemble, output, period};
 use crate::completeness::certificate::{Examined, Integrity, KnownFailures};
 use crate::completeness::{CompletenessError, Examination, Findings, Settings};
 use crate::ledger::Ledger;
@@ -169,7 +169,7 @@ fn timezone(arguments: &Completeness, target: &Target<'_>, against: &Against<'_>
     match &arguments.timezone {
         Some(name) => period::timezone(name),
         None => Ok(match (target, against) {
-            (Target::Job(_, job), _) | (_, Against::Job(_, job)) => assemble::timezone(job),
+            (Target::Job(_, job), _) | (_, Against::Job(_, job)) => job.sink.timezone(),
             _ => TimeZone::UTC,
         }),
     }
@@ -212,7 +212,7 @@ fn exit(error: CompletenessError) -> Exit {
     match error {
         CompletenessError::Source(error) => assemble::source_exit(error),
         CompletenessError::Ledger(error) => assemble::ledger_exit(error),
-        CompletenessError::Archive(error) => export::exit(error),
+        CompletenessError::Archive(error) => assemble::archive_exit(error),
         CompletenessError::Unusable(_) => Exit::usage(error),
         CompletenessError::Failed { .. } | CompletenessError::Sums(_) => Exit::failed(error),
     }

@@ -10,11 +10,13 @@ use clap::{ArgGroup, Args, ValueEnum};
 use jiff::tz::TimeZone;
 
 use super::{Context, Exit, assemble, output, period, signals};
-use crate::config::{Config, Sink};
+use crate::archive::read::ArchiveReader;
+use crate::config::Config;
 use crate::export::redact::{Field, Pseudonyms, Redaction};
-use crate::export::selection::{Scope, Selection, conversation_key};
-use crate::export::{self, Archive, ExportError, ExportManifest, Order, ParquetArchive, PostgresArchive};
-use crate::run::{RunError, Stop};
+use crate::export::selection::conversation_key;
+use crate::export::{self, ExportError, ExportManifest, Order};
+use crate::model::selection::{Scope, Selection};
+use crate::run::Stop;
 
 /// The bytes that sorting may keep in memory.
 const SORT_MEMORY: usize = 128 << 20;
@@ -120,10 +122,7 @@ pub enum RedactField {
 pub(super) fn exit(error: ExportError) -> Exit {
     match error {
         ExportError::Unusable(_) => Exit::usage(error),
-        ExportError::Archive(error) => {
-            let error = RunError::Archive(error);
-            Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
-        }
+        ExportError::Archive(error) => assemble::archive_exit(error),
         ExportError::Stopped => Exit { code: 5, error: error.into() },
         ExportError::Failed { .. } => Exit::failed(error),
     }
@@ -173,21 +172,15 @@ pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, E
     Ok(0)
 }
 
-async fn open(context: &Context, arguments: &Export) -> Result<(Box<dyn Archive>, TimeZone), Exit> {
-    if let Some(path) = &arguments.archive {
-        return Ok((Box::new(ParquetArchive::open(path).map_err(exit)?), TimeZone::UTC));
-    }
-    let config = Config::load(&context.config).map_err(Exit::usage)?;
-    let job = assemble::one(&config, arguments.job.as_deref().unwrap_or_default())?;
-    Ok(match &job.sink {
-        Sink::Parquet(parquet) => {
-            (Box::new(ParquetArchive::open(&parquet.path).map_err(exit)?), parquet.timezone.clone())
-        }
-        Sink::Postgres(postgres) => {
-            let settings = assemble::postgres_settings(&config, postgres)?;
-            (Box::new(PostgresArchive::open(&settings).await.map_err(exit)?), TimeZone::UTC)
-        }
-    })
+async fn open(context: &Context, arguments: &Export) -> Result<(Box<dyn ArchiveReader>, TimeZone), Exit> {
+    let (archive, zone) = if let Some(path) = &arguments.archive {
+        (assemble::archive_at(path), TimeZone::UTC)
+    } else {
+        let config = Config::load(&context.config).map_err(Exit::usage)?;
+        let job = assemble::one(&config, arguments.job.as_deref().unwrap_or_default())?;
+        (assemble::archive(&config, job)?, job.sink.timezone())
+    };
+    Ok((archive.reader().await.map_err(assemble::archive_exit)?, zone))
 }
 
 fn selection(arguments: &Export, zone: &TimeZone) -> Result<Selection, Exit> {

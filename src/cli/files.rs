@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::arguments::Files;
 use super::{Context, Exit, assemble, output};
-use crate::config::{Config, Sink};
+use crate::config::Config;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -18,7 +18,7 @@ struct Line<'a> {
 pub(super) async fn files(context: &Context, arguments: &Files) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let job = assemble::one(&config, &arguments.job)?;
-    let Sink::Parquet(parquet) = &job.sink else {
+    let Some(directory) = job.sink.directory() else {
         return Err(Exit::words(format!(
             "job {} writes to Postgres and has no files: load from its table, by run_id",
             job.name
@@ -27,7 +27,7 @@ pub(super) async fn files(context: &Context, arguments: &Files) -> Result<u8, Ex
     let Some(ledger) = assemble::ledger_to_read(&config, job).await? else { return Ok(0) };
     for committed in ledger.files(arguments.after).await.map_err(assemble::ledger_exit)? {
         let file = &committed.file;
-        let path = parquet.path.join(&file.path).display().to_string();
+        let path = directory.join(&file.path).display().to_string();
         if arguments.json {
             let line = Line {
                 run_id: committed.run_id.to_string(),

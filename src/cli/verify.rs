@@ -1,24 +1,17 @@
 //! `verify PATH | JOB`: whether an archive is what its manifests say, and, with `--against`, whether it holds everything
 //! that is referenced.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use secrecy::ExposeSecret as _;
 
 use super::arguments::Verify;
 use super::{Context, Exit, assemble, completeness, output};
-use crate::archive::verify::{self, Kept, Settings, Verification, VerifyError};
+use crate::archive::Archive;
+use crate::archive::verify::{Kept, Settings, Verification};
 use crate::completeness::certificate::Integrity;
 use crate::config::{self, Config, Job};
 use crate::model::manifest::{PublicKey, Signer};
-use crate::panics::unended;
-use crate::run;
-
-/// Where the archive is.
-enum Place {
-    Parquet(PathBuf),
-    Postgres(crate::archive::postgres::Settings),
-}
 
 pub(super) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, Exit> {
     let wanted = &arguments.completeness;
@@ -34,14 +27,8 @@ pub(super) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, 
         by: "--head".to_owned(),
         last: false,
     }));
-    let (place, notes) = place(context, &arguments.archive, &mut settings).await?;
-    let verified = match place {
-        Place::Parquet(root) => {
-            tokio::task::spawn_blocking(move || verify::parquet(&root, &settings)).await.map_err(unended)?
-        }
-        Place::Postgres(place) => verify::postgres(&place, &settings).await,
-    };
-    let mut verified = verified.map_err(exit)?;
+    let (archive, notes) = find(context, &arguments.archive, &mut settings).await?;
+    let mut verified = archive.verify(settings).await.map_err(assemble::archive_exit)?;
     verified.notes.extend(notes);
     let complete = match &wanted.against {
         Some(against) => {
@@ -75,32 +62,19 @@ fn public_key(path: &Path) -> Result<PublicKey, Exit> {
     PublicKey::from_pem(&text).map_err(|error| unusable(format!("it {error}")))
 }
 
-fn exit(error: VerifyError) -> Exit {
-    let code = match &error {
-        VerifyError::Unusable(_) => 2,
-        VerifyError::Failed { .. } => 1,
-        VerifyError::Archive(_) => {
-            let VerifyError::Archive(error) = error else { unreachable!("it was looked at") };
-            let error = run::RunError::Archive(error);
-            return Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", run::describe(&error)) };
-        }
-    };
-    Exit { code, error: anyhow::anyhow!("{}", run::describe(&error)) }
-}
-
-/// The job of this name, or else the directory. For a job this also notes what the job knows about its archive.
-async fn place(context: &Context, name: &str, settings: &mut Settings) -> Result<(Place, Vec<String>), Exit> {
+/// The archive of the job of this name, or else in this directory. A job adds what it knows about its archive to `settings`.
+async fn find(context: &Context, name: &str, settings: &mut Settings) -> Result<(Box<dyn Archive>, Vec<String>), Exit> {
     let path = Path::new(name);
     let config = match Config::load(&context.config) {
         Ok(config) => config,
-        Err(_) if path.is_dir() => return Ok((Place::Parquet(path.to_path_buf()), Vec::new())),
+        Err(_) if path.is_dir() => return Ok((assemble::archive_at(path), Vec::new())),
         Err(error) => {
             return Err(Exit::words(format!("{name} is not a directory, and a job needs the configuration: {error}")));
         }
     };
     let Some(job) = config.job(name) else {
         if path.is_dir() {
-            return Ok((Place::Parquet(path.to_path_buf()), Vec::new()));
+            return Ok((assemble::archive_at(path), Vec::new()));
         }
         let known: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
         let file = config.file.display();
@@ -117,11 +91,7 @@ async fn place(context: &Context, name: &str, settings: &mut Settings) -> Result
         }
     }
     settings.kept.extend(ledger_head(&config, job).await);
-    let place = match &job.sink {
-        config::Sink::Parquet(parquet) => Place::Parquet(parquet.path.clone()),
-        config::Sink::Postgres(postgres) => Place::Postgres(assemble::postgres_settings(&config, postgres)?),
-    };
-    Ok((place, notes))
+    Ok((assemble::archive(&config, job)?, notes))
 }
 
 /// The public key of the job's private one.
@@ -136,7 +106,7 @@ async fn ledger_head(config: &Config, job: &Job) -> Option<Kept> {
     let ledger = assemble::ledger_to_read(config, job).await.ok()??;
     let is_its = |identity: config::Identity| identity.place == ledger.identity().sink;
     // If a part of the identity is missing, such as an AppKey that is not set, this cannot be decided.
-    let place_is_same = config.identity(job).map_or(job.sink.kind() == config::SinkKind::Parquet, is_its);
+    let place_is_same = config.identity(job).map_or(job.sink.directory().is_some(), is_its);
     let head = ledger.last_manifest().await.ok()??.sha256.filter(|_| place_is_same)?;
     Some(Kept { sha256: head, by: format!("the ledger of {}", job.name), last: true })
 }

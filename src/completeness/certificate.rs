@@ -9,7 +9,7 @@ mod tables;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::export::archive::Origin;
+use crate::archive::read::Origin;
 use crate::page::figures::{time, zone};
 
 /// Where failures and pending references were looked up.

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use crate::export::ExportError;
+use crate::archive::ArchiveError;
 use crate::ledger::LedgerError;
 use crate::source::SourceError;
 
 /// The context of an error in sorting.
-pub(super) const SORTING: &str = "sorting in temporary files (TMPDIR names their directory)";
+const SORTING: &str = "sorting in temporary files (TMPDIR names their directory)";
 
 /// Why completeness cannot be examined.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +20,7 @@ pub enum CompletenessError {
     Ledger(#[from] LedgerError),
     /// The archive cannot be read.
     #[error(transparent)]
-    Archive(#[from] ExportError),
+    Archive(#[from] ArchiveError),
     /// A file that was given cannot be used. Exit 2.
     #[error("{0}")]
     Unusable(String),

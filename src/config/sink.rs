@@ -149,6 +149,30 @@ impl Sink {
         }
     }
 
+    /// The time zone of the archive's days.
+    pub fn timezone(&self) -> TimeZone {
+        match self {
+            Self::Parquet(parquet) => parquet.timezone.clone(),
+            Self::Postgres(_) => TimeZone::UTC,
+        }
+    }
+
+    /// How long messages may wait for their commit.
+    pub fn commit_interval(&self) -> Duration {
+        match self {
+            Self::Parquet(parquet) => parquet.commit_interval,
+            Self::Postgres(postgres) => postgres.commit_interval,
+        }
+    }
+
+    /// The directory of the archive's files; `None` if it has no files.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Parquet(parquet) => Some(&parquet.path),
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// How rows are divided, as text: changing it is a new identity of the job. Empty when they are not.
     pub fn partitioning(&self) -> String {
         let Self::Parquet(parquet) = self else { return String::new() };

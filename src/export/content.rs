@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::record::{Column, Record};
+use crate::model::Column;
 use crate::model::message::type_name;
+use crate::model::record::Record;
 use crate::page::figures::size;
 
 /// A file that a message names. Only its description is in the archive.
@@ -158,7 +159,7 @@ fn attached(attachment: &Value, kind: &str) -> Attached {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::record::Value as Cell;
+    use crate::model::record::Value as Cell;
 
     fn content(kind: i64, text: Option<&str>, attachment: Option<&str>) -> Content {
         let mut record = Record::new();

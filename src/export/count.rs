@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::clock::Clock;
-use super::record::Item;
+use super::item::Item;
 
 /// How much was exported.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

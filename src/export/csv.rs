@@ -4,10 +4,11 @@ use csv::{QuoteStyle, Terminator, Writer, WriterBuilder};
 
 use super::clock::Clock;
 use super::error::ExportError;
+use super::item::Item;
 use super::output::{Output, OutputFile};
-use super::record::{Item, Record, Value};
 use super::transcript::Transcript;
 use crate::model::columns::Definition;
+use crate::model::record::{Record, Value};
 use crate::model::{Column, ColumnType};
 
 /// Spreadsheets take UTF-8 for what it is only when it begins with this.

@@ -15,10 +15,13 @@ use self::layout::{after, nav};
 use self::message::{Quote, message};
 use super::clock::Clock;
 use super::error::ExportError;
+use super::item::Item;
 use super::output::Output;
-use super::record::{Column, Item, Record};
-use super::selection::{sides, title};
+use super::selection::title;
 use super::transcript::Transcript;
+use crate::model::Column;
+use crate::model::record::Record;
+use crate::model::selection::sides;
 use crate::page::figures::counted;
 
 /// The most messages per page.

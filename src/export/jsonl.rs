@@ -7,9 +7,10 @@ use serde_json::{Map, Value as Json, json};
 
 use super::clock::Clock;
 use super::error::ExportError;
+use super::item::Item;
 use super::output::{Output, OutputFile};
-use super::record::{Item, Record, Value};
 use super::transcript::Transcript;
+use crate::model::record::{Record, Value};
 use crate::model::{Column, ColumnType};
 
 const FILE: &str = "messages.jsonl";

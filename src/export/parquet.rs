@@ -13,10 +13,12 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
 use super::error::ExportError;
+use super::item::Item;
 use super::output::{Output, OutputFile};
-use super::record::{Column, Item, Record, Value};
 use super::transcript::Transcript;
 use crate::archive::parquet::schema;
+use crate::model::Column;
+use crate::model::record::{Record, Value};
 
 /// Rows that become one batch.
 const ROWS: usize = 1024;

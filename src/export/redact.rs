@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde::de::IgnoredAny;
 use sha2::Sha256;
 
-use super::record::{Record, Value};
-use super::selection::sides;
 use crate::model::columns::Definition;
+use crate::model::record::{Record, Value};
 use crate::model::reference::{ConversationId, ConversationType};
+use crate::model::selection::sides;
 use crate::model::{Column, ColumnType};
 
 /// What replaces a text.

@@ -16,10 +16,13 @@ use self::mail::mail;
 use super::clock::{Clock, utc};
 use super::content::Content;
 use super::error::ExportError;
+use super::item::Item;
 use super::output::Output;
-use super::record::{Column, Item, Record};
-use super::selection::{sides, title};
+use super::selection::title;
 use super::transcript::Transcript;
+use crate::model::Column;
+use crate::model::record::Record;
+use crate::model::selection::sides;
 
 const VERSION: &str = "2.0.0";
 const PLATFORM: &str = "yunxin";

@@ -1,36 +1,11 @@
-//! Which messages are exported.
-
-use std::collections::BTreeSet;
+//! What a user may write to select messages, and how conversations are named.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
-use super::record::{Column, Record};
 use crate::model::reference::ConversationId;
-
-/// Whose messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
-    /// Everything.
-    All,
-    /// Conversations, by their keys.
-    Conversations(BTreeSet<String>),
-    /// What these accounts (in lower case) sent or received: their one-to-one conversations as a whole, and in teams what
-    /// they sent and what was targeted at them.
-    Accounts(BTreeSet<String>),
-}
-
-/// Which messages: whose, and of what time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selection {
-    /// Whose messages.
-    pub scope: Scope,
-    /// Created at this time or later; milliseconds since the epoch.
-    pub from: Option<i64>,
-    /// Created before this time; milliseconds since the epoch.
-    pub to: Option<i64>,
-}
+use crate::model::selection::sides;
 
 /// Which end of a time range a text names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,38 +64,6 @@ pub fn moment(text: &str, zone: &TimeZone, end: End) -> Result<i64, String> {
     Ok(local.to_zoned(zone.clone()).map_err(|_| wrong())?.timestamp().as_millisecond())
 }
 
-impl Selection {
-    /// Whether a moment lies in the range.
-    pub fn holds_time(&self, time: i64) -> bool {
-        self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
-    }
-
-    /// Whether a message is selected.
-    pub fn holds(&self, record: &Record) -> bool {
-        if !self.holds_time(record.create_time()) {
-            return false;
-        }
-        match &self.scope {
-            Scope::All => true,
-            Scope::Conversations(keys) => keys.contains(record.conversation_key()),
-            Scope::Accounts(accounts) => {
-                let named = |account: &str| accounts.contains(&account.to_lowercase());
-                if record.conversation_type() == 1 {
-                    return sides(record.conversation_key()).is_some_and(|(one, other)| named(one) || named(other));
-                }
-                let excluded = record.flag(Column::Inclusive) == Some(false);
-                record.text(Column::SenderId).is_some_and(named)
-                    || (!excluded && record.list(Column::ReceiverAccountIds).iter().any(|account| named(account)))
-            }
-        }
-    }
-}
-
-/// The two accounts of a one-to-one dialogue.
-pub fn sides(conversation_key: &str) -> Option<(&str, &str)> {
-    conversation_key.strip_prefix("1|")?.split_once('|')
-}
-
 /// A conversation's name, from its key.
 pub(super) fn title(conversation_key: &str) -> String {
     match (sides(conversation_key), conversation_key.split_once('|')) {
@@ -134,7 +77,6 @@ pub(super) fn title(conversation_key: &str) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::export::record::Value;
 
     #[test]
     fn a_conversation_is_called_by_its_sides_or_its_team() {
@@ -164,30 +106,5 @@ mod tests {
         assert_eq!(moment("2026-11-22T10:00", &zone, End::To).unwrap(), at("2026-11-22T02:00:00Z"));
         assert_eq!(moment("2026-11-22T10:00:00Z", &zone, End::From).unwrap(), at("2026-11-22T10:00:00Z"));
         assert!(moment("yesterday", &zone, End::From).unwrap_err().contains("2026-11-22"));
-    }
-
-    #[test]
-    fn an_account_has_its_dialogues_whole_and_of_teams_what_it_sent_or_was_targeted_at() {
-        let selection = Selection { scope: Scope::Accounts(BTreeSet::from(["bob".to_owned()])), from: None, to: None };
-        let message = |kind: i64, key: &str, sender: &str, receivers: &[&str], inclusive: Option<bool>| {
-            let mut record = Record::new();
-            record.set(Column::ConversationType, Value::Integer(kind));
-            record.set(Column::ConversationKey, Value::Text(key.to_owned()));
-            record.set(Column::SenderId, Value::Text(sender.to_owned()));
-            if !receivers.is_empty() {
-                let receivers = receivers.iter().map(|account| (*account).to_owned()).collect();
-                record.set(Column::ReceiverAccountIds, Value::List(receivers));
-            }
-            if let Some(inclusive) = inclusive {
-                record.set(Column::Inclusive, Value::Flag(inclusive));
-            }
-            selection.holds(&record)
-        };
-        assert!(message(1, "1|alice|bob", "alice", &[], None));
-        assert!(!message(1, "1|alice|bobby", "alice", &[], None));
-        assert!(message(2, "2|77", "BOB", &[], None));
-        assert!(!message(2, "2|77", "alice", &[], None));
-        assert!(message(2, "2|77", "alice", &["carol", "Bob"], Some(true)));
-        assert!(!message(2, "2|77", "alice", &["Bob"], Some(false)));
     }
 }

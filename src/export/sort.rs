@@ -5,7 +5,8 @@ use std::io::{self, BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Column, Record};
+use crate::model::Column;
+use crate::model::record::Record;
 use crate::sort::Sortable;
 
 /// A version of a message to be sorted.
@@ -60,7 +61,7 @@ impl Sortable for Entry {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::export::record::Value;
+    use crate::model::record::Value;
     use crate::sort::Sorter;
 
     fn entry(conversation: &str, time: i64, id: i64) -> Entry {

@@ -1,8 +1,8 @@
 //! What every format implements.
 
 use super::error::ExportError;
+use super::item::Item;
 use super::output::Output;
-use super::record::Item;
 
 /// A format being written. Messages arrive by conversation, in order of time.
 pub(super) trait Transcript: Send {

@@ -7,9 +7,9 @@ use super::database::Ledger;
 use super::encoding::{Damaged, Decoder, Encoder, histories, references};
 use super::error::{Fault, LedgerError};
 use super::failures::record::FailedRef;
-use super::files::FileRow;
 use super::links::Link;
 use super::refetch::Reviewed;
+use crate::model::manifest::StagedFile;
 use crate::model::reference::ConversationKey;
 use crate::plan::{Batch, FollowUp, Purpose};
 
@@ -29,7 +29,7 @@ pub struct Commit {
     /// The batches that it finishes.
     pub finished: Vec<FinishedBatch>,
     /// The files that it made.
-    pub files: Vec<FileRow>,
+    pub files: Vec<StagedFile>,
     /// Messages.
     pub rows: u64,
     /// Bytes written for them.

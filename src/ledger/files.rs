@@ -7,24 +7,7 @@ use uuid::Uuid;
 use super::database::Ledger;
 use super::error::{Fault, LedgerError};
 use super::values::Columns as _;
-use crate::model::manifest::FileRange;
-
-/// A file of a commit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileRow {
-    /// Where it is found once published, relative to the archive.
-    pub path: String,
-    /// Where it stands until then.
-    pub temporary: String,
-    /// Messages in it.
-    pub rows: u64,
-    /// Its size.
-    pub bytes: u64,
-    /// Its SHA-256, lower-case hex.
-    pub sha256: String,
-    /// The range of its times and IDs, as far as it is known.
-    pub range: Option<FileRange>,
-}
+use crate::model::manifest::{DataFile, FileRange, StagedFile};
 
 /// A file that a manifest names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,17 +17,17 @@ pub struct CommittedFile {
     /// The manifest that names it.
     pub manifest: u64,
     /// The file.
-    pub file: FileRow,
+    pub file: DataFile,
 }
 
 impl Ledger {
     /// Files that were recorded and not yet seen published, in the order of their commits.
-    pub async fn unpublished(&self) -> Result<Vec<FileRow>, LedgerError> {
-        self.query("reading files", async |conn| select(conn, "published = 0").await).await
+    pub async fn unpublished(&self) -> Result<Vec<StagedFile>, LedgerError> {
+        self.query("reading files", async |conn| staged(conn, "published = 0").await).await
     }
 
     /// The files that a run recorded, in the order of their commits.
-    pub async fn files_of(&self, run: Uuid) -> Result<Vec<FileRow>, LedgerError> {
+    pub async fn files_of(&self, run: Uuid) -> Result<Vec<DataFile>, LedgerError> {
         self.query("reading files", async |conn| of_run(conn, run).await).await
     }
 
@@ -75,21 +58,25 @@ impl Ledger {
 }
 
 /// The files that a run recorded.
-pub(super) async fn of_run(conn: &mut SqliteConnection, run: Uuid) -> Result<Vec<FileRow>, Fault> {
-    select(conn, &format!("run_id = '{run}'")).await
+pub(super) async fn of_run(conn: &mut SqliteConnection, run: Uuid) -> Result<Vec<DataFile>, Fault> {
+    select(conn, &format!("run_id = '{run}'")).await?.iter().map(file).collect()
 }
 
-/// The files of a condition, in the order of their commits.
-pub(super) async fn select(conn: &mut SqliteConnection, condition: &str) -> Result<Vec<FileRow>, Fault> {
+/// The files of a condition, each with where it waits until it is published, in the order of their commits.
+pub(super) async fn staged(conn: &mut SqliteConnection, condition: &str) -> Result<Vec<StagedFile>, Fault> {
+    let rows = select(conn, condition).await?;
+    rows.iter().map(|row| Ok(StagedFile { file: file(row)?, staged: row.value("temporary")? })).collect()
+}
+
+async fn select(conn: &mut SqliteConnection, condition: &str) -> Result<Vec<SqliteRow>, Fault> {
     let sql = format!("select * from files where {condition} order by commit_seq, id");
-    sqlx::query(AssertSqlSafe(sql)).fetch_all(conn).await?.iter().map(file).collect()
+    Ok(sqlx::query(AssertSqlSafe(sql)).fetch_all(conn).await?)
 }
 
-fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
+fn file(row: &SqliteRow) -> Result<DataFile, Fault> {
     let ends = [row.value("first_time")?, row.value("last_time")?, row.value("first_id")?, row.value("last_id")?];
-    Ok(FileRow {
+    Ok(DataFile {
         path: row.value("path")?,
-        temporary: row.value("temporary")?,
         rows: row.count("rows")?,
         bytes: row.count("bytes")?,
         sha256: row.value("sha256")?,
@@ -102,35 +89,33 @@ fn file(row: &SqliteRow) -> Result<FileRow, Fault> {
     })
 }
 
-/// Stores the files of a commit; those of commit 0 cannot be taken back.
+/// Stores a file of a commit, which is published unless it is `staged`; one of commit 0 cannot be taken back.
 pub(super) async fn insert(
     conn: &mut SqliteConnection,
     commit: u64,
     run: Uuid,
-    files: &[FileRow],
-    published: bool,
+    file: &DataFile,
+    staged: Option<&str>,
 ) -> Result<(), Fault> {
-    for file in files {
-        let (times, ids) = (file.range.map(|range| range.create_time), file.range.map(|range| range.message_server_id));
-        sqlx::query(
-            "insert into files (commit_seq, run_id, path, temporary, rows, bytes, sha256, published,
-                                first_time, last_time, first_id, last_id)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(commit as i64)
-        .bind(run.to_string())
-        .bind(file.path.as_str())
-        .bind(file.temporary.as_str())
-        .bind(file.rows as i64)
-        .bind(file.bytes as i64)
-        .bind(file.sha256.as_str())
-        .bind(published)
-        .bind(times.map(|times| times.min))
-        .bind(times.map(|times| times.max))
-        .bind(ids.map(|ids| ids.min))
-        .bind(ids.map(|ids| ids.max))
-        .execute(&mut *conn)
-        .await?;
-    }
+    let (times, ids) = (file.range.map(|range| range.create_time), file.range.map(|range| range.message_server_id));
+    sqlx::query(
+        "insert into files (commit_seq, run_id, path, temporary, rows, bytes, sha256, published,
+                            first_time, last_time, first_id, last_id)
+         values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(commit as i64)
+    .bind(run.to_string())
+    .bind(file.path.as_str())
+    .bind(staged.unwrap_or_default())
+    .bind(file.rows as i64)
+    .bind(file.bytes as i64)
+    .bind(file.sha256.as_str())
+    .bind(staged.is_none())
+    .bind(times.map(|times| times.min))
+    .bind(times.map(|times| times.max))
+    .bind(ids.map(|ids| ids.min))
+    .bind(ids.map(|ids| ids.max))
+    .execute(conn)
+    .await?;
     Ok(())
 }

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::database::Ledger;
 use super::error::{Fault, LedgerError};
-use super::files::{self, FileRow};
+use super::files;
 use super::runs::{self, RunCounts};
 use super::values::{Columns as _, count};
-use crate::model::manifest::{FailureCount, Sealed, Signature};
+use crate::model::manifest::{DataFile, FailureCount, Sealed, Signature};
 use crate::plan::Batch;
 
 /// Who runs what with which settings.
@@ -56,7 +56,7 @@ pub struct ManifestDue {
     /// Failures new in it.
     pub failures: Vec<FailureCount>,
     /// Its files, in the order of their commits.
-    pub files: Vec<FileRow>,
+    pub files: Vec<DataFile>,
 }
 
 /// The last manifest that was written.

@@ -16,6 +16,7 @@ use super::pending::{self, PendingBatch, body, prepend};
 use super::refetch::{Reviewed, ReviewedCounts};
 use super::runs::add_new_failures;
 use super::values::{Columns as _, json, millis};
+use crate::model::manifest::StagedFile;
 use crate::plan::{Batch, FollowUp, Purpose};
 
 /// How many batches one statement finishes.
@@ -92,7 +93,9 @@ impl Ledger {
                 let first = prepend(tx, &split).await?;
                 recorded.split = (first..).zip(split).map(|(seq, batch)| PendingBatch { seq, batch }).collect();
             }
-            files::insert(tx, commit.seq, commit.run_id, &commit.files, false).await?;
+            for StagedFile { file, staged } in &commit.files {
+                files::insert(tx, commit.seq, commit.run_id, file, Some(staged)).await?;
+            }
             add_new_failures(tx, commit.run_id, &recorded.new_failures).await?;
             sqlx::query(
                 "update runs set archived = archived + ?, failed = failed + ?, rows = rows + ?, bytes = bytes + ?,

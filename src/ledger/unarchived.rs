@@ -8,9 +8,10 @@ use sqlx::Connection as _;
 use super::database::Ledger;
 use super::encoding::references;
 use super::error::{Fault, LedgerError};
-use super::files::{self, FileRow};
+use super::files;
 use super::values::Columns as _;
 use crate::model::failure::Class;
+use crate::model::manifest::StagedFile;
 
 /// Why a message is not archived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,7 @@ impl Ledger {
     pub async fn not_archived<B>(
         &self,
         mut take: impl FnMut(i64, NotArchived) -> ControlFlow<B>,
-    ) -> Result<ControlFlow<B, Vec<FileRow>>, LedgerError> {
+    ) -> Result<ControlFlow<B, Vec<StagedFile>>, LedgerError> {
         self.query("reading what is not archived", async |conn| {
             let mut snapshot = conn.begin().await?;
             let sql = "select message_server_id, class, code, state from failures
@@ -64,7 +65,7 @@ impl Ledger {
             }
             drop(batches);
             let condition = "run_id not in (select run_id from manifests) and path not like 'vanished:%'";
-            let files = files::select(&mut snapshot, condition).await?;
+            let files = files::staged(&mut snapshot, condition).await?;
             snapshot.rollback().await?;
             Ok(ControlFlow::Continue(files))
         })

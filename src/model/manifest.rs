@@ -81,11 +81,11 @@ pub struct Manifest {
     #[serde(default)]
     pub signature: Option<SignedBy>,
     /// The files, in the order of their commits.
-    pub files: Vec<ManifestFile>,
+    pub files: Vec<DataFile>,
     /// Files that say which messages vanished, in the order of their commits. They lie beside the archive: their paths
     /// are relative to [`vanished_directory`]. Neither `rows` nor `bytes` count them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub vanished: Vec<ManifestFile>,
+    pub vanished: Vec<DataFile>,
 }
 
 /// What stands before the path of a file that says which messages vanished, where such files are listed with others.
@@ -126,9 +126,9 @@ pub struct SignedBy {
     pub public_key: String,
 }
 
-/// One file of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManifestFile {
+/// A file of an archive, as manifests and the ledger know it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
     /// Relative to the archive, with `/`.
     pub path: String,
     /// Messages in it.
@@ -137,9 +137,18 @@ pub struct ManifestFile {
     pub bytes: u64,
     /// Its SHA-256, lower-case hex.
     pub sha256: String,
-    /// The range of its times and IDs.
+    /// The range of its times and IDs, where it is known.
     #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
     pub range: Option<FileRange>,
+}
+
+/// A file that was written and is not published yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StagedFile {
+    /// What it will be once it is published.
+    pub file: DataFile,
+    /// Where it lies until then, relative to the archive.
+    pub staged: String,
 }
 
 /// The least and the greatest of a file's values.
@@ -253,7 +262,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_and_hashes_as_its_bytes() {
-        let file = ManifestFile {
+        let file = DataFile {
             path: "a.parquet".to_owned(),
             rows: 2,
             bytes: 9,

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::error::RunError;
-use super::files::file_row;
 use crate::archive::{Inventory, Takeover, UnsealedRun};
 use crate::ledger::{
     AdoptedManifest, AdoptedRun, Adoption, ArchiveContents, ArchivedCounts, CarriedOver, LedgerError, ReplacedLedger,
@@ -96,11 +95,11 @@ async fn fill(
                 sequence: manifest.sequence,
                 run_id: manifest.run_id,
                 sha256: manifest.sha256.clone(),
-                files: manifest.files.iter().map(file_row).collect(),
+                files: manifest.files.clone(),
             });
             held.collect()
         }),
-        unnamed: holding.unnamed.iter().map(file_row).collect(),
+        unnamed: holding.unnamed.clone(),
         unsealed: holding.unsealed.iter().map(held_run).collect(),
     };
     let (archived, carried) = adoption.fill(&held, run, now).await?;

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::context::RunContext;
 use super::error::{RunError, joined};
-use super::files::file_row;
 use super::finished::Finished;
 use super::outcome::Split;
 use super::timeline::Tally;
@@ -306,7 +305,7 @@ impl Staged {
         reach("prepare.after");
         self.last_commit = seq;
         (commit.rows, commit.bytes) = (prepared.rows, prepared.bytes);
-        commit.files = prepared.files.iter().map(file_row).collect();
+        commit.files.clone_from(&prepared.files);
         let (rows, bytes, files) = (prepared.rows, prepared.bytes, prepared.files.len());
         tracing::debug!(commit = seq, rows, bytes, files, "committed");
         let made = Made { commit, tally };

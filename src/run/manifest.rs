@@ -6,7 +6,7 @@ use super::error::RunError;
 use crate::archive::{ArchiveError, ArchiveWriter};
 use crate::failpoint::reach;
 use crate::ledger::{Ledger, ManifestDue};
-use crate::model::manifest::{self, BESIDE, Manifest, ManifestFile, Sealed, Signer, is_vanished};
+use crate::model::manifest::{self, BESIDE, DataFile, Manifest, Sealed, Signer, is_vanished};
 
 /// Writes the manifests that are missing, except that of the run that is `running`.
 pub(super) async fn write_missing(
@@ -81,22 +81,12 @@ async fn bring_back(ledger: &Ledger, archive: &mut dyn ArchiveWriter, last: u64)
 }
 
 fn manifest(ledger: &Ledger, due: ManifestDue, previous: Option<String>) -> Manifest {
-    let (vanished, files): (Vec<_>, Vec<_>) = due
-        .files
-        .into_iter()
-        .map(|file| ManifestFile {
-            path: file.path,
-            rows: file.rows,
-            bytes: file.bytes,
-            sha256: file.sha256,
-            range: file.range,
-        })
-        .partition(|file| is_vanished(&file.path));
-    let path = |file: &ManifestFile| file.path.trim_start_matches(BESIDE).to_owned();
-    let vanished: Vec<_> = vanished.into_iter().map(|file| ManifestFile { path: path(&file), ..file }).collect();
+    let (vanished, files): (Vec<_>, Vec<_>) = due.files.into_iter().partition(|file| is_vanished(&file.path));
+    let path = |file: &DataFile| file.path.trim_start_matches(BESIDE).to_owned();
+    let vanished: Vec<_> = vanished.into_iter().map(|file| DataFile { path: path(&file), ..file }).collect();
     // Without files it is a database: only its commits say how much it was sent.
     let is_database = files.is_empty() && vanished.is_empty();
-    let total = |sum: u64, of: fn(&ManifestFile) -> u64| if is_database { sum } else { files.iter().map(of).sum() };
+    let total = |sum: u64, of: fn(&DataFile) -> u64| if is_database { sum } else { files.iter().map(of).sum() };
     Manifest {
         version: manifest::VERSION,
         sequence: due.sequence,

@@ -1,7 +1,6 @@
 //! What a run does before anything else: the ledger and the archive are brought to agree.
 
 use super::error::RunError;
-use super::files::archive_file;
 use super::manifest;
 use crate::archive::{ArchiveWriter, Claim, Prepared};
 use crate::failpoint::reach;
@@ -22,13 +21,12 @@ pub async fn recover(
 pub(super) async fn open(ledger: &Ledger, archive: &mut dyn ArchiveWriter) -> Result<(), RunError> {
     let intent = ledger.intent().await?;
     let recorded = ledger.last_commit().await?;
-    let unpublished = ledger.unpublished().await?;
     let claim = Claim {
         ledger_id: ledger.id(),
         job: ledger.identity().job.clone(),
         recorded,
         intent: intent.as_ref().map(|commit| commit.seq),
-        unpublished: unpublished.iter().map(archive_file).collect(),
+        unpublished: ledger.unpublished().await?,
         runs: ledger.commit_runs().await?,
     };
     let opened = archive.open(&claim).await?;

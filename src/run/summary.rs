@@ -10,9 +10,9 @@ use super::meter::Counts;
 use super::suspicion::suspicions;
 use super::ticker::keep_timeline;
 use crate::failpoint::reach;
-use crate::ledger::{FileRow, LastManifest, LedgerError, Sums, Unreported};
+use crate::ledger::{LastManifest, LedgerError, Sums, Unreported};
 use crate::model::failure::Class;
-use crate::model::manifest::is_vanished;
+use crate::model::manifest::{DataFile, is_vanished};
 use crate::model::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates};
 use crate::panics::caught;
 
@@ -20,7 +20,7 @@ use crate::panics::caught;
 #[derive(Default)]
 struct Left {
     sums: Sums,
-    files: Vec<FileRow>,
+    files: Vec<DataFile>,
     head: Option<LastManifest>,
     untold: Unreported,
 }

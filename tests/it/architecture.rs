@@ -49,7 +49,7 @@ fn a_planted_circle_is_found_through_what_a_file_hands_on() {
 }
 
 fn breaches_of(file: &str, code: &str) -> Vec<String> {
-    let rooms = "pub mod parquet;\npub use parquet::ParquetSink;\npub trait ArchiveWriter {}\npub struct Opened;\n";
+    let rooms = "pub mod parquet;\npub use parquet::ParquetArchive;\npub trait ArchiveWriter {}\npub struct Opened;\n";
     let sources = [(file.to_owned(), code.to_owned()), ("archive.rs".to_owned(), rooms.to_owned())];
     breaches(&Sources::from(sources))
 }
@@ -70,25 +70,39 @@ fn a_planted_breach_is_found() {
             "names crate::ledger::Ledger",
         ),
         (
-            "archive/parquet/disk.rs",
+            "archive/parquet/storage.rs",
             "use super::super::super::yunxin::client::Client;",
             "names crate::yunxin::client::Client",
         ),
         ("ledger.rs", "fn f(x: crate::source::Checkpoint) {}", "do not know each other"),
         ("yunxin/client.rs", "use crate::simulator;", "share nothing"),
         ("export/html.rs", "use crate::ledger::Ledger;", "but export knows archives alone"),
-        ("archive/verify/files.rs", "use crate::ledger::Ledger;", "do not know each other"),
-        ("completeness.rs", "use crate::archive::ArchiveWriter;", "completeness knows references, ledger and archive"),
+        ("archive/verify/chain.rs", "use crate::ledger::Ledger;", "do not know each other"),
+        ("completeness.rs", "use crate::yunxin::Client;", "completeness knows references, ledger and archive"),
         ("completeness/a.rs", "use crate::source::Settings;", "completeness knows sources by their trait"),
-        ("completeness.rs", "use crate::export::ParquetArchive;", "completeness knows archives by their trait"),
+        (
+            "completeness.rs",
+            "use crate::archive::postgres::Settings;",
+            "only cli/assemble.rs knows the kinds of archives",
+        ),
+        (
+            "cli/export.rs",
+            "use crate::archive::parquet::ParquetArchive;",
+            "only cli/assemble.rs knows the kinds of archives",
+        ),
+        (
+            "cli/files.rs",
+            "fn f(sink: &Sink) { if let Sink::Parquet(_) = sink {} }",
+            "only cli/assemble.rs matches on sinks",
+        ),
         ("sort.rs", "use crate::export::record::Record;", "sorting knows nobody"),
         ("simulator.rs", "use crate::model::reference::ConversationId;", "shares nothing"),
         ("config/job.rs", "use crate::run::Settings;", "config knows only pure rooms"),
-        ("run.rs", "use crate::archive::parquet::ParquetSink;", "run knows sources and archives by their traits"),
+        ("run.rs", "use crate::archive::parquet::ParquetArchive;", "run knows sources and archives by their traits"),
         (
             "run/write.rs",
-            "use crate::archive::{ArchiveWriter, ParquetSink};",
-            "crate::archive::ParquetSink, but run knows",
+            "use crate::archive::{ArchiveWriter, ParquetArchive};",
+            "crate::archive::ParquetArchive, but run knows",
         ),
         ("report/page.rs", "use crate::ledger::RunRow;", "a report is made of values"),
         ("report.rs", "use std::fs;", "a report is made of values"),

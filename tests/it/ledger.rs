@@ -20,10 +20,11 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use uuid::Uuid;
 use yunxin_archiver::ledger::{
-    AppLock, Commit, CutSettings, FailedRef, FailureFilter, FailureState, FileRow, FinishedBatch, Identity, JobLock,
-    Ledger, LedgerError, Planned, RetryFilter, RunNote,
+    AppLock, Commit, CutSettings, FailedRef, FailureFilter, FailureState, FinishedBatch, Identity, JobLock, Ledger,
+    LedgerError, Planned, RetryFilter, RunNote,
 };
 use yunxin_archiver::model::failure::{Class, Reason};
+use yunxin_archiver::model::manifest::{DataFile, StagedFile};
 use yunxin_archiver::model::reference::{ConversationId, Invalid};
 use yunxin_archiver::plan::{Batch, BatchRef, FollowUp, History, Purpose};
 
@@ -138,15 +139,8 @@ fn reason(class: Class, code: Option<i64>, retryable: bool) -> Reason {
     Reason { class, code, message: format!("{class}"), retryable }
 }
 
-fn file(path: &str, rows: u64) -> FileRow {
-    FileRow {
-        path: path.to_owned(),
-        temporary: format!("_tmp/{path}.inprogress"),
-        rows,
-        bytes: 1_000,
-        sha256: "ab".repeat(32),
-        range: None,
-    }
+fn file(path: &str, rows: u64) -> DataFile {
+    DataFile { path: path.to_owned(), rows, bytes: 1_000, sha256: "ab".repeat(32), range: None }
 }
 
 fn ids_of(batch: &Batch) -> Vec<i64> {

@@ -15,9 +15,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use yunxin_archiver::archive::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, schema};
-use yunxin_archiver::archive::{ArchiveError, ArchiveFile, ArchiveWriter, Claim};
-use yunxin_archiver::model::manifest::{Manifest, ManifestFile, Sealed};
+use yunxin_archiver::archive::parquet::{Compression, Encodings, PartitionColumn, schema};
+use yunxin_archiver::archive::{ArchiveError, ArchiveWriter, Claim};
+use yunxin_archiver::model::manifest::{DataFile, Manifest, Sealed, StagedFile};
 use yunxin_archiver::model::message::{MessageRows, Row, TextColumn};
 
 use crate::support::parquet::{Archive, push_message, texts};
@@ -28,7 +28,7 @@ fn at(text: &str) -> i64 {
     text.parse::<Timestamp>().unwrap().as_millisecond()
 }
 
-async fn prepared(archive: &Archive, recorded: u64) -> (ParquetSink, Vec<ArchiveFile>) {
+async fn prepared(archive: &Archive, recorded: u64) -> (Box<dyn ArchiveWriter>, Vec<StagedFile>) {
     let mut sink = archive.open(recorded).await;
     let mut rows = MessageRows::default();
     for id in 0..4 {
@@ -44,21 +44,17 @@ fn published(archive: &Archive) -> Vec<String> {
     archive.tree().into_iter().filter(|path| path.ends_with(".parquet")).collect()
 }
 
-fn paths(files: &[ArchiveFile]) -> Vec<String> {
-    files.iter().map(|file| file.path.clone()).collect()
+fn paths(files: &[StagedFile]) -> Vec<String> {
+    files.iter().map(|file| file.file.path.clone()).collect()
 }
 
-fn manifest(archive: &Archive, files: &[ArchiveFile]) -> Manifest {
-    let files: Vec<ManifestFile> = files
-        .iter()
-        .map(|file| ManifestFile {
-            path: file.path.clone(),
-            rows: file.rows,
-            bytes: file.bytes,
-            sha256: file.sha256.clone(),
-            range: file.range,
-        })
-        .collect();
+/// What they are once they are published.
+fn files_of(files: &[StagedFile]) -> Vec<DataFile> {
+    files.iter().map(|file| file.file.clone()).collect()
+}
+
+fn manifest(archive: &Archive, files: &[StagedFile]) -> Manifest {
+    let files = files_of(files);
     Manifest {
         version: 1,
         sequence: 1,

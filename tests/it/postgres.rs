@@ -1,4 +1,4 @@
-//! The Postgres sink, against a real server.
+//! An archive in Postgres, on a real server.
 
 mod archive;
 mod commit;
@@ -6,7 +6,6 @@ mod confirmed;
 mod failover;
 mod pooler;
 mod rows;
-mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +13,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
-use yunxin_archiver::archive::postgres::{PostgresSink, Settings};
-use yunxin_archiver::archive::{ArchiveError, ArchiveWriter, Claim, Opened, Prepared, RunStamp};
+use yunxin_archiver::archive::postgres::{PostgresArchive, Settings};
+use yunxin_archiver::archive::{Archive as _, ArchiveError, ArchiveWriter, Claim, Opened, Prepared, RunStamp};
 use yunxin_archiver::model::message::{MessageRows, Row, TextColumn, Vanished};
 
 use crate::support::postgres::PgUrl;
@@ -37,17 +36,21 @@ fn settings(url: &str) -> Settings {
     Settings { patience: Duration::from_secs(20), ..Settings::new(SecretString::from(url)) }
 }
 
-fn sink(url: &str) -> PostgresSink {
-    PostgresSink::new(&settings(url), stamp()).unwrap()
+fn sink(url: &str) -> Box<dyn ArchiveWriter> {
+    writer(settings(url), stamp())
 }
 
-async fn open(database: &PgUrl) -> PostgresSink {
+fn writer(settings: Settings, stamp: RunStamp) -> Box<dyn ArchiveWriter> {
+    PostgresArchive::new(settings).writer(stamp).unwrap()
+}
+
+async fn open(database: &PgUrl) -> Box<dyn ArchiveWriter> {
     let mut sink = sink(&database.url());
     sink.open(&claim(0, None)).await.unwrap();
     sink
 }
 
-async fn refused(sink: &mut PostgresSink, claim: &Claim) -> ArchiveError {
+async fn refused(sink: &mut Box<dyn ArchiveWriter>, claim: &Claim) -> ArchiveError {
     let error = sink.open(claim).await.unwrap_err();
     let said = format!("{error} {error:?}");
     assert!(!said.contains("hunter2"), "{said}");
@@ -90,7 +93,7 @@ fn vanished(message_server_id: i64) -> Vanished {
     }
 }
 
-async fn committed(sink: &mut PostgresSink, commit: u64, rows: Arc<MessageRows>) -> Prepared {
+async fn committed(sink: &mut Box<dyn ArchiveWriter>, commit: u64, rows: Arc<MessageRows>) -> Prepared {
     sink.write(rows).await.unwrap();
     sink.prepare(commit).await.unwrap()
 }

@@ -300,7 +300,7 @@ fn a_signature_by_another_key_is_found_where_the_right_one_is_known() {
     site.night().exits(0);
     // Whoever knows the new key trusts what it vouches for; who knows the old one does not trust the new.
     let ended = site.run(&["verify", "nightly", "--json"]).exits(0);
-    assert!(ended.summary["notes"].to_string().contains("the chain vouches for them"), "{}", ended.stdout);
+    assert!(ended.summary["notes"].to_string().contains("the chain covers them"), "{}", ended.stdout);
     site.run(&["verify", "archive"]).exits(0);
     let last = relative(&site, manifests(&site).last().unwrap());
     let ended = site.run(&["verify", "archive", "--json", "--public-key", "public.pem"]).exits(1);

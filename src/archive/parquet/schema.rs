@@ -1,4 +1,4 @@
-//! The columns of the archive as Parquet has them.
+//! The columns of the archive in Parquet. The only file of this room that says which types and names there are.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::model::{Column, ColumnType};
 
-/// The version of the schema, as files name it in their metadata. Columns are only ever appended.
+/// The version of the schema, which files have in their metadata. Columns are only ever appended.
 pub const VERSION: &str = "1";
 
-/// The columns' names in order.
+/// The names of the columns, in order.
 pub fn names(raw: bool) -> impl Iterator<Item = &'static str> {
     Column::all(raw).iter().map(|column| column.name)
 }
 
-/// The Arrow type of a column's values. Lists name their item `element`, as the Parquet format does.
+/// The Arrow type of a column. The item of a list is called `element`, as in the Parquet format.
 pub(super) fn data_type(kind: ColumnType) -> DataType {
     match kind {
         ColumnType::Text | ColumnType::Account | ColumnType::Receiver | ColumnType::Json => DataType::Utf8,
@@ -27,7 +27,7 @@ pub(super) fn data_type(kind: ColumnType) -> DataType {
     }
 }
 
-/// The same type in words.
+/// The name of that type in the documentation.
 pub fn type_name(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Text | ColumnType::Account | ColumnType::Receiver | ColumnType::Json => "Utf8",
@@ -44,13 +44,33 @@ pub(super) fn element() -> Arc<Field> {
     Arc::new(Field::new("element", DataType::Utf8, true))
 }
 
-/// The Arrow schema of every file.
+/// The Arrow schema of every file of messages.
 pub fn arrow(raw: bool) -> SchemaRef {
     let fields = Column::all(raw).iter().map(|column| Field::new(column.name, data_type(column.kind), column.nullable));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The schema to be read by people: a line per column with name, type, `!` where it is never null, and meaning.
+/// The columns of a file of notes of what vanished: name, type and meaning. None is ever null.
+const VANISHED: [(&str, ColumnType, &str); 9] = [
+    ("app_key", ColumnType::Text, "the AppKey that the message was asked for with"),
+    ("conversation_key", ColumnType::Text, "the dialogue, as in the archive"),
+    ("conversation_id", ColumnType::Text, "the conversation as it was asked last"),
+    ("conversation_type", ColumnType::Int32, "1 one-to-one, 2 team, 3 super team"),
+    ("message_server_id", ColumnType::Int64, "the message's ID"),
+    ("create_time", ColumnType::Time, "when it was sent"),
+    ("code", ColumnType::Int32, "what the API answered"),
+    ("run_id", ColumnType::Text, "the run that noticed"),
+    ("noticed_at", ColumnType::Time, "when it was noticed"),
+];
+
+/// The Arrow schema of a file of notes of what vanished.
+pub(super) fn vanished() -> SchemaRef {
+    let fields = VANISHED.iter().map(|(name, kind, _)| Field::new(*name, data_type(*kind), false));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The schema for people to read: for each column a line with its name, its type, `!` if it is never null, and its
+/// meaning.
 pub fn text() -> String {
     let mut text = String::from("# Columns of a Parquet archive, in order. `!`: never null. Schema version 1.\n");
     for column in Column::all(true) {
@@ -62,11 +82,8 @@ pub fn text() -> String {
          # date and month are only there; they are those of create_time in the sink's time zone.\n\
          # Beside the archive, in PATH-vanished/date=YYYY-MM-DD: messages that the service no longer has.\n",
     );
-    for (name, kind, meaning) in super::vanished::COLUMNS {
-        let kind = match kind {
-            DataType::Timestamp(..) => "Timestamp(ms, UTC)!".to_owned(),
-            kind => format!("{kind}!"),
-        };
+    for (name, kind, meaning) in VANISHED {
+        let kind = format!("{}!", type_name(kind));
         let _ = writeln!(text, "{name:<31}{kind:<21}{meaning}");
     }
     text

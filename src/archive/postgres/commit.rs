@@ -1,359 +1,206 @@
-//! One commit: messages and the row that says so, in one transaction.
+//! A commit: over as many connections as it takes, with messages that are there already, and confirmed by the database.
+//!
+//! Messages are copied straight into the table, unless some are likely to be there already. If some turn out to be, what
+//! was copied is taken back, and the commit looks first: it copies the messages that are not there, and revises those that
+//! are there in an earlier version.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
-use sqlx::postgres::PgConnection;
-use sqlx::{Executor, Row, SqlStr};
-use uuid::Uuid;
+use sqlx::{AssertSqlSafe, Row as _};
 
-use super::connect::{Session, last_row};
-use super::copy::{Encoder, Messages};
-use super::schema::Locks;
-use super::statements::Statements;
-use super::versions::{Item, NEVER, passes, sift};
+use super::connect::{Refusal, Session, Tries, Trouble, last_row, timed, trouble};
+use super::statements::{CommitId, Counts};
+use super::target::{OpenArchive, PATIENCE, Target};
+use super::transaction::{Recorded, Transaction, Written};
+use super::versions::{Item, passes};
+use crate::archive::ArchiveError;
 use crate::failpoint::reach;
 use crate::model::message::{MessageRows, Vanished};
 
-/// How much is sent at a time: every piece is one message of the protocol and one write.
-pub(super) const PIECE: usize = 256 * 1024;
-/// How many keys are looked up before it is decided how to write.
-const SAMPLE: usize = 64;
-/// How many vanished messages one statement notes.
-const VANISHED: usize = 10_000;
-
-/// How messages come into the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Way {
-    /// Straight into it: the fastest, when none is there already.
-    Copy,
-    /// Those that are not there already straight into it, the rest by merging: cheap when many are there.
-    Sift,
-    /// All by merging, which no other writer of the same messages can disturb.
-    Merge,
-}
-
-/// What a commit did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    /// Messages that were not there.
-    pub(super) inserted: u64,
-    /// Messages that were there in an earlier version.
-    pub(super) revised: u64,
-    /// Bytes sent for all of them.
-    pub(super) bytes: u64,
-    /// Whether the database says that it wrote fewer rows than it was sent.
-    pub(super) short: bool,
-    /// Earlier versions that are not among the revisions.
-    pub(super) unkept: u64,
-    /// Messages that stayed in an earlier version, and one of them.
-    pub(super) unrevised: Option<(u64, i64)>,
-}
-
-/// Whose commit it is, and which.
-#[derive(Debug, Clone)]
-pub(super) struct CommitId {
-    pub(super) app_key: String,
-    pub(super) ledger_id: Uuid,
-    pub(super) locks: Locks,
-    /// The archive's last commit, as far as this process knows.
-    pub(super) before: u64,
-    pub(super) sequence: u64,
-}
+/// How often a commit may look first and then meet messages that another writer has just written.
+const CONFLICTS: usize = 5;
 
 /// What is committed.
 pub(super) struct Commit<'a> {
-    pub(super) id: &'a CommitId,
-    pub(super) run_id: Uuid,
+    pub(super) id: CommitId,
     pub(super) pending: &'a [Arc<MessageRows>],
     pub(super) vanished: &'a [Vanished],
+    /// How many messages are pending.
     pub(super) messages: u64,
 }
 
-/// Begins the transaction of a commit. Returns `false`, in a transaction that is to be rolled back, if the archive is
-/// not, or no longer, where this commit comes next.
-pub(super) async fn begin(session: &mut Session, statements: &Statements, id: &CommitId) -> Result<bool, sqlx::Error> {
-    Ok(begun(session, statements.begin(id)).await? == Begun::Free)
+/// What became of a commit whose connection broke.
+enum Resumed {
+    /// It was not made.
+    ToMake(Session),
+    /// It was made, with so many bytes.
+    Made(Session, u64),
 }
 
-/// Where a transaction stands that messages are to be copied in straight away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Begun {
-    /// Nothing is against it.
-    Free,
-    /// Some of the messages are there already. It is to be rolled back.
-    Met,
-    /// The archive is not, or no longer, where this commit comes next. It is to be rolled back.
-    NotOurs,
-}
-
-/// Begins the transaction of a commit whose first messages have these keys, and which may take as long as messages come:
-/// that is the commit interval's to say. Copying straight into the table is the cheapest way, but only if no message is
-/// there already: a sample tells.
-pub(super) async fn begin_copy(
-    session: &mut Session,
-    statements: &Statements,
-    id: &CommitId,
-    keys: impl ExactSizeIterator<Item = i64>,
-) -> Result<Begun, sqlx::Error> {
-    let step = keys.len().div_ceil(SAMPLE).max(1);
-    let sample: Vec<String> = keys.step_by(step).map(|key| key.to_string()).collect();
-    let begin = statements.begin_copy(id, &sample.join(","));
-    begun(session, begin).await
-}
-
-async fn begun(session: &mut Session, begin: String) -> Result<Begun, sqlx::Error> {
-    let row = last_row(&mut session.connection, begin).await?;
-    reach("postgres.fenced");
-    Ok(match (row.try_get("moved")?, row.try_get("met")?) {
-        (false, _) => Begun::NotOurs,
-        (true, false) => Begun::Free,
-        (true, true) => Begun::Met,
-    })
-}
-
-/// Writes all messages of the commit that the session's transaction is for.
-pub(super) async fn write(
-    session: &mut Session,
-    statements: &Statements,
-    encoder: &mut Encoder,
-    commit: &Commit<'_>,
-    passes: &[Vec<Item>],
-    way: Way,
-) -> Result<Counts, sqlx::Error> {
-    let mut writer = Writer::new(session, statements, encoder, commit);
-    for (depth, pass) in passes.iter().enumerate() {
-        match way {
-            Way::Copy if depth == 0 => writer.counts.short |= writer.copy(pass).await?,
-            Way::Merge => writer.merge(pass).await?,
-            // The later passes hold what the first has just written.
-            Way::Copy | Way::Sift => {
-                let there = writer.versions(&commit.id.app_key, pass).await?;
-                let (fresh, newer) = sift(pass, there);
-                writer.counts.short |= writer.copy(&fresh).await?;
-                writer.revise(&newer).await?;
-            }
+impl Target {
+    /// Makes a commit. Returns the bytes written.
+    pub(super) async fn commit(&self, archive: &mut OpenArchive, commit: &Commit<'_>) -> Result<u64, ArchiveError> {
+        let mut tries = Tries::new();
+        loop {
+            let error = match timed(PATIENCE, self.try_commit(archive, commit)).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(Refusal::Archive(error)) => return Err(error),
+                Err(Refusal::Database(error)) => error,
+            };
+            let said = error.to_string();
+            let failed = |error| self.server.report(&format!("cannot commit to {}", self.table()), error);
+            tries.wait(error).await.map_err(failed)?;
+            tracing::warn!(
+                commit = commit.id.sequence,
+                error = said,
+                "the commit is tried again over a new connection"
+            );
         }
     }
-    Ok(writer.counts)
-}
 
-/// What the database says of a commit when everything is written.
-pub(super) struct Recorded {
-    /// Whether there is a row that says so.
-    pub(super) noted: bool,
-    /// Vanished messages that are not noted.
-    pub(super) unnoted: u64,
-    /// The triggers on the table of messages: they may undo what was written.
-    pub(super) triggers: Option<String>,
-    /// Whether there are triggers on the archive's other tables, which may do so too.
-    pub(super) others: bool,
-}
-
-/// Writes what belongs to the commit besides its messages.
-pub(super) async fn record(
-    session: &mut Session,
-    statements: &Statements,
-    commit: &Commit<'_>,
-    counts: Counts,
-) -> Result<Recorded, sqlx::Error> {
-    let connection = &mut session.connection;
-    for vanished in commit.vanished.chunks(VANISHED) {
-        note(connection, statements, commit, vanished).await?;
+    /// Makes a commit over one connection: the open one, or a new one. Returns the bytes written.
+    async fn try_commit(&self, archive: &mut OpenArchive, commit: &Commit<'_>) -> Result<u64, Refusal> {
+        let mut session = match archive.session.take() {
+            Some(session) => session,
+            None => match self.resume(archive, commit).await? {
+                Resumed::ToMake(session) => session,
+                Resumed::Made(session, bytes) => {
+                    archive.session = Some(session);
+                    return Ok(bytes);
+                }
+            },
+        };
+        archive.tried = commit.id.sequence;
+        let statements = Arc::clone(&archive.statements);
+        let passes = passes(commit.pending);
+        let mut look_first = archive.look_first;
+        let mut conflicts = 0;
+        let recorded = loop {
+            let mut transaction =
+                Transaction::new(&mut session, &statements, &mut archive.encoder, &commit.id, commit.pending);
+            let Some(met) = transaction.begin(if look_first { &[] } else { &passes[0] }).await? else {
+                session.rollback().await?;
+                return Err(self.refusal(&mut session, &commit.id).await?.into());
+            };
+            look_first |= met;
+            let done = match transaction.write(&passes, look_first).await {
+                Ok(()) => transaction.record(commit.messages, commit.vanished).await,
+                Err(error) => Err(error),
+            };
+            match done {
+                // Which messages were there before is only known after looking first.
+                Ok(recorded) if !look_first && (recorded.written.short || recorded.triggers.is_some()) => {}
+                Ok(recorded) => {
+                    self.confirm(&mut transaction, commit, &passes[0], &recorded).await?;
+                    break recorded;
+                }
+                Err(error) if trouble(&error) == Trouble::Conflict && conflicts < CONFLICTS => conflicts += 1,
+                Err(error) => return Err(error.into()),
+            }
+            look_first = true;
+            session.rollback().await?;
+        };
+        reach("postgres.commit");
+        session.commit().await?;
+        reach("postgres.committed");
+        let Counts { inserted, revised, bytes, messages } = recorded.written.counts;
+        tracing::debug!(commit = commit.id.sequence, messages, inserted, revised, bytes, "committed");
+        // If no message was there already, the next ones are probably new as well.
+        archive.look_first = inserted != messages || recorded.triggers.is_some();
+        archive.session = Some(session);
+        Ok(bytes)
     }
-    let row = last_row(connection, statements.record(commit, counts)).await?;
-    let mut unnoted = 0;
-    for vanished in commit.vanished.chunks(VANISHED) {
-        let ids: BTreeSet<i64> = vanished.iter().map(|message| message.message_server_id).collect();
-        let ids: Vec<i64> = ids.into_iter().collect();
-        let sent = ids.len() as u64;
-        let noted: i64 = sqlx::query_scalar(statements.vanished.clone())
-            .persistent(false)
-            .bind(&commit.id.app_key)
-            .bind(ids)
-            .fetch_one(&mut *connection)
-            .await?;
-        unnoted += sent.saturating_sub(noted as u64);
+
+    /// Insists that what was sent is there. If the database wrote fewer rows, or if triggers may have undone what it wrote,
+    /// the keys decide: rows may be elsewhere in the table's inheritance.
+    async fn confirm(
+        &self,
+        transaction: &mut Transaction<'_>,
+        commit: &Commit<'_>,
+        messages: &[Item],
+        recorded: &Recorded,
+    ) -> Result<(), Refusal> {
+        let names = &self.names;
+        let Written { short, unkept, unrevised, .. } = recorded.written;
+        let missing = if short || recorded.triggers.is_some() || recorded.other_triggers {
+            transaction.missing(messages).await?
+        } else {
+            None
+        };
+        let (table, what) = if let Some((count, example)) = missing {
+            let all = commit.messages;
+            (&names.messages, format!("lacks {count} of the {all} messages (such as {example}) that were"))
+        } else if let Some((count, example)) = unrevised {
+            (&names.messages, format!("lacks {count} new versions of messages (such as {example}) that were"))
+        } else if unkept > 0 {
+            (&names.revisions, format!("lacks {unkept} earlier versions that were"))
+        } else if recorded.unnoted > 0 {
+            let all = commit.vanished.len();
+            (&names.vanished, format!("lacks {} of the {all} notes that were", recorded.unnoted))
+        } else if !recorded.has_row {
+            (&names.commits, "lacks the row of the commit that was".to_owned())
+        } else {
+            return Ok(());
+        };
+        let triggers = recorded.triggers.as_ref().filter(|_| *table == names.messages);
+        Err(self.dropped(table, &what, triggers.map(String::as_str)).into())
     }
-    Ok(Recorded {
-        noted: row.try_get("recorded")?,
-        unnoted,
-        triggers: row.try_get("triggers")?,
-        others: row.try_get("others")?,
-    })
-}
 
-/// Messages of a commit that are not in the table: how many, and one of them.
-pub(super) async fn missing(
-    session: &mut Session,
-    statements: &Statements,
-    encoder: &mut Encoder,
-    commit: &Commit<'_>,
-) -> Result<Option<(u64, i64)>, sqlx::Error> {
-    let mut reader = Writer::new(session, statements, encoder, commit);
-    // The first pass has every message.
-    let pass = passes(commit.pending).swap_remove(0);
-    let there = reader.versions(&commit.id.app_key, &pass).await?;
-    let (missing, _) = sift(&pass, there);
-    Ok(missing.first().map(|first| (missing.len() as u64, first.message_server_id)))
-}
-
-/// Makes the commit final.
-pub(super) async fn finish(session: &mut Session) -> Result<(), sqlx::Error> {
-    reach("postgres.commit");
-    session.commit().await?;
-    reach("postgres.committed");
-    Ok(())
-}
-
-/// Notes that messages vanished.
-async fn note(
-    connection: &mut PgConnection,
-    statements: &Statements,
-    commit: &Commit<'_>,
-    vanished: &[Vanished],
-) -> Result<(), sqlx::Error> {
-    fn column<T>(vanished: &[Vanished], of: impl Fn(&Vanished) -> T) -> Vec<T> {
-        vanished.iter().map(of).collect()
+    /// Why the archive refuses this commit.
+    async fn refusal(&self, session: &mut Session, id: &CommitId) -> Result<ArchiveError, sqlx::Error> {
+        let archive = self.names.qualified(&self.names.archive);
+        let sql = format!("select max(sequence) as sequence from {archive} where ledger_id = '{}'", id.ledger_id);
+        let sequence: Option<i64> = last_row(&mut session.connection, sql).await?.try_get("sequence")?;
+        Ok(match sequence.map(|sequence| sequence as u64) {
+            Some(sequence) if sequence < id.before => self.lost(id.before),
+            Some(sequence) if sequence == id.before && sequence < id.sequence => {
+                self.dropped(&self.names.archive, &format!("keeps commit {sequence} whatever is"), None)
+            }
+            _ => ArchiveError::NotOurs(format!(
+                "the archive {} at {} does not wait for commit {} of ledger {}: another ledger took it over, or an \
+                 old copy of this one is in use",
+                self.table(),
+                self.server.place(),
+                id.sequence,
+                id.ledger_id
+            )),
+        })
     }
-    sqlx::query(statements.vanish.clone())
+
+    fn lost(&self, committed: u64) -> ArchiveError {
+        self.failed(&format!(
+            "the server lost commits up to {committed}, as by a failover to a standby that did not have them yet; \
+             the next run fetches their messages again"
+        ))
+    }
+
+    /// Connects again, and finds out whether the commit was made.
+    async fn resume(&self, archive: &OpenArchive, commit: &Commit<'_>) -> Result<Resumed, Refusal> {
+        let mut session = self.server.session(self.locks(), true).await?;
+        let owner = self.names.qualified(&self.names.archive);
+        let commits = self.names.qualified(&self.names.commits);
+        let found: Option<(i64, Option<String>, Option<i64>)> = sqlx::query_as(AssertSqlSafe(format!(
+            "select a.sequence, c.run_id, c.bytes from {owner} a left join {commits} c using (ledger_id, sequence) \
+             where ledger_id = $1"
+        )))
         .persistent(false)
-        .bind(&commit.id.app_key)
-        .bind(commit.run_id.to_string())
-        .bind(column(vanished, |message| message.conversation_key.clone()))
-        .bind(column(vanished, |message| message.conversation_id.clone()))
-        .bind(column(vanished, |message| message.conversation_type))
-        .bind(column(vanished, |message| message.message_server_id))
-        .bind(column(vanished, |message| message.create_time))
-        .bind(column(vanished, |message| message.code))
-        .bind(column(vanished, |message| message.noticed_at))
-        .execute(connection)
+        .bind(commit.id.ledger_id.to_string())
+        .fetch_optional(&mut session.connection)
         .await?;
-    Ok(())
-}
-
-/// The messages' part of a transaction.
-struct Writer<'a> {
-    connection: &'a mut PgConnection,
-    statements: &'a Statements,
-    encoder: &'a mut Encoder,
-    pending: &'a [Arc<MessageRows>],
-    /// Whether the staging table is there, and used.
-    staged: bool,
-    counts: Counts,
-}
-
-impl<'a> Writer<'a> {
-    fn new(
-        session: &'a mut Session,
-        statements: &'a Statements,
-        encoder: &'a mut Encoder,
-        commit: &'a Commit<'_>,
-    ) -> Self {
-        let connection = &mut session.connection;
-        Self { connection, statements, encoder, pending: commit.pending, staged: false, counts: Counts::default() }
-    }
-
-    /// Copies messages straight into the table: a conflict if one is there. Returns whether the database says that it
-    /// wrote fewer.
-    async fn copy(&mut self, pass: &[Item]) -> Result<bool, sqlx::Error> {
-        if pass.is_empty() {
-            return Ok(false);
-        }
-        let written = self.send(&self.statements.copy, pass).await?;
-        self.counts.inserted += pass.len() as u64;
-        reach("postgres.copied");
-        Ok(written < pass.len() as u64)
-    }
-
-    /// Writes messages of which some are there: adds, revises, or leaves alone.
-    async fn merge(&mut self, pass: &[Item]) -> Result<(), sqlx::Error> {
-        if pass.is_empty() {
-            return Ok(());
-        }
-        self.stage(pass).await?;
-        let inserted = self.execute(&self.statements.insert).await?;
-        self.counts.inserted += inserted;
-        if inserted < pass.len() as u64 {
-            // Most likely the others are there.
-            self.counts.short = true;
-            self.revise_staged().await?;
-        }
-        Ok(())
-    }
-
-    /// Writes new versions of messages that are there in earlier ones.
-    async fn revise(&mut self, pass: &[Item]) -> Result<(), sqlx::Error> {
-        if pass.is_empty() {
-            return Ok(());
-        }
-        self.stage(pass).await?;
-        let revised = self.revise_staged().await?;
-        self.counts.short |= revised < pass.len() as u64;
-        Ok(())
-    }
-
-    async fn stage(&mut self, pass: &[Item]) -> Result<(), sqlx::Error> {
-        let statements = self.statements;
-        self.execute(if self.staged { &statements.truncate_staging } else { &statements.create_staging }).await?;
-        self.staged = true;
-        self.send(&statements.copy_staging, pass).await.map(drop)
-    }
-
-    async fn revise_staged(&mut self) -> Result<u64, sqlx::Error> {
-        let Self { statements, .. } = *self;
-        self.execute(&statements.keep).await?;
-        let row = last_row(self.connection, statements.unkept.clone()).await?;
-        self.counts.unkept += row.try_get::<i64, _>("unkept")? as u64;
-        let revised = self.execute(&statements.revise).await?;
-        self.counts.revised += revised;
-        let row = last_row(self.connection, statements.unrevised.clone()).await?;
-        if let Some(example) = row.try_get("example")? {
-            self.counts.unrevised = Some((row.try_get::<i64, _>("unrevised")? as u64, example));
-        }
-        reach("postgres.merged");
-        Ok(revised)
-    }
-
-    /// Which of these messages are there, and when they were edited.
-    async fn versions(&mut self, app_key: &str, pass: &[Item]) -> Result<Vec<(i64, i64)>, sqlx::Error> {
-        let keys: Vec<i64> = pass.iter().map(|item| item.message_server_id).collect();
-        let mut found = sqlx::query_as::<_, (i64, Option<i64>)>(self.statements.versions.clone())
-            .persistent(false)
-            .bind(app_key)
-            .bind(keys)
-            .fetch(&mut *self.connection);
-        let mut versions = Vec::new();
-        while let Some((key, modified)) = found.try_next().await? {
-            versions.push((key, modified.unwrap_or(NEVER)));
-        }
-        Ok(versions)
-    }
-
-    async fn execute(&mut self, statement: &SqlStr) -> Result<u64, sqlx::Error> {
-        Ok(self.connection.execute(sqlx::raw_sql(statement.clone())).await?.rows_affected())
-    }
-
-    /// Returns how many rows the database says that it wrote.
-    async fn send(&mut self, statement: &str, pass: &[Item]) -> Result<u64, sqlx::Error> {
-        let Self { encoder, pending, counts, .. } = self;
-        let mut copy = self.connection.copy_in_raw(statement).await?;
-        encoder.clear();
-        encoder.begin();
-        let messages: Vec<_> = pending.iter().map(|rows| Messages::new(rows)).collect();
-        for item in pass {
-            let row = &pending[item.chunk as usize].rows()[item.row as usize];
-            encoder.row(&messages[item.chunk as usize], row);
-            if encoder.encoded().len() >= PIECE {
-                counts.bytes += encoder.encoded().len() as u64;
-                copy.send(encoder.encoded()).await?;
-                encoder.clear();
+        session.rollback().await?;
+        match found {
+            Some((sequence, ..)) if (sequence as u64) < archive.committed => Err(self.lost(archive.committed).into()),
+            // Another copy of the ledger may have made a commit of this number.
+            Some((sequence, Some(run), bytes))
+                if sequence as u64 == commit.id.sequence
+                    && archive.tried == commit.id.sequence
+                    && run == commit.id.run_id.to_string() =>
+            {
+                tracing::info!(commit = commit.id.sequence, "the commit had been made before the connection broke");
+                Ok(Resumed::Made(session, bytes.unwrap_or(0) as u64))
             }
+            // The commit itself finds anything else that is wrong.
+            _ => Ok(Resumed::ToMake(session)),
         }
-        encoder.end();
-        counts.bytes += encoder.encoded().len() as u64;
-        copy.send(encoder.encoded()).await?;
-        copy.finish().await
     }
 }

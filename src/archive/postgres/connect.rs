@@ -1,61 +1,41 @@
-//! Connections to the server, what a transaction sets for itself, and what errors mean.
+//! Connections to the server, the settings of a transaction, and what errors mean.
 //!
-//! A connection may be one to a pooler, which gives every transaction another session, and the session to others
-//! afterwards. So nothing outlives a transaction: no setting, no named statement, no temporary table, no lock. Only where a
-//! session proves to be ours alone it keeps the archive's lock as well, and so keeps other processes out from the start.
+//! A connection may be one to a pooler, which gives every transaction another session and shares the session with others.
+//! So nothing outlives a transaction: no setting, no named statement, no temporary table, no lock. Only a session that is
+//! known to be ours alone keeps the archive's lock, so that another process is refused when it starts.
 
 use std::io;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use tokio::time::{Instant, sleep, timeout};
-use url::Url;
 use uuid::Uuid;
 
 use super::schema::Locks;
+use super::settings::Settings;
 use crate::archive::ArchiveError;
-use crate::retry::{Jitter, Policy, Tries};
+use crate::retry::{self, Jitter, Policy};
 
 /// How long one attempt to connect may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long a new process waits for one that holds the archive: the server may not yet know that it died.
+/// How long a new process waits for one that has the archive: the server may not have noticed yet that it died.
 const HANDOVER: Duration = Duration::from_secs(3);
-/// The parameters of a URL that the driver knows.
-const PARAMETERS: [&str; 19] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-    "options[",
-];
+/// How often a commit, a manifest or opening is tried.
+const TRIES: u32 = 5;
 
+/// What is asked of a server first.
 const GREETING: &str = "
     select pg_is_in_recovery() as standby,
         current_setting('server_encoding') as encoding,
         current_setting('fsync') as fsync,
         current_setting('yunxin_archiver.session', true) as session";
-/// A setting that a connection asks for when it begins. The server gives it to the session that it begins for this
-/// connection, which is nobody else's then; a pooler refuses it, or passes over it.
+/// A setting that a connection asks for with a random value. If the session has that value, the server began it for this
+/// connection, and it is ours alone. A pooler refuses the setting or ignores it.
 const SESSION: &str = "yunxin_archiver.session";
-/// Makes a transaction independent of what database and role have as defaults. `synchronous_commit` is only ever raised:
-/// a commit must be on disk before the ledger hears of it. Names without a schema, as triggers have them, are found
-/// where the role finds them.
+/// Makes a transaction independent of the defaults of database and role. `synchronous_commit` is only ever raised: a commit
+/// must be on disk before the ledger hears of it. The role's search path stays in effect for triggers.
 const SETTINGS: &str = "
     select pg_catalog.set_config('search_path', pg_catalog.rtrim(
             pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path')), ', '), true);
@@ -63,7 +43,7 @@ const SETTINGS: &str = "
             then 'remote_apply' else 'on' end, true),
         set_config('lock_timeout', '60s', true),
         set_config('idle_in_transaction_session_timeout', '0', true)";
-/// Who holds an advisory lock whose key comes behind this.
+/// The locks of an advisory key that follows.
 const HOLDERS: &str = "from pg_locks where locktype = 'advisory' and granted and objsubid = 1 \
     and database = (select oid from pg_database where datname = current_database()) \
     and (classid::bigint << 32 | objid::bigint) =";
@@ -73,11 +53,9 @@ const HOLDERS: &str = "from pg_locks where locktype = 'advisory' and granted and
 pub(super) enum Mode {
     /// To write; a statement may take five minutes.
     Write,
-    /// To write messages as they come, however long that takes.
-    Stream,
     /// To read something.
     Read,
-    /// To read everything as it was at the beginning.
+    /// To read everything as it was when the transaction began.
     Snapshot,
 }
 
@@ -86,7 +64,6 @@ impl Mode {
     pub(super) fn begin(self) -> String {
         let (mode, timeout) = match self {
             Self::Write => ("read committed", "300s"),
-            Self::Stream => ("read committed", "0"),
             Self::Read => ("read committed read only", "0"),
             Self::Snapshot => ("repeatable read read only", "0"),
         };
@@ -94,26 +71,26 @@ impl Mode {
     }
 }
 
-/// What an error of the database means for who meets it.
+/// What an error of the database means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// Credentials or permission.
     Denied,
-    /// Something that only another configuration or another table helps against.
+    /// Only another configuration or another table helps.
     Unusable,
     /// A unique index has the key already.
     Conflict,
-    /// Another try, over a new connection, may succeed.
+    /// Another try over a new connection may succeed.
     Transient,
-    /// Nothing that is known to pass.
+    /// Anything else. Another try would not help.
     Other,
 }
 
-/// The one place that says what an error means.
+/// What an error means. No other place decides that.
 pub(super) fn trouble(error: &sqlx::Error) -> Trouble {
     let code = match error {
         sqlx::Error::Database(error) => error.code().unwrap_or_default().into_owned(),
-        // What the certificate or its check has against the connection comes as invalid data.
+        // A certificate that is refused is reported as invalid data.
         sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => return Trouble::Unusable,
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => return Trouble::Transient,
         sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => return Trouble::Unusable,
@@ -125,8 +102,8 @@ pub(super) fn trouble(error: &sqlx::Error) -> Trouble {
     match (code.get(..2).unwrap_or_default(), code.as_str()) {
         (_, "42501") | ("28" | "0L" | "0P", _) => Trouble::Denied,
         (_, "23505") => Trouble::Conflict,
-        // Timeouts of a statement and of a lock, a server that became read-only, a lost race to create something; then
-        // connections, resources, shutdown, the server's own I/O, rollbacks for the sake of others.
+        // Timeouts of a statement and of a lock, a server that became read-only, a lost race to create something. Then
+        // whole classes: connections, resources, shutdown, the server's own I/O, rollbacks caused by others.
         (_, "57014" | "55P03" | "25006" | "42P07" | "42P06" | "42710") | ("08" | "53" | "57" | "58" | "40", _) => {
             Trouble::Transient
         }
@@ -135,27 +112,27 @@ pub(super) fn trouble(error: &sqlx::Error) -> Trouble {
     }
 }
 
-/// Whether a pooler says that it has no transactions. Its code is that of whatever else poolers say.
+/// Whether a pooler says that it does not support transactions. It uses one code for everything.
 fn is_statement_mode(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.message().contains("statement pooling"))
 }
 
-/// Whether who answered does not take the setting that a connection asked for: of poolers, each says so with another
-/// code. Wrong credentials are not tried twice.
+/// Whether a pooler refuses the setting that a connection asked for. Every pooler says so with another code. Wrong
+/// credentials are not tried twice.
 fn is_refused_setting(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| matches!(code.get(..2), Some("08" | "0A" | "22" | "42")))
 }
 
-/// Why something was not done: a refusal, or an error of the database that another try may pass.
+/// Why something was not done: it was refused, or the database failed and another try may help.
 pub(super) enum Refusal {
-    Sink(ArchiveError),
+    Archive(ArchiveError),
     Database(sqlx::Error),
 }
 
 impl From<ArchiveError> for Refusal {
     fn from(error: ArchiveError) -> Self {
-        Self::Sink(error)
+        Self::Archive(error)
     }
 }
 
@@ -172,16 +149,14 @@ pub(super) struct Server {
     /// Where it is, without credentials.
     place: String,
     patience: Duration,
-    /// What an operator should know about the URL.
-    pub(super) warnings: Vec<String>,
 }
 
 /// A connection.
 pub(super) struct Session {
     pub(super) connection: PgConnection,
-    /// Whether its session is known to be nobody else's.
+    /// Whether its session is known to be ours alone.
     own: bool,
-    /// Whether the server writes to disk when it says so.
+    /// Whether the server really writes to disk when it says so.
     pub(super) durable: bool,
 }
 
@@ -196,53 +171,33 @@ impl Session {
         self.connection.execute("commit").await.map(drop)
     }
 
-    /// Takes back what the transaction did.
+    /// Undoes the transaction.
     pub(super) async fn rollback(&mut self) -> Result<(), sqlx::Error> {
         self.connection.execute("rollback").await.map(drop)
     }
 }
 
 impl Server {
-    /// Reads the URL.
-    pub(super) fn new(url: &SecretString, patience: Duration) -> Result<Self, ArchiveError> {
-        let unusable = |what: &str| {
-            ArchiveError::Unusable(format!(
-                "the URL of the Postgres sink {what}; right would be postgres://USER:PASSWORD@HOST:PORT/DATABASE, \
-                 with characters such as @ : / ? # in the password percent-encoded"
-            ))
-        };
-        let mut url =
-            Url::parse(url.expose_secret()).map_err(|error| unusable(&format!("cannot be read ({error})")))?;
-        if !matches!(url.scheme(), "postgres" | "postgresql") {
-            return Err(unusable("does not begin with postgres://"));
-        }
-        // A password that is not encoded spills into what follows it, and would be printed as the place.
-        let path = url.path().trim_start_matches('/');
-        if url.fragment().is_some() || path.contains(['/', '@']) || url.query_pairs().any(|(key, _)| key.contains('@'))
-        {
-            return Err(unusable("has a part too many"));
-        }
-        let mut warnings = Vec::new();
-        let known = |key: &str| PARAMETERS.contains(&key) || key.starts_with("options[");
-        let (kept, unknown): (Vec<_>, Vec<_>) = url.query_pairs().into_owned().partition(|(key, _)| known(key));
-        if !unknown.is_empty() {
-            warnings.extend(
-                unknown.iter().map(|(key, _)| format!("The sink's URL has a parameter that is not known: {key:?}.")),
-            );
-            url.query_pairs_mut().clear().extend_pairs(kept);
-        }
-        let mut options = PgConnectOptions::from_url(&url).map_err(|error| unusable(&format!("is wrong: {error}")))?;
-        if options.get_application_name().is_none() {
-            options = options.application_name("yunxin-archiver");
-        }
-        // Poolers do not know the parameter `extra_float_digits`, and no column has such digits.
-        let options = options.disable_statement_logging().statement_cache_capacity(0).extra_float_digits(None);
+    /// Reads the URL. It is never quoted.
+    pub(super) fn new(settings: &Settings) -> Result<Self, ArchiveError> {
+        let options: PgConnectOptions = settings
+            .url
+            .expose_secret()
+            .parse()
+            .map_err(|error| ArchiveError::Unusable(format!("the URL of the Postgres sink is wrong: {error}")))?;
+        let name = options.get_application_name().unwrap_or("yunxin-archiver").to_owned();
+        // Poolers do not know the parameter `extra_float_digits`, and no column needs it.
+        let options = options
+            .application_name(&name)
+            .disable_statement_logging()
+            .statement_cache_capacity(0)
+            .extra_float_digits(None);
         let host = match options.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", options.get_host(), options.get_port()),
         };
         let place = format!("{host}/{}", options.get_database().unwrap_or(options.get_username()));
-        Ok(Self { options, place, patience, warnings })
+        Ok(Self { options, place, patience: settings.patience })
     }
 
     /// Where it is, without credentials.
@@ -250,7 +205,7 @@ impl Server {
         &self.place
     }
 
-    /// What an error means to the caller of the sink.
+    /// What an error means to the user. `doing` says what failed.
     pub(super) fn report(&self, doing: &str, error: sqlx::Error) -> ArchiveError {
         let code = error
             .as_database_error()
@@ -273,15 +228,15 @@ impl Server {
         }
     }
 
-    /// Connects without taking the archive's lock, going on for a while when the server is starting, full, a standby,
-    /// or not there.
+    /// Connects without the archive's lock. Keeps trying for a while if the server is starting, full, a standby, or not
+    /// reachable.
     pub(super) async fn connect(&self) -> Result<Session, ArchiveError> {
         self.reach(None, false).await
     }
 
-    /// Connects as [`Self::connect`] does, and begins a transaction that holds the archive's lock: no other transaction
-    /// that writes the archive is under way then. A session of our own keeps the lock. With `again` a connection of this
-    /// process may have broken: if the server has not noticed yet, that session is ended.
+    /// Connects as [`Self::connect`] does, and begins a transaction that holds the archive's lock: no other transaction that
+    /// writes the archive is under way then. A session of our own keeps the lock. With `again`, a connection of this process
+    /// may have broken: a session of it that the server still has is ended.
     pub(super) async fn session(&self, locks: Locks, again: bool) -> Result<Session, ArchiveError> {
         self.reach(Some(locks), again).await
     }
@@ -295,13 +250,13 @@ impl Server {
                     let Some(locks) = locks else { return Ok(session) };
                     match self.lock(&mut session, locks, again).await {
                         Ok(()) => return Ok(session),
-                        Err(Refusal::Sink(error)) => return Err(error),
+                        Err(Refusal::Archive(error)) => return Err(error),
                         Err(Refusal::Database(error)) => error,
                     }
                 }
                 Ok(Greeted::Encoding(encoding)) => {
                     return Err(ArchiveError::Unusable(format!(
-                        "the database {} has the encoding {encoding}, which cannot hold every message: UTF8 is needed",
+                        "the database {} has the encoding {encoding}, which cannot hold every message: it needs UTF8",
                         self.place
                     )));
                 }
@@ -368,7 +323,7 @@ impl Server {
                 let holder = format!("select max(pid) as pid {HOLDERS} {archive}");
                 let holder: Option<i32> = last_row(&mut session.connection, holder).await?.try_get("pid")?;
                 let holder = holder.map(|pid| format!(": the server's process {pid} holds its lock"));
-                return Err(Refusal::Sink(ArchiveError::Busy(format!(
+                return Err(Refusal::Archive(ArchiveError::Busy(format!(
                     "the archive at {} is being written by another process{}",
                     self.place,
                     holder.unwrap_or_default()
@@ -379,7 +334,7 @@ impl Server {
     }
 }
 
-/// The last row that statements return, in one message to the server.
+/// The last row that statements return. They are sent as one message.
 pub(super) async fn last_row(connection: &mut PgConnection, sql: String) -> Result<PgRow, sqlx::Error> {
     let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
     rows.into_iter().next_back().ok_or(sqlx::Error::RowNotFound)
@@ -391,25 +346,63 @@ enum Greeted {
     Encoding(String),
 }
 
-/// How long to wait between tries.
-pub(super) fn delays() -> Tries {
-    Policy {
-        first: Duration::from_millis(50),
-        factor: 2.0,
-        longest: Duration::from_secs(3),
-        jitter: Jitter::Added,
-        attempts: None,
+/// Connecting again while a server starts, fails over or is full.
+const AGAIN: Policy = Policy {
+    first: Duration::from_millis(50),
+    factor: 2.0,
+    longest: Duration::from_secs(3),
+    jitter: Jitter::Added,
+    attempts: None,
+};
+
+fn delays() -> retry::Tries {
+    AGAIN.start()
+}
+
+/// The tries of something that may need a new connection.
+pub(super) struct Tries(retry::Tries);
+
+impl Tries {
+    pub(super) fn new() -> Self {
+        Self(Policy { attempts: Some(TRIES), ..AGAIN }.start())
     }
-    .start()
+
+    /// Whether this is not the first try.
+    pub(super) fn is_later(&self) -> bool {
+        self.0.made() > 0
+    }
+
+    /// After a try failed with this error, waits for the next one. Returns the error if another try would not help, or if
+    /// there were enough.
+    pub(super) async fn wait(&mut self, error: sqlx::Error) -> Result<(), sqlx::Error> {
+        if trouble(&error) != Trouble::Transient {
+            return Err(error);
+        }
+        match self.0.next() {
+            Some(wait) => sleep(wait).await,
+            None => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Does work that must not take longer than this. If it does, another try may help.
+pub(super) async fn timed<T>(limit: Duration, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    match timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::from(io::Error::new(io::ErrorKind::TimedOut, "it took too long")).into()),
+    }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use secrecy::SecretString;
+
     use super::*;
 
     fn server(url: &str) -> Result<Server, ArchiveError> {
-        Server::new(&SecretString::from(url), Duration::ZERO)
+        Server::new(&Settings::new(SecretString::from(url)))
     }
 
     #[test]
@@ -422,24 +415,10 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_refused_and_never_quoted() {
-        for url in [
-            "hunter2",
-            "mysql://me:hunter2@db/archive",
-            "postgres://me:hunter2@db:port/archive",
-            "postgres://me:12#hunter2@db/archive",
-            "postgres://me:12/hunter2@db/archive",
-            "postgres://me:12?hunter2@db/archive",
-        ] {
+        for url in ["hunter2", "postgres://me:hunter2@db:port/archive"] {
             let error = server(url).err().unwrap();
             assert!(matches!(error, ArchiveError::Unusable(_)), "{url}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
-    }
-
-    #[test]
-    fn unknown_parameters_are_dropped_with_a_warning() {
-        let server = server("postgres://me@db/archive?channel_binding=require&sslmode=require").unwrap();
-        assert_eq!(server.warnings, ["The sink's URL has a parameter that is not known: \"channel_binding\"."]);
-        assert!(matches!(server.options.get_ssl_mode(), sqlx::postgres::PgSslMode::Require));
     }
 }

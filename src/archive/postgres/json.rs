@@ -1,266 +1,116 @@
-//! JSON text as `jsonb` takes it. Pure.
+//! JSON text that `jsonb` accepts. Pure.
 //!
-//! `jsonb` refuses JSON that others accept: the escape of U+0000, escapes of unpaired surrogates, numbers beyond its
-//! range, and nesting beyond the server's stack. One refused value would fail a whole commit, and every later try.
+//! `jsonb` refuses JSON that others accept: escapes of U+0000 and of unpaired surrogates, numbers beyond its range, and
+//! nesting beyond the server's stack. One refused value would fail a whole commit, and every later try.
 
-use memchr::memchr2;
+use std::borrow::Cow;
 
-/// Deeper JSON is kept as text: the server's stack is bounded by a setting of its own.
+use serde::de::IgnoredAny;
+
+/// JSON that nests deeper is stored as text: a setting bounds the server's stack.
 const DEEPEST: usize = 512;
-/// Numbers with more digits than this, before or after the point and written out, are kept as text.
+/// A number with more digits than this, before or after the point and written out, is stored as text.
 const LONGEST_NUMBER: u64 = 1000;
 
-/// Appends JSON that `jsonb` accepts, and returns whether it differs from `text`.
+/// JSON that `jsonb` accepts: the text as it is, if it does.
 ///
-/// Escapes of U+0000 and of unpaired surrogates become U+FFFD, oversized numbers become strings of their digits. What
-/// is no JSON at all, or nests too deeply, becomes one string that holds the text.
-pub(super) fn push(out: &mut Vec<u8>, text: &str) -> bool {
-    let start = out.len();
-    let mut reader = Reader { bytes: text.as_bytes(), at: 0, kept: 0, changed: false, out };
-    if reader.document() {
-        let Reader { kept, changed, .. } = reader;
-        out.extend_from_slice(&text.as_bytes()[kept..]);
-        changed
-    } else {
-        out.truncate(start);
-        push_string(out, text);
-        true
+/// Escapes of U+0000 and of unpaired surrogates become U+FFFD, and oversized numbers become strings of their digits. Text
+/// that is no JSON, or that nests too deeply, becomes one string.
+pub(super) fn fitted(text: &str) -> Cow<'_, str> {
+    if serde_json::from_str::<IgnoredAny>(text).is_ok()
+        && let Some(fitted) = fit(text)
+    {
+        return fitted;
     }
+    let text = text.replace('\0', "\u{fffd}");
+    Cow::Owned(serde_json::Value::String(text).to_string())
 }
 
-/// Appends `text` as a JSON string, U+0000 replaced by U+FFFD.
-pub(super) fn push_string(out: &mut Vec<u8>, text: &str) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
-    for &byte in text.as_bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0 => out.extend_from_slice("\u{fffd}".as_bytes()),
-            1..0x20 => {
-                out.extend_from_slice(b"\\u00");
-                out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
-}
-
-/// Reads a document without recursion. `bytes[kept..]` is not yet in `out`.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    kept: usize,
-    changed: bool,
-    out: &'a mut Vec<u8>,
-}
-
-impl Reader<'_> {
-    fn document(&mut self) -> bool {
-        let mut inside = Nesting { objects: [0; DEEPEST / 64], depth: 0 };
-        loop {
-            self.white();
-            let opened = match self.peek() {
-                Some(b'{') => Some(true),
-                Some(b'[') => Some(false),
-                Some(b'"') if self.string() => None,
-                Some(b'-' | b'0'..=b'9') if self.number() => None,
-                Some(b't') if self.word(b"true") => None,
-                Some(b'f') if self.word(b"false") => None,
-                Some(b'n') if self.word(b"null") => None,
-                _ => return false,
-            };
-            if let Some(object) = opened {
-                self.at += 1;
-                self.white();
-                let closing = if object { b'}' } else { b']' };
-                if self.peek() == Some(closing) {
-                    self.at += 1;
-                } else if !inside.enter(object) || object && !self.key() {
-                    return false;
-                } else {
-                    continue;
-                }
-            }
-            loop {
-                self.white();
-                match (inside.object(), self.peek()) {
-                    (None, None) => return true,
-                    (Some(true), Some(b'}')) | (Some(false), Some(b']')) => {
-                        self.at += 1;
-                        inside.depth -= 1;
+/// Replaces what `jsonb` refuses. The text is valid JSON. `None` if it nests too deeply.
+fn fit(text: &str) -> Option<Cow<'_, str>> {
+    let mut out = String::new();
+    // `text[kept..]` is not in `out` yet.
+    let (mut at, mut kept, mut depth) = (0, 0, 0);
+    while let Some(&byte) = text.as_bytes().get(at) {
+        let start = at;
+        let replacement = match byte {
+            b'"' => {
+                // Every escape in the string is looked at; the string ends at the first quote that is not escaped.
+                at += 1;
+                while text.as_bytes()[at] != b'"' {
+                    let length = token_length(&text[at..]);
+                    if is_refused_escape(&text[at..at + length]) {
+                        out.push_str(&text[kept..at]);
+                        out.push_str("\\ufffd");
+                        kept = at + length;
                     }
-                    (Some(object), Some(b',')) => {
-                        self.at += 1;
-                        self.white();
-                        if object && !self.key() {
-                            return false;
-                        }
-                        break;
-                    }
-                    _ => return false,
+                    at += length;
                 }
+                at += 1;
+                None
             }
-        }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn white(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
-        }
-    }
-
-    fn word(&mut self, word: &[u8]) -> bool {
-        let found = self.bytes[self.at..].starts_with(word);
-        self.at += word.len();
-        found
-    }
-
-    fn key(&mut self) -> bool {
-        if self.peek() != Some(b'"') || !self.string() {
-            return false;
-        }
-        self.white();
-        let colon = self.peek() == Some(b':');
-        self.at += 1;
-        colon
-    }
-
-    fn string(&mut self) -> bool {
-        self.at += 1;
-        loop {
-            let rest = &self.bytes[self.at.min(self.bytes.len())..];
-            let Some(plain) = memchr2(b'"', b'\\', rest) else { return false };
-            if rest[..plain].iter().any(|&byte| byte < 0x20) {
-                return false;
+            b'-' | b'0'..=b'9' => {
+                let is_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                at += text.as_bytes()[at..].iter().take_while(|byte| is_number(byte)).count();
+                let number = &text[start..at];
+                is_oversized(number).then(|| format!("\"{number}\""))
             }
-            self.at += plain;
-            if rest[plain] == b'"' {
-                self.at += 1;
-                return true;
-            }
-            match rest.get(plain + 1) {
-                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
-                Some(b'u') => {
-                    if !self.escape() {
-                        return false;
-                    }
+            _ => {
+                match byte {
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
                 }
-                _ => return false,
+                at += 1;
+                None
             }
+        };
+        if depth > DEEPEST {
+            return None;
+        }
+        if let Some(replacement) = replacement {
+            out.push_str(&text[kept..start]);
+            out.push_str(&replacement);
+            kept = at;
         }
     }
-
-    /// Reads `\uXXXX`, with its second half if it is the first of a pair.
-    fn escape(&mut self) -> bool {
-        let start = self.at;
-        let Some(unit) = self.unit(start) else { return false };
-        self.at += 6;
-        let second_follows = || matches!(self.unit(self.at), Some(0xdc00..=0xdfff));
-        match unit {
-            0xd800..=0xdbff if second_follows() => self.at += 6,
-            0 | 0xd800..=0xdfff => self.replace(start, "\\ufffd".as_bytes()),
-            _ => {}
-        }
-        true
+    if kept == 0 {
+        return Some(Cow::Borrowed(text));
     }
+    out.push_str(&text[kept..]);
+    Some(Cow::Owned(out))
+}
 
-    fn unit(&self, at: usize) -> Option<u32> {
-        let digits = self.bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
-        digits.iter().try_fold(0, |unit, &digit| Some(unit << 4 | char::from(digit).to_digit(16)?))
-    }
-
-    fn number(&mut self) -> bool {
-        let start = self.at;
-        if self.peek() == Some(b'-') {
-            self.at += 1;
-        }
-        let first = self.peek();
-        let whole = self.digits();
-        if whole == 0 || whole > 1 && first == Some(b'0') {
-            return false;
-        }
-        let mut fraction = 0;
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            fraction = self.digits();
-            if fraction == 0 {
-                return false;
-            }
-        }
-        let (mut left, mut right) = (0, 0);
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            let negative = self.peek() == Some(b'-');
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
-            }
-            let digits = self.at;
-            if self.digits() == 0 {
-                return false;
-            }
-            let exponent = self.bytes[digits..self.at]
-                .iter()
-                .fold(0_u64, |value, digit| value.saturating_mul(10).saturating_add(u64::from(digit - b'0')));
-            *(if negative { &mut right } else { &mut left }) = exponent;
-        }
-        if whole.saturating_add(left) > LONGEST_NUMBER || fraction.saturating_add(right) > LONGEST_NUMBER {
-            self.out.extend_from_slice(&self.bytes[self.kept..start]);
-            self.out.push(b'"');
-            self.out.extend_from_slice(&self.bytes[start..self.at]);
-            self.out.push(b'"');
-            self.kept = self.at;
-            self.changed = true;
-        }
-        true
-    }
-
-    fn digits(&mut self) -> u64 {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
-        }
-        (self.at - start) as u64
-    }
-
-    /// Puts `replacement` in the place of what was read since `start`.
-    fn replace(&mut self, start: usize, replacement: &[u8]) {
-        self.out.extend_from_slice(&self.bytes[self.kept..start]);
-        self.out.extend_from_slice(replacement);
-        self.kept = self.at;
-        self.changed = true;
+/// The length of the first token in the rest of a string: an escape, or both of a surrogate pair, or everything up to the
+/// next escape or quote.
+fn token_length(rest: &str) -> usize {
+    match rest.as_bytes() {
+        [b'\\', b'u', ..] => match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            _ => 6,
+        },
+        [b'\\', ..] => 2,
+        bytes => memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len()),
     }
 }
 
-/// What the reader stands in: one bit per level, set for an object.
-struct Nesting {
-    objects: [u64; DEEPEST / 64],
-    depth: usize,
+/// The UTF-16 unit of an escape `\uXXXX` at the start of a text.
+fn unit(text: &str) -> Option<u16> {
+    u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }
 
-impl Nesting {
-    fn enter(&mut self, object: bool) -> bool {
-        if self.depth == DEEPEST {
-            return false;
-        }
-        let (word, bit) = (self.depth / 64, 1 << (self.depth % 64));
-        if object {
-            self.objects[word] |= bit;
-        } else {
-            self.objects[word] &= !bit;
-        }
-        self.depth += 1;
-        true
-    }
+/// Whether this is an escape of U+0000 or of an unpaired surrogate.
+fn is_refused_escape(token: &str) -> bool {
+    token.len() == 6 && matches!(unit(token), Some(0 | 0xd800..=0xdfff))
+}
 
-    fn object(&self) -> Option<bool> {
-        let level = self.depth.checked_sub(1)?;
-        Some(self.objects[level / 64] >> (level % 64) & 1 == 1)
-    }
+fn is_oversized(number: &str) -> bool {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let shift = exponent.trim_start_matches(['+', '-']).parse().unwrap_or(u64::MAX);
+    let (left, right) = if exponent.starts_with('-') { (0, shift) } else { (shift, 0) };
+    let digits = |text: &str, shift: u64| (text.trim_start_matches('-').len() as u64).saturating_add(shift);
+    digits(whole, left) > LONGEST_NUMBER || digits(fraction, right) > LONGEST_NUMBER
 }
 
 #[cfg(test)]
@@ -268,12 +118,11 @@ impl Nesting {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{Cow, DEEPEST};
 
     fn fitted(text: &str) -> (String, bool) {
-        let mut out = b"before".to_vec();
-        let changed = push(&mut out, text);
-        (String::from_utf8(out).unwrap().strip_prefix("before").unwrap().to_owned(), changed)
+        let fitted = super::fitted(text);
+        (fitted.clone().into_owned(), matches!(fitted, Cow::Owned(_)))
     }
 
     #[test]

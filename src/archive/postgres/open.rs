@@ -1,7 +1,7 @@
-//! Taking possession of an archive: who owns it, whether its tables have the right shape, creating what is missing.
+//! Taking possession of an archive: who owns it, whether its tables have the right shape, and creating what is missing.
 //!
-//! All of it is one transaction, which holds the archive's lock. A refusal leaves it open, and its connection is dropped:
-//! nothing stays behind.
+//! All of it is one transaction, which holds the archive's lock. A refusal leaves the transaction open, and the connection is
+//! dropped: nothing stays behind.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::model::Column;
 pub(super) struct Found {
     /// The last commit in the archive.
     pub(super) commit: u64,
-    /// What its row says that it holds.
+    /// What the row of that commit says.
     pub(super) holds: Option<Prepared>,
     /// Whether the tables have the column `raw`.
     pub(super) raw: bool,
@@ -41,8 +41,8 @@ pub(super) async fn open(
     Ok(found)
 }
 
-/// Makes the archive that of `claim`'s ledger at this commit, whoever owned it, and ends the session's transaction.
-/// Tables that are missing are made.
+/// Makes `claim`'s ledger the owner of the archive at this commit, whoever owned it, and ends the session's transaction.
+/// Creates the tables that are missing.
 pub(super) async fn hand_over(
     server: &Server,
     session: &mut Session,
@@ -55,12 +55,12 @@ pub(super) async fn hand_over(
     Ok(session.commit().await?)
 }
 
-/// When a table is looked at.
+/// When the shape of a table is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Before it is migrated: it may lack what later migrations add.
+    /// Before migrations, which may add columns.
     Found,
-    /// When it has everything.
+    /// After migrations.
     Migrated,
 }
 
@@ -69,7 +69,7 @@ struct SetUp<'a> {
     names: &'a Names,
     claim: &'a Claim,
     raw: bool,
-    /// The commit at which the archive changes hands, instead of being opened by its owner.
+    /// The commit at which the archive is handed over. `None` if its owner opens it.
     handed_over: Option<u64>,
 }
 
@@ -80,7 +80,7 @@ impl SetUp<'_> {
 
     async fn run(&self, connection: &mut PgConnection) -> Result<Found, Refusal> {
         let names = self.names;
-        // Two jobs may set up tables in one schema at once, and `create … if not exists` alone does not survive that.
+        // Two jobs may set up tables in one schema at once, and `create … if not exists` may fail then.
         let lock = format!("select pg_advisory_xact_lock({})", names.set_up_lock());
         connection.execute(sqlx::raw_sql(AssertSqlSafe(lock))).await?;
         let tables = self.tables(connection).await?;
@@ -110,11 +110,11 @@ impl SetUp<'_> {
         Ok(Found { commit, holds, raw: self.raw || has_raw, triggers })
     }
 
-    /// Writes whose the archive is.
+    /// Writes the owner record.
     async fn own(&self, connection: &mut PgConnection) -> Result<(), Refusal> {
         let archive = self.names.qualified(&self.names.archive);
         let owner = format!("select 1 from {archive} where ledger_id = $1 and job = $2 and sequence = $3");
-        // Without `delete`, which roles need not have. The last one finds what one of the others wrote.
+        // Without `delete`, which the role need not have. The last statement finds what one of the others wrote.
         let mut written = 0;
         for (needed, sql) in [
             (true, format!("update {archive} set ledger_id = $1, job = $2, sequence = $3, updated_at = now()")),
@@ -142,7 +142,7 @@ impl SetUp<'_> {
         Err(ArchiveError::Failed { context, source: what.into() }.into())
     }
 
-    /// The tables that are there, by name, with their kind.
+    /// The archive's tables that exist, by name, with their kind.
     async fn tables(&self, connection: &mut PgConnection) -> Result<BTreeMap<String, String>, Refusal> {
         let names = self.names;
         let schema_there: bool = sqlx::query_scalar("select exists (select from pg_namespace where nspname = $1)")
@@ -176,12 +176,12 @@ impl SetUp<'_> {
         .await?;
         if let Some((table, _)) = tables.iter().find(|(_, kind)| !matches!(kind.as_str(), "r" | "p")) {
             let name = names.qualified(table);
-            return Err(self.unusable(&format!("{name} exists and is no table; name another `table`")).into());
+            return Err(self.unusable(&format!("{name} exists and is no table; choose another `table`")).into());
         }
         Ok(tables.into_iter().collect())
     }
 
-    /// The last commit of an archive that this ledger owns, and what it holds; nothing if nobody owns it.
+    /// The last commit of an archive that this ledger owns, and what it holds. `None` if no ledger owns it.
     async fn owned(&self, connection: &mut PgConnection) -> Result<Option<(u64, Option<Prepared>)>, Refusal> {
         let claim = self.claim;
         let archive = self.names.qualified(&self.names.archive);
@@ -195,7 +195,7 @@ impl SetUp<'_> {
             return Err(self
                 .not_ours(&format!(
                     "belongs to another ledger ({ledger}, of job {job:?}), not to {}; \
-                     name another table, or take it over with `adopt {}`",
+                     choose another table, or take it over with `adopt {}`",
                     claim.ledger_id, claim.job
                 ))
                 .into());
@@ -205,7 +205,7 @@ impl SetUp<'_> {
         if sequence > known {
             return Err(self
                 .not_ours(&format!(
-                    "holds commit {sequence}, and the ledger knows of none after {known}: the ledger is an old copy; \
+                    "has commit {sequence}, and the ledger knows of none after {known}: the ledger is an old copy; \
                      rebuild it from the archive with `adopt {}`",
                     claim.job
                 ))
@@ -221,18 +221,18 @@ impl SetUp<'_> {
             .await?;
         let Some((run, rows, bytes)) = row else { return Ok(Some((sequence, None))) };
         if let Some(what) = claim.contradiction(sequence, &run) {
-            return Err(self.not_ours(&format!("is another copy's: {what}")).into());
+            return Err(self.not_ours(&format!("belongs to another copy: {what}")).into());
         }
         Ok(Some((sequence, Some(Prepared { rows: rows as u64, bytes: bytes as u64, files: Vec::new() }))))
     }
 
-    /// Whether a place that nobody owns may be taken.
+    /// Whether tables that no ledger owns may be taken.
     async fn unowned(&self, connection: &mut PgConnection, messages: bool) -> Result<(), Refusal> {
         let claim = self.claim;
         if claim.recorded > 0 {
             return Err(self
                 .not_ours(&format!(
-                    "is gone: the ledger recorded {} commits to it, and nothing there says so; restore it, \
+                    "is gone: the ledger recorded {} commits to it, and there is no trace of them; restore it, \
                      or begin anew with a new state or another table, or, if its messages are there, run `adopt {}`",
                     claim.recorded, claim.job
                 ))
@@ -246,7 +246,7 @@ impl SetUp<'_> {
                 self.shape(connection, &self.names.messages, Stage::Found).await?;
                 return Err(self
                     .not_ours(&format!(
-                        "holds messages and no ledger owns it; name another table, or take it over with `adopt {}`",
+                        "has messages and no ledger owns it; choose another table, or take it over with `adopt {}`",
                         claim.job
                     ))
                     .into());
@@ -255,7 +255,7 @@ impl SetUp<'_> {
         Ok(())
     }
 
-    /// Brings the tables up to date. A role that may not create tables may still find everything there.
+    /// Brings the tables up to date.
     async fn migrate(&self, connection: &mut PgConnection, there: bool) -> Result<(), Refusal> {
         let table = self.names.qualified(&self.names.migrations);
         let mut applied: BTreeMap<i64, (Vec<u8>, bool)> = BTreeMap::new();
@@ -297,7 +297,7 @@ impl SetUp<'_> {
         }
     }
 
-    /// Insists that a table has the archive's columns; returns whether it has `raw` too.
+    /// Insists that a table has the archive's columns. Returns whether it has `raw` too.
     async fn shape(&self, connection: &mut PgConnection, table: &str, stage: Stage) -> Result<bool, Refusal> {
         let found: Vec<(String, String, bool, bool)> = sqlx::query_as(
             "select a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
@@ -313,14 +313,14 @@ impl SetUp<'_> {
         let name = self.names.qualified(table);
         if found.is_empty() {
             return Err(self
-                .unusable(&format!("{name} is not there; what `schema postgres` prints creates it"))
+                .unusable(&format!("{name} does not exist; what `schema postgres` prints creates it"))
                 .into());
         }
         let has_raw = found.iter().any(|(column, ..)| column == "raw");
         let mismatch = |column: &str, found: &str, expected: &str| {
-            Refusal::Sink(self.unusable(&format!(
+            Refusal::Archive(self.unusable(&format!(
                 "{name} is a table of another shape: column {column:?} is {found}, expected {expected}; \
-                 name another `table`"
+                 choose another `table`"
             )))
         };
         for column in Column::all(has_raw) {
@@ -346,7 +346,7 @@ impl SetUp<'_> {
         Ok(has_raw)
     }
 
-    /// Insists on the unique keys that make a message be there once.
+    /// Insists on the unique indexes that allow a message only once.
     async fn keys(&self, connection: &mut PgConnection) -> Result<(), Refusal> {
         let names = self.names;
         for (table, key) in [
@@ -377,7 +377,7 @@ impl SetUp<'_> {
         Ok(())
     }
 
-    /// Insists on the privileges that commits will need, before anything is fetched for them.
+    /// Insists on the privileges that commits need, before anything is fetched.
     async fn privileges(&self, connection: &mut PgConnection) -> Result<(), Refusal> {
         let names = self.names;
         let (mut tables, mut privileges) = (Vec::new(), Vec::new());

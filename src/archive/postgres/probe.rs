@@ -1,10 +1,10 @@
-//! Whether the archive could be written, without writing to it.
+//! Whether the archive could be written, without writing.
 
 use sqlx::Row as _;
 
-use super::Settings;
 use super::connect::{Mode, Server};
-use super::schema::Names;
+use super::schema::{Names, quoted};
+use super::settings::Settings;
 use crate::archive::ArchiveError;
 
 const PRIVILEGES: &str = "select to_regclass($1) is not null as there, \
@@ -13,22 +13,20 @@ const PRIVILEGES: &str = "select to_regclass($1) is not null as there, \
     coalesce(has_schema_privilege(to_regnamespace($2)::oid, 'create'), false) as may_create, \
     has_database_privilege(current_database(), 'create') as may_create_schema";
 
-/// Connects and looks at the table and the role's privileges. Takes no lock. Says what was found.
-pub async fn probe(settings: &Settings) -> Result<String, ArchiveError> {
-    let server = Server::new(&settings.url, settings.patience)?;
-    let names = Names::new(&settings.schema, &settings.table)
-        .map_err(|what| ArchiveError::Unusable(format!("the Postgres sink cannot be used: {what}")))?;
+/// Connects and looks at the table and the role's privileges. Takes no lock. Returns a sentence about what was found.
+pub(super) async fn probe(settings: &Settings) -> Result<String, ArchiveError> {
+    let (server, names) = (Server::new(settings)?, Names::of(settings)?);
     let table = names.qualified(&names.messages);
-    let unseen = |error| server.report("cannot look at the archive", error);
+    let failed = |error| server.report("cannot look at the archive", error);
     let mut session = server.connect().await?;
-    session.begin(Mode::Read).await.map_err(unseen)?;
+    session.begin(Mode::Read).await.map_err(failed)?;
     let row = sqlx::query(PRIVILEGES)
         .persistent(false)
         .bind(&table)
-        .bind(super::schema::quoted(&settings.schema))
+        .bind(quoted(&settings.schema))
         .fetch_one(&mut session.connection)
         .await
-        .map_err(unseen)?;
+        .map_err(failed)?;
     let is = |column: &str| row.try_get::<bool, _>(column).map_err(|error| server.report("cannot read", error));
     if is("there")? {
         if is("may_insert")? {
@@ -40,7 +38,7 @@ pub async fn probe(settings: &Settings) -> Result<String, ArchiveError> {
         return Ok(format!("{table} at {} will be made", server.place()));
     }
     Err(ArchiveError::Denied(format!(
-        "{table} is not there, and the role may not create it at {}; grant it what it needs, or have somebody run what \
+        "there is no {table} at {}, and the role may not create it; grant it what it needs, or have somebody run what \
          `schema postgres` prints",
         server.place()
     )))

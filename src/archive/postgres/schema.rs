@@ -8,19 +8,21 @@ use sqlx::migrate::{Migration, MigrationType};
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 use uuid::Uuid;
 
+use super::settings::Settings;
+use crate::archive::ArchiveError;
 use crate::model::columns::Definition;
 use crate::model::{Column, ColumnType};
 
 /// The longest name that Postgres does not cut off, in bytes.
 const LONGEST_NAME: usize = 63;
-/// What the longest name made from the table's adds to it.
+/// The longest suffix of a name that is made from the table's.
 const LONGEST_SUFFIX: &str = "_conversation";
 
 /// How many columns the first migration creates, `raw` not among them. Later migrations add the others.
 const FIRST_COLUMNS: usize = 37;
 
-/// The columns of a table with `raw` or without, in the order in which they are written. What the row at hand could not
-/// hold in its own columns stands in `extra`, and that it did so in `substituted`: these come last.
+/// The columns of a table with `raw` or without, in the order in which they are written. `extra` and `substituted` come
+/// last: they depend on whether the other columns could hold their values.
 pub(super) fn columns(raw: bool) -> Vec<&'static Definition> {
     let last = |column: &&Definition| matches!(column.column, Column::Extra | Column::Substituted);
     let (last, mut columns): (Vec<_>, Vec<_>) = Column::all(raw).iter().partition(last);
@@ -28,12 +30,12 @@ pub(super) fn columns(raw: bool) -> Vec<&'static Definition> {
     columns
 }
 
-/// Whether a table has a column before the migrations that it may still lack.
+/// Whether the first migration creates a column. A table that was not migrated yet may lack the others.
 pub(super) fn is_first(column: Column) -> bool {
     (column as usize) < FIRST_COLUMNS
 }
 
-/// The type as Postgres names it.
+/// The name of a column's type in Postgres.
 pub fn type_name(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Text | ColumnType::Account | ColumnType::Receiver => "text",
@@ -46,17 +48,17 @@ pub fn type_name(kind: ColumnType) -> &'static str {
     }
 }
 
-/// A name as SQL takes it, whatever it is made of.
+/// A name in SQL, whatever its characters.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text as SQL takes it, whatever it is made of and however the server reads backslashes.
+/// A text in SQL, whatever its characters and however the server reads backslashes.
 pub(super) fn literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }
 
-/// The names of everything in the database, unquoted.
+/// The names of everything in the database, not quoted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Names {
     pub(super) schema: String,
@@ -71,14 +73,20 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The names for a configured schema and table, or what is wrong with these.
-    pub(super) fn new(schema: &str, table: &str) -> Result<Self, String> {
+    /// The names for the configured schema and table.
+    pub(super) fn of(settings: &Settings) -> Result<Self, ArchiveError> {
+        Self::new(&settings.schema, &settings.table)
+            .map_err(|what| ArchiveError::Unusable(format!("the Postgres sink cannot be used: {what}")))
+    }
+
+    /// The names for a schema and a table, or what is wrong with these.
+    fn new(schema: &str, table: &str) -> Result<Self, String> {
         for (what, name, longest) in
             [("schema", schema, LONGEST_NAME), ("table", table, LONGEST_NAME - LONGEST_SUFFIX.len())]
         {
             if name.is_empty() || name.contains('\0') {
                 return Err(format!(
-                    "the {what}'s name {name:?} is none: it must have at least one character and no NUL"
+                    "{name:?} cannot be the name of the {what}: a name has at least one character and no NUL"
                 ));
             }
             if name.len() > longest {
@@ -100,7 +108,7 @@ impl Names {
         })
     }
 
-    /// A name within the schema, as SQL takes it.
+    /// A name within the schema, in SQL.
     pub(super) fn qualified(&self, name: &str) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(name))
     }
@@ -141,7 +149,7 @@ impl Names {
         })
     }
 
-    /// Fills in a template. What was filled in is not looked at again: a name may hold braces.
+    /// Fills in a template. A name that is filled in may have braces itself.
     fn fill(&self, template: &str) -> String {
         let mut pieces = template.split("{{");
         let mut sql = pieces.next().unwrap_or_default().to_owned();
@@ -155,12 +163,12 @@ impl Names {
     }
 }
 
-/// Keys of advisory locks, held for the length of a transaction.
+/// The keys of the advisory locks of a transaction that writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Locks {
-    /// Keeps all others that write the archive waiting.
+    /// Keeps every other writer of the archive waiting.
     pub(super) archive: i64,
-    /// Tells which of these is this process's own.
+    /// Tells the sessions of this process from others.
     pub(super) process: i64,
 }
 
@@ -170,8 +178,8 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
     (3, "vanished", include_str!("../../../migrations/postgres/0003_vanished.sql")),
 ];
 
-/// The migrations for these names. Their checksums are those of the templates: they tell a changed migration, not
-/// another name.
+/// The migrations for these names. Their checksums are those of the templates: a changed migration has another checksum, and
+/// another name has not.
 pub(super) fn migrations(names: &Names) -> Vec<Migration> {
     MIGRATIONS
         .into_iter()
@@ -197,7 +205,7 @@ pub(super) fn migrations_table(names: &Names) -> String {
     )
 }
 
-/// Notes a migration that was made.
+/// Records a migration.
 pub(super) fn record_migration(names: &Names, migration: &Migration) -> String {
     let table = names.qualified(&names.migrations);
     let checksum = hex::encode(&migration.checksum);
@@ -208,7 +216,7 @@ pub(super) fn record_migration(names: &Names, migration: &Migration) -> String {
     )
 }
 
-/// Adds the column `raw`, to both tables: a message keeps it when it becomes an earlier revision.
+/// Adds the column `raw` to both tables: a message keeps it when it becomes an earlier revision.
 pub(super) fn add_raw(names: &Names) -> String {
     names.fill(
         "alter table {{messages}} add column if not exists raw text;\n\
@@ -216,7 +224,7 @@ pub(super) fn add_raw(names: &Names) -> String {
     )
 }
 
-/// Everything that a database needs, as SQL to be run by hand: for roles that may not create tables themselves.
+/// Everything that a database needs, as SQL to run by hand if the archiver's role may not create tables.
 ///
 /// # Errors
 ///
@@ -235,7 +243,7 @@ pub fn script(schema: &str, table: &str, raw: bool) -> Result<String, String> {
     Ok(sql)
 }
 
-/// The names of columns, quoted and separated by commas, each after `prefix`.
+/// The names of columns, quoted, each after `prefix`, separated by commas.
 pub(super) fn list(columns: &[&Definition], prefix: &str) -> String {
     let names: Vec<String> = columns.iter().map(|column| format!("{prefix}{}", quoted(column.name))).collect();
     names.join(", ")
@@ -294,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_only_after_the_other_columns_is_written_after_them() {
+    fn columns_that_depend_on_the_others_are_written_last() {
         for raw in [false, true] {
             let columns = columns(raw);
             assert_eq!(columns.len(), Column::all(raw).len());

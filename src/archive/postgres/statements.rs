@@ -1,21 +1,45 @@
-//! The words of a commit.
+//! The SQL of a commit. Pure.
 
 use sqlx::{AssertSqlSafe, SqlStr};
+use uuid::Uuid;
 
-use super::commit::{Commit, CommitId, Counts};
 use super::connect::Mode;
-use super::schema::{self, Names, columns};
+use super::schema::{self, Locks, Names, columns};
 use crate::model::Column;
 
 const STAGING: &str = "pg_temp.yunxin_archiver_staging";
 
-/// The statements of a commit, made once.
+/// Which commit it is, and whose.
+#[derive(Debug, Clone)]
+pub(super) struct CommitId {
+    pub(super) app_key: String,
+    pub(super) ledger_id: Uuid,
+    pub(super) run_id: Uuid,
+    pub(super) locks: Locks,
+    /// The archive's last commit, as far as this process knows.
+    pub(super) before: u64,
+    pub(super) sequence: u64,
+}
+
+/// What the row of a commit says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Messages that were sent.
+    pub(super) messages: u64,
+    /// Messages that were not there.
+    pub(super) inserted: u64,
+    /// Messages that were there in an earlier version.
+    pub(super) revised: u64,
+    /// Bytes sent for them.
+    pub(super) bytes: u64,
+}
+
+/// The statements of a commit.
 pub(super) struct Statements {
     pub(super) copy: String,
     pub(super) copy_staging: String,
     pub(super) create_staging: SqlStr,
     pub(super) truncate_staging: SqlStr,
-    pub(super) insert: SqlStr,
     pub(super) keep: SqlStr,
     pub(super) unkept: String,
     pub(super) unrevised: String,
@@ -57,22 +81,18 @@ impl Statements {
         Self {
             copy: format!("copy {messages} ({sent}) from stdin with (format binary)"),
             copy_staging: format!("copy {STAGING} ({sent}) from stdin with (format binary)"),
-            // A session that others have as well may have one that was left behind.
+            // A session that a pooler shares may have one that was left behind.
             create_staging: sql(format!(
                 "drop table if exists {STAGING}; \
                  create temporary table {STAGING} on commit drop as select {all} from {messages} with no data"
             )),
             truncate_staging: sql(format!("truncate {STAGING}")),
-            insert: sql(format!(
-                "insert into {messages} ({all}) select {all} from {STAGING} \
-                 on conflict (app_key, message_server_id) do nothing"
-            )),
-            // Locked until they are revised: another writer may be at the same rows, in the same order.
+            // Locks the rows until they are revised: another writer may revise them too, in the same order.
             keep: sql(format!(
                 "insert into {revisions} ({all}) select {earlier} from {STAGING} s join {messages} m on {same} \
                  where {newer} order by m.message_server_id for update of m on conflict do nothing"
             )),
-            // What triggers put off, they do before it is looked at.
+            // Deferred triggers run before the rows are looked at.
             unkept: format!(
                 "set constraints all immediate; select count(*) as unkept from {STAGING} s join {messages} m on {same} where {newer} and not exists \
                     (select from {revisions} r where r.app_key = m.app_key \
@@ -83,7 +103,7 @@ impl Statements {
                  from {STAGING} s join {messages} m on {same} where {newer}"
             ),
             revise: sql(format!("update {messages} m set {assignments} from {STAGING} s where {same} and {newer}")),
-            // A time that is none of ours is before or after all of ours.
+            // An infinite time is before or after every time of an edit.
             versions: sql(format!(
                 "select message_server_id, case when isfinite(modify_time) \
                     then (extract(epoch from modify_time) * 1000)::bigint \
@@ -91,7 +111,7 @@ impl Statements {
                  from {messages} where app_key = $1 and message_server_id = any ($2)",
                 i64::MAX
             )),
-            // Once each: what was noted first stays.
+            // A message is noted once. The first note stays.
             vanish: sql(format!(
                 "insert into {vanished} (app_key, conversation_key, conversation_id, conversation_type, \
                     message_server_id, create_time, code, run_id, noticed_at) \
@@ -112,55 +132,45 @@ impl Statements {
         }
     }
 
-    /// Begins a transaction that holds the archive's lock, and moves the archive to this commit, if it is where the
-    /// commit before left it: `moved`. All in one message: while the database waits for another, it does nothing.
-    pub(super) fn begin(&self, id: &CommitId) -> String {
-        self.begin_in(Mode::Write, id, "false")
-    }
-
-    /// The same, with the question whether some of these keys, separated by commas, are there, and no bound of time for
-    /// what follows.
-    pub(super) fn begin_copy(&self, id: &CommitId, keys: &str) -> String {
-        let met = format!(
-            "exists (select from {} where app_key = {} and message_server_id = any ('{{{keys}}}'::bigint[]))",
-            self.messages,
-            schema::literal(&id.app_key)
-        );
-        self.begin_in(Mode::Stream, id, &met)
-    }
-
-    fn begin_in(&self, mode: Mode, id: &CommitId, met: &str) -> String {
-        let CommitId { ledger_id, locks, before, sequence, .. } = id;
+    /// Begins a transaction that holds the archive's lock, and moves the archive on to this commit if it is where the commit
+    /// before left it (`moved`). Asks whether one of the messages with these IDs, separated by commas, is there (`met`). All
+    /// of it is one message to the server.
+    pub(super) fn begin(&self, id: &CommitId, sample: &str) -> String {
+        let CommitId { app_key, ledger_id, locks, before, sequence, .. } = id;
         format!(
             "{}; select pg_advisory_xact_lock({}), pg_advisory_xact_lock({}); \
              with moved as (update {} set sequence = {sequence}, updated_at = now() \
                 where ledger_id = '{ledger_id}' and sequence = {before} and sequence < {sequence} returning sequence) \
-             select exists (select from moved where sequence = {sequence}) as moved, {met} as met",
-            mode.begin(),
+             select exists (select from moved where sequence = {sequence}) as moved, \
+                exists (select from {} where app_key = {} and message_server_id = any ('{{{sample}}}'::bigint[])) as met",
+            Mode::Write.begin(),
             locks.archive,
             locks.process,
-            self.archive
+            self.archive,
+            self.messages,
+            schema::literal(app_key)
         )
     }
 
-    /// Says that the commit was made, lets triggers do what they put off until its end, and asks whether that is there
-    /// now, and which triggers there are.
-    pub(super) fn record(&self, commit: &Commit<'_>, counts: Counts) -> String {
-        let CommitId { ledger_id, sequence, .. } = commit.id;
-        let Counts { inserted, revised, bytes, .. } = counts;
-        let (commits, run_id) = (&self.commits, commit.run_id);
+    /// Writes the row of the commit and runs deferred triggers. Then asks whether the row is there, and which triggers there
+    /// are.
+    pub(super) fn record(&self, id: &CommitId, counts: Counts) -> String {
+        let CommitId { ledger_id, sequence, run_id, .. } = id;
+        let Counts { messages, inserted, revised, bytes } = counts;
+        let commits = &self.commits;
         format!(
             "insert into {commits} (ledger_id, sequence, run_id, messages, inserted, revised, bytes) \
-             values ('{ledger_id}', {sequence}, '{run_id}', {}, {inserted}, {revised}, {bytes}); \
+             values ('{ledger_id}', {sequence}, '{run_id}', {messages}, {inserted}, {revised}, {bytes}); \
              set constraints all immediate; \
              select exists (select from {commits} where ledger_id = '{ledger_id}' and sequence = {sequence} \
                 and run_id = '{run_id}') as recorded, {} as triggers, {} is not null as others",
-            commit.messages, self.triggers, self.others
+            self.triggers, self.others
         )
     }
 }
 
-/// The names of the triggers that somebody put on these tables or on what inherits from them; null if there is none.
+/// An expression: the names of the enabled user triggers on these tables and on what inherits from them; null if there is
+/// none.
 pub(super) fn triggers(tables: &[&str]) -> String {
     let tables: Vec<String> = tables.iter().map(|table| format!("({}::regclass)", schema::literal(table))).collect();
     format!(

@@ -1,27 +1,27 @@
-//! The messages of a commit in order: by key, every version once, earlier versions first. Pure.
+//! The messages of a commit in order: by ID, every version once, earlier versions first. Pure.
 
 use std::sync::Arc;
 
-use super::copy::is_time;
+use super::encode::is_time;
 use crate::model::message::MessageRows;
 
 /// The time of an edit that never was: less than any other.
 pub(super) const NEVER: i64 = i64::MIN;
 
-/// One message of a commit: where it stands, and what orders it.
+/// A message of a commit: what orders it, and where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Item {
     pub(super) message_server_id: i64,
     /// The time of the edit; [`NEVER`] for a message that was never edited.
     pub(super) modified: i64,
-    /// Of two copies of one version the requested one is kept.
+    /// Whether no reference asked for it. Of two copies of one version, the requested one is kept.
     extra: bool,
     pub(super) chunk: u32,
     pub(super) row: u32,
 }
 
-/// Sorts messages by their keys, each version once. A message that comes in several versions has its earliest in the
-/// first pass, the next in the second, and so on: no pass has a key twice.
+/// Sorts messages by ID, each version once. Of a message that comes in several versions, the earliest is in the first pass,
+/// the next in the second, and so on: no pass has a message twice.
 pub(super) fn passes(pending: &[Arc<MessageRows>]) -> Vec<Vec<Item>> {
     let mut items: Vec<Item> = pending
         .iter()
@@ -56,8 +56,8 @@ pub(super) fn passes(pending: &[Arc<MessageRows>]) -> Vec<Vec<Item>> {
     passes
 }
 
-/// Sorts out what is there already: returns the messages that are not, and those that are there in an earlier version.
-/// `there` holds keys and times of edits in any order.
+/// Drops the messages that are there in the same or a later version. Returns those that are not there, and those that are
+/// there in an earlier version. `there` has the IDs and the times of edits, in any order.
 pub(super) fn sift(pass: &[Item], mut there: Vec<(i64, i64)>) -> (Vec<Item>, Vec<Item>) {
     there.sort_unstable();
     let mut there = there.into_iter().peekable();

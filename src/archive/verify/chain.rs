@@ -1,4 +1,4 @@
-//! The manifests: each holds the hash of the one before it, is signed or vouched for by a later one, and adds up.
+//! The chain of manifests: each has the hash of the one before it, is signed or covered by a later one that is, and adds up.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
@@ -7,32 +7,32 @@ use super::{Settings, Verification, Wrong};
 use crate::model::manifest::{Manifest, PublicKey, Signature, VERSION, sha256};
 use crate::model::summary::ManifestHead;
 
-/// A manifest as it lies in an archive.
-pub(super) struct Held {
-    /// How it is called: its file, relative to the archive, or its row.
-    pub(super) name: String,
-    pub(super) bytes: Vec<u8>,
-    pub(super) signature: Option<Vec<u8>>,
+/// A manifest as it was found in an archive.
+pub(in crate::archive) struct FoundManifest {
+    /// Its name for reports: its file, relative to the archive, or its row.
+    pub(in crate::archive) name: String,
+    pub(in crate::archive) bytes: Vec<u8>,
+    pub(in crate::archive) signature: Option<Vec<u8>>,
 }
 
 /// A manifest that could be read.
-pub(super) struct Link {
-    pub(super) name: String,
-    pub(super) sha256: String,
-    pub(super) manifest: Manifest,
+pub(in crate::archive) struct Link {
+    pub(in crate::archive) name: String,
+    pub(in crate::archive) sha256: String,
+    pub(in crate::archive) manifest: Manifest,
     bytes: Vec<u8>,
     signature: Option<Vec<u8>>,
 }
 
-/// Reads the manifests and follows the chain. `is_called` says whether a manifest is called as it should be.
-pub(super) fn follow(
-    held: Vec<Held>,
+/// Reads the manifests and follows the chain. `is_called` says whether a manifest has the name it should have.
+pub(in crate::archive) fn follow(
+    found: Vec<FoundManifest>,
     settings: &Settings,
     is_called: impl Fn(&str, &Manifest) -> bool,
     out: &mut Verification,
 ) -> Vec<Link> {
-    let mut links = Vec::with_capacity(held.len());
-    for Held { name, bytes, signature } in held {
+    let mut links = Vec::with_capacity(found.len());
+    for FoundManifest { name, bytes, signature } in found {
         let manifest: Manifest = match serde_json::from_slice(&bytes) {
             Ok(manifest) => manifest,
             Err(error) => {
@@ -41,7 +41,8 @@ pub(super) fn follow(
             }
         };
         if !(1..=VERSION).contains(&manifest.version) {
-            let message = format!("it is of version {}, and this program knows up to {VERSION}", manifest.version);
+            let message =
+                format!("it has version {}, and this program knows versions up to {VERSION}", manifest.version);
             out.wrong(Wrong::Manifest, name, message);
             continue;
         }
@@ -83,7 +84,7 @@ fn follows(before: Option<&Link>, link: &Link, out: &mut Verification) {
     }
     let previous = link.manifest.previous.as_deref();
     if sequence > first {
-        // An archive in Postgres had no manifests before their table: its first one says that there was none.
+        // An archive in Postgres had no table of manifests at first. The first manifest then says that there was none.
         if before.is_none() && previous.is_none() && out.kind == "postgres" {
             out.note(format!("the first manifest has the number {sequence}: earlier runs wrote none"));
             return;
@@ -97,7 +98,9 @@ fn follows(before: Option<&Link>, link: &Link, out: &mut Verification) {
         return;
     }
     match (before, previous) {
-        (None, Some(_)) => out.wrong(Wrong::Chain, &link.name, "it is the first, and says that there was one before"),
+        (None, Some(_)) => {
+            out.wrong(Wrong::Chain, &link.name, "it is the first, and says that there was one before it");
+        }
         (Some(before), Some(previous)) if previous != before.sha256 => {
             let message = format!(
                 "it says that {} had the SHA-256 {previous}, and it has {}: that one was changed, or this one",
@@ -106,13 +109,13 @@ fn follows(before: Option<&Link>, link: &Link, out: &mut Verification) {
             out.wrong(Wrong::Chain, &link.name, message);
         }
         (Some(before), None) if link.manifest.version >= 2 || before.manifest.version >= 2 => {
-            out.wrong(Wrong::Chain, &link.name, format!("it does not hold the hash of {}", before.name));
+            out.wrong(Wrong::Chain, &link.name, format!("it does not have the hash of {}", before.name));
         }
         _ => {}
     }
 }
 
-/// Whether a manifest's counts agree with each other.
+/// Whether the counts of a manifest agree with each other.
 fn sums(link: &Link, out: &mut Verification) {
     let manifest = &link.manifest;
     if let Some(Err(error)) = manifest.references.map(|references| references.check()) {
@@ -141,8 +144,8 @@ fn sums(link: &Link, out: &mut Verification) {
     }
 }
 
-/// Every signature must be right. The last manifest must be signed with a known key, if there is one: the chain lets it
-/// vouch for all before it.
+/// Every signature must be valid. The last manifest must be signed with a known key, if there is one; through the chain it
+/// covers all manifests before it.
 fn signatures(links: &[Link], settings: &Settings, out: &mut Verification) {
     let known: Vec<String> = settings.keys.iter().map(|key| key.fingerprint()).collect();
     let (mut keys, mut right, mut unsigned) = (BTreeSet::new(), 0, 0);
@@ -156,13 +159,13 @@ fn signatures(links: &[Link], settings: &Settings, out: &mut Verification) {
                 }
                 continue;
             }
-            (None, Some(_)) => Err("a signature lies beside it, and it names no key".to_owned()),
+            (None, Some(_)) => Err("there is a signature beside it, and it names no key".to_owned()),
             (Some(by), None) => {
-                Err(format!("it is to be signed with the key {}, and its signature is missing", by.key_sha256))
+                Err(format!("it should be signed with the key {}, and its signature is missing", by.key_sha256))
             }
             (Some(by), Some(signature)) => match PublicKey::from_pem(&by.public_key) {
                 Ok(key) if key.fingerprint() != by.key_sha256 => {
-                    Err(format!("the key in it is {}, and not {} as it says", key.fingerprint(), by.key_sha256))
+                    Err(format!("the key in it is {} and not {} as it says", key.fingerprint(), by.key_sha256))
                 }
                 Ok(key) if key.has_signed(&link.bytes, &Signature(signature.clone())) => Ok(key.fingerprint()),
                 Ok(key) => Err(format!("its signature with the key {} is wrong", key.fingerprint())),
@@ -187,19 +190,17 @@ fn signatures(links: &[Link], settings: &Settings, out: &mut Verification) {
     let others: Vec<&str> = keys.iter().filter(|key| !known.contains(key)).map(String::as_str).collect();
     if !known.is_empty() && !others.is_empty() {
         out.note(format!(
-            "earlier manifests are signed with other keys ({}); the chain vouches for them",
+            "earlier manifests are signed with other keys ({}); the chain covers them",
             others.join(", ")
         ));
     }
     if !known.is_empty() && unsigned > 0 && right > 0 {
-        out.note(format!(
-            "{unsigned} manifests are not signed themselves; the chain vouches for those before a signed one"
-        ));
+        out.note(format!("{unsigned} manifests are not signed themselves; the chain covers those before a signed one"));
     }
     out.signatures = super::Signatures { right, unsigned, keys: keys.into_iter().collect(), known };
 }
 
-/// Whether the chain holds what was kept elsewhere.
+/// Whether the chain has the hashes that were kept outside the archive.
 fn kept(links: &[Link], settings: &Settings, out: &mut Verification) {
     for kept in &settings.kept {
         let after = links.iter().rev().position(|link| link.sha256 == kept.sha256);
@@ -207,8 +208,8 @@ fn kept(links: &[Link], settings: &Settings, out: &mut Verification) {
             (Some(0), _) => {}
             (Some(after), Some(last)) if kept.last => {
                 let message = format!(
-                    "{after} manifests follow the one that {} knows as the last: of a run that died before it noted \
-                     that, which the next one does, or made by somebody else",
+                    "{after} manifests follow the one that {} knows as the last: a run died before it noted that, and \
+                     the next run notes it; or somebody else made them",
                     kept.by
                 );
                 out.wrong(Wrong::Head, &last.name, message);
@@ -217,7 +218,7 @@ fn kept(links: &[Link], settings: &Settings, out: &mut Verification) {
             (None, last) => {
                 let subject = last.map_or("the chain", |last| last.name.as_str()).to_owned();
                 let message = format!(
-                    "no manifest has the SHA-256 {} of {}: manifests were cut off after this one, or changed",
+                    "no manifest has the SHA-256 {} of {}: manifests after this one were removed, or manifests were changed",
                     kept.sha256, kept.by
                 );
                 out.wrong(Wrong::Head, subject, message);

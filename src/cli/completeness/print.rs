@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::super::{Exit, output};
 use super::Outcome;
+use crate::archive::read::Origin;
 use crate::completeness::certificate::{Examined, KnownFailures};
 use crate::completeness::{AbsentReference, Counts, Findings, verdict};
-use crate::export::archive::Origin;
 
 /// Absent references and invalid rows that are printed.
 const LISTED: usize = 20;

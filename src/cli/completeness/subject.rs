@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{Exit, assemble, export};
-use crate::config::{Config, Job, Origin, Sink};
-use crate::export::{Archive, ParquetArchive, PostgresArchive};
+use super::super::{Exit, assemble};
+use crate::archive::read::ArchiveReader;
+use crate::config::{Config, Job, Origin};
 use crate::ledger::Ledger;
 use crate::source;
 
@@ -60,18 +60,12 @@ impl<'a> Target<'a> {
     }
 
     /// The archive as it is at this moment.
-    pub(super) async fn open(&self) -> Result<Box<dyn Archive>, Exit> {
-        let parquet = |path: &Path| Ok(Box::new(ParquetArchive::open(path).map_err(export::exit)?) as _);
-        match self {
-            Self::Path(path) => parquet(path),
-            Self::Job(config, job) => match &job.sink {
-                Sink::Parquet(sink) => parquet(&sink.path),
-                Sink::Postgres(sink) => {
-                    let settings = assemble::postgres_settings(config, sink)?;
-                    Ok(Box::new(PostgresArchive::open(&settings).await.map_err(export::exit)?))
-                }
-            },
-        }
+    pub(super) async fn open(&self) -> Result<Box<dyn ArchiveReader>, Exit> {
+        let archive = match self {
+            Self::Path(path) => assemble::archive_at(path),
+            Self::Job(config, job) => assemble::archive(config, job)?,
+        };
+        archive.reader().await.map_err(assemble::archive_exit)
     }
 
     /// The job's ledger, of this archive.
@@ -195,7 +189,7 @@ pub(super) async fn app_key(
     target: &Target<'_>,
     against: &Against<'_>,
     ledger: Option<&Ledger>,
-    archive: &mut dyn Archive,
+    archive: &mut dyn ArchiveReader,
 ) -> Result<String, Exit> {
     let configured = |config: &Config, job: &Job| config.app_key(config.app_of(job)).ok();
     let of_target = ledger.map(|ledger| ledger.identity().app_key.clone()).or_else(|| match target {
@@ -214,7 +208,7 @@ pub(super) async fn app_key(
         )));
     }
     let known = given.map(ToOwned::to_owned).or(of_target).or(of_references);
-    let held = archive.app_keys().await.map_err(export::exit)?;
+    let held = archive.app_keys().await.map_err(assemble::archive_exit)?;
     match (known, held.as_slice()) {
         (Some(key), [only]) if key != *only => Err(Exit::words(format!(
             "the archive holds messages of AppKey {only}, but the references belong to AppKey {key}"

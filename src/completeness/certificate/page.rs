@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::{Examined, Integrity, KnownFailures, tables};
+use crate::archive::read::Origin;
 use crate::completeness::findings::Findings;
 use crate::completeness::verdict::verdict;
-use crate::export::archive::Origin;
 use crate::page::blocks::{self, Heading, section};
 use crate::page::figures::{count, share, time, zone};
 use crate::page::{document, is_hidden};

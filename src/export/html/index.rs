@@ -6,8 +6,8 @@ use super::layout::{self, after, nav};
 use crate::export::clock::Clock;
 use crate::export::count::Counter;
 use crate::export::error::ExportError;
+use crate::export::item::Item;
 use crate::export::output::Output;
-use crate::export::record::Item;
 use crate::page::figures::{count, counted};
 
 /// The most conversations per page.

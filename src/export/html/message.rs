@@ -5,7 +5,9 @@ use sha2::{Digest, Sha256};
 
 use crate::export::clock::Clock;
 use crate::export::content::Content;
-use crate::export::record::{Column, Item, Record};
+use crate::export::item::Item;
+use crate::model::Column;
+use crate::model::record::Record;
 use crate::model::reference::same_account;
 use crate::page::figures::counted;
 

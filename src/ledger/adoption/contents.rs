@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use crate::ledger::database::Ledger;
 use crate::ledger::error::{Fault, LedgerError};
-use crate::ledger::files::{self, FileRow};
+use crate::ledger::files;
 use crate::ledger::values::millis;
+use crate::model::manifest::DataFile;
 
 /// The rest of what an archive holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct ArchiveContents {
     /// Manifests in order. `None` where the archive keeps none, so that the former ledger's count.
     pub manifests: Option<Vec<AdoptedManifest>>,
     /// Files that no manifest names yet: they will be in that of the adoption.
-    pub unnamed: Vec<FileRow>,
+    pub unnamed: Vec<DataFile>,
     /// Runs of a database that no manifest names yet: each will have one.
     pub unsealed: Vec<AdoptedRun>,
 }
@@ -44,7 +45,7 @@ pub struct AdoptedManifest {
     /// SHA-256 of its exact bytes.
     pub sha256: String,
     /// Its files that are there.
-    pub files: Vec<FileRow>,
+    pub files: Vec<DataFile>,
 }
 
 impl Ledger {
@@ -64,10 +65,14 @@ impl Ledger {
                     if stored.execute(&mut *tx).await?.rows_affected() == 0 {
                         return Err(Fault::Refused(format!("run {run_id} has two manifests: move the wrong one away")));
                     }
-                    files::insert(tx, 0, *run_id, files, true).await?;
+                    for file in files {
+                        files::insert(tx, 0, *run_id, file, None).await?;
+                    }
                 }
             }
-            files::insert(tx, 0, run, &held.unnamed, true).await?;
+            for file in &held.unnamed {
+                files::insert(tx, 0, run, file, None).await?;
+            }
             sqlx::query("update runs set outcome = 'died' where outcome is null").execute(&mut *tx).await?;
             for AdoptedRun { run_id, began, rows, bytes } in &held.unsealed {
                 // Where the former ledger lacks a commit, what it says of the run's references is not all.

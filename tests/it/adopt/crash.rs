@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
-use yunxin_archiver::archive::parquet::ParquetTakeover;
-use yunxin_archiver::archive::{ArchiveError, ExistingIds, Inventory, RunStamp, Takeover};
+use yunxin_archiver::archive::parquet::{ParquetArchive, Settings};
+use yunxin_archiver::archive::{Archive as _, ArchiveError, ExistingIds, Inventory, RunStamp, Takeover};
 use yunxin_archiver::ledger::{Adoption, Ledger};
 use yunxin_archiver::run::adopt;
 use yunxin_archiver::simulator::APP_KEY;
@@ -22,7 +22,7 @@ enum Dies {
     HandingOver,
 }
 
-struct Dying(ParquetTakeover, Dies);
+struct Dying(Box<dyn Takeover>, Dies);
 
 fn died() -> ArchiveError {
     ArchiveError::Failed { context: "dying".to_owned(), source: "it was told to".into() }
@@ -51,7 +51,8 @@ async fn die(nights: &Nights, place: &Path, dies: Dies) {
         run_id: Uuid::now_v7(),
         ledger_id: Uuid::now_v7(),
     };
-    let mut archive = Dying(ParquetTakeover::new(nights.path("archive"), stamp.clone()), dies);
+    let archive = ParquetArchive::new(Settings::new(nights.path("archive")));
+    let mut archive = Dying(archive.takeover(stamp.clone()).unwrap(), dies);
     let holding = archive.look().await.unwrap();
     let identity = Ledger::read(place).await.unwrap().unwrap().identity().clone();
     let adoption = Adoption::begin(place, &identity, stamp.ledger_id).await.unwrap();

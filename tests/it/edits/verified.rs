@@ -190,7 +190,7 @@ fn a_message_that_is_noted_twice_and_counts_that_do_not_agree_are_found() {
     for said in [
         "manifest it names \"../archive/x.parquet\", which leads out",
         "as well",
-        "says 3 messages, and it holds 2",
+        "says it has 3 messages, and it has 2",
         "says its IDs are 2 to 6, and they are 2 to 5",
         "message 2 of ",
         "message 5 of ",

@@ -110,7 +110,8 @@ async fn manifests_count_without_a_gap_and_files_come_in_their_order_once() {
         let ids = [seq as i64];
         let batch_seq = fixture.plan(batch("a|1|b", &ids)).await;
         let mut commit = fixture.commit(seq, vec![archived(batch_seq, &ids)]);
-        commit.files = vec![file(&format!("part-{seq}"), ids.len() as u64)];
+        let file = file(&format!("part-{seq}"), ids.len() as u64);
+        commit.files = vec![StagedFile { file, staged: format!("_tmp/part-{seq}.inprogress") }];
         fixture.ledger.record(&commit).await.unwrap();
         assert!(fixture.ledger.manifest_due(None).await.unwrap().iter().all(|due| due.run_id != fixture.run));
         fixture.ledger.published(seq).await.unwrap();

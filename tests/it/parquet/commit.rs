@@ -7,7 +7,7 @@ async fn what_was_prepared_and_never_recorded_is_removed() {
     let archive = Archive::new();
     let (sink, files) = prepared(&archive, 0).await;
     drop(sink);
-    assert!(files.iter().all(|file| archive.root.join(&file.temporary).exists()));
+    assert!(files.iter().all(|file| archive.root.join(&file.staged).exists()));
     assert_eq!(published(&archive), Vec::<String>::new(), "nothing ends in .parquet before it is committed");
     archive.open(0).await;
     assert_eq!(archive.tree(), ["_archive.json"]);
@@ -43,9 +43,9 @@ async fn a_link_left_by_a_crash_is_no_second_file() {
     let archive = Archive::new();
     let (sink, files) = prepared(&archive, 0).await;
     drop(sink);
-    let target = archive.root.join(&files[0].path);
+    let target = archive.root.join(&files[0].file.path);
     std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-    std::fs::hard_link(archive.root.join(&files[0].temporary), &target).unwrap();
+    std::fs::hard_link(archive.root.join(&files[0].staged), &target).unwrap();
     let opened = archive.sink().open(&archive.claim(1, &files)).await.unwrap();
     assert_eq!((opened.commit, opened.missing), (1, vec![]));
     assert_eq!(published(&archive), paths(&files));
@@ -56,10 +56,10 @@ async fn a_commit_of_which_a_recorded_file_is_nowhere_is_taken_back_as_a_whole()
     let archive = Archive::new();
     let (sink, files) = prepared(&archive, 0).await;
     drop(sink);
-    std::fs::remove_file(archive.root.join(&files[1].temporary)).unwrap();
-    std::fs::write(archive.root.join(&files[2].temporary), "cut short").unwrap();
+    std::fs::remove_file(archive.root.join(&files[1].staged)).unwrap();
+    std::fs::write(archive.root.join(&files[2].staged), "cut short").unwrap();
     let opened = archive.sink().open(&archive.claim(1, &files)).await.unwrap();
-    assert_eq!(opened.missing, files[1..3]);
+    assert_eq!(opened.missing, files_of(&files[1..3]));
     assert_eq!(opened.commit, 0, "so that all of it is fetched again");
     assert!(opened.warnings[0].contains("has 9 bytes"), "{:?}", opened.warnings);
     assert_eq!(published(&archive), Vec::<String>::new());
@@ -69,7 +69,7 @@ async fn a_commit_of_which_a_recorded_file_is_nowhere_is_taken_back_as_a_whole()
 async fn a_file_in_the_way_is_never_replaced() {
     let archive = Archive::new();
     let (mut sink, files) = prepared(&archive, 0).await;
-    let target = archive.root.join(&files[0].path);
+    let target = archive.root.join(&files[0].file.path);
     std::fs::create_dir_all(target.parent().unwrap()).unwrap();
     std::fs::write(&target, "in the way").unwrap();
     let error = sink.publish(1, &files).await.unwrap_err();
@@ -77,7 +77,7 @@ async fn a_file_in_the_way_is_never_replaced() {
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "in the way");
     drop(sink);
     let opened = archive.sink().open(&archive.claim(1, &files)).await.unwrap();
-    assert_eq!(opened.missing, files[..1]);
+    assert_eq!(opened.missing, files_of(&files[..1]));
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "in the way");
 }
 

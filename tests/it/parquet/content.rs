@@ -66,7 +66,7 @@ async fn every_column_comes_back_as_it_went_in() {
     full(&mut rows);
     sparse(&mut rows);
     let files = archive.commit(1, rows).await;
-    let run_id = &files[0].path.split("part-").nth(1).unwrap()[..36];
+    let run_id = &files[0].file.path.split("part-").nth(1).unwrap()[..36];
 
     let seen = archive.rows();
     let mut empty = serde_json::Map::new();

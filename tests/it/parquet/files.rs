@@ -55,8 +55,8 @@ async fn without_partitions_files_lie_in_the_archive_itself() {
     let mut rows = MessageRows::default();
     push_message(&mut rows, 1, 0, "");
     let files = archive.commit(1, rows).await;
-    assert!(!files[0].path.contains('/'), "{files:?}");
-    assert!(archive.root.join(&files[0].path).exists());
+    assert!(!files[0].file.path.contains('/'), "{files:?}");
+    assert!(archive.root.join(&files[0].file.path).exists());
 }
 
 #[tokio::test]
@@ -65,8 +65,8 @@ async fn a_time_beyond_every_calendar_is_kept() {
     let mut rows = MessageRows::default();
     push_message(&mut rows, 1, i64::MAX, "");
     let files = archive.commit(1, rows).await;
-    assert!(files[0].path.starts_with("date=__HIVE_DEFAULT_PARTITION__/"), "{files:?}");
-    assert_eq!(archive.files()[&files[0].path]["rows"], 1);
+    assert!(files[0].file.path.starts_with("date=__HIVE_DEFAULT_PARTITION__/"), "{files:?}");
+    assert_eq!(archive.files()[&files[0].file.path]["rows"], 1);
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn many_partitions_make_a_file_each_within_memory_and_descriptors() {
     assert!(descriptors(&archive.root) <= 1, "at most the lock");
     assert_eq!(prepared.files.len() as i64, DATES);
     assert_eq!(prepared.rows as i64, DATES * ROUNDS);
-    assert!(prepared.files.is_sorted_by(|a, b| a.path < b.path));
+    assert!(prepared.files.is_sorted_by(|a, b| a.file.path < b.file.path));
     sink.publish(1, &prepared.files).await.unwrap();
     let files = archive.files();
     let mut ids: Vec<i64> = Vec::new();
@@ -176,7 +176,7 @@ async fn a_full_file_is_closed_and_makes_a_commit_due() {
     assert!(prepared.files.len() > 1);
     for file in &prepared.files {
         // The footer comes on top.
-        assert!(file.bytes < 60_000 + 60_000, "{file:?}");
+        assert!(file.file.bytes < 60_000 + 60_000, "{file:?}");
     }
     sink.publish(1, &prepared.files).await.unwrap();
     let mut ids: Vec<Value> = Vec::new();
@@ -200,10 +200,10 @@ async fn names_count_over_the_run_and_hashes_are_those_of_the_files() {
         assert_eq!((prepared.rows, prepared.files.len()), (2, 2));
         sink.publish(commit, &prepared.files).await.unwrap();
         for file in prepared.files {
-            let content = std::fs::read(archive.root.join(&file.path)).unwrap();
-            assert_eq!(content.len() as u64, file.bytes);
-            assert_eq!(hex::encode(Sha256::digest(&content)), file.sha256);
-            names.push(file.path.rsplit_once('-').unwrap().1.to_owned());
+            let content = std::fs::read(archive.root.join(&file.file.path)).unwrap();
+            assert_eq!(content.len() as u64, file.file.bytes);
+            assert_eq!(hex::encode(Sha256::digest(&content)), file.file.sha256);
+            names.push(file.file.path.rsplit_once('-').unwrap().1.to_owned());
         }
     }
     assert_eq!(
@@ -232,7 +232,7 @@ async fn only_its_owner_can_read_what_the_archive_creates() {
     push_message(&mut rows, 1, 0, "secret");
     let files = archive.commit(1, rows).await;
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    let file = archive.root.join(&files[0].path);
+    let file = archive.root.join(&files[0].file.path);
     assert_eq!(mode(&file), 0o600);
     assert_eq!(mode(file.parent().unwrap()), 0o700);
     assert_eq!(mode(&archive.root), 0o700);

@@ -60,7 +60,7 @@ async fn an_archive_that_lost_commits_says_so() {
     archive.commit(1, rows).await;
     let opened = archive.sink().open(&archive.claim(3, &[])).await.unwrap();
     assert_eq!(opened.commit, 1);
-    assert!(opened.warnings[0].contains("holds commits up to 1, the ledger recorded 3"), "{opened:?}");
+    assert!(opened.warnings[0].contains("has commits up to 1, but the ledger recorded 3"), "{opened:?}");
 }
 
 #[tokio::test]
@@ -79,21 +79,15 @@ async fn a_path_that_cannot_be_an_archive_is_unusable() {
 async fn a_damaged_deed_is_unusable_and_a_recorded_path_never_leaves_the_archive() {
     let archive = Archive::new();
     archive.open(0).await;
-    let mut file = ArchiveFile {
-        path: "../outside.parquet".to_owned(),
-        temporary: "_tmp/x".to_owned(),
-        rows: 1,
-        bytes: 1,
-        sha256: String::new(),
-        range: None,
-    };
+    let file = DataFile { path: "../outside.parquet".to_owned(), rows: 1, bytes: 1, ..DataFile::default() };
+    let mut file = StagedFile { file, staged: "_tmp/x".to_owned() };
     for _ in 0..2 {
         let error = archive.sink().open(&archive.claim(1, std::slice::from_ref(&file))).await.unwrap_err();
         assert!(
             matches!(&error, ArchiveError::Unusable(text) if text.contains("leads out of the archive")),
             "{error:?}"
         );
-        std::mem::swap(&mut file.path, &mut file.temporary);
+        std::mem::swap(&mut file.file.path, &mut file.staged);
     }
     std::fs::write(archive.root.join("_archive.json"), "{").unwrap();
     let error = archive.sink().open(&archive.claim(0, &[])).await.unwrap_err();
@@ -131,7 +125,7 @@ async fn the_archive_says_whose_it_is() {
     let files = archive.commit(1, rows).await;
     let deed: Value = serde_json::from_slice(&std::fs::read(archive.root.join("_archive.json")).unwrap()).unwrap();
     let run = deed["run_id"].as_str().unwrap();
-    assert!(files[0].path.contains(run), "the run that made the last commit");
+    assert!(files[0].file.path.contains(run), "the run that made the last commit");
     let ledger = archive.ledger_id.to_string();
     assert_eq!(deed, json!({"version": 1, "ledger_id": ledger, "job": "nightly", "commit": 1, "run_id": run}));
 }

@@ -120,7 +120,7 @@ async fn raw_comes_when_asked_for_and_stays_with_its_version() {
     let mut plain = open(&database).await;
     committed(&mut plain, 1, with_raw("first", None)).await;
     drop(plain);
-    let mut raw = PostgresSink::new(&Settings { raw: true, ..settings(&database.url()) }, stamp()).unwrap();
+    let mut raw = writer(Settings { raw: true, ..settings(&database.url()) }, stamp());
     raw.open(&claim(1, None)).await.unwrap();
     committed(&mut raw, 2, with_raw("second", Some(NOON + 1))).await;
     committed(&mut raw, 3, messages(10..20)).await;
@@ -315,4 +315,77 @@ async fn a_commit_is_due_by_rows_or_by_bytes() {
     let mut connection = database.connect().await;
     let length: i32 = scalar(&mut connection, "select length(text) from messages where message_server_id = -1").await;
     assert_eq!(length, 35_000_000);
+}
+
+async fn count(connection: &mut PgConnection) -> i64 {
+    scalar(connection, "select count(*) from messages").await
+}
+
+#[tokio::test]
+async fn what_was_accepted_and_not_committed_is_not_written() {
+    let database = database().await;
+    let mut sink = open(&database).await;
+    committed(&mut sink, 1, messages(0..10)).await;
+    let mut watcher = database.connect().await;
+    sink.write(messages(10..20)).await.unwrap();
+    drop(sink);
+    // Who takes the archive next has waited until the former session is gone.
+    let mut next = super::sink(&database.url());
+    opened(1, &next.open(&claim(1, None)).await.unwrap());
+    assert_eq!(count(&mut watcher).await, 10);
+    committed(&mut next, 2, messages(10..20)).await;
+    assert_eq!(count(&mut watcher).await, 20);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_before_a_commit_is_due_is_replaced() {
+    let database = database().await;
+    let mut sink = open(&database).await;
+    let mut watcher = database.connect().await;
+    committed(&mut sink, 1, messages(0..10)).await;
+    sink.write(messages(10..20)).await.unwrap();
+    assert_eq!(disconnect(&mut watcher).await, 1);
+    sink.write(messages(20..30)).await.unwrap();
+    assert_eq!(sink.prepare(2).await.unwrap().rows, 20);
+    committed(&mut sink, 3, messages(30..40)).await;
+    assert_eq!(count(&mut watcher).await, 40);
+}
+
+#[tokio::test]
+async fn known_edited_and_repeated_messages_of_one_commit_are_told_apart() {
+    let database = database().await;
+    let mut sink = open(&database).await;
+    committed(&mut sink, 1, messages(0..10)).await;
+    let mut watcher = database.connect().await;
+    sink.write(messages(10..20)).await.unwrap();
+    // A known one, a new version of another, and one twice within the commit.
+    sink.write(messages([3, 15])).await.unwrap();
+    sink.write(version(4, Some(NOON + 1), "edited")).await.unwrap();
+    sink.prepare(2).await.unwrap();
+    assert_eq!(count(&mut watcher).await, 20);
+    let found = texts(&mut watcher, "messages").await;
+    assert_eq!(found[4], (4, 1, "edited".to_owned()));
+    assert_eq!(texts(&mut watcher, "message_revisions").await, [(4, 0, "message 4".to_owned())]);
+    let counts: (i64, i64, i64) =
+        sqlx::query_as("select messages, inserted, revised from messages_commits where sequence = 2")
+            .fetch_one(&mut watcher)
+            .await
+            .unwrap();
+    assert_eq!(counts, (13, 10, 1));
+}
+
+#[tokio::test]
+async fn an_app_key_of_any_characters_is_found_again() {
+    let database = database().await;
+    let app_key = r"it's \' a key; --";
+    let stamp = RunStamp { app_key: app_key.to_owned(), ..stamp() };
+    let mut sink = writer(settings(&database.url()), stamp);
+    sink.open(&claim(0, None)).await.unwrap();
+    committed(&mut sink, 1, messages(0..10)).await;
+    committed(&mut sink, 2, messages(5..15)).await;
+    let mut connection = database.connect().await;
+    assert_eq!(count(&mut connection).await, 15);
+    assert_eq!(scalar::<String>(&mut connection, "select distinct app_key from messages").await, app_key);
+    let sql = "select inserted from messages_commits where sequence = 2";
+    assert_eq!(scalar::<i64>(&mut connection, sql).await, 5);
 }

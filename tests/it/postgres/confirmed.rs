@@ -10,7 +10,7 @@ fn function(body: &str) -> String {
 }
 
 /// A commit that must fail because of what stands in `table`.
-async fn fails(sink: &mut PostgresSink, commit: u64, table: &str) -> String {
+async fn fails(sink: &mut Box<dyn ArchiveWriter>, commit: u64, table: &str) -> String {
     let error = sink.prepare(commit).await.unwrap_err();
     let ArchiveError::Failed { source, .. } = &error else { panic!("{error:?}") };
     let said = source.to_string();

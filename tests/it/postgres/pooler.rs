@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{Executor as _, Row as _};
+use sqlx::{Connection as _, Executor as _, Row as _};
 
 use super::*;
 use crate::support::nights::{Nights, Place};
@@ -141,18 +141,20 @@ async fn of_two_processes_that_write_at_once_only_one_commits() {
     let mut first = sink(&url);
     first.open(&claim(0, None)).await.unwrap();
     let stamp = RunStamp { run_id: OTHER_RUN, ..stamp() };
-    let mut second = PostgresSink::new(&settings(&url), stamp.clone()).unwrap();
+    let mut second = writer(settings(&url), stamp.clone());
     second.open(&claim(0, None)).await.unwrap();
-    // A transaction that is under way keeps a third one out.
+    // A commit that is under way keeps a third one out.
     first.write(messages(0..10)).await.unwrap();
     let mut connection = database.connect().await;
-    while !scalar::<bool>(&mut connection, "select exists (select from pg_stat_progress_copy)").await {
-        tokio::task::yield_now().await;
-    }
+    let mut transaction = connection.begin().await.unwrap();
+    transaction.execute("lock table messages in exclusive mode").await.unwrap();
+    let committing = tokio::spawn(async move { first.prepare(1).await.map(|_| first) });
+    commit::blocked(&mut database.connect().await).await;
     let impatient = Settings { patience: Duration::from_millis(100), ..settings(&url) };
-    let error = refused(&mut PostgresSink::new(&impatient, stamp.clone()).unwrap(), &claim(0, None)).await;
+    let error = refused(&mut writer(impatient, stamp.clone()), &claim(0, None)).await;
     assert!(matches!(&error, ArchiveError::Busy(text) if text.contains("holds its lock")), "{error:?}");
-    first.prepare(1).await.unwrap();
+    transaction.rollback().await.unwrap();
+    let mut first = committing.await.unwrap().unwrap();
 
     second.write(messages(10..20)).await.unwrap();
     let error = second.prepare(1).await.unwrap_err();
@@ -160,8 +162,8 @@ async fn of_two_processes_that_write_at_once_only_one_commits() {
     assert_eq!(scalar::<i64>(&mut connection, "select count(*) from messages").await, 10);
     // Its ledger announced a commit of the same number, which is not the one that is there.
     let announced = Claim { runs: vec![(1, OTHER_RUN)], ..claim(0, Some(1)) };
-    let error = refused(&mut PostgresSink::new(&settings(&url), stamp).unwrap(), &announced).await;
-    assert!(matches!(&error, ArchiveError::NotOurs(text) if text.contains("went on apart")), "{error:?}");
+    let error = refused(&mut writer(settings(&url), stamp), &announced).await;
+    assert!(matches!(&error, ArchiveError::NotOurs(text) if text.contains("two copies of the ledger")), "{error:?}");
     committed(&mut first, 2, messages(20..30)).await;
 }
 
@@ -177,7 +179,7 @@ async fn another_process_s_commit_of_the_same_number_is_not_taken_for_one_that_b
     let committing = tokio::spawn(async move { sink.prepare(1).await });
     let mut administrator = database.connect().await;
     commit::blocked(&mut administrator).await;
-    assert_eq!(disconnect(&mut administrator).await, 1);
+    assert!(disconnect(&mut administrator).await >= 1);
     let theirs = format!(
         "lock table messages_archive in access exclusive mode; update messages_archive set sequence = 1; \
          insert into messages_commits values ('{LEDGER}', 1, '{OTHER_RUN}', 0, 0, 0, 0); commit"

@@ -9,10 +9,10 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
-use yunxin_archiver::archive::parquet::{ParquetSink, Settings};
-use yunxin_archiver::archive::postgres::{self, PostgresSink};
-use yunxin_archiver::archive::{ArchiveFile, ArchiveWriter, Claim, RunStamp};
-use yunxin_archiver::model::manifest::{BESIDE, Manifest, ManifestFile, Sealed, is_vanished};
+use yunxin_archiver::archive::parquet::{ParquetArchive, Settings};
+use yunxin_archiver::archive::postgres::{self, PostgresArchive};
+use yunxin_archiver::archive::{Archive as _, Claim, RunStamp};
+use yunxin_archiver::model::manifest::{BESIDE, DataFile, Manifest, Sealed, StagedFile, is_vanished};
 use yunxin_archiver::model::message::{MessageRows, Row, TextColumn, Vanished};
 
 use super::parquet::Archive;
@@ -110,7 +110,7 @@ impl Stage {
         let (ledger_id, run_id) = (Uuid::now_v7(), Uuid::now_v7());
         let settings = postgres::Settings { raw: true, ..postgres::Settings::new(SecretString::from(database.url())) };
         let stamp = RunStamp { job: "nightly".to_owned(), app_key: "app".to_owned(), run_id, ledger_id };
-        let mut sink = PostgresSink::new(&settings, stamp).unwrap();
+        let mut sink = PostgresArchive::new(settings).writer(stamp).unwrap();
         let claim = Claim {
             ledger_id,
             job: "nightly".to_owned(),
@@ -195,7 +195,7 @@ impl Stage {
 /// One run of a job, from its beginning to its manifest.
 async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: MessageRows, vanished: &[Vanished]) {
     let stamp = RunStamp { job: "nightly".to_owned(), app_key: "app".to_owned(), run_id: Uuid::now_v7(), ledger_id };
-    let mut sink = ParquetSink::new(settings.clone(), stamp.clone());
+    let mut sink = ParquetArchive::new(settings.clone()).writer(stamp.clone()).unwrap();
     let claim = Claim {
         ledger_id,
         job: "nightly".to_owned(),
@@ -212,13 +212,9 @@ async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: Message
     sink.seal(&Sealed::new(manifest(&stamp, sequence, &prepared.files), None)).await.unwrap();
 }
 
-fn manifest(stamp: &RunStamp, sequence: u64, files: &[ArchiveFile]) -> Manifest {
-    let files: Vec<ManifestFile> = files
-        .iter()
-        .cloned()
-        .map(|ArchiveFile { path, rows, bytes, sha256, range, .. }| ManifestFile { path, rows, bytes, sha256, range })
-        .collect();
-    let (mut vanished, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| is_vanished(&file.path));
+fn manifest(stamp: &RunStamp, sequence: u64, files: &[StagedFile]) -> Manifest {
+    let files = files.iter().map(|file| file.file.clone());
+    let (mut vanished, files): (Vec<DataFile>, Vec<DataFile>) = files.partition(|file| is_vanished(&file.path));
     for file in &mut vanished {
         file.path = file.path.trim_start_matches(BESIDE).to_owned();
     }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
-use yunxin_archiver::archive::parquet::{Compression, Encodings, ParquetSink, PartitionColumn, Settings};
-use yunxin_archiver::archive::{ArchiveFile, ArchiveWriter, Claim, RunStamp};
+use yunxin_archiver::archive::parquet::{ParquetArchive, Settings};
+use yunxin_archiver::archive::{Archive as _, ArchiveWriter, Claim, RunStamp};
+use yunxin_archiver::model::manifest::StagedFile;
 use yunxin_archiver::model::message::{MessageRows, Row, Span, TEXT_COLUMNS, TextColumn};
 
 /// An archive, and the ledger that would own it.
@@ -24,21 +24,12 @@ impl Archive {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("archive");
-        let settings = Settings {
-            path: root.clone(),
-            partition_by: vec![PartitionColumn::Date],
-            timezone: TimeZone::UTC,
-            compression: Compression::Zstd(3),
-            max_file_size: 256 << 20,
-            memory: 256 << 20,
-            encodings: Encodings::Compatible,
-            raw: false,
-        };
+        let settings = Settings::new(&root);
         Self { _directory: directory, root, settings, ledger_id: Uuid::now_v7() }
     }
 
     /// What the ledger would claim, had it recorded so many commits.
-    pub(crate) fn claim(&self, recorded: u64, unpublished: &[ArchiveFile]) -> Claim {
+    pub(crate) fn claim(&self, recorded: u64, unpublished: &[StagedFile]) -> Claim {
         Claim {
             ledger_id: self.ledger_id,
             job: "nightly".to_owned(),
@@ -49,19 +40,19 @@ impl Archive {
         }
     }
 
-    /// A sink of a new run, not yet opened.
-    pub(crate) fn sink(&self) -> ParquetSink {
+    /// A writer of a new run, not yet opened.
+    pub(crate) fn sink(&self) -> Box<dyn ArchiveWriter> {
         let stamp = RunStamp {
             job: "nightly".to_owned(),
             app_key: "app/key".to_owned(),
             run_id: Uuid::now_v7(),
             ledger_id: self.ledger_id,
         };
-        ParquetSink::new(self.settings.clone(), stamp)
+        ParquetArchive::new(self.settings.clone()).writer(stamp).unwrap()
     }
 
-    /// A sink of a new run, opened by a ledger that recorded so many commits.
-    pub(crate) async fn open(&self, recorded: u64) -> ParquetSink {
+    /// A writer of a new run, opened by a ledger that recorded so many commits.
+    pub(crate) async fn open(&self, recorded: u64) -> Box<dyn ArchiveWriter> {
         let mut sink = self.sink();
         let opened = sink.open(&self.claim(recorded, &[])).await.unwrap();
         assert_eq!(opened.commit, recorded);
@@ -70,7 +61,7 @@ impl Archive {
     }
 
     /// Writes, commits and publishes rows as the next run.
-    pub(crate) async fn commit(&self, commit: u64, rows: MessageRows) -> Vec<ArchiveFile> {
+    pub(crate) async fn commit(&self, commit: u64, rows: MessageRows) -> Vec<StagedFile> {
         let mut sink = self.open(commit - 1).await;
         sink.write(Arc::new(rows)).await.unwrap();
         let prepared = sink.prepare(commit).await.unwrap();

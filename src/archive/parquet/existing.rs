@@ -1,0 +1,172 @@
+//! Which versions of messages are in the archive, to ask the service for them again.
+//!
+//! Every footer is read. Of the rest, only a few columns are read, in row groups whose statistics say that they may hold
+//! something. The IDs of vanished messages are kept in memory: eight bytes each.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::parquet::file::metadata::RowGroupMetaData;
+use ::parquet::file::statistics::Statistics;
+use async_trait::async_trait;
+
+use super::blocking::blocking;
+use super::contents::Contents;
+use super::data_file::{APP, Batches, ID, ParquetFile, REVISION, Rows, TIME, Unreadable};
+use super::places::Places;
+use super::storage::failure;
+use crate::archive::{ArchiveError, ExistingVersions};
+use crate::model::message::ExistingVersion;
+
+/// Rows read at once.
+const ROWS: usize = 16_384;
+const COLUMNS: [&str; 8] = [APP, "conversation_id", ID, REVISION, TIME, "modify_time", "requested", "fetched_at"];
+
+/// Reads the archive twice: for later versions, then for first ones.
+pub(super) struct ParquetVersions {
+    wanted: Arc<WantedVersions>,
+    files: Vec<PathBuf>,
+    /// Files that are still to be read this time.
+    left: VecDeque<PathBuf>,
+    current: Current,
+}
+
+type Current = Option<(PathBuf, Batches)>;
+
+/// Which rows are wanted.
+#[derive(Clone)]
+struct WantedVersions {
+    app_key: String,
+    since: i64,
+    /// Later versions, or first ones.
+    later: bool,
+    /// IDs of vanished messages, sorted.
+    vanished: Vec<i64>,
+}
+
+impl ParquetVersions {
+    /// Finds the files. Blocks.
+    pub(super) fn open(places: &Places, app_key: String, since: i64) -> Result<Self, ArchiveError> {
+        let mut files = data_files(places.root())?;
+        // Names begin with the run, whose ID contains its time: files of one time are read one after the other.
+        files.sort_unstable();
+        let mut vanished = Vec::new();
+        if let Some(beside) = places.existing_beside() {
+            for path in data_files(&beside)? {
+                let ids = vanished_ids(&path, &app_key).map_err(|error| unreadable(&path, error))?;
+                vanished.extend(ids);
+            }
+        }
+        vanished.sort_unstable();
+        let wanted = Arc::new(WantedVersions { app_key, since, later: true, vanished });
+        Ok(Self { wanted, left: files.iter().cloned().collect(), files, current: None })
+    }
+}
+
+#[async_trait]
+impl ExistingVersions for ParquetVersions {
+    async fn next(&mut self) -> Result<Option<Vec<ExistingVersion>>, ArchiveError> {
+        loop {
+            let current = self.current.take();
+            if current.is_none() && self.left.is_empty() {
+                if !self.wanted.later {
+                    return Ok(None);
+                }
+                Arc::make_mut(&mut self.wanted).later = false;
+                self.left = std::mem::take(&mut self.files).into();
+                continue;
+            }
+            let next = if current.is_none() { self.left.pop_front() } else { None };
+            let wanted = Arc::clone(&self.wanted);
+            let (current, versions) = blocking(move || read_on(current, next, &wanted)).await?;
+            self.current = current;
+            if !versions.is_empty() {
+                return Ok(Some(versions));
+            }
+        }
+    }
+}
+
+/// Reads the next rows of the current file, or the first ones of the next file.
+fn read_on(
+    current: Current,
+    next: Option<PathBuf>,
+    wanted: &WantedVersions,
+) -> Result<(Current, Vec<ExistingVersion>), ArchiveError> {
+    let (path, mut batches) = match (current, next) {
+        (Some(current), _) => current,
+        (None, Some(path)) => {
+            let batches = ParquetFile::open(&path)
+                .and_then(|file| file.batches(&COLUMNS, ROWS, |group| wanted.may_be_in(group)))
+                .map_err(|error| unreadable(&path, error))?;
+            (path, batches)
+        }
+        (None, None) => return Ok((None, Vec::new())),
+    };
+    let Some(rows) = batches.next() else { return Ok((None, Vec::new())) };
+    let versions = rows.and_then(|rows| wanted.among(&rows)).map_err(|error| unreadable(&path, error))?;
+    Ok((Some((path, batches)), versions))
+}
+
+impl WantedVersions {
+    /// Whether the statistics of a row group allow something that is wanted.
+    fn may_be_in(&self, group: &RowGroupMetaData) -> bool {
+        group.columns().iter().all(|column| match (column.column_path().string().as_str(), column.statistics()) {
+            (REVISION, Some(Statistics::Int32(range))) if self.later => range.max_opt().is_none_or(|max| *max > 0),
+            ("fetched_at", Some(Statistics::Int64(range))) if !self.later => {
+                range.max_opt().is_none_or(|max| *max >= self.since)
+            }
+            _ => true,
+        })
+    }
+
+    fn among(&self, rows: &Rows) -> Result<Vec<ExistingVersion>, Unreadable> {
+        let (apps, conversations) = (rows.texts(APP)?, rows.texts("conversation_id")?);
+        let (ids, revisions) = (rows.int64s(ID)?, rows.int32s(REVISION)?);
+        let (created, fetched) = (rows.times(TIME)?, rows.times("fetched_at")?);
+        let mut versions = Vec::new();
+        for row in 0..rows.len() {
+            let (id, revision) = (ids[row], revisions[row]);
+            let is_wanted = if self.later { revision > 0 } else { revision == 0 && fetched[row] >= self.since };
+            if is_wanted && apps.value(row) == self.app_key && self.vanished.binary_search(&id).is_err() {
+                versions.push(ExistingVersion {
+                    message_server_id: id,
+                    conversation_id: conversations.value(row).to_owned(),
+                    create_time: created[row],
+                    revision,
+                    modify_time: rows.time("modify_time", row)?,
+                    fetched_at: fetched[row],
+                    requested: rows.flag("requested", row)?,
+                });
+            }
+        }
+        Ok(versions)
+    }
+}
+
+/// The published Parquet files of a directory.
+fn data_files(directory: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
+    let contents = Contents::of(directory, false).map_err(|error| failure("reading", directory, error))?;
+    Ok(contents.data.into_iter().map(|path| directory.join(path)).collect())
+}
+
+/// The IDs of the app's messages that a file says vanished.
+fn vanished_ids(path: &Path, app_key: &str) -> Result<Vec<i64>, Unreadable> {
+    let mut vanished = Vec::new();
+    for rows in ParquetFile::open(path)?.batches(&[APP, ID], ROWS, |_| true)? {
+        let rows = rows?;
+        let of_app = rows.texts(APP)?.iter().zip(rows.int64s(ID)?).filter(|(app, _)| *app == Some(app_key));
+        vanished.extend(of_app.map(|(_, id)| *id));
+    }
+    Ok(vanished)
+}
+
+fn unreadable(path: &Path, error: Unreadable) -> ArchiveError {
+    match error {
+        Unreadable::Io(error) => failure("reading", path, error),
+        Unreadable::Content(why) => {
+            ArchiveError::failed(format!("reading what is archived in {}", path.display()), why)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Writes an archive.
+//!
+//! Messages are buffered for each partition in compact form. A partition with enough rows becomes a row group of its open
+//! file. When memory runs short, the largest partitions are written: as a row group if they make a fair one, else to a
+//! scratch file. Between row groups an open file takes no descriptor and a few kilobytes.
+//!
+//! A commit finishes every open file in `_tmp/<ledger id>/`. Publishing renames them into place.
+
+mod buffers;
+mod encode;
+mod file;
+mod pack;
+mod partition;
+mod scratch;
+mod vanished;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use self::buffers::Buffers;
+use self::vanished::{Notes, NotesFile};
+use super::blocking::blocking;
+use super::existing::ParquetVersions;
+use super::manifests;
+use super::owner::OwnedArchive;
+use super::settings::Settings;
+use crate::archive::{ArchiveError, ArchiveWriter, Claim, ExistingVersions, Opened, Prepared, RunStamp};
+use crate::model::manifest::{BESIDE, Sealed, StagedFile};
+use crate::model::message::{MessageRows, Vanished};
+
+/// Notes of what vanished that make a commit due. They are in memory until then.
+const NOTES_DUE: usize = 200_000;
+
+/// Writes an archive of Parquet files.
+#[derive(Debug)]
+pub(super) struct ParquetWriter {
+    archive: Arc<OwnedArchive>,
+    settings: Settings,
+    stamp: RunStamp,
+    state: State,
+    notes: Notes,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed,
+    Open(Box<Buffers>),
+    /// Rows were lost on the way to disk. Nothing more is accepted: the next commit would miss them.
+    Broken,
+}
+
+impl ParquetWriter {
+    /// Touches nothing.
+    pub(super) fn new(settings: Settings, stamp: RunStamp) -> Self {
+        let archive = Arc::new(OwnedArchive::new(&settings.path, &stamp));
+        let notes = Notes::new(&settings, &stamp);
+        Self { archive, settings, stamp, state: State::Closed, notes }
+    }
+
+    /// Takes the buffers out. Until they are put back the writer is broken, so that neither an error nor a call that is
+    /// dropped half-way leads to a commit that misses rows.
+    fn take_buffers(&mut self) -> Result<Box<Buffers>, ArchiveError> {
+        let why = match std::mem::replace(&mut self.state, State::Broken) {
+            State::Open(buffers) => return Ok(buffers),
+            State::Closed => {
+                self.state = State::Closed;
+                "the archive was not opened"
+            }
+            State::Broken => "an earlier write failed or was cut off, and its rows are lost",
+        };
+        Err(ArchiveError::failed(format!("writing to the archive at {}", self.settings.path.display()), why))
+    }
+
+    /// Does something with the archive that blocks.
+    async fn with_archive<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&OwnedArchive) -> Result<T, ArchiveError> + Send + 'static,
+    ) -> Result<T, ArchiveError> {
+        let archive = Arc::clone(&self.archive);
+        blocking(move || work(&archive)).await
+    }
+}
+
+#[async_trait]
+impl ArchiveWriter for ParquetWriter {
+    async fn open(&mut self, claim: &Claim) -> Result<Opened, ArchiveError> {
+        let claim = claim.clone();
+        let opened = self.with_archive(move |archive| archive.open(&claim)).await?;
+        let (directory, staging) = (self.archive.staging_directory(), self.archive.staging());
+        self.state = State::Open(Box::new(Buffers::new(&self.settings, &self.stamp, directory, staging)));
+        Ok(opened)
+    }
+
+    async fn write(&mut self, rows: Arc<MessageRows>) -> Result<(), ArchiveError> {
+        let mut buffers = self.take_buffers()?;
+        buffers.write(&rows).await?;
+        self.state = State::Open(buffers);
+        Ok(())
+    }
+
+    async fn write_vanished(&mut self, vanished: Vec<Vanished>) -> Result<(), ArchiveError> {
+        self.notes.add(vanished);
+        Ok(())
+    }
+
+    async fn held(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
+        let app_key = self.stamp.app_key.clone();
+        let open = move |archive: &OwnedArchive| ParquetVersions::open(archive.places(), app_key, since);
+        Ok(Box::new(self.with_archive(open).await?))
+    }
+
+    fn is_due(&self) -> bool {
+        self.notes.len() >= NOTES_DUE || matches!(&self.state, State::Open(buffers) if buffers.is_due())
+    }
+
+    fn needs_intent(&self) -> bool {
+        false
+    }
+
+    async fn prepare(&mut self, _commit: u64) -> Result<Prepared, ArchiveError> {
+        let mut buffers = self.take_buffers()?;
+        let mut files = buffers.finish().await?;
+        let rows = files.iter().map(|staged| staged.file.rows).sum();
+        if self.notes.len() > 0 {
+            let beside = self.archive.places().directory_of(BESIDE)?;
+            let notes = self.notes.take(&beside, &self.archive.staging());
+            files.extend(
+                blocking(move || notes.into_iter().map(NotesFile::write).collect::<Result<Vec<_>, _>>()).await?,
+            );
+        }
+        if !files.is_empty() {
+            self.with_archive(|archive| archive.still_owned().and_then(|()| archive.sync_staging())).await?;
+        }
+        self.state = State::Open(buffers);
+        Ok(Prepared { rows, bytes: files.iter().map(|staged| staged.file.bytes).sum(), files })
+    }
+
+    async fn publish(&mut self, commit: u64, files: &[StagedFile]) -> Result<(), ArchiveError> {
+        let files = files.to_vec();
+        self.with_archive(move |archive| archive.publish(commit, &files)).await
+    }
+
+    async fn manifest(&mut self, sequence: u64) -> Result<Option<Sealed>, ArchiveError> {
+        self.with_archive(move |archive| manifests::find(archive, sequence)).await
+    }
+
+    async fn seal(&mut self, sealed: &Sealed) -> Result<(), ArchiveError> {
+        let sealed = sealed.clone();
+        self.with_archive(move |archive| manifests::write(archive, &sealed)).await
+    }
+}
