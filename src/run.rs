@@ -48,7 +48,7 @@ use ticker::{Shown, Ticker, keep_timeline};
 
 use crate::archive::{ArchiveError, ArchiveWriter};
 use crate::ledger::{Ledger, LedgerError, RetryFilter, RunNote, Untold};
-use crate::model::failure::Class;
+use crate::model::failure::{Class, Tolerance};
 use crate::model::manifest::{Signer, is_vanished};
 use crate::model::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates, SumsDisagree};
 use crate::panics::caught;
@@ -99,21 +99,6 @@ pub struct Settings {
     pub note: RunNote,
     /// What manifests are signed with.
     pub signer: Option<Arc<Signer>>,
-}
-
-/// Failures that do not make exit 3.
-#[derive(Debug, Clone, Default)]
-pub struct Tolerance {
-    /// By the API's code.
-    pub codes: Vec<i64>,
-    /// By class.
-    pub classes: Vec<Class>,
-}
-
-impl Tolerance {
-    fn covers(&self, class: Class, code: Option<i64>) -> bool {
-        self.classes.contains(&class) || code.is_some_and(|code| self.codes.contains(&code))
-    }
 }
 
 /// What a job runs with. Without a source only what is pending, and the failures chosen, are asked.

@@ -37,9 +37,9 @@ pub use client::Client;
 pub use code::{Reaction, Said, reaction, said_of_message, speaks_of_owner};
 pub use concurrency::Permit;
 pub use outcome::{Answer, AskFor, Outcome, Refusal, Stop};
-pub use request::ApiVersion;
+
 pub use response::Verdict;
-pub use settings::{AppSettings, Concurrency, FetchSettings, Patience, Proxy};
+pub use settings::{ApiVersion, AppSettings, Concurrency, FetchSettings, Patience, Proxy};
 pub use stats::{LATENCY_BUCKETS, Stats};
 
 /// Decodes any bytes as the answer to a question, and insists that every reference of the question is accounted for.

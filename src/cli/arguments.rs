@@ -149,7 +149,7 @@ pub struct Verify {
     #[arg(value_name = "PATH | JOB")]
     pub archive: String,
 
-    /// The public key (PEM) of who signs; may be given several times. A job with `sign` needs none.
+    /// The public key (PEM) of whoever signs; may be given several times. A job with `sign` needs none.
     #[arg(long, value_name = "FILE")]
     pub public_key: Vec<PathBuf>,
 
@@ -190,7 +190,7 @@ pub struct Run {
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
 
-    /// Plan at most so many new references.
+    /// Plan at most this many new references.
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
 
@@ -211,7 +211,7 @@ pub struct Run {
     #[command(flatten)]
     pub said: Said,
 
-    /// Wait so long for a job or app that is running.
+    /// Wait this long for a job or app that is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub wait: Option<Duration>,
 
@@ -224,7 +224,7 @@ pub struct Run {
     pub json: bool,
 }
 
-/// For what is asked again: `7d`, or `all`.
+/// What is asked for again: `7d`, or `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refetch {
     /// What was archived in this time up to now.
@@ -234,7 +234,7 @@ pub enum Refetch {
 }
 
 impl Refetch {
-    /// Since when what is asked for was archived.
+    /// The time from which on messages were archived that are asked for again.
     pub fn since(self, now: Timestamp) -> Timestamp {
         match self {
             Self::All => Timestamp::UNIX_EPOCH,
@@ -252,8 +252,8 @@ impl FromStr for Refetch {
         }
         match humantime::parse_duration(text) {
             Ok(time) if time > Duration::ZERO => Ok(Self::Last(time)),
-            Ok(_) => Err("no time at all; right would be a time such as 7d, or all".to_owned()),
-            Err(error) => Err(format!("{error}; right would be a time such as 7d, or all")),
+            Ok(_) => Err("no time at all: write a time such as 7d, or all".to_owned()),
+            Err(error) => Err(format!("{error}: write a time such as 7d, or all")),
         }
     }
 }
@@ -280,7 +280,7 @@ pub struct Retry {
     #[command(flatten)]
     pub said: Said,
 
-    /// Wait so long for a job or app that is running.
+    /// Wait this long for a job or app that is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub wait: Option<Duration>,
 

@@ -194,7 +194,7 @@ fn timezone(arguments: &Completeness, target: &Target<'_>, against: &Against<'_>
         Some(name) => TimeZone::get(name)
             .map_err(|_| Exit::words(format!("--timezone {name:?} is no time zone; write one like Asia/Shanghai"))),
         None => Ok(match (target, against) {
-            (Target::Job(_, job), _) | (_, Against::Job(_, job)) => assemble::timezone(job),
+            (Target::Job(_, job), _) | (_, Against::Job(_, job)) => job.sink.timezone(),
             _ => TimeZone::UTC,
         }),
     }

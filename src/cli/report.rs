@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::arguments::Report as Arguments;
 use super::{Context, Exit, assemble, output};
-use crate::config::{Config, Job, Sink};
+use crate::config::{Config, Job};
 use crate::ledger::{FailureRow, FailureState, JobLock, Ledger, RunCounts, RunRow};
 use crate::model::manifest::is_vanished;
 use crate::model::summary::{FileSummary, JobSummary, Outcome};
@@ -67,10 +67,7 @@ async fn gather(config: &Path, job: &Job, ledger: &Ledger, run: RunRow, is_runni
         None => Ending::Died,
     };
     let totals = ledger.totals().await?;
-    let timezone = match &job.sink {
-        Sink::Parquet(parquet) => parquet.timezone.clone(),
-        Sink::Postgres(_) => jiff::tz::TimeZone::UTC,
-    };
+    let timezone = job.sink.timezone();
     let failures = ledger.failures_met(run.run_id, LISTED).await?;
     let files = ledger.files_of(run.run_id).await?;
     let noted = timeline.clone().unwrap_or_default();

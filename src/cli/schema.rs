@@ -9,7 +9,7 @@ pub(super) fn schema(arguments: &Schema) -> Result<u8, Exit> {
         SchemaOf::Config => output::json(&config::json_schema())?,
         SchemaOf::Parquet => output::line(&archive::parquet::schema::text())?,
         SchemaOf::Postgres => {
-            output::line(&archive::postgres::script("public", "messages", false).map_err(Exit::words)?)?
+            output::line(&archive::postgres::script("public", "messages", false).map_err(Exit::words)?)?;
         }
     }
     Ok(0)

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use secrecy::SecretString;
+
+pub use crate::config::{Cursor, Files, Format, Overlap, Query, TimeUnit};
 
 /// A source and how its rows are to be understood.
 #[derive(Debug, Clone)]
@@ -81,44 +82,6 @@ pub enum Input {
     },
 }
 
-/// Files, read in the order of their paths.
-#[derive(Debug, Clone)]
-pub struct Files {
-    /// A path, a glob (`*`, `?`, `[…]`, `**`; hidden files only by a literal dot), or `-` for the standard input.
-    pub path: String,
-    /// Whether files that the checkpoint names, and that did not change since, are passed over (`cursor: files`).
-    pub skip_consumed: bool,
-}
-
-/// A query and its cursor.
-#[derive(Debug, Clone)]
-pub struct Query {
-    /// The statement. With a cursor it holds `:after`, which is bound in the cursor column's own type.
-    pub sql: String,
-    /// Where the query goes on.
-    pub cursor: Option<Cursor>,
-}
-
-/// The column by which a query goes on where it ended.
-#[derive(Debug, Clone)]
-pub struct Cursor {
-    /// One of the query's output columns.
-    pub column: String,
-    /// Where the first run begins; by default 0 or the epoch. Never undercut by the overlap.
-    pub start: Option<String>,
-    /// How far before its highest value the next run begins again; by default 1000, or a day for times.
-    pub overlap: Option<Overlap>,
-}
-
-/// How far a query reaches back, for rows that became visible late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overlap {
-    /// Of an integer column.
-    Number(u64),
-    /// Of a timestamp column, or of a column of SQLite that holds times as text.
-    Duration(Duration),
-}
-
 /// Where to begin instead of at the checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begin {
@@ -126,22 +89,4 @@ pub enum Begin {
     Start,
     /// After this value of the cursor column, without overlap.
     Value(String),
-}
-
-/// What a row is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A reference: conversation, message ID, create time.
-    Reference,
-    /// A message copy event.
-    CopyEvent,
-}
-
-/// What integer times count since the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeUnit {
-    /// Milliseconds.
-    Milliseconds,
-    /// Seconds.
-    Seconds,
 }
