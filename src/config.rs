@@ -6,17 +6,23 @@
 //!
 //! No error, warning or `Debug` output of this room holds a secret, also when it was written where it does not belong.
 
+#[macro_use]
+mod declare;
+
 mod app;
+mod columns;
 mod database;
 mod digest;
 mod document;
-mod field;
+mod documentation;
 mod job;
 mod mistake;
 mod proxy;
 mod query;
-mod reading;
+mod reader;
+mod scalar;
 mod secret;
+mod setting;
 mod sink;
 mod source;
 mod template;
@@ -26,22 +32,36 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-pub use app::{ApiVersion, App};
-pub use database::{DatabaseUrl, Engine};
-pub use field::{Field, Format};
-pub use job::{Concurrency, Fetch, Identity, Job, TeamOwner, Threads, Tolerate};
+pub use app::{ApiVersion, App, Region};
+pub use documentation::{json_schema, tables};
+pub use job::{Concurrency, Fetch, Job, Threads};
 pub use mistake::{ConfigError, Mistake};
 pub use proxy::{Proxies, Proxy, Via};
 pub use query::{Cursor, Overlap, Query};
-pub use secret::Reference;
+pub use secret::Secret;
 pub use sink::{Compression, Encodings, ParquetSink, Partition, PostgresSink, Sink, SinkKind};
-pub use source::{Files, Input, Origin, Source, SourceKind, TimeUnit};
-pub use template::template;
+pub use source::{
+    CsvSource, Files, Format, JsonlSource, MysqlSource, ParquetSource, PostgresSource, Rows, Source, SourceKind,
+    SqliteSource, TimeUnit,
+};
+pub use template::{example, template};
 pub use written::Position;
 
 use document::Document;
-use reading::Reading;
+use reader::Reader;
 use secret::Environment;
+use setting::Setting as _;
+
+/// What a ledger is bound to. Changing any of it makes another job of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The AppKey.
+    pub app_key: String,
+    /// Where the sink is, without credentials: an absolute path without links, or `host:port/database/schema.table`.
+    pub place: String,
+    /// How rows are divided, such as `date@UTC`; empty when they are not.
+    pub partitioning: String,
+}
 
 /// What the file means.
 #[derive(Debug, Clone)]
@@ -92,17 +112,16 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let fail = |mistakes| ConfigError::Mistakes { file: file.to_owned(), mistakes };
         let options = serde_saphyr::options! { with_snippet: false };
-        let document: Document = serde_saphyr::from_str_with_options(text, options)
+        let written = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| fail(vec![mistake::from_yaml(&error)]))?;
-
         let environment = Environment::new(lookup);
-        let mut reading = Reading { base, environment: &environment, mistakes: Vec::new(), notes: Vec::new() };
-        let (state, apps, jobs) = read(&mut reading, &document);
-        let Reading { mut mistakes, notes, .. } = reading;
-        if !mistakes.is_empty() {
+        let mut reader = Reader::new(base, &environment);
+        let document = Document::read(&mut reader, written, "");
+        let Reader { mut mistakes, notes, .. } = reader;
+        let Some(Document { version: _, state, apps, jobs }) = document.filter(|_| mistakes.is_empty()) else {
             mistakes.sort_by_key(|mistake| mistake.at);
             return Err(fail(mistakes));
-        }
+        };
         let warnings = notes.into_iter().map(|note| fail(vec![note]).to_string()).collect();
         Ok(Self { file: file.to_owned(), state, apps, jobs, warnings, environment })
     }
@@ -119,30 +138,28 @@ impl Config {
 
     /// Looks up an app's AppKey: an identifier and no secret.
     pub fn app_key(&self, app: &App) -> Result<String, ConfigError> {
-        let key = app.app_key.resolve(&self.environment).map_err(|mistake| self.fail(mistake))?;
-        let key = key.expose_secret();
-        // It goes out as a header.
-        if key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(key.to_owned())
-        } else {
-            Err(self.fail(app.app_key.mistake("is no AppKey: it holds white space or special characters")))
-        }
+        Ok(self.secret(&app.app_key)?.expose_secret().to_owned())
+    }
+
+    /// Looks up a secret, and checks its form.
+    pub fn secret(&self, secret: &Secret) -> Result<SecretString, ConfigError> {
+        secret.resolve(&self.environment).map_err(|mistake| self.fail(mistake))
     }
 
     /// Looks up an app's AppSecret.
     pub fn app_secret(&self, app: &App) -> Result<SecretString, ConfigError> {
-        app.app_secret.resolve(&self.environment).map_err(|mistake| self.fail(mistake))
+        self.secret(&app.app_secret)
+    }
+
+    /// Looks up a database's URL.
+    pub fn url(&self, url: &Secret) -> Result<SecretString, ConfigError> {
+        self.secret(url)
     }
 
     /// Looks up through which proxies an app's requests go.
     pub fn proxies(&self, app: &App) -> Result<Proxies, ConfigError> {
         let key = format!("apps.{}.proxy", app.name);
         app.proxy.resolve(&self.environment, &key, app.app_key.at).map_err(|mistake| self.fail(mistake))
-    }
-
-    /// Looks up a database's URL, and checks its form.
-    pub fn url(&self, url: &DatabaseUrl) -> Result<SecretString, ConfigError> {
-        url.resolve(&self.environment).map_err(|mistake| self.fail(mistake))
     }
 
     /// What a job's ledger is bound to. Looks up the AppKey and, for Postgres, the sink's URL.
@@ -163,8 +180,7 @@ impl Config {
 
     /// Looks up the private key that a job's manifests are signed with, as text.
     pub fn signing_key(&self, job: &Job) -> Result<Option<SecretString>, ConfigError> {
-        let key = job.sign.as_ref().map(|sign| sign.resolve(&self.environment));
-        key.transpose().map_err(|mistake| self.fail(mistake))
+        job.sign.as_ref().map(|sign| self.secret(sign)).transpose()
     }
 
     /// Says what is wrong with a job's private key.
@@ -175,63 +191,4 @@ impl Config {
     fn fail(&self, mistake: Mistake) -> ConfigError {
         ConfigError::Mistakes { file: self.file.clone(), mistakes: vec![mistake] }
     }
-}
-
-/// The JSON schema of `jobs.yaml`, for editors.
-pub fn json_schema() -> serde_json::Value {
-    document::schema()
-}
-
-fn read(reading: &mut Reading<'_>, document: &Document) -> (PathBuf, Vec<App>, Vec<Job>) {
-    let start = Position { line: 1, column: 1 };
-    match &document.version {
-        None => reading.missing(start, "version", "write version: 1"),
-        Some(version) if version.value != "1" => {
-            reading.mistake(version.at, "version", "is a version that this program does not know: it knows 1");
-        }
-        Some(_) => {}
-    }
-    let state = reading.path(&document.state, "state", "./state");
-
-    let mut apps = Vec::new();
-    let mut app_names = Vec::new();
-    match &document.apps {
-        None => reading.missing(start, "apps", "at least one app"),
-        Some(written) if written.value.0.is_empty() => {
-            reading.mistake(written.at, "apps", "is empty: write at least one app");
-        }
-        Some(written) => {
-            for (name, app) in &written.value.0 {
-                app_names.push(name.value.as_str());
-                app::check_name(reading, name, "apps", "an app");
-                apps.extend(App::read(reading, name, app));
-            }
-        }
-    }
-    app::note_shared_keys(reading, &apps);
-
-    let mut jobs: Vec<Job> = Vec::new();
-    match &document.jobs {
-        None => reading.missing(start, "jobs", "at least one job"),
-        Some(written) if written.value.0.is_empty() => {
-            reading.mistake(written.at, "jobs", "is empty: write at least one job");
-        }
-        Some(written) => {
-            for (name, job) in &written.value.0 {
-                app::check_name(reading, name, "jobs", "a job");
-                let Some(read) = Job::read(reading, name, job, &app_names) else { continue };
-                if let Some(first) = jobs.iter().find(|first| first.sink.same_place(&read.sink, reading.environment)) {
-                    let at = job.value.sink.as_ref().map_or(name.at, |sink| sink.at);
-                    let message = format!(
-                        "is the place of jobs.{} as well: an archive has one job, give each a {} of its own",
-                        first.name,
-                        if read.sink.kind() == SinkKind::Parquet { "path" } else { "table" }
-                    );
-                    reading.mistake(at, &format!("jobs.{}.sink", read.name), message);
-                }
-                jobs.push(read);
-            }
-        }
-    }
-    (state, apps, jobs)
 }

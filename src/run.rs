@@ -39,7 +39,7 @@ pub use adopt::{Adopted, adopt};
 pub use error::{RunError, describe};
 pub use estimate::{Estimate, estimate};
 pub use recovery::recover;
-pub use settings::{Settings, Tolerance};
+pub use settings::Settings;
 pub use stop::Stop;
 pub(crate) use suspicion::WHY_ABSENT;
 

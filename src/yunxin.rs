@@ -36,9 +36,9 @@ pub use client::Client;
 pub use code::{CODES, Codes, Meaning};
 pub use concurrency::Permit;
 pub use outcome::{Answer, AskFor, Outcome, Refusal, Stop};
-pub use request::ApiVersion;
+
 pub use response::Verdict;
-pub use settings::{AppSettings, Concurrency, FetchSettings, Patience, Proxy};
+pub use settings::{ApiVersion, AppSettings, Concurrency, FetchSettings, Patience, Proxy};
 pub use stats::{LATENCY_BUCKETS, Stats};
 
 /// Decodes any bytes as the answer to a question, and asserts that every reference of the question is accounted for.

@@ -108,7 +108,7 @@ async fn fetch_all(url: &str, batches: Vec<Batch>, mut items: BufWriter<File>) -
         rate_limit: 1_000_000,
         ..AppSettings::new(APP_KEY, SecretString::from(APP_SECRET), vec![url.parse()?])
     };
-    let fetch = FetchSettings { raw: true, concurrency: Concurrency::Fixed(8), ..FetchSettings::default() };
+    let fetch = FetchSettings { concurrency: Concurrency::Fixed(8), ..FetchSettings::default() };
     let client = Arc::new(Client::new(App::new(settings)?, fetch));
     let mut tasks = JoinSet::new();
     let mut bytes = 0;

@@ -12,12 +12,11 @@ use super::provenance::{Provenance, note, signer};
 use crate::archive::parquet::{self, ParquetArchive};
 use crate::archive::postgres::{self, PostgresArchive};
 use crate::archive::{Archive, ArchiveError, ArchiveWriter, RunStamp};
-use crate::config::{self, Config, Fetch, Job};
+use crate::config::{self, Config, Job};
 use crate::ledger::{AppLock, Identity, JobLock, Ledger, LedgerError, RetryFilter};
-use crate::plan::TeamOwner;
-use crate::run::{Settings, Tolerance};
+use crate::run::Settings;
 use crate::source::{self, Checkpoint, Source};
-use crate::yunxin::{AppSettings, Client, FetchSettings};
+use crate::yunxin::{AppSettings, Client};
 
 /// The jobs of these names, or all in the order of the file.
 pub(super) fn selected<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>, Exit> {
@@ -81,44 +80,25 @@ pub(super) async fn checkpoint(ledger: Option<&Ledger>, job: &Job) -> Result<Opt
 
 /// What a stored cursor belongs to: a changed query goes on, a changed cursor column starts anew.
 pub(super) fn source_identity(job: &Job) -> String {
-    use config::Origin;
-    let kind = job.source.origin.kind().as_str();
-    let column = match &job.source.origin {
-        Origin::Csv { .. } | Origin::Jsonl { .. } | Origin::Parquet { .. } => "files",
-        Origin::Sqlite { query, .. } | Origin::Postgres { query, .. } | Origin::Mysql { query, .. } => {
-            query.cursor.as_ref().map_or("", |cursor| cursor.column.as_str())
-        }
+    let column = match job.source.query() {
+        None => "files",
+        Some(query) => query.cursor.as_ref().map_or("", |cursor| cursor.column.as_str()),
     };
-    format!("{kind}:{column}")
+    format!("{}:{column}", job.source.kind().as_str())
 }
 
 /// The settings of a job's source.
 pub(super) fn source_settings(config: &Config, job: &Job, from: Option<&str>) -> Result<source::Settings, Exit> {
-    use config::Origin;
-    let files =
-        |files: &config::Files| source::Files { path: files.input.pattern(), skip_consumed: files.skip_consumed };
-    let query = |query: &config::Query| source::Query {
-        sql: query.sql.clone(),
-        cursor: query.cursor.as_ref().map(|cursor| source::Cursor {
-            column: cursor.column.clone(),
-            start: cursor.start.clone(),
-            overlap: cursor.overlap.map(|overlap| match overlap {
-                config::Overlap::Number(number) => source::Overlap::Number(number),
-                config::Overlap::Duration(duration) => source::Overlap::Duration(duration),
-            }),
-        }),
-    };
-    let input = match &job.source.origin {
-        Origin::Csv { files: f, delimiter } => source::Input::Csv { files: files(f), delimiter: *delimiter },
-        Origin::Jsonl { files: f } => source::Input::Jsonl { files: files(f) },
-        Origin::Parquet { files: f } => source::Input::Parquet { files: files(f) },
-        Origin::Sqlite { path, query: q } => source::Input::Sqlite { path: path.clone(), query: query(q) },
-        Origin::Postgres { url, query: q } => {
-            source::Input::Postgres { url: config.url(url).map_err(Exit::usage)?, query: query(q) }
-        }
-        Origin::Mysql { url, query: q } => {
-            source::Input::Mysql { url: config.url(url).map_err(Exit::usage)?, query: query(q) }
-        }
+    use config::Source;
+    use source::Input;
+    let url = |url| config.url(url).map_err(Exit::usage);
+    let input = match job.source.clone() {
+        Source::Csv(csv) => Input::Csv { files: csv.files, delimiter: csv.delimiter },
+        Source::Jsonl(jsonl) => Input::Jsonl { files: jsonl.files },
+        Source::Parquet(parquet) => Input::Parquet { files: parquet.files },
+        Source::Sqlite(sqlite) => Input::Sqlite { path: sqlite.path, query: sqlite.query },
+        Source::Postgres(postgres) => Input::Postgres { url: url(&postgres.url)?, query: postgres.query },
+        Source::Mysql(mysql) => Input::Mysql { url: url(&mysql.url)?, query: mysql.query },
     };
     let from = from.map(|value| match value {
         "start" => source::Begin::Start,
@@ -129,19 +109,8 @@ pub(super) fn source_settings(config: &Config, job: &Job, from: Option<&str>) ->
 
 /// An input whose rows are to be understood as those of a job's source.
 pub(super) fn mapped(job: &Job, input: source::Input) -> source::Settings {
-    source::Settings {
-        format: match job.source.format {
-            config::Format::Reference => source::Format::Reference,
-            config::Format::CopyEvent => source::Format::CopyEvent,
-        },
-        columns: job.source.columns.iter().map(|(field, name)| (field.as_str().to_owned(), name.clone())).collect(),
-        time_unit: match job.source.time_unit {
-            config::TimeUnit::Milliseconds => source::TimeUnit::Milliseconds,
-            config::TimeUnit::Seconds => source::TimeUnit::Seconds,
-        },
-        timezone: job.source.timezone.clone(),
-        ..source::Settings::new(input)
-    }
+    let config::Rows { format, columns, time_unit, timezone } = job.source.rows().clone();
+    source::Settings { format, columns, time_unit, timezone, ..source::Settings::new(input) }
 }
 
 /// Opens a job's source where it is to go on.
@@ -161,26 +130,15 @@ pub(super) fn source_exit(error: source::SourceError) -> Exit {
     Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
 }
 
-/// In whose name teams are asked.
-pub(super) fn team_owner(fetch: &Fetch) -> TeamOwner {
-    match &fetch.team_owner {
-        config::TeamOwner::Merge => TeamOwner::Merge,
-        config::TeamOwner::Own => TeamOwner::Own,
-        config::TeamOwner::Account(account) => TeamOwner::Account(account.clone()),
-    }
-}
-
 /// The API's client for a job alone.
 pub(super) fn app_settings(config: &Config, job: &Job) -> Result<AppSettings, Exit> {
     let app = config.app_of(job);
     let key = config.app_key(app).map_err(Exit::usage)?;
     let secret = config.app_secret(app).map_err(Exit::usage)?;
     let mut settings = AppSettings::new(key, secret, app.endpoints.clone());
-    settings.api_version = match app.api_version {
-        config::ApiVersion::V2_1 => crate::yunxin::ApiVersion::V2_1,
-        config::ApiVersion::V2 => crate::yunxin::ApiVersion::V2,
-    };
+    settings.api_version = app.api_version;
     settings.rate_limit = app.rate_limit;
+    settings.connections = super::descriptors::for_requests();
     if let Some(path) = &app.ca_file {
         let bundle = std::fs::read(path)
             .map_err(|error| Exit::words(format!("apps.{}.ca_file: {}: {error}", app.name, path.display())))?;
@@ -196,22 +154,6 @@ pub(super) fn app_settings(config: &Config, job: &Job) -> Result<AppSettings, Ex
     Ok(settings)
 }
 
-/// What a job wants of its fetching.
-pub(super) fn fetch_settings(job: &Job) -> FetchSettings {
-    let fetch = &job.fetch;
-    FetchSettings {
-        timeout: fetch.timeout,
-        attempts: fetch.attempts,
-        give_up_after: fetch.give_up_after,
-        concurrency: match fetch.concurrency {
-            config::Concurrency::Auto => crate::yunxin::Concurrency::Auto,
-            config::Concurrency::Fixed(bound) => crate::yunxin::Concurrency::Fixed(bound as u16),
-        },
-        connections: super::descriptors::for_requests(),
-        raw: job.sink.raw(),
-    }
-}
-
 /// The apps that this process has taken, each with its lock and its client.
 #[derive(Default)]
 pub(super) struct Apps(HashMap<String, (AppLock, Arc<crate::yunxin::App>)>);
@@ -225,7 +167,7 @@ impl Apps {
             self.0.insert(job.app.clone(), (lock, app));
         }
         let (_, app) = &self.0[&job.app];
-        Ok(Client::new(Arc::clone(app), fetch_settings(job)))
+        Ok(Client::new(Arc::clone(app), job.fetch.clone()).with_raw(job.sink.raw()))
     }
 }
 
@@ -272,18 +214,18 @@ fn run_settings(config: &Config, job: &Job, command: &str, provenance: &Provenan
         command: command.to_owned(),
         batch_size: fetch.batch_size,
         plan_window: job.plan_window,
-        team_owner: team_owner(fetch),
+        team_owner: fetch.team_owner.clone(),
         attempts: fetch.attempts,
         thread_depth: match fetch.threads {
             config::Threads::Off => 0,
-            config::Threads::Complete => fetch.thread_depth.min(u32::from(u16::MAX)) as u16,
+            config::Threads::Complete => fetch.thread_depth,
         },
         commit_interval: job.sink.commit_interval(),
         in_flight: 1024,
         limit: None,
         refetch: None,
         retry: RetryFilter::Due { retry_for: fetch.retry_for },
-        tolerate: Tolerance { codes: job.tolerate.codes.clone(), classes: job.tolerate.classes.clone() },
+        tolerate: job.tolerate.clone(),
         history: job.history,
         quota: config.app_of(job).rate_limit,
         source: source_identity(job),

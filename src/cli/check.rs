@@ -67,10 +67,8 @@ struct Sampled {
 
 /// Shows the first rows. Returns their references.
 async fn check_source(config: &Config, job: &Job, shown: usize, lines: &mut Vec<String>) -> Result<Vec<Sampled>, Exit> {
-    let kind = job.source.origin.kind().as_str();
-    let stdin = matches!(&job.source.origin, config::Origin::Csv { files, .. } | config::Origin::Jsonl { files }
-        if files.input == config::Input::Stdin);
-    if stdin {
+    let kind = job.source.kind().as_str();
+    if job.source.files().is_some_and(config::Files::is_stdin) {
         lines.push(format!("source {kind}: standard input, which check does not read"));
         return Ok(Vec::new());
     }
@@ -150,8 +148,8 @@ async fn check_sink(config: &Config, job: &Job, lines: &mut Vec<String>) -> Resu
 /// Asks for the messages of the sample, one after the other, until one exists.
 async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut Vec<String>) -> Result<(), Exit> {
     let app = App::new(assemble::app_settings(config, job)?).map_err(Exit::usage)?;
-    let settings = assemble::fetch_settings(job);
-    let client = Client::new(app, FetchSettings { give_up_after: settings.give_up_after.min(PATIENCE), ..settings });
+    let give_up_after = job.fetch.give_up_after.min(PATIENCE);
+    let client = Client::new(app, FetchSettings { give_up_after, ..job.fetch.clone() });
     for one in sample {
         let ask = AskFor {
             key: one.conversation.key(),

@@ -64,8 +64,8 @@ async fn row(config: &Config, job: &Job) -> Result<Row, Exit> {
     let checkpoint = assemble::checkpoint(ledger.as_ref(), job).await?;
     let source = assemble::open_source(config, job, checkpoint, None).await?;
     let fetch = &job.fetch;
-    let owner = assemble::team_owner(fetch);
-    let estimate = estimate(source, ledger.as_ref(), fetch.batch_size, job.plan_window, &owner, fetch.retry_for)
+    let owner = &fetch.team_owner;
+    let estimate = estimate(source, ledger.as_ref(), fetch.batch_size, job.plan_window, owner, fetch.retry_for)
         .await
         .map_err(|error| Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", describe(&error)) })?;
     Ok(Row {

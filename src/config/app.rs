@@ -1,132 +1,138 @@
-//! What an app means: an AppKey, where its API is, and its quota.
+//! An app: an AppKey, where its API is, and its quota.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use serde_json::{Value as Json, json};
 use url::{Host, Url};
 
-use super::document::AppDocument;
 use super::proxy::Proxy;
-use super::reading::Reading;
-use super::secret::Reference;
-use super::written::Written;
+use super::reader::Reader;
+use super::scalar::Whole;
+use super::secret::{Kind, Lookup, Secret};
+use super::setting::{Scalar, text};
 
-/// The version of the API in its paths.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ApiVersion {
-    /// `v2.1`, the current one.
-    V2_1,
-    /// `v2`, the older spelling.
-    V2,
-}
-
-impl ApiVersion {
-    /// As it stands in the path.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V2_1 => "v2.1",
-            Self::V2 => "v2",
-        }
+choice! {
+    /// A region of the API, with a primary host and a backup.
+    Region {
+        /// Mainland China.
+        Cn = "cn";
+        /// Singapore.
+        Sg = "sg";
     }
 }
 
-/// One AppKey and its quota.
-#[derive(Debug, Clone)]
-pub struct App {
-    /// Its name in the file.
-    pub name: String,
-    /// The AppKey; see [`Config::app_key`](super::Config::app_key).
-    pub app_key: Reference,
-    /// The AppSecret; see [`Config::app_secret`](super::Config::app_secret).
-    pub app_secret: Reference,
-    /// Base URLs in order of preference, at least one. They may carry a path prefix and do not end in `/` beyond the root.
-    pub endpoints: Vec<Url>,
-    /// The API's version.
-    pub api_version: ApiVersion,
-    /// Requests per second of `batch_messages`.
-    pub rate_limit: u32,
-    /// CA certificates to trust instead of the platform's.
-    pub ca_file: Option<PathBuf>,
-    /// Through which proxy the API is asked; see [`Config::proxies`](super::Config::proxies).
-    pub proxy: Proxy,
-}
-
-const CN: [&str; 2] = ["https://open.yunxinapi.com", "https://open-bak.yunxinapi.com"];
-const SG: [&str; 2] = ["https://open-sg.yunxinapi.com", "https://open-sg-bak.yunxinapi.com"];
-
-impl App {
-    pub(super) fn read(
-        reading: &mut Reading<'_>,
-        name: &Written<String>,
-        written: &Written<AppDocument>,
-    ) -> Option<Self> {
-        let key = format!("apps.{}", name.value);
-        let app = &written.value;
-        let app_key = reading.reference(
-            &app.app_key,
-            name.at,
-            &format!("{key}.app_key"),
-            "the AppKey, or env:NAME or file:PATH of it",
-            |text| if text.is_empty() { Err("is empty".to_owned()) } else { Ok(()) },
-        );
-        let app_secret = reading.reference(
-            &app.app_secret,
-            name.at,
-            &format!("{key}.app_secret"),
-            "env:NAME or file:PATH of the AppSecret",
-            |_| {
-                Err("a secret never stands in this file: write env:NAME or file:PATH, \
-                     and if this was the real one, reset it"
-                    .to_owned())
-            },
-        );
-        let region = reading.choice(&app.region, &format!("{key}.region"), CN, &[("cn", CN), ("sg", SG)]);
-        let endpoints = match (&app.endpoints, &app.region) {
-            (Some(endpoints), Some(region)) => {
-                let message = "stands beside endpoints: write only one of the two";
-                reading.mistake(region.at, &format!("{key}.region"), message);
-                read_endpoints(reading, endpoints, &format!("{key}.endpoints"))
-            }
-            (Some(endpoints), None) => read_endpoints(reading, endpoints, &format!("{key}.endpoints")),
-            (None, _) => region.iter().filter_map(|url| Url::parse(url).ok()).collect(),
+impl Region {
+    fn endpoints(self) -> Vec<Url> {
+        let hosts = match self {
+            Self::Cn => ["https://open.yunxinapi.com", "https://open-bak.yunxinapi.com"],
+            Self::Sg => ["https://open-sg.yunxinapi.com", "https://open-sg-bak.yunxinapi.com"],
         };
-        let versions = [("v2.1", ApiVersion::V2_1), ("v2", ApiVersion::V2)];
-        let api_version = reading.choice(&app.api_version, &format!("{key}.api_version"), ApiVersion::V2_1, &versions);
-        let rate_limit = reading.number(&app.rate_limit, &format!("{key}.rate_limit"), 100, 1..=100_000) as u32;
-        let ca_file = app.ca_file.is_some().then(|| reading.path(&app.ca_file, &format!("{key}.ca_file"), "."));
-        let proxy = Proxy::read(reading, &app.proxy, name.at, &format!("{key}.proxy"));
-        Some(Self {
-            name: name.value.clone(),
-            app_key: app_key?,
-            app_secret: app_secret?,
-            endpoints,
-            api_version,
-            rate_limit,
-            ca_file,
-            proxy: proxy?,
-        })
+        hosts.iter().filter_map(|url| Url::parse(url).ok()).collect()
     }
 }
 
-fn read_endpoints(reading: &mut Reading<'_>, written: &Written<Vec<Written<String>>>, key: &str) -> Vec<Url> {
-    let mut endpoints: Vec<Url> = Vec::new();
-    if written.value.is_empty() {
-        reading.mistake(written.at, key, "is empty: write at least one URL, or a region instead");
+choice! {
+    /// The version of the API in its paths.
+    ApiVersion {
+        /// `/im/v2.1/…`, the current one.
+        V2_1 = "v2.1";
+        /// `/im/v2/…`, the older spelling.
+        V2 = "v2";
     }
-    for (n, leaf) in written.value.iter().enumerate() {
-        let key = format!("{key}[{n}]");
-        let Some(text) = reading.text(leaf, &key) else { continue };
-        match endpoint(&text.value) {
-            Ok(url) if endpoints.contains(&url) => reading.mistake(leaf.at, &key, "is the same URL a second time"),
-            Ok(url) => endpoints.push(url),
-            // The text itself may hold a password.
-            Err(message) => reading.mistake(leaf.at, &key, message),
+}
+
+settings! {
+    /// One AppKey and its quota.
+    pub App {
+        @name;
+        /// The AppKey. It is an identifier and no secret, but no message quotes it.
+        app_key: Secret as Lookup<AppKey>, sample "env:YUNXIN_APP_KEY";
+        /// The AppSecret.
+        app_secret: Secret as Lookup<AppSecret>, sample "env:YUNXIN_APP_SECRET";
+        /// The region of the API: `cn` is mainland China, `sg` is Singapore. Each has a primary host and a backup.
+        region: Region, default "cn", untold "the digest has the endpoints";
+        /// Base URLs of the API instead of a region, the preferred one first. A path prefix is kept. `https`, except on
+        /// loopback (`localhost`, `127.0.0.0/8`, `::1`); no user, password, query or fragment.
+        endpoints: Vec<Url> as Vec<Endpoint>, default "null";
+        /// The version in the paths of the API.
+        api_version: ApiVersion, default "v2.1";
+        /// Requests per second of `batch_messages`, of all jobs of this app together. The service counts each call by
+        /// itself. Your plan says how many.
+        rate_limit: u32 as Whole<u32, 1, 100_000>, default "100";
+        /// CA certificates (PEM) to trust instead of the platform's, also those of a proxy.
+        ca_file: Option<PathBuf>, default "null";
+        /// [The proxy](#proxies) to the API. A URL with a user or password must be `env:` or `file:`.
+        proxy: Proxy, default "env";
+    }
+    check |app, reader, key| {
+        let endpoints = format!("{key}.endpoints");
+        if !reader.is_written(&endpoints) {
+            app.endpoints = app.region.endpoints();
+        } else if app.endpoints.is_empty() {
+            reader.mistake(&endpoints, "is empty: write at least one URL, or a region instead");
+        } else if reader.is_written(&format!("{key}.region")) {
+            reader.mistake(&format!("{key}.region"), "stands beside endpoints: write only one of the two");
         }
     }
-    endpoints
+}
+
+/// An AppKey.
+pub(super) struct AppKey;
+
+impl Kind for AppKey {
+    const FORM: &'static str = "text";
+
+    fn literal(text: &str) -> Result<(), String> {
+        if text.is_empty() { Err("is empty".to_owned()) } else { Ok(()) }
+    }
+
+    fn check(text: &str) -> Result<(), String> {
+        // It goes out as a header.
+        if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(())
+        } else {
+            Err("is no AppKey: it holds white space or special characters".to_owned())
+        }
+    }
+}
+
+/// An AppSecret.
+pub(super) struct AppSecret;
+
+impl Kind for AppSecret {
+    const MAY_BE_LITERAL: bool = false;
+
+    const FORM: &'static str = "`env:NAME` or `file:PATH`";
+
+    fn literal(_: &str) -> Result<(), String> {
+        Err("a secret never stands in this file: write env:NAME or file:PATH, and if this was the real one, reset it"
+            .to_owned())
+    }
 }
 
 /// A base URL that may be asked: encrypted, or on this very machine.
+pub(super) struct Endpoint;
+
+impl Scalar for Endpoint {
+    type Value = Url;
+
+    // It may hold a password.
+    const QUOTED: bool = false;
+
+    fn schema() -> Json {
+        text("URLs")
+    }
+
+    fn parse(text: &str) -> Result<Url, String> {
+        endpoint(text).map_err(str::to_owned)
+    }
+
+    fn canonical(value: &Url) -> Json {
+        json!(value.as_str())
+    }
+}
+
 fn endpoint(text: &str) -> Result<Url, &'static str> {
     let mut url = Url::parse(text).map_err(|_| "is no URL, such as https://open.yunxinapi.com")?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -157,29 +163,15 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether a text can name an app or a job.
-pub(super) fn check_name(reading: &mut Reading<'_>, name: &Written<String>, key: &str, what: &str) {
-    let text = &name.value;
-    let starts = text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let goes_on = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-');
-    if !starts || !goes_on || text.len() > 64 {
-        let message = format!(
-            "{:?} cannot name {what}: up to 64 lower-case letters, digits, _ and -, beginning with a letter or digit",
-            text.chars().take(64).collect::<String>()
-        );
-        reading.mistake(name.at, key, message);
-    }
-}
-
-/// Says of apps with one AppKey that each would use the whole quota.
-pub(super) fn note_shared_keys(reading: &mut Reading<'_>, apps: &[App]) {
+/// Warns of apps with one AppKey, each of which would use the whole quota.
+pub(super) fn note_shared_keys(reader: &mut Reader<'_>, apps: &[App]) {
     for (n, app) in apps.iter().enumerate() {
         if let Some(first) = apps[..n].iter().find(|first| first.app_key.same(&app.app_key)) {
             let message = format!(
-                "is the AppKey of apps.{} as well: each of them paces on its own, and together they exceed the quota",
+                "is also the AppKey of apps.{}: each of them paces on its own, and together they exceed the quota",
                 first.name
             );
-            reading.notes.push(app.app_key.mistake(message));
+            reader.notes.push(app.app_key.mistake(message));
         }
     }
 }

@@ -1,16 +1,14 @@
 //! URLs of databases: kept where they are until needed, and checked without ever being quoted.
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use url::Url;
 
 use super::mistake::{Mistake, is_name, nearest};
-use super::reading::Reading;
-use super::secret::{Environment, Reference};
-use super::written::{Leaf, Position};
+use super::secret::{Environment, Kind, Secret};
 
 /// A database server's kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
+enum Engine {
     /// Postgres.
     Postgres,
     /// MySQL or MariaDB.
@@ -68,52 +66,43 @@ impl Engine {
     }
 }
 
-/// The URL of a database; see [`Config::url`](super::Config::url).
-#[derive(Debug, Clone)]
-pub struct DatabaseUrl {
-    reference: Reference,
-    engine: Engine,
+/// The URL of a Postgres database.
+pub(super) type PostgresUrl = DatabaseUrl<true>;
+
+/// The URL of a MySQL or MariaDB database.
+pub(super) type MysqlUrl = DatabaseUrl<false>;
+
+/// The URL of a database.
+pub(super) struct DatabaseUrl<const IS_POSTGRES: bool>;
+
+impl<const IS_POSTGRES: bool> DatabaseUrl<IS_POSTGRES> {
+    const ENGINE: Engine = if IS_POSTGRES { Engine::Postgres } else { Engine::Mysql };
 }
 
-impl DatabaseUrl {
-    pub(super) fn read(
-        reading: &mut Reading<'_>,
-        leaf: &Leaf,
-        engine: Engine,
-        parent: Position,
-        key: &str,
-    ) -> Option<Self> {
-        let right = format!("the database's URL, {}, or env:NAME or file:PATH of it", engine.form());
-        let reference = reading.reference(leaf, parent, key, &right, |text| {
-            let url = form(text, engine)?;
-            let named = url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("password"));
-            if url.password().is_some() || named || is_cut(&url) || has_stray_at(&url) {
-                return Err("a URL with a password never stands in this file: write env:NAME or file:PATH, \
-                            and if it was the real one, change it"
-                    .to_owned());
-            }
-            check_parameters(&url, engine)
-        });
-        reference.map(|reference| Self { reference, engine })
+impl<const IS_POSTGRES: bool> Kind for DatabaseUrl<IS_POSTGRES> {
+    const FORM: &'static str = "URL";
+
+    fn literal(text: &str) -> Result<(), String> {
+        let url = form(text, Self::ENGINE)?;
+        let named = url.query_pairs().any(|(name, _)| name.eq_ignore_ascii_case("password"));
+        if url.password().is_some() || named || is_cut(&url) || has_stray_at(&url) {
+            return Err("a URL with a password never stands in this file: write env:NAME or file:PATH, \
+                        and if it was the real one, change it"
+                .to_owned());
+        }
+        check_parameters(&url, Self::ENGINE)
     }
 
-    pub(super) fn resolve(&self, environment: &Environment) -> Result<SecretString, Mistake> {
-        let url = self.reference.resolve(environment)?;
-        check(url.expose_secret(), self.engine).map_err(|message| self.reference.mistake(message))?;
-        Ok(url)
+    fn check(text: &str) -> Result<(), String> {
+        check(text, Self::ENGINE).map(|_| ())
     }
+}
 
-    /// The database without credentials: `host:port/database`.
-    pub(super) fn place(&self, environment: &Environment) -> Result<String, Mistake> {
-        let url = self.reference.resolve(environment)?;
-        let url = check(url.expose_secret(), self.engine).map_err(|message| self.reference.mistake(message))?;
-        Ok(place(&url, self.engine))
-    }
-
-    /// Whether both are written alike.
-    pub(super) fn same(&self, other: &Self) -> bool {
-        self.reference.same(&other.reference)
-    }
+/// The database of a URL without credentials: `host:port/database`.
+pub(super) fn place(url: &Secret, environment: &Environment) -> Result<String, Mistake> {
+    let text = url.resolve(environment)?;
+    let engine = if text.expose_secret().starts_with('p') { Engine::Postgres } else { Engine::Mysql };
+    check(text.expose_secret(), engine).map(|url| place_of(&url, engine)).map_err(|message| url.mistake(message))
 }
 
 fn check(text: &str, engine: Engine) -> Result<Url, String> {
@@ -176,7 +165,7 @@ fn check_parameters(url: &Url, engine: Engine) -> Result<(), String> {
     Ok(())
 }
 
-fn place(url: &Url, engine: Engine) -> String {
+fn place_of(url: &Url, engine: Engine) -> String {
     let mut host = url.host_str().unwrap_or_default().to_lowercase().replace("%2f", "/");
     let mut port = url.port().map(|port| port.to_string());
     let mut database = url.path().trim_start_matches('/').to_owned();
@@ -246,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_place_has_no_credentials_and_spells_defaults_out() {
-        let place = |text: &str| place(&check(text, Engine::Postgres).expect("a URL"), Engine::Postgres);
+        let place = |text: &str| place_of(&check(text, Engine::Postgres).expect("a URL"), Engine::Postgres);
         assert_eq!(place("postgres://u:p@Db.Example/archive?sslmode=require"), "db.example:5432/archive");
         assert_eq!(place("postgresql://u:p@db.example:6543/archive"), "db.example:6543/archive");
         assert_eq!(place("postgres:///archive?host=/run/postgresql&password=p"), "/run/postgresql:5432/archive");

@@ -1,11 +1,11 @@
-//! What is wrong with the file, and what would be right. No mistake ever quotes what could be a secret.
+//! What is wrong with the file, and what would be right. No mistake quotes what could be a secret.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde_saphyr::Error as YamlError;
 
-use super::written::{Position, SECOND_KIND};
+use super::written::Position;
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// A mistake of syntax or shape, in our words: the library's own would quote values.
+/// A mistake of syntax or shape, in our own words: those of the library would quote values.
 pub(super) fn from_yaml(error: &YamlError) -> Mistake {
     let at = error.location().map(Position::from).unwrap_or_default();
     let mut error = error;
@@ -75,12 +75,6 @@ pub(super) fn from_yaml(error: &YamlError) -> Mistake {
 
 fn explain(error: &YamlError) -> String {
     match error {
-        YamlError::SerdeUnknownField { field, expected, .. } => unknown("key", field, expected),
-        YamlError::SerdeUnknownVariant { variant, expected, .. } => unknown("kind", variant, expected),
-        YamlError::Message { msg, .. } if msg == SECOND_KIND => msg.clone(),
-        YamlError::SerdeInvalidType { expected, .. } if expected.contains("enum") => {
-            "a mapping of one kind to its settings is expected here".to_owned()
-        }
         YamlError::DuplicateMappingKey { key, .. } => match key.as_deref().filter(|key| is_name(key)) {
             Some(key) => format!("the key `{key}` stands here a second time"),
             None => "this key stands here a second time".to_owned(),
@@ -110,15 +104,16 @@ fn explain(error: &YamlError) -> String {
     }
 }
 
-/// Names the nearest of the known names, or else lists them.
-fn unknown(what: &str, found: &str, known: &[&str]) -> String {
-    if let Some(nearest) = nearest(found, known) {
-        return format!("unknown {what} `{found}`: did you mean `{nearest}`?");
-    }
+/// Says of an unknown key which known one is the nearest, or else which there are.
+pub(super) fn unknown(what: &str, found: &str, known: &[&str]) -> String {
+    let nearest = nearest(found, known);
     // A key far from all others may be a secret in the wrong place, such as `app_secret:x` without its space.
-    let may_hold_secret = known.iter().any(|key| ["app_secret", "app_key", "url"].contains(key));
+    let may_hold_secret = nearest.is_none() && ["app_secret", "app_key", "url"].iter().any(|key| known.contains(key));
     let found = if is_name(found) && !may_hold_secret { format!("`{found}`") } else { "here".to_owned() };
-    format!("unknown {what} {found}: expected is one of {}", known.join(", "))
+    match nearest {
+        Some(nearest) => format!("unknown {what} {found}: did you mean `{nearest}`?"),
+        None => format!("unknown {what} {found}: write one of {}", known.join(", ")),
+    }
 }
 
 /// Whether text can be the name of a key.

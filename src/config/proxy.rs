@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use hyper_util::client::proxy::matcher::Matcher;
 use secrecy::ExposeSecret as _;
+use serde_json::Value as Json;
 use url::Url;
 
 use super::app::is_loopback;
 use super::mistake::Mistake;
-use super::reading::Reading;
-use super::secret::{Environment, Reference};
-use super::written::{Leaf, Position};
+use super::reader::Reader;
+use super::secret::{Environment, Kind, Lookup, Secret};
+use super::setting::{Setting, Told};
+use super::written::Position;
 
 /// What is said of proxies.
 #[derive(Debug, Clone)]
@@ -23,7 +25,7 @@ pub enum Proxy {
     /// None.
     None,
     /// This one, for everything but loopback.
-    At(Reference),
+    At(Secret),
 }
 
 /// Which addresses are reached through which proxy.
@@ -66,34 +68,55 @@ impl Except {
     }
 }
 
-const RIGHT: &str = "env, none, or a proxy's URL such as http://proxy.example:3128";
+/// The URL of a proxy.
+struct ProxyUrl;
 
-impl Proxy {
-    pub(super) fn read(reading: &mut Reading<'_>, leaf: &Leaf, parent: Position, key: &str) -> Option<Self> {
-        match leaf.as_ref().map(|leaf| leaf.value.as_str()) {
-            None | Some("env") => return Some(Self::Environment),
-            Some("none") => return Some(Self::None),
-            Some(_) => {}
+impl Kind for ProxyUrl {
+    const FORM: &'static str = "`env`, `none` or a URL";
+
+    fn literal(text: &str) -> Result<(), String> {
+        let url = address(text)?;
+        if url.username().is_empty() && url.password().is_none() && !text.contains('@') {
+            return Ok(());
         }
-        let reference = reading.reference(leaf, parent, key, RIGHT, |text| {
-            let url = address(text)?;
-            if url.username().is_empty() && url.password().is_none() && !text.contains('@') {
-                return Ok(());
-            }
-            Err("a proxy's URL with a user or password never stands in this file: write env:NAME or file:PATH, \
-                 and if the password was the real one, change it"
-                .to_owned())
-        });
-        reference.map(Self::At)
+        Err("a proxy's URL with a user or password never stands in this file: write env:NAME or file:PATH, \
+             and if the password was the real one, change it"
+            .to_owned())
     }
 
+    fn check(text: &str) -> Result<(), String> {
+        address(text).map(|_| ())
+    }
+}
+
+/// The digest does not tell it: it changes nothing of what is archived.
+impl Setting for Proxy {
+    type Written = String;
+    type Value = Self;
+
+    fn schema() -> Json {
+        Lookup::<ProxyUrl>::schema()
+    }
+
+    fn read(reader: &mut Reader<'_>, written: String, key: &str) -> Option<Self> {
+        match written.as_str() {
+            "env" => Some(Self::Environment),
+            "none" => Some(Self::None),
+            _ => Lookup::<ProxyUrl>::read(reader, written, key).map(Self::At),
+        }
+    }
+
+    fn tell(_: &Self, _: &str, _: &mut Told) {}
+}
+
+impl Proxy {
     /// Looks up what is said. `key` is that of the setting, and `at` where its app stands: it need not be written.
     pub(super) fn resolve(&self, environment: &Environment, key: &str, at: Position) -> Result<Proxies, Mistake> {
         match self {
             Self::None => Ok(Proxies::default()),
-            Self::At(reference) => {
-                let url = reference.resolve(environment)?;
-                let url = address(url.expose_secret()).map_err(|message| reference.mistake(message))?;
+            Self::At(secret) => {
+                let url = secret.resolve(environment)?;
+                let url = address(url.expose_secret()).map_err(|message| secret.mistake(message))?;
                 let via = via(url, key);
                 Ok(Proxies { http: Some(via.clone()), https: Some(via), except: None })
             }

@@ -3,31 +3,50 @@
 use std::time::Duration;
 
 use jiff::civil;
+use serde_json::{Value as Json, json};
 
-use super::document::CursorDocument;
-use super::reading::{Reading, duration};
-use super::written::{Leaf, Position, Written};
+use super::reader::Reader;
+use super::scalar::{duration, seconds};
+use super::setting::{Scalar, Text};
 use crate::sql::{Dialect, split_at_after};
 
-/// A query and its cursor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Query {
-    /// The SQL; it names `:after` exactly when there is a cursor.
-    pub sql: String,
-    /// The column that tells new rows from old ones.
-    pub cursor: Option<Cursor>,
+settings! {
+    /// A query and its cursor.
+    pub Query {
+        /// The SQL that selects references. It names `:after` exactly when there is a cursor.
+        sql ("query"): String as Sql,
+            sample "select id, conversation_id, message_server_id, create_time from message_refs where id > :after";
+        /// The [column](#what-a-cursor-can-be) that tells new rows from old ones. Without it every run reads everything;
+        /// what is archived already costs no request.
+        cursor: Option<Cursor>, default "null", sample "{ column: id, start: 0, overlap: 1000 }";
+    }
 }
 
-/// The column that tells new rows from old ones. What is absent has the default of the column's type, which only the
-/// database knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
-    /// The column of the result.
-    pub column: String,
-    /// Where the first run starts: an integer, a date, a date and time, or an RFC 3339 time. Absent: 0 or the epoch.
-    pub start: Option<String>,
-    /// How far each run reads back. Absent: 1000, or a day.
-    pub overlap: Option<Overlap>,
+settings! {
+    /// The column that tells new rows from old ones.
+    pub Cursor {
+        /// A column of the query's result. It holds integers or timestamps, see [below](#what-a-cursor-can-be).
+        column: String as ColumnName, sample "id";
+        /// What the first run binds to `:after`. Without it: 0, or the epoch for a timestamp column, whose starts are
+        /// written such as `2026-01-31` or `2026-01-31T08:00:00+08:00`.
+        start: Option<String> as Option<Start>, default "null";
+        /// How far each run reads back behind the highest value that was planned, for rows that became visible late.
+        /// Without it: 1000, or `1d` for a timestamp column, whose overlaps are durations.
+        overlap: Option<Overlap>, default "null";
+    }
+    check |cursor, reader, key| {
+        let starts_with_number = cursor.start.as_ref().map(|start| start.parse::<i64>().is_ok());
+        let message = match (starts_with_number, cursor.overlap) {
+            (Some(true), Some(Overlap::Duration(_))) => {
+                "is a duration, and start is an integer: write both for one type of column"
+            }
+            (Some(false), Some(Overlap::Number(_))) => {
+                "is a number, and start is a time: write a duration, such as 1d"
+            }
+            _ => return,
+        };
+        reader.mistake(&format!("{key}.overlap"), message);
+    }
 }
 
 /// How far each run reads back for rows that came late.
@@ -39,100 +58,80 @@ pub enum Overlap {
     Duration(Duration),
 }
 
-pub(super) fn read_query(
-    reading: &mut Reading<'_>,
-    query: &Leaf,
-    cursor: Option<&Written<CursorDocument>>,
-    dialects: &[Dialect],
-    at: Position,
-    key: &str,
-) -> Option<Query> {
-    let query_key = format!("{key}.query");
-    let cursor_key = format!("{key}.cursor");
-    let read = cursor.and_then(|cursor| read_cursor(reading, cursor, &cursor_key));
-    let Some(query) = query else {
-        reading.missing(at, &query_key, "the SQL that selects references");
-        return None;
-    };
-    let sql = reading.text(query, &query_key)?.value;
-    if sql.trim().is_empty() {
-        reading.mistake(query.at, &query_key, "is empty: write the SQL that selects references");
-        return None;
-    }
-    // How the server reads quotes is known only when it is asked: what one way of reading allows is no mistake yet.
-    let mut placeholders = Vec::new();
-    for dialect in dialects {
-        placeholders.extend(split_at_after(&sql, *dialect).map(|pieces| pieces.len() - 1));
-    }
-    if placeholders.is_empty() {
-        reading.mistake(query.at, &query_key, "is more than one statement: nothing may stand behind its `;`");
-        return None;
-    }
-    let (least, most) = (placeholders.iter().min(), placeholders.iter().max());
-    match (cursor, least != Some(&0), most != Some(&0)) {
-        (Some(cursor), _, false) => {
-            let message = "the query does not use it: compare the column with :after, as in \
-                           `where id > :after`, or leave the cursor out";
-            reading.mistake(cursor.at, &cursor_key, message);
-            None
+impl Query {
+    /// Checks that the query is one statement that uses `:after` exactly when there is a cursor. `key` is the source.
+    pub(super) fn check(&self, reader: &mut Reader<'_>, key: &str, dialects: &[Dialect]) {
+        let (query, cursor) = (format!("{key}.query"), format!("{key}.cursor"));
+        // How the server reads quotes is known only when it is asked: what one way of reading allows is no mistake yet.
+        let pieces = dialects.iter().filter_map(|dialect| split_at_after(&self.sql, *dialect).ok());
+        let placeholders: Vec<usize> = pieces.map(|pieces| pieces.len() - 1).collect();
+        if placeholders.is_empty() {
+            reader.mistake(&query, "is more than one statement: nothing may stand behind its `;`");
+        } else if self.cursor.is_some() && placeholders.iter().all(|n| *n == 0) {
+            let message = "the query does not use it: compare the column with :after, as in `where id > :after`, \
+                           or leave the cursor out";
+            reader.mistake(&cursor, message);
+        } else if !reader.is_written(&cursor) && placeholders.iter().all(|n| *n > 0) {
+            reader.mistake(&query, "uses :after, and there is no cursor to bind it from");
         }
-        (None, true, _) => {
-            reading.mistake(query.at, &query_key, "uses :after, and there is no cursor to bind it from");
-            None
-        }
-        _ => Some(Query { sql, cursor: read }),
     }
 }
 
-fn read_cursor(reading: &mut Reading<'_>, cursor: &Written<CursorDocument>, key: &str) -> Option<Cursor> {
-    let (at, cursor) = (cursor.at, &cursor.value);
-    let column_key = format!("{key}.column");
-    if cursor.column.is_none() {
-        reading.missing(at, &column_key, "a column of the query's result");
+/// The SQL of a query.
+pub(super) struct Sql;
+
+impl Text for Sql {
+    const FORM: &'static str = "SQL";
+
+    fn parse(text: &str) -> Result<&str, &'static str> {
+        if text.trim().is_empty() { Err("is empty: write the SQL that selects references") } else { Ok(text) }
     }
-    let column = reading.optional(&cursor.column, &column_key, |text| {
-        if text.is_empty() { Err("names no column".to_owned()) } else { Ok(text.to_owned()) }
-    });
-    let start = reading.optional(&cursor.start, &format!("{key}.start"), start);
-    let overlap_key = format!("{key}.overlap");
-    let overlap = reading.optional(&cursor.overlap, &overlap_key, overlap);
-    let clash = match (&start, overlap) {
-        (Some((_, StartKind::Integer)), Some(Overlap::Duration(_))) => {
-            Some("is a duration, and start is an integer: write both for one type of column")
-        }
-        (Some((_, StartKind::Time)), Some(Overlap::Number(_))) => {
-            Some("is a number, and start is a time: write a duration, such as 1d")
-        }
-        _ => None,
-    };
-    if let Some(message) = clash {
-        let at = cursor.overlap.as_ref().map_or(at, |leaf| leaf.at);
-        reading.mistake(at, &overlap_key, message);
+}
+
+/// The name of a column of the query's result.
+pub(super) struct ColumnName;
+
+impl Text for ColumnName {
+    const FORM: &'static str = "name";
+
+    fn parse(text: &str) -> Result<&str, &'static str> {
+        if text.is_empty() { Err("names no column") } else { Ok(text) }
     }
-    column.map(|column| Cursor { column, start: start.map(|(text, _)| text), overlap })
 }
 
-enum StartKind {
-    Integer,
-    Time,
+/// Where a cursor starts.
+pub(super) struct Start;
+
+impl Text for Start {
+    const FORM: &'static str = "integer, date or time";
+
+    fn parse(text: &str) -> Result<&str, &'static str> {
+        let is_time = || text.parse::<jiff::Timestamp>().is_ok() || text.parse::<civil::DateTime>().is_ok();
+        if text.parse::<i64>().is_ok() || is_time() {
+            return Ok(text);
+        }
+        Err("is neither an integer nor a time, such as 0, 2026-01-31 or 2026-01-31T08:00:00Z")
+    }
 }
 
-fn start(text: &str) -> Result<(String, StartKind), String> {
-    let kind = if text.parse::<i64>().is_ok() {
-        StartKind::Integer
-    } else if text.parse::<jiff::Timestamp>().is_ok() || text.parse::<civil::DateTime>().is_ok() {
-        StartKind::Time
-    } else {
-        return Err("is neither an integer nor a time, such as 0, 2026-01-31 or 2026-01-31T08:00:00Z".to_owned());
-    };
-    Ok((text.to_owned(), kind))
-}
+impl Scalar for Overlap {
+    type Value = Self;
 
-fn overlap(text: &str) -> Result<Overlap, String> {
-    match text.parse() {
-        Ok(number) => Ok(Overlap::Number(number)),
-        Err(_) => duration(text)
-            .map(Overlap::Duration)
-            .map_err(|_| "is neither a number nor a duration, such as 1000 or 1d".to_owned()),
+    fn schema() -> Json {
+        json!({ "type": ["integer", "string"], "title": "number or duration" })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let number = text.parse().map(Self::Number);
+        number
+            .or_else(|_| duration(text).map(Self::Duration))
+            .map_err(|_| "is neither a number nor a duration, such as 1000 or 1d".to_owned())
+    }
+
+    fn canonical(value: &Self) -> Json {
+        match value {
+            Self::Number(number) => json!(number),
+            Self::Duration(span) => seconds(*span),
+        }
     }
 }

@@ -4,16 +4,18 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::mistake::Mistake;
+use super::reader::Reader;
+use super::setting::{INDIRECT, Setting, Told, text};
 use super::written::Position;
 
 /// How environment variables are looked up. A variable that is not Unicode counts as not set.
 #[derive(Clone)]
-pub(super) struct Environment(Arc<Lookup>);
+pub(super) struct Environment(Arc<Variables>);
 
-type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Environment {
     pub(super) fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
@@ -31,14 +33,14 @@ impl fmt::Debug for Environment {
     }
 }
 
-/// Where a value lives.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Elsewhere {
+/// Where a value is found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Indirect {
     Env(String),
     File(PathBuf),
 }
 
-impl Elsewhere {
+impl Indirect {
     /// Understands `env:NAME` and `file:PATH`; `None` for any other text, which is the value itself.
     pub(super) fn parse(text: &str, base: &Path) -> Option<Result<Self, &'static str>> {
         if let Some(name) = text.strip_prefix("env:") {
@@ -80,8 +82,8 @@ impl Elsewhere {
         if value.is_empty() { Err(format!("{self} is empty")) } else { Ok(value) }
     }
 
-    /// What an operator should know about the file: that others can read it.
-    pub(super) fn warning(&self) -> Option<String> {
+    /// Warns of a file that others can read.
+    fn warning(&self) -> Option<String> {
         #[cfg(unix)]
         if let Self::File(path) = self {
             use std::os::unix::fs::PermissionsExt as _;
@@ -97,7 +99,7 @@ impl Elsewhere {
     }
 }
 
-impl fmt::Display for Elsewhere {
+impl fmt::Display for Indirect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Env(name) => write!(f, "the environment variable {name}"),
@@ -106,38 +108,39 @@ impl fmt::Display for Elsewhere {
     }
 }
 
-/// A value that is looked up only when a command needs it, and is shown by no output.
+/// A value that is looked up only when a command needs it, and that no output shows.
 #[derive(Clone)]
-pub struct Reference {
+pub struct Secret {
     pub(super) key: String,
     pub(super) at: Position,
-    pub(super) held: Held,
+    origin: Origin,
+    check: fn(&str) -> Result<(), String>,
 }
 
 #[derive(Clone)]
-pub(super) enum Held {
-    Elsewhere(Elsewhere),
+enum Origin {
+    Indirect(Indirect),
     Literal(SecretString),
 }
 
-impl Reference {
+impl Secret {
     /// Whether both name the same variable or file, or hold the same text.
     pub(super) fn same(&self, other: &Self) -> bool {
-        use secrecy::ExposeSecret as _;
-        match (&self.held, &other.held) {
-            (Held::Elsewhere(a), Held::Elsewhere(b)) => a == b,
-            (Held::Literal(a), Held::Literal(b)) => a.expose_secret() == b.expose_secret(),
+        match (&self.origin, &other.origin) {
+            (Origin::Indirect(a), Origin::Indirect(b)) => a == b,
+            (Origin::Literal(a), Origin::Literal(b)) => a.expose_secret() == b.expose_secret(),
             _ => false,
         }
     }
 
+    /// Looks the value up, and checks it.
     pub(super) fn resolve(&self, environment: &Environment) -> Result<SecretString, Mistake> {
-        match &self.held {
-            Held::Literal(text) => Ok(text.clone()),
-            Held::Elsewhere(place) => {
-                place.read(environment).map(SecretString::from).map_err(|message| self.mistake(message))
-            }
-        }
+        let text = match &self.origin {
+            Origin::Literal(text) => text.clone(),
+            Origin::Indirect(place) => place.read(environment).map_err(|message| self.mistake(message))?.into(),
+        };
+        (self.check)(text.expose_secret()).map_err(|message| self.mistake(message))?;
+        Ok(text)
     }
 
     pub(super) fn mistake(&self, message: impl Into<String>) -> Mistake {
@@ -145,14 +148,69 @@ impl Reference {
     }
 }
 
-impl fmt::Debug for Reference {
+impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.held {
-            Held::Elsewhere(Elsewhere::Env(name)) => write!(f, "env:{name}"),
-            Held::Elsewhere(Elsewhere::File(path)) => write!(f, "file:{}", path.display()),
-            Held::Literal(_) => f.write_str("[written out]"),
+        match &self.origin {
+            Origin::Indirect(Indirect::Env(name)) => write!(f, "env:{name}"),
+            Origin::Indirect(Indirect::File(path)) => write!(f, "file:{}", path.display()),
+            Origin::Literal(_) => f.write_str("[written out]"),
         }
     }
+}
+
+/// A kind of [`Secret`].
+pub(super) trait Kind {
+    /// Whether the value may stand in the file itself.
+    const MAY_BE_LITERAL: bool = true;
+
+    /// What the documentation calls the type.
+    const FORM: &'static str;
+
+    /// Checks a value that stands in the file itself. The error never quotes it.
+    fn literal(text: &str) -> Result<(), String>;
+
+    /// Checks the value when it is looked up. The error never quotes it.
+    fn check(_: &str) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The setting of a [`Secret`]. The digest does not tell it, not even as a hash, which could be guessed at.
+pub(super) struct Lookup<K>(std::marker::PhantomData<K>);
+
+impl<K: Kind> Setting for Lookup<K> {
+    type Written = String;
+    type Value = Secret;
+
+    fn schema() -> serde_json::Value {
+        let mut schema = text(K::FORM);
+        if !K::MAY_BE_LITERAL {
+            schema["pattern"] = serde_json::json!(INDIRECT);
+        }
+        schema
+    }
+
+    fn read(reader: &mut Reader<'_>, written: String, key: &str) -> Option<Secret> {
+        let origin = match Indirect::parse(&written, reader.base) {
+            Some(Err(message)) => Err(message.to_owned()),
+            Some(Ok(place)) => {
+                if let Some(message) = place.warning() {
+                    reader.notes.push(Mistake { at: reader.place(key), key: key.to_owned(), message });
+                }
+                Ok(Origin::Indirect(place))
+            }
+            None => K::literal(&written).map(|()| Origin::Literal(written.into())),
+        };
+        match origin {
+            Ok(origin) => Some(Secret { key: key.to_owned(), at: reader.place(key), origin, check: K::check }),
+            Err(message) => {
+                reader.mistake(key, message);
+                None
+            }
+        }
+    }
+
+    fn tell(_: &Secret, _: &str, _: &mut Told) {}
 }
 
 #[cfg(test)]
@@ -165,7 +223,7 @@ mod tests {
         for (written, read) in [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), ("s\n\n", "s\n"), (" s ", " s ")] {
             let path = dir.path().join("secret");
             std::fs::write(&path, written).expect("a file");
-            assert_eq!(Elsewhere::File(path).read(&Environment::new(|_| None)).as_deref(), Ok(read));
+            assert_eq!(Indirect::File(path).read(&Environment::new(|_| None)).as_deref(), Ok(read));
         }
     }
 }

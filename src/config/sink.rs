@@ -1,110 +1,91 @@
-//! What a job's sink means, and where it is.
+//! Where a job's messages go.
 
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use serde_json::{Value as Json, json};
 
-use super::database::{DatabaseUrl, Engine};
-use super::document::{ParquetDocument, PostgresDocument, SinkDocument};
+use super::database::{self, PostgresUrl};
 use super::mistake::Mistake;
-use super::reading::{Reading, choose, size};
-use super::secret::Environment;
-use super::written::{Leaf, OneKind, Position, Written};
+use super::scalar::Size;
+use super::secret::{Environment, Lookup, Secret};
+use super::setting::{Scalar, Text, text};
 
-/// Where messages go.
-#[derive(Debug, Clone)]
-pub enum Sink {
-    /// A directory of Parquet files.
-    Parquet(ParquetSink),
-    /// A table of a Postgres database.
-    Postgres(PostgresSink),
-}
-
-/// The kinds of sinks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum SinkKind {
-    Parquet,
-    Postgres,
-}
-
-impl SinkKind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Parquet, Self::Postgres];
-
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Parquet => "parquet",
-            Self::Postgres => "postgres",
-        }
+one_of! {
+    /// Where messages go.
+    Sink, SinkKind {
+        /// A directory of Parquet files.
+        Parquet(ParquetSink) = "parquet";
+        /// A table of a Postgres database.
+        Postgres(PostgresSink) = "postgres";
     }
 }
 
-/// A directory of Parquet files.
-#[derive(Debug, Clone)]
-pub struct ParquetSink {
-    /// The archive's directory, absolute.
-    pub path: PathBuf,
-    /// The directories under it, outermost first, each at most once.
-    pub partition_by: Vec<Partition>,
-    /// The zone in which `date` and `month` are counted.
-    pub timezone: TimeZone,
-    /// How pages are compressed.
-    pub compression: Compression,
-    /// The size in bytes at which a file is closed.
-    pub max_file_size: u64,
-    /// The time after which open files are closed and committed.
-    pub commit_interval: Duration,
-    /// The bytes that unwritten rows may take.
-    pub memory: u64,
+settings! {
+    /// A directory of Parquet files.
+    pub ParquetSink {
+        /// The directory of the archive.
+        path: PathBuf, default "./archive", sample "./archive", untold "the digest has the place";
+        /// The directories under it, outermost first, each at most once. `[]`: none.
+        partition_by: Vec<Partition>, default "[date]", untold "the digest has the partitioning";
+        /// The zone of the days and months that `date` and `month` name.
+        timezone: TimeZone, default "UTC";
+        /// How pages are compressed.
+        compression: Compression, default "zstd(3)";
+        /// The size at which a file is closed.
+        max_file_size: u64 as Size, default "256MB";
+        /// The time after which open files are closed and committed. A crash costs at most the requests of one interval.
+        commit_interval: Duration, default "5m";
+        /// The memory that unwritten rows may take.
+        memory: u64 as Size, default "256MB";
+        /// Which encodings may be used. Every engine reads `compatible`; `compact` is smaller, and may use the delta
+        /// encodings.
+        encodings: Encodings, default "compatible";
+        /// Whether each message's own JSON text is also kept, in the column `raw`.
+        raw: bool, default "false";
+    }
+}
+
+settings! {
+    /// A table of a Postgres database.
+    pub PostgresSink {
+        /// The URL of the database, `postgres://user@host:5432/database`. With a password: `env:` or `file:`.
+        url: Secret as Lookup<PostgresUrl>, sample "env:ARCHIVE_DATABASE_URL";
+        /// The schema of the tables. 1 to 63 bytes; it is quoted, so case counts.
+        schema: String as Identifier, default "public", untold "the digest has the place";
+        /// The table of messages; the names of its companions begin with this name. 1 to 63 bytes; it is quoted, so case
+        /// counts.
+        table: String as Identifier, default "messages", untold "the digest has the place";
+        /// The time after which a transaction is committed, unless it reaches 75,000 messages or 24 MiB before.
+        commit_interval: Duration, default "10s";
+        /// Whether each message's own JSON text is also kept, in the column `raw`.
+        raw: bool, default "false";
+    }
+}
+
+choice! {
+    /// A level of directories.
+    Partition {
+        /// The day of the message's creation.
+        Date = "date";
+        /// The month of the message's creation.
+        Month = "month";
+        /// The type of the conversation.
+        ConversationType = "conversation_type";
+        /// The AppKey.
+        AppKey = "app_key";
+    }
+}
+
+choice! {
     /// Which encodings may be used.
-    pub encodings: Encodings,
-    /// Whether each message's own JSON text is kept as well.
-    pub raw: bool,
-}
-
-/// A table of a Postgres database.
-#[derive(Debug, Clone)]
-pub struct PostgresSink {
-    /// The database.
-    pub url: DatabaseUrl,
-    /// The schema, 1 to 63 bytes, to be quoted.
-    pub schema: String,
-    /// The table of messages, 1 to 63 bytes, to be quoted.
-    pub table: String,
-    /// The time after which a transaction is committed.
-    pub commit_interval: Duration,
-    /// Whether each message's own JSON text is kept as well.
-    pub raw: bool,
-}
-
-/// A directory level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Partition {
-    /// The day of the message's creation.
-    Date,
-    /// The month of the message's creation.
-    Month,
-    /// The conversation's type.
-    ConversationType,
-    /// The AppKey.
-    AppKey,
-}
-
-impl Partition {
-    const NAMES: [(&'static str, Self); 4] = [
-        ("date", Self::Date),
-        ("month", Self::Month),
-        ("conversation_type", Self::ConversationType),
-        ("app_key", Self::AppKey),
-    ];
-
-    /// As it is written, here and in directories.
-    pub fn as_str(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, partition)| *partition == self).map_or("", |(name, _)| name)
+    Encodings {
+        /// Those that every engine reads: plain and dictionary.
+        Compatible = "compatible";
+        /// Also the delta encodings.
+        Compact = "compact";
     }
 }
 
@@ -123,24 +104,56 @@ pub enum Compression {
     None,
 }
 
-/// Which encodings may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encodings {
-    /// Those that every engine reads: plain and dictionary.
-    Compatible,
-    /// Also the delta encodings.
-    Compact,
-}
+impl Scalar for Compression {
+    type Value = Self;
 
-impl Sink {
-    /// The kind, as it is written.
-    pub fn kind(&self) -> SinkKind {
-        match self {
-            Self::Parquet(_) => SinkKind::Parquet,
-            Self::Postgres(_) => SinkKind::Postgres,
+    fn schema() -> Json {
+        text("`zstd(1)` to `zstd(22)`, `snappy`, `gzip`, `lz4` or `none`")
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "zstd" => Ok(Self::Zstd(3)),
+            "snappy" => Ok(Self::Snappy),
+            "gzip" => Ok(Self::Gzip),
+            "lz4" => Ok(Self::Lz4),
+            "none" => Ok(Self::None),
+            _ => {
+                let level = text.strip_prefix("zstd(").and_then(|rest| rest.strip_suffix(')'));
+                let level = level.and_then(|level| level.trim().parse().ok()).filter(|level| (1..=22).contains(level));
+                level.map(Self::Zstd).ok_or_else(|| {
+                    "is unknown here: write one of zstd(1) to zstd(22), snappy, gzip, lz4, none".to_owned()
+                })
+            }
         }
     }
 
+    fn canonical(value: &Self) -> Json {
+        match value {
+            Self::Zstd(level) => json!(format!("zstd({level})")),
+            Self::Snappy => json!("snappy"),
+            Self::Gzip => json!("gzip"),
+            Self::Lz4 => json!("lz4"),
+            Self::None => json!("none"),
+        }
+    }
+}
+
+/// The name of something in Postgres, to be quoted.
+pub(super) struct Identifier;
+
+impl Text for Identifier {
+    const FORM: &'static str = "name";
+
+    fn parse(text: &str) -> Result<&str, &'static str> {
+        if text.is_empty() || text.len() > 63 || text.contains('\0') {
+            return Err("names nothing in Postgres: 1 to 63 bytes");
+        }
+        Ok(text)
+    }
+}
+
+impl Sink {
     /// Whether each message's own JSON text is kept as well.
     pub fn raw(&self) -> bool {
         match self {
@@ -184,23 +197,13 @@ impl Sink {
         text
     }
 
-    pub(super) fn read(reading: &mut Reading<'_>, written: &Written<OneKind<SinkDocument>>, key: &str) -> Option<Self> {
-        match &written.value.0 {
-            SinkDocument::Parquet(parquet) => {
-                Some(Self::Parquet(ParquetSink::read(reading, parquet, &format!("{key}.parquet"))))
-            }
-            SinkDocument::Postgres(postgres) => {
-                PostgresSink::read(reading, postgres, written.at, &format!("{key}.postgres")).map(Self::Postgres)
-            }
-        }
-    }
-
     /// Where it is, without credentials: an absolute path without links, or `host:port/database/schema.table`.
     pub(super) fn place(&self, environment: &Environment) -> Result<String, Mistake> {
         match self {
             Self::Parquet(parquet) => Ok(real_path(&parquet.path).display().to_string()),
             Self::Postgres(postgres) => {
-                Ok(format!("{}/{}.{}", postgres.url.place(environment)?, postgres.schema, postgres.table))
+                let database = database::place(&postgres.url, environment)?;
+                Ok(format!("{database}/{}.{}", postgres.schema, postgres.table))
             }
         }
     }
@@ -215,89 +218,6 @@ impl Sink {
         match (self.place(environment), other.place(environment)) {
             (Ok(a), Ok(b)) => self.kind() == other.kind() && a == b,
             _ => false,
-        }
-    }
-}
-
-impl ParquetSink {
-    fn read(reading: &mut Reading<'_>, written: &ParquetDocument, key: &str) -> Self {
-        let five_minutes = Duration::from_mins(5);
-        let megabytes = 256_000_000;
-        let encodings = [("compatible", Encodings::Compatible), ("compact", Encodings::Compact)];
-        let zstd = Compression::Zstd(3);
-        Self {
-            path: reading.path(&written.path, &format!("{key}.path"), "./archive"),
-            partition_by: read_partitions(reading, written.partition_by.as_deref(), &format!("{key}.partition_by")),
-            timezone: reading.timezone(&written.timezone, &format!("{key}.timezone")),
-            compression: reading.value(&written.compression, &format!("{key}.compression"), zstd, compression),
-            max_file_size: reading.value(&written.max_file_size, &format!("{key}.max_file_size"), megabytes, size),
-            commit_interval: reading.duration(
-                &written.commit_interval,
-                &format!("{key}.commit_interval"),
-                five_minutes,
-            ),
-            memory: reading.value(&written.memory, &format!("{key}.memory"), megabytes, size),
-            encodings: reading.choice(
-                &written.encodings,
-                &format!("{key}.encodings"),
-                Encodings::Compatible,
-                &encodings,
-            ),
-            raw: reading.flag(&written.raw, &format!("{key}.raw"), false),
-        }
-    }
-}
-
-impl PostgresSink {
-    fn read(reading: &mut Reading<'_>, written: &PostgresDocument, at: Position, key: &str) -> Option<Self> {
-        let url = DatabaseUrl::read(reading, &written.url, Engine::Postgres, at, &format!("{key}.url"));
-        let mut identifier = |leaf: &Leaf, key: String, default: &str| {
-            reading.value(leaf, &key, default.to_owned(), |text| {
-                if text.is_empty() || text.len() > 63 || text.contains('\0') {
-                    Err("names nothing in Postgres: 1 to 63 bytes".to_owned())
-                } else {
-                    Ok(text.to_owned())
-                }
-            })
-        };
-        let schema = identifier(&written.schema, format!("{key}.schema"), "public");
-        let table = identifier(&written.table, format!("{key}.table"), "messages");
-        let ten_seconds = Duration::from_secs(10);
-        let commit_interval =
-            reading.duration(&written.commit_interval, &format!("{key}.commit_interval"), ten_seconds);
-        let raw = reading.flag(&written.raw, &format!("{key}.raw"), false);
-        url.map(|url| Self { url, schema, table, commit_interval, raw })
-    }
-}
-
-fn read_partitions(reading: &mut Reading<'_>, written: Option<&[Written<String>]>, key: &str) -> Vec<Partition> {
-    let Some(written) = written else { return vec![Partition::Date] };
-    let mut partitions = Vec::new();
-    for (n, leaf) in written.iter().enumerate() {
-        let key = format!("{key}[{n}]");
-        match choose(&leaf.value, &Partition::NAMES) {
-            Ok(partition) if partitions.contains(&partition) => {
-                reading.mistake(leaf.at, &key, format!("{:?} stands here a second time", leaf.value));
-            }
-            Ok(partition) => partitions.push(partition),
-            Err(right) => reading.mistake(leaf.at, &key, format!("{:?} {right}", leaf.value)),
-        }
-    }
-    partitions
-}
-
-fn compression(text: &str) -> Result<Compression, String> {
-    let wrong = "is unknown here: expected is one of zstd(1) to zstd(22), snappy, gzip, lz4, none";
-    match text {
-        "zstd" => Ok(Compression::Zstd(3)),
-        "snappy" => Ok(Compression::Snappy),
-        "gzip" => Ok(Compression::Gzip),
-        "lz4" => Ok(Compression::Lz4),
-        "none" => Ok(Compression::None),
-        _ => {
-            let level = text.strip_prefix("zstd(").and_then(|rest| rest.strip_suffix(')'));
-            let level = level.and_then(|level| level.trim().parse().ok()).filter(|level| (1..=22).contains(level));
-            level.map(Compression::Zstd).ok_or_else(|| wrong.to_owned())
         }
     }
 }
@@ -340,10 +260,10 @@ mod tests {
 
     #[test]
     fn compression_levels_have_bounds() {
-        assert_eq!(compression("zstd(22)"), Ok(Compression::Zstd(22)));
-        assert_eq!(compression("none"), Ok(Compression::None));
+        assert_eq!(Compression::parse("zstd(22)"), Ok(Compression::Zstd(22)));
+        assert_eq!(Compression::parse("none"), Ok(Compression::None));
         for wrong in ["zstd(0)", "zstd(23)", "zstd(", "gzip(9)", "", "ZSTD(3)"] {
-            assert!(compression(wrong).is_err(), "{wrong}");
+            assert!(Compression::parse(wrong).is_err(), "{wrong}");
         }
     }
 }

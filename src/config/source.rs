@@ -1,287 +1,309 @@
-//! What a job's source means.
+//! Where a job's references are read.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
+use serde_json::{Value as Json, json};
 
-use super::database::{DatabaseUrl, Engine};
-use super::document::SourceDocument;
-use super::field::{Field, Format, read_columns};
-use super::query::{Query, read_query};
-use super::reading::{Reading, path_text, plain};
-use super::written::{Entries, Leaf, OneKind, Position, Written};
+use super::columns;
+use super::database::{MysqlUrl, PostgresUrl};
+use super::query::Query;
+use super::reader::{Reader, path_text};
+use super::secret::{Lookup, Secret};
+use super::setting::{Scalar, Setting, Told, text};
 use crate::sql::Dialect;
 
-/// Where references are read.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// Files, or a query.
-    pub origin: Origin,
-    /// What a row is.
-    pub format: Format,
-    /// The input's names of fields, where they differ from the fields' own, each field at most once.
-    pub columns: Vec<(Field, String)>,
-    /// The unit of integer times.
-    pub time_unit: TimeUnit,
-    /// The zone of times without one.
-    pub timezone: TimeZone,
+one_of! {
+    /// Where references are read.
+    Source, SourceKind {
+        /// CSV files with a header.
+        Csv(CsvSource) = "csv";
+        /// Files of JSON objects.
+        Jsonl(JsonlSource) = "jsonl";
+        /// Parquet files.
+        Parquet(ParquetSource) = "parquet";
+        /// A query of a SQLite file.
+        Sqlite(SqliteSource) = "sqlite";
+        /// A query of a Postgres database.
+        Postgres(PostgresSource) = "postgres";
+        /// A query of a MySQL or MariaDB database.
+        Mysql(MysqlSource) = "mysql";
+    }
 }
 
-/// Files, or a query.
-#[derive(Debug, Clone)]
-pub enum Origin {
+settings! {
     /// CSV files with a header.
-    Csv {
-        /// The files.
-        files: Files,
-        /// The ASCII character between fields.
-        delimiter: u8,
-    },
-    /// Files of one JSON object a line.
-    Jsonl {
-        /// The files.
-        files: Files,
-    },
+    pub CsvSource {
+        /// The ASCII character between the fields of CSV, or `tab`.
+        delimiter: u8 as Delimiter, default "','";
+        ..files: Files;
+        ..rows: Rows;
+    }
+}
+
+settings! {
+    /// Files of JSON objects.
+    pub JsonlSource {
+        ..files: Files;
+        ..rows: Rows;
+    }
+}
+
+settings! {
     /// Parquet files.
-    Parquet {
-        /// The files.
-        files: Files,
-    },
-    /// A SQLite database.
-    Sqlite {
-        /// The database file, absolute.
-        path: PathBuf,
-        /// The query.
-        query: Query,
-    },
-    /// A Postgres database.
-    Postgres {
-        /// The database.
-        url: DatabaseUrl,
-        /// The query.
-        query: Query,
-    },
-    /// A MySQL or MariaDB database.
-    Mysql {
-        /// The database.
-        url: DatabaseUrl,
-        /// The query.
-        query: Query,
-    },
-}
-
-impl Origin {
-    /// The kind, as it is written.
-    pub fn kind(&self) -> SourceKind {
-        match self {
-            Self::Csv { .. } => SourceKind::Csv,
-            Self::Jsonl { .. } => SourceKind::Jsonl,
-            Self::Parquet { .. } => SourceKind::Parquet,
-            Self::Sqlite { .. } => SourceKind::Sqlite,
-            Self::Postgres { .. } => SourceKind::Postgres,
-            Self::Mysql { .. } => SourceKind::Mysql,
+    pub ParquetSource {
+        ..files: Files;
+        ..rows: Rows;
+    }
+    check |source, reader, key| {
+        if source.files.is_stdin() {
+            reader.mistake(&format!("{key}.path"), "cannot be stdin: Parquet is read from its end");
         }
     }
 }
 
-/// The kinds of sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum SourceKind {
-    Csv,
-    Jsonl,
-    Parquet,
-    Sqlite,
-    Postgres,
-    Mysql,
+settings! {
+    /// A query of a SQLite file.
+    pub SqliteSource {
+        /// The SQLite file.
+        path: PathBuf as SqliteFile, sample "refs.db", untold "the digest has it as the place of the source";
+        ..query: Query;
+        ..rows: Rows;
+    }
+    check |source, reader, key| source.query.check(reader, key, Dialect::SQLITE)
 }
 
-impl SourceKind {
-    /// Every kind.
-    pub const ALL: [Self; 6] = [Self::Csv, Self::Jsonl, Self::Parquet, Self::Sqlite, Self::Postgres, Self::Mysql];
+settings! {
+    /// A query of a Postgres database.
+    pub PostgresSource {
+        /// The URL of the database, `postgres://user@host:5432/database`. For MySQL: `mysql://user@host:3306/database`. With
+        /// a password: `env:` or `file:`. In a user or password write `@` as `%40`, `/` as `%2F`, `:` as `%3A`, `#` as
+        /// `%23`, `?` as `%3F`, `%` as `%25`. [Parameters](#parameters-of-a-url) follow a `?`.
+        url: Secret as Lookup<PostgresUrl>, sample "env:REFS_DATABASE_URL";
+        ..query: Query;
+        ..rows: Rows;
+    }
+    check |source, reader, key| source.query.check(reader, key, Dialect::POSTGRES)
+}
 
-    /// As it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Jsonl => "jsonl",
-            Self::Parquet => "parquet",
-            Self::Sqlite => "sqlite",
-            Self::Postgres => "postgres",
-            Self::Mysql => "mysql",
+settings! {
+    /// A query of a MySQL or MariaDB database.
+    pub MysqlSource {
+        /// The URL of the database, `mysql://user@host:3306/database`. With a password: `env:` or `file:`.
+        url: Secret as Lookup<MysqlUrl>, sample "env:REFS_DATABASE_URL";
+        ..query: Query;
+        ..rows: Rows;
+    }
+    check |source, reader, key| source.query.check(reader, key, Dialect::MYSQL)
+}
+
+settings! {
+    /// Files, read in the order of their paths.
+    pub Files {
+        /// A file, a [glob](#which-files-a-glob-names), or `-` for stdin. The wildcards are `*`, `?`, `[…]` and `**`.
+        /// Parquet is not read from stdin. Files that end in `.gz` or `.zst` are decompressed.
+        path: String as Pattern, sample "refs/*";
+        /// `files` skips files that an earlier run consumed. Not for stdin.
+        skip_consumed ("cursor"): bool as SkipConsumed, default "null", sample "files";
+    }
+    check |files, reader, key| {
+        if files.is_stdin() && files.skip_consumed {
+            reader.mistake(&format!("{key}.cursor"), "needs files: stdin has no path to remember");
         }
     }
 }
 
-/// The files of a file source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Files {
-    /// Which files.
-    pub input: Input,
-    /// Whether files that were already consumed are skipped.
-    pub skip_consumed: bool,
+settings! {
+    /// How rows are understood.
+    pub Rows {
+        /// What a row is: a reference, or an event of the message copy callback.
+        format: Format, default "reference";
+        /// The input's names of the fields, where they differ: `field: input name`.
+        columns: BTreeMap<String, String>, default "{}";
+        /// The unit of integer times.
+        time_unit: TimeUnit, default "ms";
+        /// The zone of times without one.
+        timezone: TimeZone, default "UTC";
+    }
+    check |rows, reader, key| columns::check(&mut rows.columns, reader, &format!("{key}.columns"), rows.format)
 }
 
-/// Which files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Input {
-    /// Standard input.
-    Stdin,
-    /// One file, absolute.
-    File(PathBuf),
-    /// A pattern of files for the `glob` crate, absolute; the directory it is relative to is escaped.
-    Glob(String),
-}
-
-impl Input {
-    /// As one pattern for the `glob` crate, or `-`; a file's own special characters are escaped.
-    pub fn pattern(&self) -> String {
-        match self {
-            Self::Stdin => "-".to_owned(),
-            Self::File(path) => glob::Pattern::escape(&path.to_string_lossy()),
-            Self::Glob(pattern) => pattern.clone(),
-        }
+choice! {
+    /// What a row is.
+    Format {
+        /// A reference: conversation, message ID, create time.
+        Reference = "reference";
+        /// An event of the message copy callback.
+        CopyEvent = "copy_event";
     }
 }
 
-/// The unit of integer times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeUnit {
-    /// Milliseconds.
-    Milliseconds,
-    /// Seconds.
-    Seconds,
-}
-
-/// The keys that every kind of source has.
-struct Rows<'a> {
-    format: &'a Leaf,
-    columns: &'a Option<Entries<Written<String>>>,
-    time_unit: &'a Leaf,
-    timezone: &'a Leaf,
-}
-
-macro_rules! rows {
-    ($written:expr) => {
-        Rows {
-            format: &$written.format,
-            columns: &$written.columns,
-            time_unit: &$written.time_unit,
-            timezone: &$written.timezone,
-        }
-    };
+choice! {
+    /// The unit of integer times.
+    TimeUnit {
+        /// Milliseconds.
+        Milliseconds = "ms";
+        /// Seconds.
+        Seconds = "s";
+    }
 }
 
 impl Source {
-    pub(super) fn read(
-        reading: &mut Reading<'_>,
-        written: &Written<OneKind<SourceDocument>>,
-        key: &str,
-    ) -> Option<Self> {
-        let at = written.at;
-        let (origin, kind, rows) = match &written.value.0 {
-            SourceDocument::Csv(csv) => {
-                let key = format!("{key}.csv");
-                let files = read_files(reading, &csv.path, &csv.cursor, at, &key);
-                let delimiter = reading.value(&csv.delimiter, &format!("{key}.delimiter"), b',', delimiter);
-                (files.map(|files| Origin::Csv { files, delimiter }), "csv", rows!(csv))
-            }
-            SourceDocument::Jsonl(files) => {
-                let read = read_files(reading, &files.path, &files.cursor, at, &format!("{key}.jsonl"));
-                (read.map(|files| Origin::Jsonl { files }), "jsonl", rows!(files))
-            }
-            SourceDocument::Parquet(files) => {
-                let key = format!("{key}.parquet");
-                let read = read_files(reading, &files.path, &files.cursor, at, &key);
-                if let (Some(Files { input: Input::Stdin, .. }), Some(path)) = (&read, &files.path) {
-                    let message = "cannot be stdin: Parquet is read from its end";
-                    reading.mistake(path.at, &format!("{key}.path"), message);
-                }
-                (read.map(|files| Origin::Parquet { files }), "parquet", rows!(files))
-            }
-            SourceDocument::Sqlite(sqlite) => {
-                let key = format!("{key}.sqlite");
-                let path_key = format!("{key}.path");
-                if sqlite.path.is_none() {
-                    reading.missing(at, &path_key, "the database file");
-                }
-                if let Some(path) = sqlite.path.as_ref().filter(|path| is_url(&path.value)) {
-                    let message = "is a URL: write the path of the file alone, which is always opened to be read only";
-                    reading.mistake(path.at, &path_key, message);
-                }
-                let path = reading.path(&sqlite.path, &path_key, ".");
-                let query = read_query(reading, &sqlite.query, sqlite.cursor.as_ref(), Dialect::SQLITE, at, &key);
-                let origin = sqlite.path.as_ref().and(query).map(|query| Origin::Sqlite { path, query });
-                (origin, "sqlite", rows!(sqlite))
-            }
-            SourceDocument::Postgres(database) => {
-                let key = format!("{key}.postgres");
-                let url = DatabaseUrl::read(reading, &database.url, Engine::Postgres, at, &format!("{key}.url"));
-                let query = read_query(reading, &database.query, database.cursor.as_ref(), Dialect::POSTGRES, at, &key);
-                (url.zip(query).map(|(url, query)| Origin::Postgres { url, query }), "postgres", rows!(database))
-            }
-            SourceDocument::Mysql(database) => {
-                let key = format!("{key}.mysql");
-                let url = DatabaseUrl::read(reading, &database.url, Engine::Mysql, at, &format!("{key}.url"));
-                let query = read_query(reading, &database.query, database.cursor.as_ref(), Dialect::MYSQL, at, &key);
-                (url.zip(query).map(|(url, query)| Origin::Mysql { url, query }), "mysql", rows!(database))
-            }
-        };
-        let key = format!("{key}.{kind}");
-        let formats = [("reference", Format::Reference), ("copy_event", Format::CopyEvent)];
-        let format = reading.choice(rows.format, &format!("{key}.format"), Format::Reference, &formats);
-        let columns = read_columns(reading, rows.columns.as_ref(), format, &format!("{key}.columns"));
-        let units = [("ms", TimeUnit::Milliseconds), ("s", TimeUnit::Seconds)];
-        let time_unit = reading.choice(rows.time_unit, &format!("{key}.time_unit"), TimeUnit::Milliseconds, &units);
-        let timezone = reading.timezone(rows.timezone, &format!("{key}.timezone"));
-        origin.map(|origin| Self { origin, format, columns, time_unit, timezone })
+    /// How rows are understood.
+    pub fn rows(&self) -> &Rows {
+        match self {
+            Self::Csv(CsvSource { rows, .. })
+            | Self::Jsonl(JsonlSource { rows, .. })
+            | Self::Parquet(ParquetSource { rows, .. })
+            | Self::Sqlite(SqliteSource { rows, .. })
+            | Self::Postgres(PostgresSource { rows, .. })
+            | Self::Mysql(MysqlSource { rows, .. }) => rows,
+        }
+    }
+
+    /// The files of a file source.
+    pub fn files(&self) -> Option<&Files> {
+        match self {
+            Self::Csv(CsvSource { files, .. })
+            | Self::Jsonl(JsonlSource { files, .. })
+            | Self::Parquet(ParquetSource { files, .. }) => Some(files),
+            Self::Sqlite(_) | Self::Postgres(_) | Self::Mysql(_) => None,
+        }
+    }
+
+    /// The query of a query source.
+    pub fn query(&self) -> Option<&Query> {
+        match self {
+            Self::Sqlite(SqliteSource { query, .. })
+            | Self::Postgres(PostgresSource { query, .. })
+            | Self::Mysql(MysqlSource { query, .. }) => Some(query),
+            Self::Csv(_) | Self::Jsonl(_) | Self::Parquet(_) => None,
+        }
     }
 }
 
-/// Whether a path is written as SQLite's other clients take one, with parameters that would have no effect here.
-fn is_url(path: &str) -> bool {
-    path.starts_with("sqlite:") || path.starts_with("file:")
+impl Files {
+    /// Whether they are the standard input.
+    pub fn is_stdin(&self) -> bool {
+        self.path == "-"
+    }
 }
 
-fn read_files(reading: &mut Reading<'_>, path: &Leaf, cursor: &Leaf, at: Position, key: &str) -> Option<Files> {
-    let path_key = format!("{key}.path");
-    if path.is_none() {
-        reading.missing(at, &path_key, "a file, a glob, or - for stdin");
+/// A SQLite file, which is always opened to be read only.
+pub(super) struct SqliteFile;
+
+impl Setting for SqliteFile {
+    type Written = String;
+    type Value = PathBuf;
+
+    fn schema() -> Json {
+        text("path")
     }
-    let base = reading.base.to_owned();
-    let input = reading.optional(path, &path_key, |text| input(text, &base));
-    let skip_consumed = reading.choice(cursor, &format!("{key}.cursor"), false, &[("files", true)]);
-    if let (Some(Input::Stdin), true, Some(cursor)) = (&input, skip_consumed, cursor) {
-        reading.mistake(cursor.at, &format!("{key}.cursor"), "needs files: stdin has no path to remember");
+
+    fn read(reader: &mut Reader<'_>, written: String, key: &str) -> Option<PathBuf> {
+        // Other clients of SQLite take URLs, whose parameters would have no effect here.
+        if written.starts_with("sqlite:") || written.starts_with("file:") {
+            let message = "is a URL: write the path of the file alone, which is always opened to be read only";
+            reader.mistake(key, message);
+            return None;
+        }
+        reader.path(written, key)
     }
-    input.map(|input| Files { input, skip_consumed })
+
+    fn canonical(value: &PathBuf) -> Json {
+        PathBuf::canonical(value)
+    }
 }
 
-fn input(text: &str, base: &Path) -> Result<Input, String> {
+/// Which files: a pattern for the `glob` crate, absolute, in which only the wildcards of the setting count; or `-`.
+pub(super) struct Pattern;
+
+impl Setting for Pattern {
+    type Written = String;
+    type Value = String;
+
+    fn schema() -> Json {
+        text("path, glob or `-`")
+    }
+
+    fn read(reader: &mut Reader<'_>, written: String, key: &str) -> Option<String> {
+        let base = reader.base.to_owned();
+        reader.text(written, key, true, |text| pattern(text, &base))
+    }
+
+    fn canonical(value: &String) -> Json {
+        json!(value)
+    }
+}
+
+fn pattern(text: &str, base: &Path) -> Result<String, String> {
     let text = path_text(text)?;
     if text == "-" {
-        return Ok(Input::Stdin);
+        return Ok(text.to_owned());
     }
     let not_utf8 = "cannot be found: the directory of this file has a name that is not UTF-8";
     if !text.contains(['*', '?', '[']) {
-        let path = plain(&base.join(text));
-        return if path.to_str().is_some() { Ok(Input::File(path)) } else { Err(not_utf8.to_owned()) };
+        let path: PathBuf = base.join(text).components().collect();
+        return path.to_str().map(glob::Pattern::escape).ok_or_else(|| not_utf8.to_owned());
     }
     glob::Pattern::new(text).map_err(|e| format!("is no pattern of files: {}", e.msg))?;
     if Path::new(text).is_absolute() {
-        return Ok(Input::Glob(text.to_owned()));
+        return Ok(text.to_owned());
     }
     let base = base.to_str().ok_or(not_utf8)?;
     let text = text.strip_prefix("./").filter(|rest| !rest.starts_with('/')).unwrap_or(text);
-    Ok(Input::Glob(format!("{}/{text}", glob::Pattern::escape(base))))
+    Ok(format!("{}/{text}", glob::Pattern::escape(base)))
 }
 
-fn delimiter(text: &str) -> Result<u8, String> {
-    match text.as_bytes() {
-        b"tab" | b"\\t" => Ok(b'\t'),
-        [b'"' | b'\r' | b'\n'] => Err("cannot separate fields".to_owned()),
-        [byte] if byte.is_ascii() => Ok(*byte),
-        _ => Err("is no single ASCII character, such as \";\" or tab".to_owned()),
+/// Whether files that an earlier run consumed are skipped.
+pub(super) struct SkipConsumed;
+
+impl Setting for SkipConsumed {
+    type Written = Option<String>;
+    type Value = bool;
+
+    fn schema() -> Json {
+        json!({ "enum": ["files"] })
+    }
+
+    fn read(reader: &mut Reader<'_>, written: Option<String>, key: &str) -> Option<bool> {
+        let Some(written) = written else { return Some(false) };
+        reader.text(written, key, true, |text| {
+            if text == "files" { Ok(true) } else { Err("is unknown here: write files".to_owned()) }
+        })
+    }
+
+    fn canonical(value: &bool) -> Json {
+        json!(value)
+    }
+
+    fn tell(value: &bool, _: &str, told: &mut Told) {
+        told.insert("source.skip_consumed".to_owned(), json!(value));
+    }
+}
+
+/// The ASCII character between fields.
+pub(super) struct Delimiter;
+
+impl Scalar for Delimiter {
+    type Value = u8;
+
+    fn schema() -> Json {
+        text("a character or `tab`")
+    }
+
+    fn parse(text: &str) -> Result<u8, String> {
+        match text.as_bytes() {
+            b"tab" | b"\\t" => Ok(b'\t'),
+            [b'"' | b'\r' | b'\n'] => Err("cannot separate fields".to_owned()),
+            [byte] if byte.is_ascii() => Ok(*byte),
+            _ => Err("is no single ASCII character, such as \";\" or tab".to_owned()),
+        }
+    }
+
+    fn canonical(value: &u8) -> Json {
+        json!(char::from(*value))
     }
 }
 
@@ -291,9 +313,9 @@ mod tests {
 
     #[test]
     fn a_pattern_escapes_the_directory_it_is_relative_to() {
-        assert_eq!(input("in/*.csv", Path::new("/a[1]")), Ok(Input::Glob("/a[[]1[]]/in/*.csv".into())));
-        assert_eq!(input("./refs.csv", Path::new("/a")), Ok(Input::File("/a/refs.csv".into())));
-        assert_eq!(input("-", Path::new("/a")), Ok(Input::Stdin));
-        assert!(input("a/***", Path::new("/a")).is_err());
+        assert_eq!(pattern("in/*.csv", Path::new("/a[1]")), Ok("/a[[]1[]]/in/*.csv".into()));
+        assert_eq!(pattern("./refs.csv", Path::new("/a")), Ok("/a/refs.csv".into()));
+        assert_eq!(pattern("-", Path::new("/a")), Ok("-".into()));
+        assert!(pattern("a/***", Path::new("/a")).is_err());
     }
 }

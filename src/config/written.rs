@@ -1,12 +1,9 @@
-//! What was written, with where: the leaves and maps of the document.
+//! What the file says, and where: the YAML mappings and values that settings are read from.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// A place in the file, both counted from 1; 0 when unknown.
@@ -24,16 +21,13 @@ impl From<serde_saphyr::Location> for Position {
     }
 }
 
-/// A value and where it stands.
+/// A value and its place.
 ///
 /// Not `Debug`: a literal secret must reach no output, even where it is a mistake.
 pub(super) struct Written<T> {
     pub(super) value: T,
     pub(super) at: Position,
 }
-
-/// A single value as its own text, whatever its type: what it means is decided where its key is known.
-pub(super) type Leaf = Option<Written<String>>;
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Written<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -42,93 +36,59 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Written<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Written<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
-    }
+/// Takes the values of the keys of a mapping.
+pub(super) trait Keys: Default {
+    /// Takes the value of `key` from `map`. `false`: there is no such key, and the value is still to be taken.
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &Written<String>, map: &mut A) -> Result<bool, A::Error>;
 }
 
-/// A map of exactly one key, which says what its value is.
-pub(super) struct OneKind<T>(pub(super) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneKind<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct One<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for One<T> {
-            type Value = OneKind<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mapping of one kind to its settings")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let value = T::deserialize(MapAccessDeserializer::new(&mut map))?;
-                match map.next_key::<IgnoredAny>()? {
-                    None => Ok(OneKind(value)),
-                    Some(_) => Err(A::Error::custom(SECOND_KIND)),
-                }
-            }
-        }
-
-        // An enum would take a bare word for a kind, and report what follows it.
-        deserializer.deserialize_map(One(PhantomData))
-    }
+/// A mapping: the values of its known keys, and the keys that are unknown.
+#[derive(Default)]
+pub(super) struct Mapping<K> {
+    pub(super) known: K,
+    pub(super) unknown: Vec<Written<String>>,
 }
 
-/// What is said of a second kind.
-pub(super) const SECOND_KIND: &str = "a second kind: exactly one is expected here";
-
-/// A map whose keys the user chooses, in the order of the file.
-pub(super) struct Entries<T>(pub(super) Vec<(Written<String>, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+impl<'de, K: Keys> Deserialize<'de> for Mapping<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder<T>(PhantomData<T>);
+        struct Taking<K>(PhantomData<K>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for InOrder<T> {
-            type Value = Entries<T>;
+        impl<'de, K: Keys> Visitor<'de> for Taking<K> {
+            type Value = Mapping<K>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a mapping")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                let mut mapping = Mapping { known: K::default(), unknown: Vec::new() };
+                while let Some(key) = map.next_key::<Written<String>>()? {
+                    if !mapping.known.take(&key, &mut map)? {
+                        map.next_value::<IgnoredAny>()?;
+                        mapping.unknown.push(key);
+                    }
                 }
-                Ok(Entries(entries))
+                Ok(mapping)
             }
         }
 
-        deserializer.deserialize_map(InOrder(PhantomData))
+        deserializer.deserialize_map(Taking(PhantomData))
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Entries<T> {
-    fn inline_schema() -> bool {
-        true
-    }
+/// The keys of a mapping whose keys the user chooses, in the order of the file.
+pub(super) struct Entries<T>(pub(super) Vec<(Written<String>, Written<T>)>);
 
-    fn schema_name() -> Cow<'static, str> {
-        format!("Entries_of_{}", T::schema_name()).into()
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self(Vec::new())
     }
+}
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let value = generator.subschema_for::<T>();
-        json_schema!({ "type": "object", "additionalProperties": value })
+impl<T: serde::de::DeserializeOwned> Keys for Entries<T> {
+    fn take<'de, A: MapAccess<'de>>(&mut self, key: &Written<String>, map: &mut A) -> Result<bool, A::Error> {
+        let name = Written { value: key.value.clone(), at: key.at };
+        self.0.push((name, map.next_value()?));
+        Ok(true)
     }
 }

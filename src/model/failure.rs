@@ -81,3 +81,19 @@ pub struct Reason {
     /// Whether asking again later may help.
     pub retryable: bool,
 }
+
+/// The failures that do not make a job exit with 3.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tolerance {
+    /// By the API's code.
+    pub codes: Vec<i64>,
+    /// By class.
+    pub classes: Vec<Class>,
+}
+
+impl Tolerance {
+    /// Whether a failure is tolerated, by its class or its code.
+    pub fn covers(&self, class: Class, code: Option<i64>) -> bool {
+        self.classes.contains(&class) || code.is_some_and(|code| self.codes.contains(&code))
+    }
+}

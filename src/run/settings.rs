@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::ledger::{RetryFilter, RunNote};
-use crate::model::failure::Class;
+use crate::model::failure::Tolerance;
 use crate::model::manifest::Signer;
 use crate::plan::TeamOwner;
 
@@ -52,19 +52,4 @@ pub struct Settings {
     pub note: RunNote,
     /// What manifests are signed with.
     pub signer: Option<Arc<Signer>>,
-}
-
-/// Failures that do not make exit 3.
-#[derive(Debug, Clone, Default)]
-pub struct Tolerance {
-    /// By the API's code.
-    pub codes: Vec<i64>,
-    /// By class.
-    pub classes: Vec<Class>,
-}
-
-impl Tolerance {
-    pub(super) fn covers(&self, class: Class, code: Option<i64>) -> bool {
-        self.classes.contains(&class) || code.is_some_and(|code| self.codes.contains(&code))
-    }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use secrecy::SecretString;
+
+pub use crate::config::{Cursor, Files, Format, Overlap, Query, TimeUnit};
 
 /// A source, and how its rows are understood.
 #[derive(Debug, Clone)]
@@ -81,44 +82,6 @@ pub enum Input {
     },
 }
 
-/// Files, read in the order of their paths.
-#[derive(Debug, Clone)]
-pub struct Files {
-    /// A path, a glob (`*`, `?`, `[…]`, `**`; hidden files only by a literal dot), or `-` for the standard input.
-    pub path: String,
-    /// Whether files that the checkpoint names and that have not changed are passed over (`cursor: files`).
-    pub skip_consumed: bool,
-}
-
-/// A query and its cursor.
-#[derive(Debug, Clone)]
-pub struct Query {
-    /// The statement. With a cursor it holds `:after`, which is bound in the cursor column's own type.
-    pub sql: String,
-    /// How the query goes on where it ended.
-    pub cursor: Option<Cursor>,
-}
-
-/// The column that shows where a query ended and has to go on.
-#[derive(Debug, Clone)]
-pub struct Cursor {
-    /// One of the query's output columns.
-    pub column: String,
-    /// Where the first run begins; by default 0 or the epoch. The overlap never reaches back beyond it.
-    pub start: Option<String>,
-    /// How far before the highest value the next run begins; by default 1000, or a day for times.
-    pub overlap: Option<Overlap>,
-}
-
-/// How far a query reaches back, to catch rows that became visible late.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overlap {
-    /// For an integer column.
-    Number(u64),
-    /// For a timestamp column, or a column of SQLite that holds times as text.
-    Duration(Duration),
-}
-
 /// Where to begin instead of at the checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begin {
@@ -126,22 +89,4 @@ pub enum Begin {
     Start,
     /// After this value of the cursor's column, without an overlap.
     Value(String),
-}
-
-/// What a row is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// A reference: a conversation, a message ID and a create time.
-    Reference,
-    /// A message copy event.
-    CopyEvent,
-}
-
-/// The unit in which integer times count from the epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimeUnit {
-    /// Milliseconds.
-    Milliseconds,
-    /// Seconds.
-    Seconds,
 }

@@ -26,6 +26,8 @@ use crate::retry::{Jitter, Policy, Tries};
 pub struct Client {
     app: Arc<App>,
     settings: FetchSettings,
+    /// Whether messages keep their JSON text.
+    raw: bool,
     limiter: Arc<Limiter>,
     counters: Counters,
     outage: Outage,
@@ -76,7 +78,7 @@ struct Sent {
 impl Client {
     /// A client of `app` for one job.
     pub fn new(app: Arc<App>, settings: FetchSettings) -> Self {
-        let most = Most { connections: settings.connections, rate: app.settings.rate_limit };
+        let most = Most { connections: app.settings.connections, rate: app.settings.rate_limit };
         let limiter = Limiter::new(settings.concurrency, most, app.batch_messages.earlier_concurrency());
         Self {
             app,
@@ -84,8 +86,14 @@ impl Client {
             counters: Counters::default(),
             outage: Outage::new(settings.give_up_after),
             settings,
+            raw: false,
             refused: OnceLock::new(),
         }
+    }
+
+    /// Lets messages keep their JSON text.
+    pub fn with_raw(self, raw: bool) -> Self {
+        Self { raw, ..self }
     }
 
     /// Waits for a slot among the requests that may be under way.
@@ -184,7 +192,7 @@ impl Client {
             conversation_type: batch.ask.conversation.conversation_type.number(),
             refs: &batch.ask.refs,
             fetched_at,
-            raw: self.settings.raw,
+            raw: self.raw,
         };
         match decode(&received.body, &question) {
             Err(broken) => {

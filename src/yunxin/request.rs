@@ -4,27 +4,8 @@ use std::fmt::Write as _;
 
 use url::Url;
 
+use crate::config::ApiVersion;
 use crate::model::reference::ConversationId;
-
-/// Which spelling of the call is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ApiVersion {
-    /// `/im/v2/…`
-    V2,
-    /// `/im/v2.1/…`
-    #[default]
-    V2_1,
-}
-
-impl ApiVersion {
-    /// As it stands in the path.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V2 => "v2",
-            Self::V2_1 => "v2.1",
-        }
-    }
-}
 
 /// Where a request for messages of `conversation` goes. The endpoint's own path is kept as a prefix.
 pub(super) fn url(endpoint: &Url, version: ApiVersion, conversation: &ConversationId) -> Url {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
-use super::request::ApiVersion;
+pub use crate::config::{ApiVersion, Concurrency, Fetch as FetchSettings};
 
 /// The app whose quota is used; shared by all its jobs.
 #[derive(Debug, Clone)]
@@ -25,6 +25,8 @@ pub struct AppSettings {
     pub ca_bundle: Option<Vec<u8>>,
     /// The proxies of the endpoints, in their order; an endpoint without one is asked directly.
     pub proxies: Vec<Option<Proxy>>,
+    /// Connections that may be open at a time: [`Concurrency::Auto`] goes no further.
+    pub connections: u16,
     /// How long connecting may take, TLS included.
     pub connect_timeout: Duration,
     /// The largest answer that is read, in bytes, decompressed.
@@ -55,56 +57,16 @@ impl AppSettings {
             app_key: app_key.into(),
             app_secret,
             endpoints,
-            api_version: ApiVersion::default(),
+            api_version: ApiVersion::V2_1,
             rate_limit: 100,
             ca_bundle: None,
             proxies: Vec::new(),
+            connections: u16::MAX,
             connect_timeout: Duration::from_secs(5),
             max_response: 64 << 20,
             patience: Patience::default(),
         }
     }
-}
-
-/// How one job fetches.
-#[derive(Debug, Clone)]
-pub struct FetchSettings {
-    /// How long one request may take, from being sent to the end of its answer.
-    pub timeout: Duration,
-    /// After this many failed attempts a batch is given up. Being over the rate does not count, nor does what fails while
-    /// nobody answers anything.
-    pub attempts: u32,
-    /// When nothing has succeeded on any endpoint for this long, the run stops.
-    pub give_up_after: Duration,
-    /// Requests at a time.
-    pub concurrency: Concurrency,
-    /// Connections that may be open at a time: [`Concurrency::Auto`] goes no further.
-    pub connections: u16,
-    /// Whether messages keep their JSON text.
-    pub raw: bool,
-}
-
-impl Default for FetchSettings {
-    fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(15),
-            attempts: 6,
-            give_up_after: Duration::from_mins(10),
-            concurrency: Concurrency::Auto,
-            connections: u16::MAX,
-            raw: false,
-        }
-    }
-}
-
-/// How many requests are under way at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Concurrency {
-    /// As many as it takes to use the quota, up to 1024.
-    #[default]
-    Auto,
-    /// This many, once the first request has succeeded.
-    Fixed(u16),
 }
 
 /// Waiting times, apart from those that a job chooses. Tests choose shorter ones.

@@ -99,6 +99,7 @@ fn a_planted_breach_is_found() {
         ("simulator.rs", "use crate::model::reference::ConversationId;", "shares nothing"),
         ("config/job.rs", "use crate::run::Settings;", "config knows only pure rooms"),
         ("run.rs", "use crate::archive::parquet::ParquetArchive;", "run knows sources and archives by their traits"),
+        ("source/files.rs", "use crate::config::Config;", "rooms take values of the configuration"),
         (
             "run/write.rs",
             "use crate::archive::{ArchiveWriter, ParquetArchive};",
@@ -132,6 +133,7 @@ fn what_is_allowed_is_no_breach() {
         ("run.rs", "use crate::archive::{Opened, ArchiveWriter};\nuse crate::{ledger::Ledger, yunxin::Client};"),
         ("source/files/csv.rs", "use super::Source;\nuse crate::model::reference::Reference;"),
         ("config/query.rs", "use crate::sql::Dialect;"),
+        ("source/settings.rs", "pub use crate::config::{Files, Query};"),
         ("simulator/world.rs", "use super::message::Message;\nuse crate::simulator::Fate;"),
         ("cli/simulate.rs", "use clap::Args;\nfn f() { println!(\"x\"); std::process::exit(1) }"),
         ("progress.rs", "use indicatif::ProgressBar;"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Exit, assemble};
 use crate::archive::read::ArchiveReader;
-use crate::config::{Config, Job, Origin};
+use crate::config::{Config, Job, Source};
 use crate::ledger::Ledger;
 use crate::source;
 
@@ -145,8 +145,8 @@ impl<'a> Against<'a> {
                     Target::Job(_, job) => Some(*job),
                     Target::Path(_) => None,
                 };
-                let delimiter = match job.map(|job| &job.source.origin) {
-                    Some(Origin::Csv { delimiter, .. }) => *delimiter,
+                let delimiter = match job.map(|job| &job.source) {
+                    Some(Source::Csv(csv)) => csv.delimiter,
                     _ => b',',
                 };
                 let input = match kind {
@@ -167,17 +167,14 @@ impl<'a> Against<'a> {
         match self {
             Self::File(path, _) => path.clone(),
             Self::Job(_, job) => {
-                let (name, kind) = (&job.name, job.source.origin.kind().as_str());
-                match &job.source.origin {
-                    Origin::Csv { files, .. } | Origin::Jsonl { files } | Origin::Parquet { files } => {
-                        format!("the source of job {name}: {}", files.input.pattern())
-                    }
-                    Origin::Sqlite { query, .. } | Origin::Postgres { query, .. } | Origin::Mysql { query, .. } => {
-                        let start = query.cursor.as_ref().and_then(|cursor| cursor.start.as_ref());
-                        let start = start.map_or_else(String::new, |start| format!(", from its start {start}"));
-                        format!("the source of job {name}: its {kind} query{start}")
-                    }
+                let (name, source) = (&job.name, &job.source);
+                if let Some(files) = source.files() {
+                    return format!("the source of job {name}: {}", files.path);
                 }
+                let cursor = source.query().and_then(|query| query.cursor.as_ref());
+                let start = cursor.and_then(|cursor| cursor.start.as_ref());
+                let start = start.map_or_else(String::new, |start| format!(", from its start {start} on"));
+                format!("the source of job {name}: its {} query{start}", source.kind().as_str())
             }
         }
     }

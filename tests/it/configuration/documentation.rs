@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use yunxin_archiver::config::{Config, SinkKind, SourceKind, json_schema, template};
+use yunxin_archiver::config::{Config, SinkKind, SourceKind, example, json_schema, tables, template};
 
 use super::parse;
 
@@ -13,7 +13,7 @@ fn the_template_of_every_source_and_sink_is_right_as_it_is() {
         for sink in SinkKind::ALL {
             let text = template(source, sink);
             let config = parse(&text).unwrap_or_else(|error| panic!("{error}\nof\n{text}"));
-            assert_eq!((config.jobs[0].source.origin.kind(), config.jobs[0].sink.kind()), (source, sink));
+            assert_eq!((config.jobs[0].source.kind(), config.jobs[0].sink.kind()), (source, sink));
             // What is commented out is right as well, and says the default.
             let full = uncommented(&text);
             let full = parse(&full).unwrap_or_else(|error| panic!("{error}\nof\n{full}"));
@@ -43,7 +43,7 @@ fn root() -> PathBuf {
 fn the_example_is_right_and_shows_every_key_source_and_sink() {
     let path = root().join("jobs.example.yaml");
     let config = Config::load(&path).unwrap();
-    let sources: Vec<SourceKind> = config.jobs.iter().map(|job| job.source.origin.kind()).collect();
+    let sources: Vec<SourceKind> = config.jobs.iter().map(|job| job.source.kind()).collect();
     assert!(SourceKind::ALL.iter().all(|kind| sources.contains(kind)), "{sources:?}");
     let sinks: Vec<SinkKind> = config.jobs.iter().map(|job| job.sink.kind()).collect();
     assert!(SinkKind::ALL.iter().all(|kind| sinks.contains(kind)), "{sinks:?}");
@@ -70,27 +70,48 @@ fn schema_keys(schema: &serde_json::Value) -> BTreeSet<String> {
     keys
 }
 
+/// `text` is what stands in a file of the repository, or with `UPDATE_DOCS=1` becomes it.
+fn documents(file: &str, text: &str) {
+    let path = root().join(file);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, text).unwrap();
+    } else {
+        let found = std::fs::read_to_string(path).unwrap();
+        assert!(found == text, "{file} is not what UPDATE_DOCS=1 makes of it");
+    }
+}
+
 #[test]
-fn the_documentation_tells_every_key_of_the_schema_with_its_default() {
-    let docs = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
-    let schema = json_schema();
-    for key in schema_keys(&schema) {
-        assert!(docs.lines().any(|line| line.starts_with(&format!("| `{key}` |"))), "{key} has no row");
+fn the_example_follows_the_settings() {
+    documents("jobs.example.yaml", &example());
+}
+
+#[test]
+fn the_tables_of_the_documentation_follow_the_settings() {
+    let mut docs = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let mut rows = String::new();
+    for (before, table) in tables() {
+        let head = "| key | type | default | meaning |\n|---|---|---|---|\n";
+        let section = docs.find(&format!("\n{before}\n")).unwrap_or_else(|| panic!("{before} is not there"));
+        let start = section + docs[section..].find(head).unwrap() + head.len();
+        let end = start + docs[start..].find("\n\n").unwrap() + 1;
+        docs.replace_range(start..end, &table);
+        rows += &table;
     }
-    let definitions = schema["$defs"].as_object().unwrap().values().chain([&schema]);
-    for properties in definitions.filter_map(|definition| definition["properties"].as_object()) {
-        for (key, property) in properties {
-            let default = match property.get("default") {
-                None => continue,
-                Some(serde_json::Value::String(text)) => text.clone(),
-                Some(serde_json::Value::Null) => String::new(),
-                Some(other) => other.to_string().replace('"', ""),
-            };
-            let row = format!("| `{key}` |");
-            let told = docs.lines().any(|line| line.starts_with(&row) && line.contains(&format!("`{default}`")));
-            assert!(default.is_empty() || told, "the row of {key} does not tell its default {default}");
-        }
+    documents("docs/configuration.md", &docs);
+    for key in schema_keys(&json_schema()).difference(&kinds()) {
+        assert!(rows.contains(&format!("| `{key}` |")), "{key} has no row");
     }
+}
+
+/// The kinds of sources and sinks have tables of their own.
+fn kinds() -> BTreeSet<String> {
+    SourceKind::ALL
+        .map(SourceKind::as_str)
+        .iter()
+        .chain(&SinkKind::ALL.map(SinkKind::as_str))
+        .map(|k| (*k).to_owned())
+        .collect()
 }
 
 #[test]
@@ -103,11 +124,21 @@ fn the_smallest_file_of_the_documentation_works() {
 #[test]
 fn the_schema_closes_every_object_and_describes_every_key() {
     let schema = json_schema();
-    for (name, definition) in schema["$defs"].as_object().unwrap().iter().chain([(&"root".to_owned(), &schema)]) {
-        let Some(properties) = definition["properties"].as_object() else { continue };
-        assert_eq!(definition["additionalProperties"], false, "{name}");
-        for (key, property) in properties {
-            assert!(property.get("description").is_some(), "{name}.{key} has no description");
+    let mut rest = vec![&schema];
+    let mut objects = 0;
+    while let Some(value) = rest.pop() {
+        if let Some(properties) = value["properties"].as_object() {
+            objects += 1;
+            assert_eq!(value["additionalProperties"], false, "{value}");
+            for (key, property) in properties {
+                assert!(
+                    property["description"].as_str().is_some_and(|about| about.len() > 5),
+                    "{key} is not described"
+                );
+            }
         }
+        rest.extend(value.as_object().into_iter().flat_map(|map| map.values()));
+        rest.extend(value.as_array().into_iter().flatten());
     }
+    assert!(objects > 10, "{schema}");
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use secrecy::ExposeSecret as _;
-use yunxin_archiver::config::{Config, Origin, Sink};
+use yunxin_archiver::config::{Config, Sink, Source};
 
 use super::{MINIMAL, SOURCE, parse, sink, with};
 
@@ -51,9 +51,9 @@ fn a_file_reference_is_from_the_directory_of_the_configuration() {
     set_mode(&secret, 0o644);
     let config = Config::load(&path).unwrap();
     assert_eq!(config.app_secret(&config.apps[0]).unwrap().expose_secret(), "s3cr3t");
-    let Origin::Sqlite { query, path: database } = &config.jobs[0].source.origin else { panic!() };
-    assert_eq!(query.sql, "select * from refs");
-    assert_eq!(database, &dir.path().join("refs.db"));
+    let Source::Sqlite(sqlite) = &config.jobs[0].source else { panic!() };
+    assert_eq!(sqlite.query.sql, "select * from refs");
+    assert_eq!(sqlite.path, dir.path().join("refs.db"));
     let warnings = config.warnings.join("\n").replace(dir.path().to_str().unwrap(), "DIR");
     insta::assert_snapshot!(warnings, @"DIR/jobs.yaml:3:41: apps.main.app_secret: the file DIR/app.secret holds a secret and is open to others (mode 0644): chmod 600 it");
 

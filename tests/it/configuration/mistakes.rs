@@ -210,13 +210,13 @@ jobs:
     history: 1y2
 ";
     insta::assert_snapshot!(mistakes(text), @r#"
-    jobs.yaml:1:10: version: is a version that this program does not know: it knows 1
+    jobs.yaml:1:10: version: "3" is a version that this program does not know: it knows 1
     jobs.yaml:3:65: apps.main.rate_limit: "none" is no whole number from 1 to 100000
-    jobs.yaml:6:10: jobs.nightly.app: "prod" is no app of this file: expected is one of main
+    jobs.yaml:6:10: jobs.nightly.app: "prod" is no app of this file: write one of main
     jobs.yaml:10:16: jobs.nightly.source.postgres.query: uses :after, and there is no cursor to bind it from
     jobs.yaml:12:19: jobs.nightly.fetch.batch_size: "0" is no whole number from 1 to 1000
     jobs.yaml:13:16: jobs.nightly.fetch.timeout: "15" is no duration: write numbers with units, such as 15s, 10m, 2h 30m, 7d
-    jobs.yaml:15:31: jobs.nightly.sink.parquet.compression: "brotli" is unknown here: expected is one of zstd(1) to zstd(22), snappy, gzip, lz4, none
+    jobs.yaml:15:31: jobs.nightly.sink.parquet.compression: "brotli" is unknown here: write one of zstd(1) to zstd(22), snappy, gzip, lz4, none
     jobs.yaml:16:14: jobs.nightly.history: "1y2" is no duration: write numbers with units, such as 15s, 10m, 2h 30m, 7d
     "#);
 }

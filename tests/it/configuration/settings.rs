@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use yunxin_archiver::config::{
-    ApiVersion, Compression, Concurrency, Config, Encodings, Field, Format, Input, Origin, Overlap, Partition, Sink,
-    TeamOwner, Threads, TimeUnit,
+    ApiVersion, Compression, Concurrency, Config, Encodings, Format, Overlap, Partition, Sink, Source, Threads,
+    TimeUnit,
 };
 use yunxin_archiver::model::failure::Class;
+use yunxin_archiver::plan::TeamOwner;
 
 use super::{MINIMAL, SINK, app, environment, fetch, job, parse, query, sink, source, with};
 
@@ -72,12 +73,12 @@ fn a_minimal_file_has_every_default() {
     assert_eq!((app.api_version, app.rate_limit, app.ca_file.as_deref()), (ApiVersion::V2_1, 100, None));
 
     let job = config.job("nightly").unwrap();
-    let Origin::Csv { files, delimiter } = &job.source.origin else { panic!("{:?}", job.source) };
-    assert_eq!(files.input, Input::File("/etc/yunxin/refs.csv".into()));
-    assert_eq!((files.skip_consumed, *delimiter), (false, b','));
-    assert_eq!((job.source.format, job.source.time_unit), (Format::Reference, TimeUnit::Milliseconds));
-    assert!(job.source.columns.is_empty());
-    assert_eq!(job.source.timezone.iana_name(), Some("UTC"));
+    let Source::Csv(csv) = &job.source else { panic!("{:?}", job.source) };
+    assert_eq!(csv.files.path, "/etc/yunxin/refs.csv");
+    assert_eq!((csv.files.skip_consumed, csv.delimiter), (false, b','));
+    assert_eq!((csv.rows.format, csv.rows.time_unit), (Format::Reference, TimeUnit::Milliseconds));
+    assert!(csv.rows.columns.is_empty());
+    assert_eq!(csv.rows.timezone.iana_name(), Some("UTC"));
 
     let fetch = &job.fetch;
     assert_eq!((fetch.batch_size, fetch.concurrency, fetch.attempts), (100, Concurrency::Auto, 6));
@@ -112,8 +113,7 @@ fn postgres_sources_and_sinks_have_their_defaults() {
         source("{ postgres: { url: env:DB, query: 'select 1 from r where id > :after', cursor: { column: id } } }")
             .replace(SINK, "{ postgres: { url: env:ARCHIVE } }");
     let config = parse(&text).unwrap();
-    let Origin::Postgres { query, .. } = &config.jobs[0].source.origin else { panic!() };
-    let cursor = query.cursor.as_ref().unwrap();
+    let cursor = config.jobs[0].source.query().unwrap().cursor.as_ref().unwrap();
     assert_eq!((cursor.column.as_str(), &cursor.start, cursor.overlap), ("id", &None, None));
     let Sink::Postgres(postgres) = &config.jobs[0].sink else { panic!() };
     assert_eq!((postgres.schema.as_str(), postgres.table.as_str(), postgres.raw), ("public", "messages", false));
@@ -124,8 +124,7 @@ fn postgres_sources_and_sinks_have_their_defaults() {
 fn a_cursor_is_an_integer_or_a_time() {
     let cursor = |cursor: &str| {
         let config = parse(&query(cursor)).unwrap();
-        let Origin::Sqlite { query, .. } = &config.jobs[0].source.origin else { panic!() };
-        let cursor = query.cursor.clone().unwrap();
+        let cursor = config.jobs[0].source.query().unwrap().cursor.clone().unwrap();
         (cursor.start.unwrap_or_default(), cursor.overlap)
     };
     assert_eq!(cursor("{ column: id }"), (String::new(), None));
@@ -142,8 +141,7 @@ fn an_input_is_a_pattern_in_which_only_its_own_wildcards_count() {
     let pattern = |path: &str| {
         let text = source(&format!("{{ jsonl: {{ path: '{path}' }} }}"));
         let config = Config::parse(&text, Path::new("jobs.yaml"), Path::new("/srv/[a]"), environment).unwrap();
-        let Origin::Jsonl { files } = &config.jobs[0].source.origin else { panic!() };
-        files.input.pattern()
+        config.jobs[0].source.files().unwrap().path.clone()
     };
     assert_eq!(pattern("-"), "-");
     assert_eq!(pattern("./refs.jsonl"), "/srv/[[]a[]]/refs.jsonl");
@@ -173,10 +171,11 @@ fn every_setting_is_understood() {
     assert_eq!(parquet.timezone.iana_name(), Some("Asia/Shanghai"));
 
     let config = parse(&source("{ csv: { path: '-', delimiter: \"\\t\", format: copy_event, time_unit: s, columns: { conv_type: Conv, msgidServer: id } } }")).unwrap();
-    let source = &config.jobs[0].source;
-    assert!(matches!(&source.origin, Origin::Csv { files, delimiter: b'\t' } if files.input == Input::Stdin));
-    assert_eq!((source.format, source.time_unit), (Format::CopyEvent, TimeUnit::Seconds));
-    assert_eq!(source.columns, [(Field::ConvType, "Conv".to_owned()), (Field::MsgidServer, "id".to_owned())]);
+    let Source::Csv(csv) = &config.jobs[0].source else { panic!() };
+    assert!(csv.files.is_stdin() && csv.delimiter == b'\t');
+    assert_eq!((csv.rows.format, csv.rows.time_unit), (Format::CopyEvent, TimeUnit::Seconds));
+    let columns: Vec<_> = csv.rows.columns.iter().map(|(field, name)| (field.as_str(), name.as_str())).collect();
+    assert_eq!(columns, [("convType", "Conv"), ("msgidServer", "id")]);
 
     let config = parse(&job("tolerate: [107404, unanswered, 404]")).unwrap();
     let tolerate = &config.jobs[0].tolerate;
@@ -222,5 +221,5 @@ fn a_job_is_identified_by_app_key_place_and_partitioning() {
 #[test]
 fn two_apps_of_one_app_key_are_worth_a_warning() {
     let text = with("jobs:\n", "  other: { app_key: env:KEY, app_secret: env:SECRET, region: sg }\njobs:\n");
-    insta::assert_snapshot!(parse(&text).unwrap().warnings.join("\n"), @"jobs.yaml:4:21: apps.other.app_key: is the AppKey of apps.main as well: each of them paces on its own, and together they exceed the quota");
+    insta::assert_snapshot!(parse(&text).unwrap().warnings.join("\n"), @"jobs.yaml:4:21: apps.other.app_key: is also the AppKey of apps.main: each of them paces on its own, and together they exceed the quota");
 }

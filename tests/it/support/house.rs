@@ -85,6 +85,10 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
             if room == "config" && other.is_some_and(|other| other != "config" && !PURE.contains(&other)) {
                 breach(format!("names {path}, but config knows only pure rooms"));
             }
+            let reads_values = STRANGERS.contains(&room) || ["run", "export"].contains(&room);
+            if reads_values && names("crate::config::Config") {
+                breach(format!("names {path}, but rooms take values of the configuration, and cli reads the file"));
+            }
             if room == "report" {
                 if let Some(impure) = IMPURE.iter().find(|impure| names(impure)) {
                     breach(format!("names {impure}, but a report is made of values"));
