@@ -181,7 +181,7 @@ pub trait ArchiveWriter: Send {
 
     /// The versions in the archive of messages of the job's app that were archived since a time (milliseconds since the
     /// epoch). Includes what is published, but neither messages that are noted as vanished nor rows not yet committed.
-    async fn held(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError>;
+    async fn existing_versions(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError>;
 
     /// Whether a limit (file size, rows) is reached, so that it is time to commit.
     fn is_due(&self) -> bool;
@@ -201,7 +201,7 @@ pub trait ArchiveWriter: Send {
 
     /// Writes the manifest of a run, last and atomically. Writing the same manifest again completes what belongs beside
     /// it and changes nothing else.
-    async fn seal(&mut self, sealed: &Sealed) -> Result<(), ArchiveError>;
+    async fn write_manifest(&mut self, sealed: &Sealed) -> Result<(), ArchiveError>;
 }
 
 /// Reads which versions of messages an archive has.

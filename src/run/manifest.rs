@@ -25,7 +25,7 @@ pub(super) async fn write_missing(
             Some(found) => found,
             None => Sealed::new(manifest(ledger, due, previous.take()), signer),
         };
-        archive.seal(&sealed).await?;
+        archive.write_manifest(&sealed).await?;
         reach("seal.after");
         let sha256 = sealed.sha256();
         // A database may lose the manifest in a failover: the ledger keeps a copy.
@@ -75,7 +75,7 @@ async fn bring_back(ledger: &Ledger, archive: &mut dyn ArchiveWriter, last: u64)
     }
     for kept in missing.iter().rev() {
         tracing::warn!(manifest = kept.manifest.sequence, "the archive has lost a manifest: it is written again");
-        archive.seal(kept).await?;
+        archive.write_manifest(kept).await?;
     }
     Ok(!missing.is_empty())
 }

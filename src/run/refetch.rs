@@ -39,7 +39,7 @@ pub(super) async fn plan(run: &RunContext, archive: &mut dyn ArchiveWriter, sinc
     let mut planning = Planning { run, window, carried: HashSet::new(), times, stored: 0 };
     ledger.begin_refetch().await?;
     reach("refetch.begun");
-    let mut existing = archive.held(since).await?;
+    let mut existing = archive.existing_versions(since).await?;
     while !stop.is_told()
         && let Some(versions) = existing.next().await?
     {

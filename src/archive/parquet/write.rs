@@ -104,7 +104,7 @@ impl ArchiveWriter for ParquetWriter {
         Ok(())
     }
 
-    async fn held(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
+    async fn existing_versions(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
         let app_key = self.stamp.app_key.clone();
         let open = move |archive: &OwnedArchive| ParquetVersions::open(archive.places(), app_key, since);
         Ok(Box::new(self.with_archive(open).await?))
@@ -145,7 +145,7 @@ impl ArchiveWriter for ParquetWriter {
         self.with_archive(move |archive| manifests::find(archive, sequence)).await
     }
 
-    async fn seal(&mut self, sealed: &Sealed) -> Result<(), ArchiveError> {
+    async fn write_manifest(&mut self, sealed: &Sealed) -> Result<(), ArchiveError> {
         let sealed = sealed.clone();
         self.with_archive(move |archive| manifests::write(archive, &sealed)).await
     }

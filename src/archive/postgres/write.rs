@@ -84,7 +84,7 @@ impl ArchiveWriter for PostgresWriter {
         Ok(())
     }
 
-    async fn held(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
+    async fn existing_versions(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
         let session = self.target.server.connect().await?;
         Ok(Box::new(PostgresVersions::new(&self.target, session, since)))
     }
@@ -133,7 +133,7 @@ impl ArchiveWriter for PostgresWriter {
         self.target.manifest(self.archive.as_mut(), sequence).await
     }
 
-    async fn seal(&mut self, sealed: &Sealed) -> Result<(), ArchiveError> {
+    async fn write_manifest(&mut self, sealed: &Sealed) -> Result<(), ArchiveError> {
         self.target.write_manifest(self.archive.as_mut(), sealed).await
     }
 }

@@ -104,13 +104,13 @@ async fn a_manifest_is_written_once_and_never_changes() {
     sink.publish(1, &files).await.unwrap();
     let mut manifest = manifest(&archive, &files);
     for _ in 0..2 {
-        sink.seal(&Sealed::new(manifest.clone(), None)).await.unwrap();
+        sink.write_manifest(&Sealed::new(manifest.clone(), None)).await.unwrap();
     }
     let path = archive.root.join("_manifests/00000001-0192f1d2-0000-7000-8000-000000000000.json");
     let written: Manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(written, manifest);
     manifest.rows += 1;
-    let error = sink.seal(&Sealed::new(manifest, None)).await.unwrap_err();
+    let error = sink.write_manifest(&Sealed::new(manifest, None)).await.unwrap_err();
     assert!(matches!(error, ArchiveError::Failed { .. }), "{error:?}");
     let kept: Manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(kept, written);

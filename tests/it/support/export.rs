@@ -209,7 +209,7 @@ async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: Message
     sink.write_vanished(vanished.to_vec()).await.unwrap();
     let prepared = sink.prepare(sequence).await.unwrap();
     sink.publish(sequence, &prepared.files).await.unwrap();
-    sink.seal(&Sealed::new(manifest(&stamp, sequence, &prepared.files), None)).await.unwrap();
+    sink.write_manifest(&Sealed::new(manifest(&stamp, sequence, &prepared.files), None)).await.unwrap();
 }
 
 fn manifest(stamp: &RunStamp, sequence: u64, files: &[StagedFile]) -> Manifest {
