@@ -71,7 +71,9 @@ mod tests {
             .collect();
         for memory in [usize::MAX, 24 * 10, 1] {
             let mut sorter = Sorter::new(directory.path().to_owned(), memory);
-            keys.iter().for_each(|key| sorter.push(*key).unwrap());
+            for key in &keys {
+                sorter.push(*key).unwrap();
+            }
             let ordered: Vec<Key> = sorter.finish().unwrap().map(Result::unwrap).collect();
             keys.sort_unstable();
             assert_eq!(ordered, keys, "{memory}");
