@@ -15,6 +15,7 @@ mod database;
 mod digest;
 mod document;
 mod documentation;
+mod environment;
 mod job;
 mod mistake;
 mod proxy;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use app::{ApiVersion, App, Region};
+pub use columns::Format;
 pub use documentation::{json_schema, tables};
 pub use job::{Concurrency, Fetch, Job, Threads};
 pub use mistake::{ConfigError, Mistake};
@@ -41,15 +43,15 @@ pub use query::{Cursor, Overlap, Query};
 pub use secret::Secret;
 pub use sink::{Compression, Encodings, ParquetSink, Partition, PostgresSink, Sink, SinkKind};
 pub use source::{
-    CsvSource, Files, Format, JsonlSource, MysqlSource, ParquetSource, PostgresSource, Rows, Source, SourceKind,
-    SqliteSource, TimeUnit,
+    CsvSource, Files, JsonlSource, MysqlSource, ParquetSource, PostgresSource, Rows, Source, SourceKind, SqliteSource,
+    TimeUnit,
 };
 pub use template::{example, template};
 pub use written::Position;
 
 use document::Document;
+use environment::Environment;
 use reader::Reader;
-use secret::Environment;
 use setting::Setting as _;
 
 /// What a ledger is bound to. Changing any of it makes another job of the same name.

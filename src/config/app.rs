@@ -1,12 +1,11 @@
 //! An app: an AppKey, where its API is, and its quota.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
-use url::{Host, Url};
+use url::Url;
 
-use super::proxy::Proxy;
+use super::proxy::{Proxy, is_loopback};
 use super::reader::Reader;
 use super::scalar::Whole;
 use super::secret::{Kind, Lookup, Secret};
@@ -150,17 +149,6 @@ fn endpoint(text: &str) -> Result<Url, &'static str> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
-}
-
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => {
-            address.is_loopback() || address.to_ipv4_mapped().as_ref().is_some_and(Ipv4Addr::is_loopback)
-        }
-        None => false,
-    }
 }
 
 /// Warns of apps with one AppKey, each of which would use the whole quota.

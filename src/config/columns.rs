@@ -7,12 +7,21 @@ use serde_json::{Value as Json, json};
 use super::mistake::nearest;
 use super::reader::{Reader, join};
 use super::setting::Setting;
-use super::source::Format;
 use super::written::{Entries, Mapping};
 
 const REFERENCE: [&str; 6] =
     ["conversation_id", "owner_id", "conversation_type", "other_id", "message_server_id", "create_time"];
 const COPY_EVENT: [&str; 7] = ["convType", "fromAccount", "to", "msgidServer", "msgTimestamp", "eventType", "event"];
+
+choice! {
+    /// What a row is.
+    Format {
+        /// A reference: conversation, message ID, create time.
+        Reference = "reference";
+        /// An event of the message copy callback.
+        CopyEvent = "copy_event";
+    }
+}
 
 /// The input's names of fields, by the names of the fields.
 pub(super) type Columns = BTreeMap<String, String>;

@@ -3,8 +3,9 @@
 use secrecy::ExposeSecret as _;
 use url::Url;
 
+use super::environment::Environment;
 use super::mistake::{Mistake, is_name, nearest};
-use super::secret::{Environment, Kind, Secret};
+use super::secret::{Kind, Secret};
 
 /// A database server's kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::app::App;
 use super::database;
+use super::environment::Environment;
 use super::job::Job;
 use super::mistake::Mistake;
-use super::secret::Environment;
 use super::setting::{Setting, Told};
 use super::source::Source;
 

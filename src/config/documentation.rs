@@ -77,16 +77,3 @@ fn form(schema: &Json) -> String {
         None => form(&schema["anyOf"][0]),
     }
 }
-
-/// A text of Markdown without the targets of its links.
-pub(super) fn plain(text: &str) -> String {
-    let mut plain = String::new();
-    let mut rest = text.trim();
-    while let Some((before, after)) = rest.split_once("](") {
-        let (opened, linked) = before.rsplit_once('[').unwrap_or((before, ""));
-        plain += opened;
-        plain += linked;
-        rest = after.split_once(')').map_or("", |(_, rest)| rest);
-    }
-    plain + rest
-}

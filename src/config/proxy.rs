@@ -3,17 +3,18 @@
 //! The one place for all that speaks HTTP. A proxy's URL may hold a password, so it is shown by its name alone.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use hyper_util::client::proxy::matcher::Matcher;
 use secrecy::ExposeSecret as _;
 use serde_json::Value as Json;
-use url::Url;
+use url::{Host, Url};
 
-use super::app::is_loopback;
+use super::environment::Environment;
 use super::mistake::Mistake;
 use super::reader::Reader;
-use super::secret::{Environment, Kind, Lookup, Secret};
+use super::secret::{Kind, Lookup, Secret};
 use super::setting::{Setting, Told};
 use super::written::Position;
 
@@ -180,6 +181,18 @@ fn address(text: &str) -> Result<Url, String> {
             .to_owned());
     }
     Ok(url)
+}
+
+/// Whether a URL leads to this machine itself.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => {
+            address.is_loopback() || address.to_ipv4_mapped().as_ref().is_some_and(Ipv4Addr::is_loopback)
+        }
+        None => false,
+    }
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::mistake::{Mistake, unknown};
-use super::secret::{Environment, Indirect};
-use super::setting::{Key, Scalar, Setting, Spec};
-use super::written::{Position, Written};
+use super::environment::{Environment, Indirect};
+use super::mistake::Mistake;
+use super::written::Position;
 
 /// What was read so far, and what was found wrong with it.
 pub(super) struct Reader<'a> {
@@ -47,45 +46,6 @@ impl<'a> Reader<'a> {
 
     pub(super) fn mistake_at(&mut self, at: Position, key: &str, message: impl Into<String>) {
         self.mistakes.push(Mistake { at, key: key.to_owned(), message: message.into() });
-    }
-
-    /// Reports the keys of the mapping `key` that are not among `known`.
-    pub(super) fn unknown(&mut self, what: &str, found: &[Written<String>], key: &str, known: &[Key]) {
-        let names: Vec<&str> = known.iter().map(|key| key.spec.name).collect();
-        for found in found {
-            self.mistake_at(found.at, key, unknown(what, &found.value, &names));
-        }
-    }
-
-    /// Reads the value of one key of the mapping `parent`, or else its default.
-    pub(super) fn key<S: Setting>(
-        &mut self,
-        written: Option<Written<S::Written>>,
-        parent: &str,
-        spec: &Spec,
-    ) -> Option<S::Value> {
-        let key = join(parent, spec.name);
-        let value = match (written, spec.default) {
-            (Some(written), _) => {
-                self.places.insert(key.clone(), written.at);
-                written.value
-            }
-            (None, Some(default)) => serde_saphyr::from_str(default).expect("a default is right YAML"),
-            (None, None) => {
-                let summary = spec.summary();
-                let summary = summary.chars().take(1).flat_map(char::to_lowercase).chain(summary.chars().skip(1));
-                let sample = spec.sample.map(|sample| format!(", such as {}: {sample}", spec.name));
-                let message = format!("is missing: {}{}", summary.collect::<String>(), sample.unwrap_or_default());
-                self.mistake(&key, message);
-                return None;
-            }
-        };
-        S::read(self, value, &key)
-    }
-
-    /// Reads a single value, which may be indirect.
-    pub(super) fn scalar<S: Scalar>(&mut self, written: String, key: &str) -> Option<S::Value> {
-        self.text(written, key, S::QUOTED, S::parse)
     }
 
     /// Looks up a text that may be indirect, and lets `parse` understand it; its error says what would be right.

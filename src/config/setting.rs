@@ -6,8 +6,9 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
+use super::environment::Environment;
+use super::mistake::unknown;
 use super::reader::{Reader, join};
-use super::secret::Environment;
 use super::written::{Entries, Mapping, Written};
 
 /// What is in the digest of a job: values by the paths of their keys.
@@ -133,7 +134,7 @@ pub(super) struct Spec {
 impl Spec {
     /// The first sentence of the documentation, without its full stop.
     pub(super) fn summary(&self) -> String {
-        let about = super::documentation::plain(&self.about.concat());
+        let about = plain(&self.about.concat());
         about.split(". ").next().unwrap_or_default().trim_end_matches('.').to_owned()
     }
 }
@@ -150,6 +151,60 @@ impl Key {
     pub(super) fn of<S: Setting>(spec: &'static Spec) -> Self {
         Self { spec, schema: S::schema(), keys: S::keys() }
     }
+}
+
+impl Reader<'_> {
+    /// Reports the keys of the mapping `key` that are not among `known`.
+    pub(super) fn unknown(&mut self, what: &str, found: &[Written<String>], key: &str, known: &[Key]) {
+        let names: Vec<&str> = known.iter().map(|key| key.spec.name).collect();
+        for found in found {
+            self.mistake_at(found.at, key, unknown(what, &found.value, &names));
+        }
+    }
+
+    /// Reads the value of one key of the mapping `parent`, or else its default.
+    pub(super) fn key<S: Setting>(
+        &mut self,
+        written: Option<Written<S::Written>>,
+        parent: &str,
+        spec: &Spec,
+    ) -> Option<S::Value> {
+        let key = join(parent, spec.name);
+        let value = match (written, spec.default) {
+            (Some(written), _) => {
+                self.places.insert(key.clone(), written.at);
+                written.value
+            }
+            (None, Some(default)) => serde_saphyr::from_str(default).expect("a default is right YAML"),
+            (None, None) => {
+                let summary = spec.summary();
+                let summary = summary.chars().take(1).flat_map(char::to_lowercase).chain(summary.chars().skip(1));
+                let sample = spec.sample.map(|sample| format!(", such as {}: {sample}", spec.name));
+                let message = format!("is missing: {}{}", summary.collect::<String>(), sample.unwrap_or_default());
+                self.mistake(&key, message);
+                return None;
+            }
+        };
+        S::read(self, value, &key)
+    }
+
+    /// Reads a single value, which may be indirect.
+    pub(super) fn scalar<S: Scalar>(&mut self, written: String, key: &str) -> Option<S::Value> {
+        self.text(written, key, S::QUOTED, S::parse)
+    }
+}
+
+/// A text of Markdown without the targets of its links.
+pub(super) fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text.trim();
+    while let Some((before, after)) = rest.split_once("](") {
+        let (opened, linked) = before.rsplit_once('[').unwrap_or((before, ""));
+        plain += opened;
+        plain += linked;
+        rest = after.split_once(')').map_or("", |(_, rest)| rest);
+    }
+    plain + rest
 }
 
 /// Puts the value of a key into the digest.
@@ -280,7 +335,7 @@ impl<S: Setting> Setting for Named<S> {
 /// The schema of a mapping with these keys and no others.
 pub(super) fn object(keys: &[Key]) -> Json {
     let property = |key: &Key| {
-        let about = super::documentation::plain(&key.spec.about.concat());
+        let about = plain(&key.spec.about.concat());
         let mut property = match key.spec.default {
             None => key.schema.clone(),
             Some(_) => json!({ "anyOf": [key.schema, { "type": "null" }] }),

@@ -8,9 +8,10 @@ use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
 use super::database::{self, PostgresUrl};
+use super::environment::Environment;
 use super::mistake::Mistake;
 use super::scalar::Size;
-use super::secret::{Environment, Lookup, Secret};
+use super::secret::{Lookup, Secret};
 use super::setting::{Scalar, Text, text};
 
 one_of! {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
-use super::columns;
+use super::columns::{self, Format};
 use super::database::{MysqlUrl, PostgresUrl};
 use super::query::Query;
 use super::reader::{Reader, path_text};
@@ -127,16 +127,6 @@ settings! {
         timezone: TimeZone, default "UTC";
     }
     check |rows, reader, key| columns::check(&mut rows.columns, reader, &format!("{key}.columns"), rows.format)
-}
-
-choice! {
-    /// What a row is.
-    Format {
-        /// A reference: conversation, message ID, create time.
-        Reference = "reference";
-        /// An event of the message copy callback.
-        CopyEvent = "copy_event";
-    }
 }
 
 choice! {
