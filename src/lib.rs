@@ -15,11 +15,11 @@
 //! | [`model`] | references, messages and the one table of their columns, failures, manifests, what is told of a run; pure |
 //! | [`plan`], `sql` | references to batches; placeholders of a user's query; pure |
 //! | [`config`] | what `jobs.yaml` says and what it means |
-//! | [`source`] | where references are read, one file per kind |
+//! | [`source`] | where references are read: files, databases; and how rows become references |
 //! | [`yunxin`] | the API: sign, request, response, codes, pace, endpoints, client |
 //! | [`archive`] | where messages go, and what can be done with them there: Parquet, Postgres |
 //! | [`ledger`] | the job's durable memory |
-//! | [`run`] | the whole flow, by the traits of source and archive |
+//! | [`run`] | the whole flow: one coordinator, which knows sources and archives by their traits |
 //! | [`report`](mod@report) | the page that shows a run |
 //! | [`completeness`] | whether everything referenced is archived, and the certificate that says so |
 //! | `page` | what reports, certificates and transcripts are made of: markup, charts, numbers |

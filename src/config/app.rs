@@ -50,7 +50,7 @@ settings! {
         /// The AppSecret.
         app_secret: Secret as Lookup<AppSecret>, sample "env:YUNXIN_APP_SECRET";
         /// The region of the API: `cn` is mainland China, `sg` is Singapore. Each has a primary host and a backup.
-        region: Region, default "cn", untold "the digest has the endpoints";
+        region: Region, default "cn", undigested "the digest has the endpoints";
         /// Base URLs of the API instead of a region, the preferred one first. A path prefix is kept. `https`, except on
         /// loopback (`localhost`, `127.0.0.0/8`, `::1`); no user, password, query or fragment.
         endpoints: Vec<Url> as Vec<Endpoint>, default "null";

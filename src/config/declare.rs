@@ -38,7 +38,7 @@ macro_rules! kind {
 ///
 /// ```text
 /// /// What the key means. The first sentence is its comment in the file that `init` writes.
-/// field ("key"): Value as Setting, default "YAML", sample "YAML", since "0.2.0", untold "reason";
+/// field ("key"): Value as Setting, default "YAML", sample "YAML", since "0.2.0", undigested "reason";
 /// ```
 ///
 /// - `("key")` is its name, where that is not the name of the field.
@@ -46,7 +46,7 @@ macro_rules! kind {
 /// - `default` is used when the key is absent. A key without a default is required.
 /// - `sample` is what `init` writes, instead of the default in a comment.
 /// - `since` is the version that brought the key. The digest tells such a key only where it differs from the default.
-/// - `untold` is the reason why the digest never tells the key.
+/// - `undigested` is the reason why the digest never tells the key.
 ///
 /// `@name;` is a field for the name that the mapping has in the mapping around it. `..field: Type;` takes the keys of
 /// another mapping as its own. `check` completes the value, and finds mistakes that concern several keys.
@@ -58,7 +58,7 @@ macro_rules! settings {
             $(
                 $(#[doc = $doc:literal])*
                 $field:ident $(($key:literal))?: $value:ty $(as $kind:ty)?
-                $(, default $default:literal)? $(, sample $sample:literal)? $(, since $since:literal)? $(, untold $untold:literal)?;
+                $(, default $default:literal)? $(, sample $sample:literal)? $(, since $since:literal)? $(, undigested $undigested:literal)?;
             )*
             $( ..$flat:ident: $group:ty; )*
         }
@@ -81,7 +81,7 @@ macro_rules! settings {
         #[allow(dead_code, unused_imports, unused_mut, reason = "not every mapping has everything")]
         const _: () = {
             use crate::config::reader::Reader;
-            use crate::config::setting::{Key, Setting, Spec, Told, object, tell};
+            use crate::config::setting::{Key, Setting, Spec, DigestValues, object, tell};
             use crate::config::written::{self, Mapping, Written};
 
             struct Specs {
@@ -95,7 +95,7 @@ macro_rules! settings {
                     default: optional!($($default)?),
                     sample: optional!($($sample)?),
                     since: optional!($($since)?),
-                    untold: optional!($($untold)?),
+                    undigested: optional!($($undigested)?),
                 }, )*
             };
 
@@ -153,7 +153,7 @@ macro_rules! settings {
                     Some(read)
                 }
 
-                fn tell(value: &Self, key: &str, told: &mut Told) {
+                fn tell(value: &Self, key: &str, told: &mut DigestValues) {
                     $( tell::<kind!($value $(, $kind)?)>(&value.$field, key, &SPECS.$field, told); )*
                     $( <$group as Setting>::tell(&value.$flat, key, told); )*
                 }
@@ -194,11 +194,11 @@ macro_rules! one_of {
 
         const _: () = {
             use crate::config::reader::{Reader, join};
-            use crate::config::setting::{Key, Setting, Spec, Told, object};
+            use crate::config::setting::{Key, Setting, Spec, DigestValues, object};
             use crate::config::written::{self, Mapping, Written};
 
             static SPECS: &[Spec] = &[$(
-                Spec { name: $key, about: &[$($doc),*], default: Some("null"), sample: None, since: None, untold: None }
+                Spec { name: $key, about: &[$($doc),*], default: Some("null"), sample: None, since: None, undigested: None }
             ),*];
 
             pub(crate) enum One {
@@ -255,7 +255,7 @@ macro_rules! one_of {
                     }
                 }
 
-                fn tell(value: &Self, key: &str, told: &mut Told) {
+                fn tell(value: &Self, key: &str, told: &mut DigestValues) {
                     told.insert(join(key, "kind"), serde_json::json!(value.kind().as_str()));
                     match value {
                         $( Self::$kind(one) => <$group as Setting>::tell(one, key, told), )*

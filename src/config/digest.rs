@@ -8,7 +8,7 @@ use super::database;
 use super::environment::Environment;
 use super::job::Job;
 use super::mistake::Mistake;
-use super::setting::{Setting, Told};
+use super::setting::{DigestValues, Setting};
 use super::source::Source;
 
 /// The version of the form. A key that is told in another way raises it; a new key does not if it is declared with `since`.
@@ -19,7 +19,7 @@ const VERSION: u32 = 2;
 ///
 /// No secret is part of it: not even as a hash, which could be guessed at.
 pub(super) fn canonical(app: &App, app_key: &str, job: &Job, environment: &Environment) -> Result<String, Mistake> {
-    let mut told = Told::new();
+    let mut told = DigestValues::new();
     App::tell(app, "app", &mut told);
     Job::tell(job, "", &mut told);
     let source = match &job.source {

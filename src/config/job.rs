@@ -8,7 +8,7 @@ use super::mistake::nearest;
 use super::reader::Reader;
 use super::scalar::{DurationOrZero, Whole};
 use super::secret::{Kind, Lookup, Secret};
-use super::setting::{Scalar, Setting, Text, Told, defaults, text};
+use super::setting::{DigestValues, Scalar, Setting, Text, defaults, text};
 use super::sink::Sink;
 use super::source::Source;
 use super::written::Written;
@@ -20,7 +20,7 @@ settings! {
     pub Job {
         @name;
         /// The name of an app of `apps`.
-        app: String as AppName, sample "main", untold "the digest has its settings";
+        app: String as AppName, sample "main", undigested "the digest has its settings";
         /// Where references are read: one of [`csv`, `jsonl`, `parquet`](#file-sources),
         /// [`sqlite`, `postgres`, `mysql`](#query-sources).
         source: Source;
@@ -37,11 +37,11 @@ settings! {
         /// How long runs and closed failures stay in the ledger.
         history: Duration, default "400d";
         /// Who runs the job, for the [manifests](verification.md#the-manifest). `run --operator` says it for one run.
-        operator: Option<String> as Option<Line>, default "null", untold "it changes no message";
+        operator: Option<String> as Option<Line>, default "null", undigested "it changes no message";
         /// What the job is for, for the manifests. `run --purpose` says it for one run.
-        purpose: Option<String> as Option<Line>, default "null", untold "it changes no message";
+        purpose: Option<String> as Option<Line>, default "null", undigested "it changes no message";
         /// The Ed25519 private key (PKCS#8 as PEM) that [signs](verification.md#signatures) the manifests.
-        sign: Option<Secret> as Option<Lookup<SigningKey>>, default "null", untold "it changes no message";
+        sign: Option<Secret> as Option<Lookup<SigningKey>>, default "null", undigested "it changes no message";
     }
 }
 
@@ -246,7 +246,7 @@ impl Setting for Tolerance {
         Some(tolerance)
     }
 
-    fn tell(value: &Self, key: &str, told: &mut Told) {
+    fn tell(value: &Self, key: &str, told: &mut DigestValues) {
         told.insert(format!("{key}.codes"), sorted(value.codes.clone()));
         told.insert(format!("{key}.classes"), sorted(value.classes.iter().map(|class| class.as_str()).collect()));
     }

@@ -15,7 +15,7 @@ use super::environment::Environment;
 use super::mistake::Mistake;
 use super::reader::Reader;
 use super::secret::{Kind, Lookup, Secret};
-use super::setting::{Setting, Told};
+use super::setting::{DigestValues, Setting};
 use super::written::Position;
 
 /// What is said of proxies.
@@ -107,7 +107,7 @@ impl Setting for Proxy {
         }
     }
 
-    fn tell(_: &Self, _: &str, _: &mut Told) {}
+    fn tell(_: &Self, _: &str, _: &mut DigestValues) {}
 }
 
 impl Proxy {

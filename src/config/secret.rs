@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::environment::{Environment, Indirect};
 use super::mistake::Mistake;
 use super::reader::Reader;
-use super::setting::{INDIRECT, Setting, Told, text};
+use super::setting::{DigestValues, INDIRECT, Setting, text};
 use super::written::Position;
 
 /// A value that is looked up only when a command needs it, and that no output shows.
@@ -112,5 +112,5 @@ impl<K: Kind> Setting for Lookup<K> {
         }
     }
 
-    fn tell(_: &Secret, _: &str, _: &mut Told) {}
+    fn tell(_: &Secret, _: &str, _: &mut DigestValues) {}
 }

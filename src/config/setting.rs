@@ -12,7 +12,7 @@ use super::reader::{Reader, join};
 use super::written::{Entries, Mapping, Written};
 
 /// What is in the digest of a job: values by the paths of their keys.
-pub(super) type Told = BTreeMap<String, Json>;
+pub(super) type DigestValues = BTreeMap<String, Json>;
 
 /// A type of setting: what is accepted in the file, and the value that it becomes.
 pub(super) trait Setting {
@@ -34,13 +34,13 @@ pub(super) trait Setting {
 
     /// The value in the digest, the same for everything that means the same.
     fn canonical(value: &Self::Value) -> Json {
-        let mut told = Told::new();
+        let mut told = DigestValues::new();
         Self::tell(value, "", &mut told);
         json!(told)
     }
 
     /// Puts the value into the digest, whole or part by part. `key` is its path, without the names of jobs and kinds.
-    fn tell(value: &Self::Value, key: &str, told: &mut Told) {
+    fn tell(value: &Self::Value, key: &str, told: &mut DigestValues) {
         told.insert(key.to_owned(), Self::canonical(value));
     }
 }
@@ -128,7 +128,7 @@ pub(super) struct Spec {
     /// The version that brought it, for keys later than the digest's form: they are told only where they have an effect.
     pub(super) since: Option<&'static str>,
     /// Why the digest does not tell it.
-    pub(super) untold: Option<&'static str>,
+    pub(super) undigested: Option<&'static str>,
 }
 
 impl Spec {
@@ -208,10 +208,10 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 /// Puts the value of a key into the digest.
-pub(super) fn tell<S: Setting>(value: &S::Value, parent: &str, spec: &Spec, told: &mut Told) {
+pub(super) fn tell<S: Setting>(value: &S::Value, parent: &str, spec: &Spec, told: &mut DigestValues) {
     let is_default = |yaml| S::canonical(&alone::<S>(yaml)) == S::canonical(value);
     let has_effect = spec.since.is_none() || !spec.default.is_some_and(is_default);
-    if spec.untold.is_none() && has_effect {
+    if spec.undigested.is_none() && has_effect {
         S::tell(value, &join(parent, spec.name), told);
     }
 }

@@ -28,9 +28,9 @@ settings! {
     /// A directory of Parquet files.
     pub ParquetSink {
         /// The directory of the archive.
-        path: PathBuf, default "./archive", sample "./archive", untold "the digest has the place";
+        path: PathBuf, default "./archive", sample "./archive", undigested "the digest has the place";
         /// The directories under it, outermost first, each at most once. `[]`: none.
-        partition_by: Vec<Partition>, default "[date]", untold "the digest has the partitioning";
+        partition_by: Vec<Partition>, default "[date]", undigested "the digest has the partitioning";
         /// The zone of the days and months that `date` and `month` name.
         timezone: TimeZone, default "UTC";
         /// How pages are compressed.
@@ -55,10 +55,10 @@ settings! {
         /// The URL of the database, `postgres://user@host:5432/database`. With a password: `env:` or `file:`.
         url: Secret as Lookup<PostgresUrl>, sample "env:ARCHIVE_DATABASE_URL";
         /// The schema of the tables. 1 to 63 bytes; it is quoted, so case counts.
-        schema: String as Identifier, default "public", untold "the digest has the place";
+        schema: String as Identifier, default "public", undigested "the digest has the place";
         /// The table of messages; the names of its companions begin with this name. 1 to 63 bytes; it is quoted, so case
         /// counts.
-        table: String as Identifier, default "messages", untold "the digest has the place";
+        table: String as Identifier, default "messages", undigested "the digest has the place";
         /// The time after which a transaction is committed, unless it reaches 75,000 messages or 24 MiB before.
         commit_interval: Duration, default "10s";
         /// Whether each message's own JSON text is also kept, in the column `raw`.

@@ -11,7 +11,7 @@ use super::database::{MysqlUrl, PostgresUrl};
 use super::query::Query;
 use super::reader::{Reader, path_text};
 use super::secret::{Lookup, Secret};
-use super::setting::{Scalar, Setting, Told, text};
+use super::setting::{DigestValues, Scalar, Setting, text};
 use crate::sql::Dialect;
 
 one_of! {
@@ -67,7 +67,7 @@ settings! {
     /// A query of a SQLite file.
     pub SqliteSource {
         /// The SQLite file.
-        path: PathBuf as SqliteFile, sample "refs.db", untold "the digest has it as the place of the source";
+        path: PathBuf as SqliteFile, sample "refs.db", undigested "the digest has it as the place of the source";
         ..query: Query;
         ..rows: Rows;
     }
@@ -268,7 +268,7 @@ impl Setting for SkipConsumed {
         json!(value)
     }
 
-    fn tell(value: &bool, _: &str, told: &mut Told) {
+    fn tell(value: &bool, _: &str, told: &mut DigestValues) {
         told.insert("source.skip_consumed".to_owned(), json!(value));
     }
 }

@@ -61,7 +61,7 @@ fn a_planted_breach_is_found() {
         ("plan.rs", "fn f() { let t = std::time::Instant::now(); }", "names std::time"),
         ("model/reference/chunk.rs", "use std::{fmt, fs::File};", "names std::fs"),
         ("model/message.rs", "use crate::archive::ArchiveWriter;", "names archive, but its room is pure"),
-        ("model/columns.rs", "use arrow::datatypes::DataType;", "names arrow_schema, but its room is pure"),
+        ("model/columns.rs", "use arrow::datatypes::DataType;", "names arrow, but its room is pure"),
         ("sql/lexeme.rs", "use sqlx::Row;", "names sqlx, but its room is pure"),
         ("model/failure.rs", "pub async fn f() {}", "is asynchronous"),
         (
