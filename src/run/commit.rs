@@ -140,6 +140,8 @@ impl Commits {
 
     /// Begins the task if it is not under way and there is something to do.
     pub(super) fn begin(&mut self) {
+        // Answers may come so fast that the task is always under way, and nobody waits for the clock.
+        self.is_due |= self.due_at().is_some_and(|due| due <= Instant::now());
         let Backlog { answered, rowless, splits } = &self.backlog;
         let records = self.is_due || !splits.is_empty() || rowless.len() >= RECORD_AT;
         let Some(staged) = self.staged.take_if(|staged| records || !answered.is_empty() || staged.made.is_some())

@@ -92,7 +92,7 @@ async fn a_run_that_is_told_to_stop_during_a_commit_makes_it_and_what_was_answer
     let mut night = blocked(60).await;
     night.site.wait_for_requests(night.begun + 4);
     night.running.signal(Signal::TERM);
-    night.running.wait_for_line("once more stops at once");
+    night.running.wait_for_line("a second signal stops at once");
     let (ended, site, database) = night.release().await;
     let ended = ended.exits(5);
     let (archived, pending) = (ended.refs("archived"), ended.refs("pending"));

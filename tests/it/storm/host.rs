@@ -122,7 +122,7 @@ fn a_second_signal_ends_the_process_at_once_also_after_a_deadline() {
             hears(&mut child, "the deadline");
         }
         signal(&child, "INT");
-        hears(&mut child, "once more");
+        hears(&mut child, "a second signal");
         signal(&child, "INT");
         assert_eq!(child.wait().unwrap().code(), Some(5));
         site.api.faults(|faults| faults.rules.clear());
