@@ -119,7 +119,7 @@ fn a_second_signal_ends_the_process_at_once_also_after_a_deadline() {
         let (site, mut child) = deadlines.by_ref().take(8).find_map(stalled).expect("a request before the deadline");
         if deadline.is_some() {
             // Its own ten seconds of grace have begun.
-            hears(&mut child, "the deadline");
+            hears(&mut child, "deadline: finishing");
         }
         signal(&child, "INT");
         hears(&mut child, "a second signal");
