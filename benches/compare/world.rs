@@ -109,7 +109,7 @@ async fn fetch_all(url: &str, batches: Vec<Batch>, mut items: BufWriter<File>) -
         ..AppSettings::new(APP_KEY, SecretString::from(APP_SECRET), vec![url.parse()?])
     };
     let fetch = FetchSettings { concurrency: Concurrency::Fixed(8), ..FetchSettings::default() };
-    let client = Arc::new(Client::new(App::new(settings)?, fetch));
+    let client = Arc::new(Client::new(App::new(settings)?, fetch).with_raw(true));
     let mut tasks = JoinSet::new();
     let mut bytes = 0;
     for batch in batches {
