@@ -41,7 +41,7 @@ pub use mistake::{ConfigError, Mistake};
 pub use proxy::{Proxies, Proxy, Via};
 pub use query::{Cursor, Overlap, Query};
 pub use secret::Secret;
-pub use sink::{Compression, Encodings, ParquetSink, Partition, PostgresSink, Sink, SinkKind};
+pub use sink::{Compression, Encodings, ParquetSink, PartitionColumn, PostgresSink, Sink, SinkKind};
 pub use source::{
     CsvSource, Files, JsonlSource, MysqlSource, ParquetSource, PostgresSource, Rows, Source, SourceKind, SqliteSource,
     TimeUnit,

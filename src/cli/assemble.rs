@@ -254,33 +254,14 @@ pub(super) fn archive_at(path: &Path) -> Box<dyn Archive> {
 }
 
 fn parquet_settings(sink: &config::ParquetSink) -> parquet::Settings {
-    use parquet::{Compression, Encodings, PartitionColumn};
     parquet::Settings {
         path: sink.path.clone(),
-        partition_by: sink
-            .partition_by
-            .iter()
-            .map(|partition| match partition {
-                config::Partition::Date => PartitionColumn::Date,
-                config::Partition::Month => PartitionColumn::Month,
-                config::Partition::ConversationType => PartitionColumn::ConversationType,
-                config::Partition::AppKey => PartitionColumn::AppKey,
-            })
-            .collect(),
+        partition_by: sink.partition_by.clone(),
         timezone: sink.timezone.clone(),
-        compression: match sink.compression {
-            config::Compression::Zstd(level) => Compression::Zstd(level),
-            config::Compression::Snappy => Compression::Snappy,
-            config::Compression::Gzip => Compression::Gzip(6),
-            config::Compression::Lz4 => Compression::Lz4,
-            config::Compression::None => Compression::None,
-        },
+        compression: sink.compression,
         max_file_size: sink.max_file_size,
         memory: usize::try_from(sink.memory).unwrap_or(usize::MAX),
-        encodings: match sink.encodings {
-            config::Encodings::Compatible => Encodings::Compatible,
-            config::Encodings::Compact => Encodings::Compact,
-        },
+        encodings: sink.encodings,
         raw: sink.raw,
     }
 }

@@ -30,7 +30,7 @@ settings! {
         /// The directory of the archive.
         path: PathBuf, default "./archive", sample "./archive", undigested "the digest has the place";
         /// The directories under it, outermost first, each at most once. `[]`: none.
-        partition_by: Vec<Partition>, default "[date]", undigested "the digest has the partitioning";
+        partition_by: Vec<PartitionColumn>, default "[date]", undigested "the digest has the partitioning";
         /// The zone of the days and months that `date` and `month` name.
         timezone: TimeZone, default "UTC";
         /// How pages are compressed.
@@ -67,15 +67,15 @@ settings! {
 }
 
 choice! {
-    /// A level of directories.
-    Partition {
-        /// The day of the message's creation.
+    /// A column by which files are put into directories.
+    PartitionColumn {
+        /// `date=2026-11-22`, the day of `create_time`.
         Date = "date";
-        /// The month of the message's creation.
+        /// `month=2026-11`, the month of `create_time`.
         Month = "month";
-        /// The type of the conversation.
+        /// `conversation_type=1`. The column is in the files as well.
         ConversationType = "conversation_type";
-        /// The AppKey.
+        /// `app_key=…`. The column is in the files as well.
         AppKey = "app_key";
     }
 }
@@ -83,9 +83,9 @@ choice! {
 choice! {
     /// Which encodings may be used.
     Encodings {
-        /// Those that every engine reads: plain and dictionary.
+        /// Those that Spark, Hive, ClickHouse, Doris, BigQuery and DuckDB all read: plain and dictionary.
         Compatible = "compatible";
-        /// Also the delta encodings.
+        /// Delta encodings too, for smaller files.
         Compact = "compact";
     }
 }
@@ -93,13 +93,13 @@ choice! {
 /// How pages are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Zstandard, level 1 to 22.
+    /// Zstandard, level 1 to 22. A level outside this range counts as the nearest one in it.
     Zstd(i32),
     /// Snappy.
     Snappy,
-    /// Gzip.
+    /// Gzip, level 6.
     Gzip,
-    /// LZ4, as the raw frames that current readers know.
+    /// LZ4, as Parquet's `LZ4_RAW`.
     Lz4,
     /// Not at all.
     None,
@@ -191,7 +191,11 @@ impl Sink {
     pub fn partitioning(&self) -> String {
         let Self::Parquet(parquet) = self else { return String::new() };
         let mut text = parquet.partition_by.iter().map(|partition| partition.as_str()).collect::<Vec<_>>().join(",");
-        if parquet.partition_by.iter().any(|partition| matches!(partition, Partition::Date | Partition::Month)) {
+        if parquet
+            .partition_by
+            .iter()
+            .any(|partition| matches!(partition, PartitionColumn::Date | PartitionColumn::Month))
+        {
             text.push('@');
             text.push_str(parquet.timezone.iana_name().unwrap_or("UTC"));
         }

@@ -1,6 +1,6 @@
 //! How files are written: encodings, pages, compression, metadata.
 
-use ::parquet::basic::{BrotliLevel, Compression as Codec, Encoding, GzipLevel, ZstdLevel};
+use ::parquet::basic::{Compression as Codec, Encoding, GzipLevel, ZstdLevel};
 use ::parquet::file::metadata::KeyValue;
 use ::parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use ::parquet::schema::types::ColumnPath;
@@ -79,8 +79,7 @@ fn codec(compression: Compression) -> Codec {
         Compression::None => Codec::UNCOMPRESSED,
         Compression::Snappy => Codec::SNAPPY,
         Compression::Lz4 => Codec::LZ4_RAW,
-        Compression::Gzip(level) => Codec::GZIP(GzipLevel::try_new(level.min(9)).unwrap_or_default()),
-        Compression::Brotli(level) => Codec::BROTLI(BrotliLevel::try_new(level.min(11)).unwrap_or_default()),
+        Compression::Gzip => Codec::GZIP(GzipLevel::default()),
         Compression::Zstd(level) => Codec::ZSTD(ZstdLevel::try_new(level.clamp(1, 22)).unwrap_or_default()),
     }
 }

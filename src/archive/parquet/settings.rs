@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
+pub use crate::config::{Compression, Encodings, PartitionColumn};
+
 /// How and where an archive is written.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -39,43 +41,4 @@ impl Settings {
             raw: false,
         }
     }
-}
-
-/// A column by which files are put into directories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PartitionColumn {
-    /// `date=2026-11-22`, the day of `create_time`.
-    Date,
-    /// `month=2026-11`, the month of `create_time`.
-    Month,
-    /// `conversation_type=1`. The column is in the files as well.
-    ConversationType,
-    /// `app_key=…`. The column is in the files as well.
-    AppKey,
-}
-
-/// Which encodings may be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encodings {
-    /// Those that Spark, Hive, ClickHouse, Doris, BigQuery and DuckDB all read: plain and dictionary.
-    Compatible,
-    /// Delta encodings too, for smaller files.
-    Compact,
-}
-
-/// How pages are compressed. A level outside the codec's range counts as the nearest one in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// Snappy.
-    Snappy,
-    /// LZ4, as Parquet's `LZ4_RAW`.
-    Lz4,
-    /// Gzip, 0 to 9.
-    Gzip(u32),
-    /// Brotli, 0 to 11.
-    Brotli(u32),
-    /// Zstandard, 1 to 22.
-    Zstd(i32),
 }

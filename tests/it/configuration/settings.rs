@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use yunxin_archiver::config::{
-    ApiVersion, Compression, Concurrency, Config, Encodings, Format, Overlap, Partition, Sink, Source, Threads,
+    ApiVersion, Compression, Concurrency, Config, Encodings, Format, Overlap, PartitionColumn, Sink, Source, Threads,
     TimeUnit,
 };
 use yunxin_archiver::model::failure::Class;
@@ -88,7 +88,7 @@ fn a_minimal_file_has_every_default() {
 
     let Sink::Parquet(parquet) = &job.sink else { panic!("{:?}", job.sink) };
     assert_eq!(parquet.path, Path::new("/etc/yunxin/archive"));
-    assert_eq!(parquet.partition_by, [Partition::Date]);
+    assert_eq!(parquet.partition_by, [PartitionColumn::Date]);
     assert_eq!(parquet.timezone.iana_name(), Some("UTC"));
     assert_eq!((parquet.compression, parquet.encodings), (Compression::Zstd(3), Encodings::Compatible));
     assert_eq!((parquet.max_file_size, parquet.memory, parquet.raw), (256_000_000, 256_000_000, false));
@@ -165,7 +165,7 @@ fn every_setting_is_understood() {
 
     let config = parse(&sink("{ parquet: { partition_by: [app_key, month, date], compression: lz4, max_file_size: 64MiB, memory: 1GB, encodings: compact, raw: true, timezone: env:ZONE } }")).unwrap();
     let Sink::Parquet(parquet) = &config.jobs[0].sink else { panic!() };
-    assert_eq!(parquet.partition_by, [Partition::AppKey, Partition::Month, Partition::Date]);
+    assert_eq!(parquet.partition_by, [PartitionColumn::AppKey, PartitionColumn::Month, PartitionColumn::Date]);
     assert_eq!((parquet.max_file_size, parquet.memory, parquet.raw), (64 << 20, 1_000_000_000, true));
     assert_eq!((parquet.compression, parquet.encodings), (Compression::Lz4, Encodings::Compact));
     assert_eq!(parquet.timezone.iana_name(), Some("Asia/Shanghai"));

@@ -210,8 +210,7 @@ async fn every_compression_can_be_read_and_may_change_from_run_to_run() {
     let kinds = [
         (Compression::None, "UNCOMPRESSED"),
         (Compression::Lz4, "LZ4"),
-        (Compression::Gzip(99), "GZIP"),
-        (Compression::Brotli(1), "BROTLI"),
+        (Compression::Gzip, "GZIP"),
         (Compression::Zstd(-5), "ZSTD"),
     ];
     for (id, (compression, _)) in kinds.into_iter().enumerate() {
@@ -226,7 +225,7 @@ async fn every_compression_can_be_read_and_may_change_from_run_to_run() {
     assert_eq!(seen, kinds.map(|(_, name)| name));
     let rows = archive.rows();
     let texts: Vec<&Value> = rows["duckdb"]["rows"].as_array().unwrap().iter().map(|row| &row["text"]).collect();
-    assert_eq!(texts, ["text"; 5]);
+    assert_eq!(texts, ["text"; 4]);
 }
 
 /// The table of columns in docs/schema.md follows the model; with `UPDATE_DOCS=1` the test rewrites it.
