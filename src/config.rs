@@ -31,7 +31,7 @@ mod written;
 
 use std::path::{Path, PathBuf};
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 
 pub use app::{ApiVersion, App, Region};
 pub use columns::Format;
@@ -41,11 +41,8 @@ pub use mistake::{ConfigError, Mistake};
 pub use proxy::{Proxies, Proxy, Via};
 pub use query::{Cursor, Overlap, Query};
 pub use secret::Secret;
-pub use sink::{Compression, Encodings, ParquetSink, PartitionColumn, PostgresSink, Sink, SinkKind};
-pub use source::{
-    CsvSource, Files, JsonlSource, MysqlSource, ParquetSource, PostgresSource, Rows, Source, SourceKind, SqliteSource,
-    TimeUnit,
-};
+pub use sink::*;
+pub use source::*;
 pub use template::{example, template};
 pub use written::Position;
 
@@ -116,7 +113,7 @@ impl Config {
         let options = serde_saphyr::options! { with_snippet: false };
         let written = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| fail(vec![mistake::from_yaml(&error)]))?;
-        let environment = Environment::new(lookup);
+        let environment = Environment::new(file, lookup);
         let mut reader = Reader::new(base, &environment);
         let document = Document::read(&mut reader, written, "");
         let Reader { mut mistakes, notes, .. } = reader;
@@ -140,35 +137,20 @@ impl Config {
 
     /// Looks up an app's AppKey: an identifier and no secret.
     pub fn app_key(&self, app: &App) -> Result<String, ConfigError> {
-        Ok(self.secret(&app.app_key)?.expose_secret().to_owned())
-    }
-
-    /// Looks up a secret, and checks its form.
-    pub fn secret(&self, secret: &Secret) -> Result<SecretString, ConfigError> {
-        secret.resolve(&self.environment).map_err(|mistake| self.fail(mistake))
-    }
-
-    /// Looks up an app's AppSecret.
-    pub fn app_secret(&self, app: &App) -> Result<SecretString, ConfigError> {
-        self.secret(&app.app_secret)
-    }
-
-    /// Looks up a database's URL.
-    pub fn url(&self, url: &Secret) -> Result<SecretString, ConfigError> {
-        self.secret(url)
+        Ok(app.app_key.look_up()?.expose_secret().to_owned())
     }
 
     /// Looks up through which proxies an app's requests go.
     pub fn proxies(&self, app: &App) -> Result<Proxies, ConfigError> {
         let key = format!("apps.{}.proxy", app.name);
-        app.proxy.resolve(&self.environment, &key, app.app_key.at).map_err(|mistake| self.fail(mistake))
+        app.proxy.resolve(&self.environment, &key, app.app_key.at)
     }
 
     /// What a job's ledger is bound to. Looks up the AppKey and, for Postgres, the sink's URL.
     pub fn identity(&self, job: &Job) -> Result<Identity, ConfigError> {
         Ok(Identity {
             app_key: self.app_key(self.app_of(job))?,
-            place: job.sink.place(&self.environment).map_err(|mistake| self.fail(mistake))?,
+            place: job.sink.place()?,
             partitioning: job.sink.partitioning(),
         })
     }
@@ -177,20 +159,6 @@ impl Config {
     pub fn digest(&self, job: &Job) -> Result<String, ConfigError> {
         let app = self.app_of(job);
         let app_key = self.app_key(app)?;
-        digest::digest(app, &app_key, job, &self.environment).map_err(|mistake| self.fail(mistake))
-    }
-
-    /// Looks up the private key that a job's manifests are signed with, as text.
-    pub fn signing_key(&self, job: &Job) -> Result<Option<SecretString>, ConfigError> {
-        job.sign.as_ref().map(|sign| self.secret(sign)).transpose()
-    }
-
-    /// Says what is wrong with a job's private key.
-    pub fn no_signing_key(&self, job: &Job, why: &str) -> Option<ConfigError> {
-        job.sign.as_ref().map(|sign| self.fail(sign.mistake(why)))
-    }
-
-    fn fail(&self, mistake: Mistake) -> ConfigError {
-        ConfigError::Mistakes { file: self.file.clone(), mistakes: vec![mistake] }
+        digest::digest(app, &app_key, job)
     }
 }

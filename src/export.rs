@@ -67,6 +67,22 @@ pub enum Format {
     Parquet,
 }
 
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 5] = [Self::Html, Self::Rsmf, Self::Csv, Self::Jsonl, Self::Parquet];
+
+    /// The word for it, and what it is.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Html => ("html", "Pages that read like a chat"),
+            Self::Rsmf => ("rsmf", "What e-discovery reviewers load: Relativity Short Message Format 2.0"),
+            Self::Csv => ("csv", "A table for spreadsheets"),
+            Self::Jsonl => ("jsonl", "One JSON object per line"),
+            Self::Parquet => ("parquet", "The archive's own schema"),
+        }
+    }
+}
+
 /// What to export, and how.
 #[derive(Debug)]
 pub struct Order {

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{Config, JsonlSource, Source};
 use crate::model::reference::{ConversationId, ConversationKey, same_account};
-use crate::source::{Files, Format, Input, Settings, open_with_stdin};
+use crate::source::{Files, Format, Rows, Settings, open_with_stdin};
 
 /// An answer of the API: every reference ends in a row or with one verdict.
 pub fn decoder(bytes: &[u8]) {
@@ -32,7 +32,8 @@ pub fn conversation_id(bytes: &[u8]) {
 /// Rows of copy events: each ends as a reference, as invalid, or as skipped.
 pub fn copy_event(bytes: &[u8]) {
     let files = Files { path: "-".to_owned(), skip_consumed: false };
-    let settings = Settings { format: Format::CopyEvent, ..Settings::new(Input::Jsonl { files }) };
+    let rows = Rows { format: Format::CopyEvent, ..Rows::default() };
+    let settings = Settings::new(Source::Jsonl(JsonlSource { files, rows }));
     let input = Box::new(std::io::Cursor::new(bytes.to_vec()));
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let rows = runtime.expect("a runtime without threads starts").block_on(async {

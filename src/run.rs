@@ -79,7 +79,7 @@ pub struct Parts {
 /// Runs a job to its end and sums it up. A failure of source, archive, ledger or API, or a panic, is in the summary.
 pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let Parts { source, archive, ledger, client, run_id, progress, stop } = parts;
-    let timeline = TimelineRecorder::new(settings.quota, settings.timezone.clone());
+    let timeline = TimelineRecorder::new(settings.quota, settings.job.sink.timezone());
     let run = Arc::new(RunContext {
         settings,
         run_id,
@@ -137,7 +137,7 @@ async fn flow(
     manifest::write_missing(ledger, archive.as_mut(), signer, None).await?;
     asked.and(read)?;
     ledger.end_refetch().await?;
-    ledger.expire(settings.history, Timestamp::now()).await?;
+    ledger.expire(settings.job.history, Timestamp::now()).await?;
     ledger.compact().await?;
     Ok(())
 }

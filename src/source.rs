@@ -7,7 +7,7 @@
 //! goes on. Reading stops with a [`SourceError`], after everything that was read before it has been handed over.
 //!
 //! Modules import in one direction: values and errors, then `mapping`, then `rows` and `read_ahead`, then the readers in
-//! `files` and `sql`. A new kind of source is a module, a variant of [`Input`] and an arm in `begin`.
+//! `files` and `sql`. A new kind of source is a module, a kind of [`config::Source`] and an arm in `begin`.
 
 mod checkpoint;
 mod error;
@@ -26,13 +26,14 @@ use async_trait::async_trait;
 use self::files::FileFormat;
 use self::read_ahead::ReadAhead;
 use self::rows::RowCollector;
+use crate::config::{self, Secret};
 use crate::model::reference::ReferenceChunk;
 
 pub use self::checkpoint::{Checkpoint, ConsumedFile, CursorValue};
 pub use self::error::SourceError;
 pub use self::mapping::names::field_names;
 pub use self::rows::{SampleRow, Understood};
-pub use self::settings::{Begin, Cursor, Files, Format, Input, Overlap, Query, Settings, TimeUnit};
+pub use self::settings::{Begin, Cursor, Files, Format, Overlap, Query, Rows, Settings, TimeUnit};
 
 /// Where references are read from. Reading runs ahead of its reader by a few chunks at most.
 #[async_trait]
@@ -89,20 +90,23 @@ async fn begin(
     stdin: Box<dyn Read + Send>,
     samples: Option<usize>,
 ) -> Result<ReadAhead, SourceError> {
-    let rows = RowCollector::new(&settings, samples)?;
+    let rows = RowCollector::new(settings.source.rows(), samples)?;
     let from = settings.from;
-    let (files, format) = match settings.input {
-        Input::Csv { files, delimiter } => (files, FileFormat::Csv { delimiter }),
-        Input::Jsonl { files } => (files, FileFormat::Jsonl),
-        Input::Parquet { files } => (files, FileFormat::Parquet),
-        Input::Sqlite { path, query } => {
-            return sql::read(sql::sqlite::Sqlite::open(path), query, checkpoint, from, rows).await;
+    let look_up = |url: &Secret| url.look_up().map_err(|error| SourceError::Unusable(error.to_string()));
+    let (files, format) = match settings.source {
+        config::Source::Csv(csv) => (csv.files, FileFormat::Csv { delimiter: csv.delimiter }),
+        config::Source::Jsonl(jsonl) => (jsonl.files, FileFormat::Jsonl),
+        config::Source::Parquet(parquet) => (parquet.files, FileFormat::Parquet),
+        config::Source::Sqlite(sqlite) => {
+            return sql::read(sql::sqlite::Sqlite::open(sqlite.path), sqlite.query, checkpoint, from, rows).await;
         }
-        Input::Postgres { url, query } => {
-            return sql::read(sql::postgres::Postgres::connect(url), query, checkpoint, from, rows).await;
+        config::Source::Postgres(postgres) => {
+            let connecting = sql::postgres::Postgres::connect(look_up(&postgres.url)?);
+            return sql::read(connecting, postgres.query, checkpoint, from, rows).await;
         }
-        Input::Mysql { url, query } => {
-            return sql::read(sql::mysql::Mysql::connect(url), query, checkpoint, from, rows).await;
+        config::Source::Mysql(mysql) => {
+            let connecting = sql::mysql::Mysql::connect(look_up(&mysql.url)?);
+            return sql::read(connecting, mysql.query, checkpoint, from, rows).await;
         }
     };
     files::read(&files, format, checkpoint, from.as_ref(), rows, stdin).await

@@ -64,8 +64,8 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     let (run_id, now) = (Uuid::now_v7(), Timestamp::now());
     let stamp =
         RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: Uuid::now_v7() };
-    let (note, signer) = (provenance::note(&config, job, &Provenance::default())?, provenance::signer(&config, job)?);
-    let archive = assemble::archive(&config, job)?;
+    let (note, signer) = (provenance::note(&config, job, &Provenance::default())?, provenance::signer(job)?);
+    let archive = assemble::archive(job);
     let mut takeover = archive.takeover(stamp.clone()).map_err(exit)?;
     let holding = takeover.look().await.map_err(exit)?;
     let path = assemble::ledger_path(&config, job);

@@ -65,7 +65,7 @@ pub(super) async fn ledger_to_read(config: &Config, job: &Job) -> Result<Option<
 pub(super) async fn checkpoint(ledger: Option<&Ledger>, job: &Job) -> Result<Option<Checkpoint>, Exit> {
     let Some(ledger) = ledger else { return Ok(None) };
     let Some(stored) = ledger.checkpoint().await.map_err(ledger_exit)? else { return Ok(None) };
-    if stored.source != source_identity(job) {
+    if stored.source != job.source.identity() {
         tracing::warn!(
             job = job.name,
             "the cursor was made by another kind of source or cursor column and is not used: reading from the start"
@@ -78,50 +78,22 @@ pub(super) async fn checkpoint(ledger: Option<&Ledger>, job: &Job) -> Result<Opt
     }
 }
 
-/// What a stored cursor belongs to: a changed query goes on, a changed cursor column starts anew.
-pub(super) fn source_identity(job: &Job) -> String {
-    let column = match job.source.query() {
-        None => "files",
-        Some(query) => query.cursor.as_ref().map_or("", |cursor| cursor.column.as_str()),
-    };
-    format!("{}:{column}", job.source.kind().as_str())
-}
-
-/// The settings of a job's source.
-pub(super) fn source_settings(config: &Config, job: &Job, from: Option<&str>) -> Result<source::Settings, Exit> {
-    use config::Source;
-    use source::Input;
-    let url = |url| config.url(url).map_err(Exit::usage);
-    let input = match job.source.clone() {
-        Source::Csv(csv) => Input::Csv { files: csv.files, delimiter: csv.delimiter },
-        Source::Jsonl(jsonl) => Input::Jsonl { files: jsonl.files },
-        Source::Parquet(parquet) => Input::Parquet { files: parquet.files },
-        Source::Sqlite(sqlite) => Input::Sqlite { path: sqlite.path, query: sqlite.query },
-        Source::Postgres(postgres) => Input::Postgres { url: url(&postgres.url)?, query: postgres.query },
-        Source::Mysql(mysql) => Input::Mysql { url: url(&mysql.url)?, query: mysql.query },
-    };
+/// The settings of a job's source. `from` is where to begin instead of at the checkpoint: `start`, or a value of the cursor.
+pub(super) fn source_settings(job: &Job, from: Option<&str>) -> source::Settings {
     let from = from.map(|value| match value {
         "start" => source::Begin::Start,
         value => source::Begin::Value(value.to_owned()),
     });
-    Ok(source::Settings { from, ..mapped(job, input) })
-}
-
-/// An input whose rows are to be understood as those of a job's source.
-pub(super) fn mapped(job: &Job, input: source::Input) -> source::Settings {
-    let config::Rows { format, columns, time_unit, timezone } = job.source.rows().clone();
-    source::Settings { format, columns, time_unit, timezone, ..source::Settings::new(input) }
+    source::Settings { from, ..source::Settings::new(job.source.clone()) }
 }
 
 /// Opens a job's source where it is to go on.
 pub(super) async fn open_source(
-    config: &Config,
     job: &Job,
     checkpoint: Option<Checkpoint>,
     from: Option<&str>,
 ) -> Result<Box<dyn Source>, Exit> {
-    let settings = source_settings(config, job, from)?;
-    source::open(settings, checkpoint).await.map_err(source_exit)
+    source::open(source_settings(job, from), checkpoint).await.map_err(source_exit)
 }
 
 /// The exit that an error of a source asks for.
@@ -134,7 +106,7 @@ pub(super) fn source_exit(error: source::SourceError) -> Exit {
 pub(super) fn app_settings(config: &Config, job: &Job) -> Result<AppSettings, Exit> {
     let app = config.app_of(job);
     let key = config.app_key(app).map_err(Exit::usage)?;
-    let secret = config.app_secret(app).map_err(Exit::usage)?;
+    let secret = app.app_secret.look_up().map_err(Exit::usage)?;
     let mut settings = AppSettings::new(key, secret, app.endpoints.clone());
     settings.api_version = app.api_version;
     settings.rate_limit = app.rate_limit;
@@ -199,7 +171,7 @@ impl Assembly {
             RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: ledger.id() };
         Ok(Self {
             lock,
-            sink: archive(config, job)?.writer(stamp).map_err(archive_exit)?,
+            sink: archive(job).writer(stamp).map_err(archive_exit)?,
             client: Arc::new(client),
             ledger: Arc::new(ledger),
             settings: run_settings(config, job, command, provenance)?,
@@ -208,44 +180,25 @@ impl Assembly {
 }
 
 fn run_settings(config: &Config, job: &Job, command: &str, provenance: &Provenance) -> Result<Settings, Exit> {
-    let fetch = &job.fetch;
     Ok(Settings {
-        job: job.name.clone(),
+        job: job.clone(),
         command: command.to_owned(),
-        batch_size: fetch.batch_size,
-        plan_window: job.plan_window,
-        team_owner: fetch.team_owner.clone(),
-        attempts: fetch.attempts,
-        thread_depth: match fetch.threads {
-            config::Threads::Off => 0,
-            config::Threads::Complete => fetch.thread_depth,
-        },
-        commit_interval: job.sink.commit_interval(),
         in_flight: 1024,
         limit: None,
         refetch: None,
-        retry: RetryFilter::Due { retry_for: fetch.retry_for },
-        tolerate: job.tolerate.clone(),
-        history: job.history,
+        retry: RetryFilter::Due { retry_for: job.fetch.retry_for },
         quota: config.app_of(job).rate_limit,
-        source: source_identity(job),
-        timezone: job.sink.timezone(),
         note: note(config, job, provenance)?,
-        signer: signer(config, job)?.map(Arc::new),
+        signer: signer(job)?.map(Arc::new),
     })
 }
 
 /// The archive of a job. A further kind of store is one more arm here.
-pub(super) fn archive(config: &Config, job: &Job) -> Result<Box<dyn Archive>, Exit> {
-    Ok(match &job.sink {
+pub(super) fn archive(job: &Job) -> Box<dyn Archive> {
+    match &job.sink {
         config::Sink::Parquet(parquet) => Box::new(ParquetArchive::new(parquet_settings(parquet))),
-        config::Sink::Postgres(sink) => Box::new(PostgresArchive::new(postgres::Settings {
-            schema: sink.schema.clone(),
-            table: sink.table.clone(),
-            raw: sink.raw,
-            ..postgres::Settings::new(config.url(&sink.url).map_err(Exit::usage)?)
-        })),
-    })
+        config::Sink::Postgres(postgres) => Box::new(PostgresArchive::new(postgres::Settings::new(postgres.clone()))),
+    }
 }
 
 /// The archive in a directory.

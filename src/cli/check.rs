@@ -29,11 +29,11 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Ex
     for job in jobs {
         output::line(&format!("\njob {}", job.name))?;
         let shown = arguments.sample;
-        let sample = look(&mut code, async |lines| check_source(&config, job, shown, lines).await).await?;
+        let sample = look(&mut code, async |lines| check_source(job, shown, lines).await).await?;
         if !sample.is_empty() {
             look(&mut code, async |lines| check_api(&config, job, &sample, lines).await).await?;
         }
-        look(&mut code, async |lines| check_sink(&config, job, lines).await).await?;
+        look(&mut code, async |lines| check_sink(job, lines).await).await?;
     }
     Ok(code)
 }
@@ -66,13 +66,13 @@ struct Sampled {
 }
 
 /// Shows the first rows. Returns their references.
-async fn check_source(config: &Config, job: &Job, shown: usize, lines: &mut Vec<String>) -> Result<Vec<Sampled>, Exit> {
+async fn check_source(job: &Job, shown: usize, lines: &mut Vec<String>) -> Result<Vec<Sampled>, Exit> {
     let kind = job.source.kind().as_str();
     if job.source.files().is_some_and(config::Files::is_stdin) {
         lines.push(format!("source {kind}: standard input, which check does not read"));
         return Ok(Vec::new());
     }
-    let settings = assemble::source_settings(config, job, None)?;
+    let settings = assemble::source_settings(job, None);
     let rows = source::sample(settings, shown.max(LOOKED_AT)).await.map_err(|error| {
         let error = crate::run::RunError::Source(error);
         Exit { code: error.exit_code(), error: anyhow::anyhow!("source {kind}: {}", describe(&error)) }
@@ -131,9 +131,9 @@ fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
     })
 }
 
-async fn check_sink(config: &Config, job: &Job, lines: &mut Vec<String>) -> Result<(), Exit> {
+async fn check_sink(job: &Job, lines: &mut Vec<String>) -> Result<(), Exit> {
     let kind = job.sink.kind().as_str();
-    match assemble::archive(config, job)?.probe().await {
+    match assemble::archive(job).probe().await {
         Ok(found) => {
             lines.push(format!("sink {kind}: {found}"));
             Ok(())

@@ -117,7 +117,7 @@ pub(super) async fn examine(
     let started_at = Timestamp::now();
     let config = subject::config(&context.config, [target, against])?;
     let target = Target::find(config.as_ref(), target)?;
-    let against = Against::find(config.as_ref(), against)?;
+    let against = Against::find(config.as_ref(), against, &target)?;
     if arguments.failures.is_some() && matches!(target, Target::Job(..)) {
         return Err(Exit::words("--failures is for the archive at a PATH: a job's failures are in its ledger"));
     }
@@ -137,8 +137,7 @@ pub(super) async fn examine(
         to,
         timezone: timezone.clone(),
     });
-    let settings = against.settings(&target)?;
-    let mut source = source::open(settings, None).await.map_err(assemble::source_exit)?;
+    let mut source = source::open(against.settings(), None).await.map_err(assemble::source_exit)?;
     examination.read_references(source.as_mut()).await.map_err(exit)?;
     drop(source);
     let failures = known_failures(&mut examination, ledger.as_ref(), arguments).await?;

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValue;
 use clap::{ArgGroup, Args, ValueEnum};
 use jiff::tz::TimeZone;
 
@@ -14,7 +15,7 @@ use crate::archive::read::ArchiveReader;
 use crate::config::Config;
 use crate::export::redact::{Field, Pseudonyms, Redaction};
 use crate::export::selection::conversation_key;
-use crate::export::{self, ExportError, ExportManifest, Order};
+use crate::export::{self, ExportError, ExportManifest, Format, Order};
 use crate::model::selection::{Scope, Selection};
 use crate::run::Stop;
 
@@ -65,11 +66,11 @@ pub struct Export {
 
     /// The format.
     #[arg(long, value_enum, value_name = "FORMAT")]
-    pub format: ExportFormat,
+    pub format: Format,
 
     /// Remove these fields: text, attachment, extension, extra, raw.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "FIELDS")]
-    pub redact: Vec<RedactField>,
+    pub redact: Vec<Field>,
 
     /// Replace accounts by pseudonyms.
     #[arg(long)]
@@ -88,34 +89,26 @@ pub struct Export {
     pub json: bool,
 }
 
-/// The format of an export.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ExportFormat {
-    /// Pages that read like a chat.
-    Html,
-    /// What e-discovery reviewers load: Relativity Short Message Format 2.0.
-    Rsmf,
-    /// A table for spreadsheets.
-    Csv,
-    /// One JSON object per line.
-    Jsonl,
-    /// The archive's own schema.
-    Parquet,
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (word, about) = self.words();
+        Some(PossibleValue::new(word).help(about))
+    }
 }
 
-/// What can be removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RedactField {
-    /// The text.
-    Text,
-    /// The attachment.
-    Attachment,
-    /// The sender's own free text.
-    Extension,
-    /// Unknown fields; removed by any redaction.
-    Extra,
-    /// The message's own JSON text; removed by any redaction.
-    Raw,
+impl ValueEnum for Field {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (word, about) = self.words();
+        Some(PossibleValue::new(word).help(about))
+    }
 }
 
 /// The exit code and message for an error of an export.
@@ -141,13 +134,10 @@ pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, E
     let order = Order {
         selection,
         threads: arguments.threads,
-        format: arguments.format.into(),
+        format: arguments.format,
         directory: arguments.output.clone(),
         timezone,
-        redaction: Redaction::new(
-            arguments.redact.iter().copied().map(Field::from),
-            key.as_ref().map(|key| Pseudonyms::new(key.bytes)),
-        ),
+        redaction: Redaction::new(arguments.redact.iter().copied(), key.as_ref().map(|key| Pseudonyms::new(key.bytes))),
         sort_memory: SORT_MEMORY,
     };
     let told = || stop.is_told();
@@ -178,7 +168,7 @@ async fn open(context: &Context, arguments: &Export) -> Result<(Box<dyn ArchiveR
     } else {
         let config = Config::load(&context.config).map_err(Exit::usage)?;
         let job = assemble::one(&config, arguments.job.as_deref().unwrap_or_default())?;
-        (assemble::archive(&config, job)?, job.sink.timezone())
+        (assemble::archive(job), job.sink.timezone())
     };
     Ok((archive.reader().await.map_err(assemble::archive_exit)?, zone))
 }
@@ -279,28 +269,4 @@ fn show(manifest: &ExportManifest, directory: &Path, key: Option<&Key>) -> Resul
         ))?;
     }
     Ok(())
-}
-
-impl From<ExportFormat> for export::Format {
-    fn from(format: ExportFormat) -> Self {
-        match format {
-            ExportFormat::Html => Self::Html,
-            ExportFormat::Rsmf => Self::Rsmf,
-            ExportFormat::Csv => Self::Csv,
-            ExportFormat::Jsonl => Self::Jsonl,
-            ExportFormat::Parquet => Self::Parquet,
-        }
-    }
-}
-
-impl From<RedactField> for Field {
-    fn from(field: RedactField) -> Self {
-        match field {
-            RedactField::Text => Self::Text,
-            RedactField::Attachment => Self::Attachment,
-            RedactField::Extension => Self::Extension,
-            RedactField::Extra => Self::Extra,
-            RedactField::Raw => Self::Raw,
-        }
-    }
 }

@@ -62,7 +62,7 @@ pub(super) async fn plan(context: &Context, arguments: &Jobs) -> Result<u8, Exit
 async fn row(config: &Config, job: &Job) -> Result<Row, Exit> {
     let ledger = assemble::ledger_to_read(config, job).await?;
     let checkpoint = assemble::checkpoint(ledger.as_ref(), job).await?;
-    let source = assemble::open_source(config, job, checkpoint, None).await?;
+    let source = assemble::open_source(job, checkpoint, None).await?;
     let fetch = &job.fetch;
     let owner = &fetch.team_owner;
     let estimate = estimate(source, ledger.as_ref(), fetch.batch_size, job.plan_window, owner, fetch.retry_for)

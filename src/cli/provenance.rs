@@ -53,12 +53,8 @@ pub(super) fn note(config: &Config, job: &Job, provenance: &Provenance) -> Resul
 }
 
 /// The key that signs a job's manifests.
-pub(super) fn signer(config: &Config, job: &Job) -> Result<Option<Signer>, Exit> {
-    let Some(key) = config.signing_key(job).map_err(Exit::usage)? else { return Ok(None) };
-    Signer::from_pem(key.expose_secret()).map(Some).map_err(|error| {
-        match config.no_signing_key(job, &error.to_string()) {
-            Some(error) => Exit::usage(error),
-            None => Exit::usage(error),
-        }
-    })
+pub(super) fn signer(job: &Job) -> Result<Option<Signer>, Exit> {
+    let Some(sign) = &job.sign else { return Ok(None) };
+    let key = sign.look_up().map_err(Exit::usage)?;
+    Signer::from_pem(key.expose_secret()).map(Some).map_err(|error| Exit::usage(sign.error(error.to_string())))
 }

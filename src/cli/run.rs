@@ -192,7 +192,7 @@ async fn prepare(
         return Ok((assembly, None));
     }
     let checkpoint = assemble::checkpoint(Some(&assembly.ledger), job).await?;
-    let source = assemble::open_source(config, job, checkpoint, order.from.as_deref()).await?;
+    let source = assemble::open_source(job, checkpoint, order.from.as_deref()).await?;
     Ok((assembly, Some(source)))
 }
 

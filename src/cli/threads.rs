@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::thread::available_parallelism;
 
 use super::{Exit, contained};
-use crate::config::{Job, SinkKind};
+use crate::config::Job;
 
 /// Sockets are polled after this many tasks. A task that decodes an answer takes a tenth of a millisecond, and a database
 /// whose reply waits behind them cannot continue.
@@ -24,10 +24,10 @@ fn cores() -> usize {
     available_parallelism().map_or(1, NonZero::get)
 }
 
-/// How many threads suit these jobs. Postgres may run on the same machine and needs a whole core, on which it takes messages more
-/// slowly than the other cores decode them: more threads would only take turns with it.
+/// How many threads suit these jobs. A database may run on the same machine. It then needs a whole core, and takes messages
+/// more slowly than the other cores decode them, so more threads would only take turns with it.
 fn suiting(cores: usize, jobs: &[&Job]) -> usize {
-    let to_database = !jobs.is_empty() && jobs.iter().all(|job| job.sink.kind() == SinkKind::Postgres);
+    let to_database = !jobs.is_empty() && jobs.iter().all(|job| job.sink.directory().is_none());
     if to_database { cores.saturating_sub(1).max(1) } else { cores }
 }
 

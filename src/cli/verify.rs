@@ -85,18 +85,19 @@ async fn find(context: &Context, name: &str, settings: &mut Settings) -> Result<
     };
     let mut notes = Vec::new();
     if settings.keys.is_empty() {
-        match own_key(&config, job) {
+        match own_key(job) {
             Ok(key) => settings.keys.extend(key),
             Err(why) => notes.push(format!("the job's own key is not known here: {why}")),
         }
     }
     settings.kept.extend(ledger_head(&config, job).await);
-    Ok((assemble::archive(&config, job)?, notes))
+    Ok((assemble::archive(job), notes))
 }
 
 /// The public key of the job's private one.
-fn own_key(config: &Config, job: &Job) -> Result<Option<PublicKey>, String> {
-    let Some(key) = config.signing_key(job).map_err(|error| error.to_string())? else { return Ok(None) };
+fn own_key(job: &Job) -> Result<Option<PublicKey>, String> {
+    let Some(sign) = &job.sign else { return Ok(None) };
+    let key = sign.look_up().map_err(|error| error.to_string())?;
     let signer = Signer::from_pem(key.expose_secret()).map_err(|error| format!("it {error}"))?;
     Ok(Some(*signer.public()))
 }

@@ -4,12 +4,9 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::app::App;
-use super::database;
-use super::environment::Environment;
 use super::job::Job;
-use super::mistake::Mistake;
+use super::mistake::ConfigError;
 use super::setting::{DigestValues, Setting};
-use super::source::Source;
 
 /// The version of the form. A key that is told in another way raises it; a new key does not if it is declared with `since`.
 const VERSION: u32 = 2;
@@ -18,30 +15,24 @@ const VERSION: u32 = 2;
 /// every default spelt out, whole numbers only, times as text in seconds.
 ///
 /// No secret is part of it: not even as a hash, which could be guessed at.
-pub(super) fn canonical(app: &App, app_key: &str, job: &Job, environment: &Environment) -> Result<String, Mistake> {
+pub(super) fn canonical(app: &App, app_key: &str, job: &Job) -> Result<String, ConfigError> {
     let mut told = DigestValues::new();
     App::tell(app, "app", &mut told);
     Job::tell(job, "", &mut told);
-    let source = match &job.source {
-        Source::Csv(_) | Source::Jsonl(_) | Source::Parquet(_) => None,
-        Source::Sqlite(sqlite) => Some(sqlite.path.to_string_lossy().into_owned()),
-        Source::Postgres(postgres) => Some(database::place(&postgres.url, environment)?),
-        Source::Mysql(mysql) => Some(database::place(&mysql.url, environment)?),
-    };
-    told.extend(source.map(|place| ("source.place".to_owned(), json!(place))));
+    told.extend(job.source.place()?.map(|place| ("source.place".to_owned(), json!(place))));
     told.extend([
         ("configuration".to_owned(), json!(VERSION)),
         ("job".to_owned(), json!(job.name)),
         ("app.app_key".to_owned(), json!(app_key)),
-        ("sink.place".to_owned(), json!(job.sink.place(environment)?)),
+        ("sink.place".to_owned(), json!(job.sink.place()?)),
         ("sink.partitioning".to_owned(), json!(job.sink.partitioning())),
     ]);
     Ok(serde_json::to_string(&told).expect("text keys and plain values"))
 }
 
 /// SHA-256 of what a job means, lower-case hex.
-pub(super) fn digest(app: &App, app_key: &str, job: &Job, environment: &Environment) -> Result<String, Mistake> {
-    Ok(hex::encode(Sha256::digest(canonical(app, app_key, job, environment)?)))
+pub(super) fn digest(app: &App, app_key: &str, job: &Job) -> Result<String, ConfigError> {
+    Ok(hex::encode(Sha256::digest(canonical(app, app_key, job)?)))
 }
 
 #[cfg(test)]
@@ -60,7 +51,7 @@ mod tests {
         };
         let config = Config::parse(text, Path::new("jobs.yaml"), Path::new("/nowhere"), variable).unwrap();
         let job = &config.jobs[0];
-        let canonical = super::canonical(config.app_of(job), "the-key", job, &config.environment).unwrap();
+        let canonical = super::canonical(config.app_of(job), "the-key", job).unwrap();
         (canonical, config.digest(job).unwrap())
     }
 

@@ -5,10 +5,10 @@ use serde_json::{Value as Json, json};
 use super::app::App;
 use super::document::Document;
 use super::job::{Fetch, Job};
-use super::query::Cursor;
+use super::query::{Cursor, Query};
 use super::setting::{Key, Setting};
-use super::sink::{ParquetSink, PostgresSink};
-use super::source::{CsvSource, PostgresSource, Rows, SqliteSource};
+use super::sink::Sink;
+use super::source::{Files, Rows, Source};
 
 /// The JSON schema of `jobs.yaml`, for editors.
 pub fn json_schema() -> Json {
@@ -19,30 +19,39 @@ pub fn json_schema() -> Json {
 }
 
 /// The tables of docs/configuration.md: the line that stands before each, and its rows.
-pub fn tables() -> Vec<(&'static str, String)> {
-    let mut queries = SqliteSource::keys();
-    queries.splice(0..0, PostgresSource::keys().into_iter().take(1));
-    let without_rows = |mut keys: Vec<Key>| {
-        keys.truncate(keys.len() - Rows::keys().len());
-        keys
-    };
-    [
-        ("## Top level", Document::keys()),
-        ("## Apps", App::keys()),
-        ("## Jobs", Job::keys()),
-        ("### File sources", without_rows(CsvSource::keys())),
-        ("### Query sources", without_rows(queries)),
-        ("The keys of a query's `cursor`:", Cursor::keys()),
-        ("### Rows", Rows::keys()),
-        ("## Fetch", Fetch::keys()),
-        ("### Parquet sink", ParquetSink::keys()),
-        ("### Postgres sink", PostgresSink::keys()),
-    ]
-    .map(|(heading, mut keys)| {
+pub fn tables() -> Vec<(String, String)> {
+    let mut tables = vec![
+        ("## Top level".to_owned(), Document::keys()),
+        ("## Apps".to_owned(), App::keys()),
+        ("## Jobs".to_owned(), Job::keys()),
+        ("### File sources".to_owned(), source_keys(&Files::keys())),
+        ("### Query sources".to_owned(), source_keys(&Query::keys())),
+        ("The keys of a query's `cursor`:".to_owned(), Cursor::keys()),
+        ("### Rows".to_owned(), Rows::keys()),
+        ("## Fetch".to_owned(), Fetch::keys()),
+    ];
+    for sink in Sink::keys() {
+        let (initial, rest) = sink.spec.name.split_at(1);
+        tables.push((format!("### {}{rest} sink", initial.to_uppercase()), sink.keys));
+    }
+    let text = |mut keys: Vec<Key>| {
         keys.sort_by_key(|key| key.spec.default.is_some());
-        (heading, keys.iter().map(row).collect())
-    })
-    .into()
+        keys.iter().map(row).collect()
+    };
+    tables.into_iter().map(|(heading, keys)| (heading, text(keys))).collect()
+}
+
+/// The keys of the sources that take those of the mapping `group`, each once, without those that say how rows are understood.
+fn source_keys(group: &[Key]) -> Vec<Key> {
+    let is_of = |key: &Key, group: &[Key]| group.iter().any(|other| std::ptr::eq(other.spec, key.spec));
+    let kinds = Source::keys().into_iter().filter(|kind| kind.keys.iter().any(|key| is_of(key, group)));
+    let mut found: Vec<Key> = Vec::new();
+    for key in kinds.flat_map(|kind| kind.keys).filter(|key| !is_of(key, &Rows::keys())) {
+        if found.iter().all(|other| other.spec.name != key.spec.name) {
+            found.push(key);
+        }
+    }
+    found
 }
 
 fn row(key: &Key) -> String {

@@ -4,19 +4,36 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How environment variables are looked up. A variable that is not Unicode counts as not set.
+use super::mistake::{ConfigError, Mistake};
+
+/// What surrounds the settings: the file that they are in, and the variables that it may name.
 #[derive(Clone)]
-pub(super) struct Environment(Arc<Variables>);
+pub(super) struct Environment {
+    /// The file, as messages name it.
+    file: PathBuf,
+    variables: Arc<Variables>,
+}
 
 type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Environment {
-    pub(super) fn new(lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(lookup))
+    /// `lookup` knows the environment variables. One that is not Unicode counts as not set.
+    pub(super) fn new(file: &Path, lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { file: file.to_owned(), variables: Arc::new(lookup) }
+    }
+
+    /// No file and no variables.
+    pub(super) fn empty() -> Self {
+        Self::new(Path::new(""), |_| None)
     }
 
     pub(super) fn get(&self, name: &str) -> Option<String> {
-        (self.0)(name)
+        (self.variables)(name)
+    }
+
+    /// The error that a mistake in the file is.
+    pub(super) fn error(&self, mistake: Mistake) -> ConfigError {
+        ConfigError::Mistakes { file: self.file.clone(), mistakes: vec![mistake] }
     }
 }
 
@@ -111,7 +128,7 @@ mod tests {
         for (written, read) in [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), ("s\n\n", "s\n"), (" s ", " s ")] {
             let path = dir.path().join("secret");
             std::fs::write(&path, written).expect("a file");
-            assert_eq!(Indirect::File(path).read(&Environment::new(|_| None)).as_deref(), Ok(read));
+            assert_eq!(Indirect::File(path).read(&Environment::empty()).as_deref(), Ok(read));
         }
     }
 }

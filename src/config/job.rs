@@ -75,6 +75,16 @@ settings! {
     }
 }
 
+impl Fetch {
+    /// How many links are followed upward; 0 is not at all.
+    pub fn links(&self) -> u16 {
+        match self.threads {
+            Threads::Off => 0,
+            Threads::Complete => self.thread_depth,
+        }
+    }
+}
+
 impl Default for Fetch {
     fn default() -> Self {
         defaults::<Self>()

@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use url::{Host, Url};
 
 use super::environment::Environment;
-use super::mistake::Mistake;
+use super::mistake::{ConfigError, Mistake};
 use super::reader::Reader;
 use super::secret::{Kind, Lookup, Secret};
 use super::setting::{DigestValues, Setting};
@@ -112,12 +112,12 @@ impl Setting for Proxy {
 
 impl Proxy {
     /// Looks up what is said. `key` is that of the setting, and `at` where its app stands: it need not be written.
-    pub(super) fn resolve(&self, environment: &Environment, key: &str, at: Position) -> Result<Proxies, Mistake> {
+    pub(super) fn resolve(&self, environment: &Environment, key: &str, at: Position) -> Result<Proxies, ConfigError> {
         match self {
             Self::None => Ok(Proxies::default()),
             Self::At(secret) => {
-                let url = secret.resolve(environment)?;
-                let url = address(url.expose_secret()).map_err(|message| secret.mistake(message))?;
+                let url = secret.look_up()?;
+                let url = address(url.expose_secret()).map_err(|message| secret.error(message))?;
                 let via = via(url, key);
                 Ok(Proxies { http: Some(via.clone()), https: Some(via), except: None })
             }
@@ -128,10 +128,9 @@ impl Proxy {
                 let find = |names: &[&str]| {
                     let found = names.iter().find_map(|name| Some((*name, environment.get(name)?)));
                     let Some((name, text)) = found.filter(|(_, text)| !text.is_empty()) else { return Ok(None) };
-                    let wrong = |message| Mistake {
-                        at,
-                        key: key.to_owned(),
-                        message: format!("the environment variable {name} {message}; proxy: none ignores it"),
+                    let wrong = |message| {
+                        let message = format!("the environment variable {name} {message}; proxy: none ignores it");
+                        environment.error(Mistake { at, key: key.to_owned(), message })
                     };
                     address(&text).map(|url| Some(via(url, name))).map_err(wrong)
                 };
@@ -197,16 +196,19 @@ pub(super) fn is_loopback(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn of_environment(variables: &[(&str, &str)], url: &str) -> Result<Option<String>, String> {
         let variables: Vec<(String, String)> =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let environment = Environment::new(move |name| {
+        let environment = Environment::new(Path::new("jobs.yaml"), move |name| {
             variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
         });
         let at = Position { line: 1, column: 1 };
-        let proxies = Proxy::Environment.resolve(&environment, "apps.main.proxy", at).map_err(|wrong| wrong.message)?;
+        let proxies =
+            Proxy::Environment.resolve(&environment, "apps.main.proxy", at).map_err(|wrong| wrong.to_string())?;
         let url = Url::parse(url).expect("a URL");
         Ok(proxies.of(&url).map(|via| format!("{via:?}")))
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::environment::{Environment, Indirect};
-use super::mistake::Mistake;
+use super::mistake::{ConfigError, Mistake};
 use super::reader::Reader;
 use super::setting::{DigestValues, INDIRECT, Setting, text};
 use super::written::Position;
@@ -16,6 +16,7 @@ pub struct Secret {
     pub(super) key: String,
     pub(super) at: Position,
     origin: Origin,
+    environment: Environment,
     check: fn(&str) -> Result<(), String>,
 }
 
@@ -35,18 +36,36 @@ impl Secret {
         }
     }
 
-    /// Looks the value up, and checks it.
-    pub(super) fn resolve(&self, environment: &Environment) -> Result<SecretString, Mistake> {
+    /// Looks the value up, and checks its form.
+    pub fn look_up(&self) -> Result<SecretString, ConfigError> {
         let text = match &self.origin {
             Origin::Literal(text) => text.clone(),
-            Origin::Indirect(place) => place.read(environment).map_err(|message| self.mistake(message))?.into(),
+            Origin::Indirect(place) => place.read(&self.environment).map_err(|message| self.error(message))?.into(),
         };
-        (self.check)(text.expose_secret()).map_err(|message| self.mistake(message))?;
+        (self.check)(text.expose_secret()).map_err(|message| self.error(message))?;
         Ok(text)
+    }
+
+    /// Says what is wrong with the value.
+    pub fn error(&self, message: impl Into<String>) -> ConfigError {
+        self.environment.error(self.mistake(message))
     }
 
     pub(super) fn mistake(&self, message: impl Into<String>) -> Mistake {
         Mistake { at: self.at, key: self.key.clone(), message: message.into() }
+    }
+}
+
+/// A value that is in no file.
+impl From<SecretString> for Secret {
+    fn from(text: SecretString) -> Self {
+        Self {
+            key: String::new(),
+            at: Position::default(),
+            origin: Origin::Literal(text),
+            environment: Environment::empty(),
+            check: |_| Ok(()),
+        }
     }
 }
 
@@ -104,7 +123,10 @@ impl<K: Kind> Setting for Lookup<K> {
             None => K::literal(&written).map(|()| Origin::Literal(written.into())),
         };
         match origin {
-            Ok(origin) => Some(Secret { key: key.to_owned(), at: reader.place(key), origin, check: K::check }),
+            Ok(origin) => {
+                let environment = reader.environment.clone();
+                Some(Secret { key: key.to_owned(), at: reader.place(key), origin, environment, check: K::check })
+            }
             Err(message) => {
                 reader.mistake(key, message);
                 None

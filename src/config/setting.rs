@@ -221,9 +221,16 @@ pub(super) fn defaults<S: Setting>() -> S::Value {
     alone::<S>("{}")
 }
 
+/// A mapping as the template shows it: every required key has its sample, and the others have their defaults.
+pub(super) fn sample<S: Setting>() -> S::Value {
+    let required = S::keys().into_iter().filter(|key| key.spec.default.is_none());
+    let line = |key: Key| format!("{}: {}\n", key.spec.name, key.spec.sample.unwrap_or_default());
+    alone::<S>(&required.map(line).collect::<String>())
+}
+
 /// What YAML means that needs nothing around it, such as a default.
 fn alone<S: Setting>(yaml: &str) -> S::Value {
-    let environment = Environment::new(|_| None);
+    let environment = Environment::empty();
     let written = serde_saphyr::from_str(yaml).expect("a default is right YAML");
     S::read(&mut Reader::new(Path::new("/"), &environment), written, "").expect("a default is right")
 }

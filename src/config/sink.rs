@@ -7,12 +7,11 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
-use super::database::{self, PostgresUrl};
-use super::environment::Environment;
-use super::mistake::Mistake;
+use super::database::{self, DatabaseUrl, Postgres};
+use super::mistake::ConfigError;
 use super::scalar::Size;
 use super::secret::{Lookup, Secret};
-use super::setting::{Scalar, Text, text};
+use super::setting::{Scalar, Text, sample, text};
 
 one_of! {
     /// Where messages go.
@@ -53,7 +52,7 @@ settings! {
     /// A table of a Postgres database.
     pub PostgresSink {
         /// The URL of the database, `postgres://user@host:5432/database`. With a password: `env:` or `file:`.
-        url: Secret as Lookup<PostgresUrl>, sample "env:ARCHIVE_DATABASE_URL";
+        url: Secret as Lookup<DatabaseUrl<Postgres>>, sample "env:ARCHIVE_DATABASE_URL";
         /// The schema of the tables. 1 to 63 bytes; it is quoted, so case counts.
         schema: String as Identifier, default "public", undigested "the digest has the place";
         /// The table of messages; the names of its companions begin with this name. 1 to 63 bytes; it is quoted, so case
@@ -154,6 +153,13 @@ impl Text for Identifier {
     }
 }
 
+impl PostgresSink {
+    /// The tables `public.messages` and its companions in the database at `url`, with every other key at its default.
+    pub fn new(url: impl Into<Secret>) -> Self {
+        Self { url: url.into(), ..sample::<Self>() }
+    }
+}
+
 impl Sink {
     /// Whether each message's own JSON text is kept as well.
     pub fn raw(&self) -> bool {
@@ -203,24 +209,24 @@ impl Sink {
     }
 
     /// Where it is, without credentials: an absolute path without links, or `host:port/database/schema.table`.
-    pub(super) fn place(&self, environment: &Environment) -> Result<String, Mistake> {
+    pub(super) fn place(&self) -> Result<String, ConfigError> {
         match self {
             Self::Parquet(parquet) => Ok(real_path(&parquet.path).display().to_string()),
             Self::Postgres(postgres) => {
-                let database = database::place(&postgres.url, environment)?;
+                let database = database::place::<Postgres>(&postgres.url)?;
                 Ok(format!("{database}/{}.{}", postgres.schema, postgres.table))
             }
         }
     }
 
     /// Whether both are one place, as far as can be told without what is not set.
-    pub(super) fn same_place(&self, other: &Self, environment: &Environment) -> bool {
+    pub(super) fn same_place(&self, other: &Self) -> bool {
         if let (Self::Postgres(a), Self::Postgres(b)) = (self, other)
             && a.url.same(&b.url)
         {
             return (&a.schema, &a.table) == (&b.schema, &b.table);
         }
-        match (self.place(environment), other.place(environment)) {
+        match (self.place(), other.place()) {
             (Ok(a), Ok(b)) => self.kind() == other.kind() && a == b,
             _ => false,
         }

@@ -7,11 +7,12 @@ use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
 use super::columns::{self, Format};
-use super::database::{MysqlUrl, PostgresUrl};
+use super::database::{self, DatabaseUrl, Mysql, Postgres};
+use super::mistake::ConfigError;
 use super::query::Query;
 use super::reader::{Reader, path_text};
 use super::secret::{Lookup, Secret};
-use super::setting::{DigestValues, Scalar, Setting, text};
+use super::setting::{DigestValues, Scalar, Setting, defaults, text};
 use crate::sql::Dialect;
 
 one_of! {
@@ -80,7 +81,7 @@ settings! {
         /// The URL of the database, `postgres://user@host:5432/database`. For MySQL: `mysql://user@host:3306/database`. With
         /// a password: `env:` or `file:`. In a user or password write `@` as `%40`, `/` as `%2F`, `:` as `%3A`, `#` as
         /// `%23`, `?` as `%3F`, `%` as `%25`. [Parameters](#parameters-of-a-url) follow a `?`.
-        url: Secret as Lookup<PostgresUrl>, sample "env:REFS_DATABASE_URL";
+        url: Secret as Lookup<DatabaseUrl<Postgres>>, sample "env:REFS_DATABASE_URL";
         ..query: Query;
         ..rows: Rows;
     }
@@ -91,7 +92,7 @@ settings! {
     /// A query of a MySQL or MariaDB database.
     pub MysqlSource {
         /// The URL of the database, `mysql://user@host:3306/database`. With a password: `env:` or `file:`.
-        url: Secret as Lookup<MysqlUrl>, sample "env:REFS_DATABASE_URL";
+        url: Secret as Lookup<DatabaseUrl<Mysql>>, sample "env:REFS_DATABASE_URL";
         ..query: Query;
         ..rows: Rows;
     }
@@ -127,6 +128,12 @@ settings! {
         timezone: TimeZone, default "UTC";
     }
     check |rows, reader, key| columns::check(&mut rows.columns, reader, &format!("{key}.columns"), rows.format)
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        defaults::<Self>()
+    }
 }
 
 choice! {
@@ -170,6 +177,26 @@ impl Source {
             | Self::Mysql(MysqlSource { query, .. }) => Some(query),
             Self::Csv(_) | Self::Jsonl(_) | Self::Parquet(_) => None,
         }
+    }
+
+    /// What a stored cursor belongs to, `kind:column` or `kind:files`. A changed query goes on where the last one ended, and
+    /// a changed cursor column starts anew.
+    pub fn identity(&self) -> String {
+        let column = match self.query() {
+            None => "files",
+            Some(query) => query.cursor.as_ref().map_or("", |cursor| cursor.column.as_str()),
+        };
+        format!("{}:{column}", self.kind().as_str())
+    }
+
+    /// Where a database is, without credentials: a path or `host:port/database`. `None` for files, whose place is a setting.
+    pub(super) fn place(&self) -> Result<Option<String>, ConfigError> {
+        Ok(match self {
+            Self::Csv(_) | Self::Jsonl(_) | Self::Parquet(_) => None,
+            Self::Sqlite(sqlite) => Some(sqlite.path.to_string_lossy().into_owned()),
+            Self::Postgres(postgres) => Some(database::place::<Postgres>(&postgres.url)?),
+            Self::Mysql(mysql) => Some(database::place::<Mysql>(&mysql.url)?),
+        })
     }
 }
 

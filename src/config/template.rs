@@ -18,15 +18,17 @@ pub fn template(source: SourceKind, sink: SinkKind) -> String {
 /// `jobs.example.yaml`: every key, with its default in force.
 pub fn example() -> String {
     let mut page = Page(EXAMPLE.to_owned());
+    let (first_source, first_sink) = (SourceKind::ALL[0], SinkKind::ALL[0]);
     page.top(Defaults::InForce, |page| {
-        page.job("nightly", SourceKind::Csv, SinkKind::Parquet, Defaults::InForce);
-        for kind in SourceKind::ALL.into_iter().filter(|kind| *kind != SourceKind::Csv) {
-            let name = kind.as_str();
+        page.job("nightly", first_source, first_sink, Defaults::InForce);
+        let mut sinks = SinkKind::ALL[1..].iter();
+        for source in &SourceKind::ALL[1..] {
+            let name = source.as_str();
             page.0 += &format!("\n  {name}:\n    app: main\n    source:\n");
             page.kind(&Source::keys(), name, Defaults::LeftOut);
-            if kind == SourceKind::Postgres {
+            if let Some(sink) = sinks.next() {
                 page.0 += "    sink:\n";
-                page.kind(&Sink::keys(), name, Defaults::InForce);
+                page.kind(&Sink::keys(), sink.as_str(), Defaults::InForce);
             } else {
                 page.0 += &format!("    sink: {{ parquet: {{ path: ./archive-{name} }} }}\n");
             }

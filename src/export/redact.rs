@@ -38,6 +38,22 @@ pub enum Field {
     Raw,
 }
 
+impl Field {
+    /// Every field.
+    pub const ALL: [Self; 5] = [Self::Text, Self::Attachment, Self::Extension, Self::Extra, Self::Raw];
+
+    /// The word for it, and what it is.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Text => ("text", "The text"),
+            Self::Attachment => ("attachment", "The attachment"),
+            Self::Extension => ("extension", "The sender's own free text"),
+            Self::Extra => ("extra", "Unknown fields; removed by any redaction"),
+            Self::Raw => ("raw", "The message's own JSON text; removed by any redaction"),
+        }
+    }
+}
+
 /// Whether a column holds an account, in a one-to-one conversation or in a team.
 fn is_account(kind: ColumnType, one_to_one: bool) -> bool {
     kind == ColumnType::Account || one_to_one && kind == ColumnType::Receiver

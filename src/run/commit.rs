@@ -130,7 +130,7 @@ impl Commits {
     /// When a commit is due by the clock.
     pub(super) fn due_at(&self) -> Option<Instant> {
         let since = self.staged.as_ref()?.since.filter(|_| !self.is_due)?;
-        Some(since + self.run.settings.commit_interval)
+        Some(since + self.run.settings.job.sink.commit_interval())
     }
 
     /// Makes a commit due.

@@ -25,7 +25,7 @@ pub(super) struct Finished {
 /// What an attempt says to [`follow_up`](crate::plan::follow_up): how often the batch was sent, and the answer if there was one.
 pub(super) fn attempt(sent: u32, answer: Option<&Answer>, settings: &Settings) -> Attempt {
     let got = answer.is_some_and(|answer| !answer.rows.is_empty());
-    Attempt { sent, answered: answer.is_some(), got, deferrals: settings.attempts }
+    Attempt { sent, answered: answer.is_some(), got, deferrals: settings.job.fetch.attempts }
 }
 
 /// The references of a batch that an answer did not bring.

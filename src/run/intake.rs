@@ -49,9 +49,9 @@ struct Intake {
 
 /// Reads the source and plans what is new. Whatever ends it, what was read is in the ledger afterwards.
 pub(super) async fn intake(run: Arc<RunContext>, source: Option<Box<dyn Source>>) -> Result<(), RunError> {
-    let settings = &run.settings;
+    let job = &run.settings.job;
     let mut intake = Intake {
-        window: Window::new(settings.batch_size, settings.plan_window, settings.team_owner.clone()),
+        window: Window::new(job.fetch.batch_size, job.plan_window, job.fetch.team_owner.clone()),
         carried: HashSet::new(),
         chunks: Vec::new(),
         waiting: 0,
@@ -75,7 +75,7 @@ pub(super) async fn intake(run: Arc<RunContext>, source: Option<Box<dyn Source>>
     if let Some(checkpoint) = checkpoint {
         let text = serde_json::to_string(&checkpoint).map_err(|error| RunError::Died(error.to_string()))?;
         reach("cursor.before");
-        run.ledger.set_checkpoint(&text, &settings.source).await?;
+        run.ledger.set_checkpoint(&text, &job.source.identity()).await?;
         reach("cursor.after");
     }
     Ok(())
@@ -273,7 +273,7 @@ impl Intake {
         if batches.is_empty() && invalid.is_empty() && self.asked.keys().all(|id| self.retried.contains(id)) {
             return Ok(());
         }
-        run.ledger.begin_with_answered(&mut batches, &run.settings.team_owner).await?;
+        run.ledger.begin_with_answered(&mut batches, &run.settings.job.fetch.team_owner).await?;
         let (mut new_ids, mut retried, mut corrected) = (Vec::new(), Vec::new(), Vec::new());
         for id in batches.iter().flat_map(|batch| batch.refs.iter().map(|reference| reference.message_server_id)) {
             if self.retried.remove(&id) {

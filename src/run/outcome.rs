@@ -103,7 +103,7 @@ fn answered(pending: &PendingBatch, mut answer: Answer, settings: &Settings) -> 
     let misses = misses(batch, &answer);
     let mut finished = sort_out(pending, misses, &attempt(answer.attempts, Some(&answer), settings));
     finished.archived = answer.rows.rows().iter().map(|row| row.message_server_id).collect();
-    if batch.purpose.depth().is_some_and(|depth| depth < settings.thread_depth) {
+    if batch.purpose.depth().is_some_and(|depth| depth < settings.job.fetch.links()) {
         finished.links = links(&answer.rows, batch);
     }
     let rows = (!answer.rows.is_empty()).then_some(answer.rows);

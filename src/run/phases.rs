@@ -138,7 +138,8 @@ impl Phases {
 
     async fn links(&self) -> Result<Next, RunError> {
         let RunContext { settings, ledger, meter, run_id, .. } = &*self.run;
-        let extras = ledger.cut_linked(*run_id, settings.batch_size, &settings.team_owner).await?;
+        let fetch = &settings.job.fetch;
+        let extras = ledger.cut_linked(*run_id, fetch.batch_size, &fetch.team_owner).await?;
         let mut counts = meter.counts();
         counts.plan(extras.batches as usize);
         counts.thread_extras.planned += extras.new;
@@ -166,7 +167,11 @@ impl Phases {
     }
 
     fn order(&self) -> CutSettings {
-        CutSettings { run_id: self.run.run_id, now: Timestamp::now(), batch_size: self.run.settings.batch_size }
+        CutSettings {
+            run_id: self.run.run_id,
+            now: Timestamp::now(),
+            batch_size: self.run.settings.job.fetch.batch_size,
+        }
     }
 
     fn take(&self, cut: CutOutcome) -> Next {

@@ -34,7 +34,8 @@ struct Planning<'a> {
 pub(super) async fn plan(run: &RunContext, archive: &mut dyn ArchiveWriter, since: Timestamp) -> Result<u64, RunError> {
     let RunContext { settings, ledger, stop, .. } = run;
     let since = since.as_millisecond();
-    let window = Window::new(settings.batch_size, settings.plan_window, settings.team_owner.clone());
+    let window =
+        Window::new(settings.job.fetch.batch_size, settings.job.plan_window, settings.job.fetch.team_owner.clone());
     let times = since..run.began.as_millisecond();
     let mut planning = Planning { run, window, carried: HashSet::new(), times, stored: 0 };
     ledger.begin_refetch().await?;
@@ -117,7 +118,7 @@ impl Planning<'_> {
         let purpose = Purpose::Refetch { doubt: false };
         let mut batches: Vec<Batch> =
             self.window.take_ready().into_iter().map(|batch| Batch { purpose, ..batch }).collect();
-        ledger.begin_with_answered(&mut batches, &settings.team_owner).await?;
+        ledger.begin_with_answered(&mut batches, &settings.job.fetch.team_owner).await?;
         for reference in batches.iter().flat_map(|batch| &batch.refs) {
             self.carried.remove(&reference.message_server_id);
         }

@@ -69,7 +69,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
     }
     let archived = counts.references.archived + counts.thread_extras.archived;
     let mut summary = JobSummary {
-        job: run.settings.job.clone(),
+        job: run.settings.job.name.clone(),
         run_id: Some(run.run_id.to_string()),
         outcome,
         exit_code,
@@ -127,7 +127,7 @@ fn verdict(
     untold: &Unreported,
 ) -> Verdict {
     let looks_wrong = suspicions(&counts.references, &counts.new_failures, untold);
-    let is_alarm = |(class, code): &(Class, Option<i64>)| !run.settings.tolerate.covers(*class, *code);
+    let is_alarm = |(class, code): &(Class, Option<i64>)| !run.settings.job.tolerate.covers(*class, *code);
     let left_untold: u64 = untold.failures.iter().filter(|(kind, _)| is_alarm(kind)).map(|(_, n)| n).sum();
     let pending = counts.references.pending + counts.thread_extras.pending + counts.refetched.pending + waiting_links;
     let was_cut_short = run.stop.is_told() && (pending > 0 || counts.is_cut_short);

@@ -14,7 +14,7 @@ use self::names::{Columns, EVENT_TYPE, Fields, ID, Names, OTHER, OWNER, PARTS, T
 use self::object::Broken;
 use self::time::Times;
 use super::error::SourceError;
-use super::settings::{Format, Settings};
+use super::settings::{Format, Rows};
 use super::value::{Value, digits};
 use crate::model::reference::{ConversationType, Invalid, Reference, ReferenceChunk, split_conversation_id};
 
@@ -36,9 +36,9 @@ pub(super) struct Mapping {
 type Conversation<'a> = (Cow<'a, str>, ConversationType, Cow<'a, str>);
 
 impl Mapping {
-    pub(super) fn new(settings: &Settings) -> Result<Self, SourceError> {
-        let names = Names::new(settings.format, &settings.columns)?;
-        Ok(Self { names, times: Times { unit: settings.time_unit, zone: settings.timezone.clone() } })
+    pub(super) fn new(rows: &Rows) -> Result<Self, SourceError> {
+        let names = Names::new(rows.format, &rows.columns)?;
+        Ok(Self { names, times: Times { unit: rows.time_unit, zone: rows.timezone.clone() } })
     }
 
     /// The fields of a row of columns.

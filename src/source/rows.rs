@@ -6,7 +6,7 @@ use super::error::SourceError;
 use super::mapping::names::{Columns, Fields};
 use super::mapping::object::Broken;
 use super::mapping::{Mapping, Outcome};
-use super::settings::Settings;
+use super::settings::Rows;
 use super::value::Value;
 use crate::model::reference::{Invalid, ReferenceChunk};
 
@@ -65,9 +65,9 @@ pub(super) struct RowCollector {
 
 impl RowCollector {
     /// Collects all rows, or with `samples` so many of them.
-    pub(super) fn new(settings: &Settings, samples: Option<usize>) -> Result<Self, SourceError> {
+    pub(super) fn new(rows: &Rows, samples: Option<usize>) -> Result<Self, SourceError> {
         Ok(Self {
-            mapping: Arc::new(Mapping::new(settings)?),
+            mapping: Arc::new(Mapping::new(rows)?),
             filling: SampledChunk::default(),
             rows: 0,
             has_field: false,

@@ -95,6 +95,11 @@ fn a_planted_breach_is_found() {
             "fn f(sink: &Sink) { if let Sink::Parquet(_) = sink {} }",
             "only cli/assemble.rs matches on sinks",
         ),
+        (
+            "cli/threads.rs",
+            "fn f(job: &Job) -> bool { job.sink.kind() == SinkKind::Postgres }",
+            "only cli/assemble.rs matches on sinks",
+        ),
         ("sort.rs", "use crate::export::record::Record;", "sorting knows nobody"),
         ("simulator.rs", "use crate::model::reference::ConversationId;", "shares nothing"),
         ("config/job.rs", "use crate::run::Settings;", "config knows only pure rooms"),

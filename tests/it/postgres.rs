@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 use yunxin_archiver::archive::postgres::{PostgresArchive, Settings};
 use yunxin_archiver::archive::{Archive as _, ArchiveError, ArchiveWriter, Claim, Opened, Prepared, RunStamp};
+use yunxin_archiver::config::PostgresSink;
 use yunxin_archiver::model::message::{MessageRows, Row, TextColumn, Vanished};
 
 use crate::support::postgres::PgUrl;
@@ -33,7 +34,7 @@ fn claim(recorded: u64, intent: Option<u64>) -> Claim {
 }
 
 fn settings(url: &str) -> Settings {
-    Settings { patience: Duration::from_secs(20), ..Settings::new(SecretString::from(url)) }
+    Settings { patience: Duration::from_secs(20), ..Settings::new(PostgresSink::new(SecretString::from(url))) }
 }
 
 fn sink(url: &str) -> Box<dyn ArchiveWriter> {

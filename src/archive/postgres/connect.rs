@@ -180,8 +180,8 @@ impl Session {
 impl Server {
     /// Reads the URL. It is never quoted.
     pub(super) fn new(settings: &Settings) -> Result<Self, ArchiveError> {
-        let options: PgConnectOptions = settings
-            .url
+        let url = settings.sink.url.look_up().map_err(|error| ArchiveError::Unusable(error.to_string()))?;
+        let options: PgConnectOptions = url
             .expose_secret()
             .parse()
             .map_err(|error| ArchiveError::Unusable(format!("the URL of the Postgres sink is wrong: {error}")))?;
@@ -400,9 +400,10 @@ mod tests {
     use secrecy::SecretString;
 
     use super::*;
+    use crate::config::PostgresSink;
 
     fn server(url: &str) -> Result<Server, ArchiveError> {
-        Server::new(&Settings::new(SecretString::from(url)))
+        Server::new(&Settings::new(PostgresSink::new(SecretString::from(url))))
     }
 
     #[test]

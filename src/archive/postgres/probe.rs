@@ -23,7 +23,7 @@ pub(super) async fn probe(settings: &Settings) -> Result<String, ArchiveError> {
     let row = sqlx::query(PRIVILEGES)
         .persistent(false)
         .bind(&table)
-        .bind(quoted(&settings.schema))
+        .bind(quoted(&settings.sink.schema))
         .fetch_one(&mut session.connection)
         .await
         .map_err(failed)?;

@@ -75,7 +75,7 @@ pub(super) struct Names {
 impl Names {
     /// The names for the configured schema and table.
     pub(super) fn of(settings: &Settings) -> Result<Self, ArchiveError> {
-        Self::new(&settings.schema, &settings.table)
+        Self::new(&settings.sink.schema, &settings.sink.table)
             .map_err(|what| ArchiveError::Unusable(format!("the Postgres sink cannot be used: {what}")))
     }
 

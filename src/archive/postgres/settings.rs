@@ -2,32 +2,20 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use crate::config::PostgresSink;
 
 /// Where and how an archive is written.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `postgres://user:password@host:port/database?sslmode=…`
-    pub url: SecretString,
-    /// The schema, created if it is missing. Any name.
-    pub schema: String,
-    /// The table of messages, created if it is missing. Any name of at most 50 bytes.
-    pub table: String,
-    /// Whether to store the JSON text of every item in a column `raw`.
-    pub raw: bool,
+    /// The database, the tables and what they hold.
+    pub sink: PostgresSink,
     /// How long to keep trying to reach a server that is starting, failing over or full.
     pub patience: Duration,
 }
 
 impl Settings {
-    /// `public.messages` without `raw`, and a patience of 30 seconds.
-    pub fn new(url: SecretString) -> Self {
-        Self {
-            url,
-            schema: "public".to_owned(),
-            table: "messages".to_owned(),
-            raw: false,
-            patience: Duration::from_secs(30),
-        }
+    /// A patience of 30 seconds.
+    pub fn new(sink: PostgresSink) -> Self {
+        Self { sink, patience: Duration::from_secs(30) }
     }
 }

@@ -42,7 +42,7 @@ impl Target {
     /// Connects to nothing.
     pub(super) fn new(settings: &Settings, stamp: RunStamp) -> Result<Self, ArchiveError> {
         let (server, names) = (Server::new(settings)?, Names::of(settings)?);
-        Ok(Self { server, names, raw: settings.raw, stamp })
+        Ok(Self { server, names, raw: settings.sink.raw, stamp })
     }
 
     pub(super) fn table(&self) -> String {

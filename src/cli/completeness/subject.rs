@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Exit, assemble};
 use crate::archive::read::ArchiveReader;
-use crate::config::{Config, Job, Source};
+use crate::config::{Config, CsvSource, Files, Job, JsonlSource, ParquetSource, Source};
 use crate::ledger::Ledger;
 use crate::source;
 
@@ -63,7 +63,7 @@ impl<'a> Target<'a> {
     pub(super) async fn open(&self) -> Result<Box<dyn ArchiveReader>, Exit> {
         let archive = match self {
             Self::Path(path) => assemble::archive_at(path),
-            Self::Job(config, job) => assemble::archive(config, job)?,
+            Self::Job(_, job) => assemble::archive(job),
         };
         archive.reader().await.map_err(assemble::archive_exit)
     }
@@ -96,76 +96,51 @@ pub(super) enum Against<'a> {
     /// Those of a job's source.
     Job(&'a Config, &'a Job),
     /// Those in a file, or in several by a glob.
-    File(String, Kind),
-}
-
-/// What a file holds, by its name.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Csv,
-    Jsonl,
-    Parquet,
+    File(Source),
 }
 
 impl<'a> Against<'a> {
-    pub(super) fn find(config: Option<&'a Config>, text: &str) -> Result<Self, Exit> {
+    /// A file is read as the job's source of `target` would be.
+    pub(super) fn find(config: Option<&'a Config>, text: &str, target: &Target<'_>) -> Result<Self, Exit> {
         if let Some((config, job)) = job(config, text) {
             return Ok(Self::Job(config, job));
         }
+        let source = match target {
+            Target::Job(_, job) => Some(&job.source),
+            Target::Path(_) => None,
+        };
+        let files = Files { path: text.to_owned(), skip_consumed: false };
+        let rows = source.map(|source| source.rows().clone()).unwrap_or_default();
         let lower = text.to_lowercase();
         let plain = lower.strip_suffix(".gz").or_else(|| lower.strip_suffix(".zst")).unwrap_or(&lower);
-        let kind = match plain.rsplit_once('.').map(|(_, ending)| ending) {
-            Some("csv") => Kind::Csv,
-            Some("jsonl" | "ndjson" | "json") => Kind::Jsonl,
-            Some("parquet") => Kind::Parquet,
+        let source = match plain.rsplit_once('.').map(|(_, ending)| ending) {
+            Some("csv") => {
+                let delimiter = if let Some(Source::Csv(csv)) = source { csv.delimiter } else { b',' };
+                Source::Csv(CsvSource { delimiter, files, rows })
+            }
+            Some("jsonl" | "ndjson" | "json") => Source::Jsonl(JsonlSource { files, rows }),
+            Some("parquet") => Source::Parquet(ParquetSource { files, rows }),
             _ => {
                 let file = "a file that ends in .csv, .jsonl or .parquet, optionally followed by .gz or .zst";
                 return Err(unknown(config, text, file));
             }
         };
-        Ok(Self::File(text.to_owned(), kind))
+        Ok(Self::File(source))
     }
 
     /// Settings that read every reference, whatever was read before.
-    pub(super) fn settings(&self, target: &Target<'_>) -> Result<source::Settings, Exit> {
-        let files = |path: &str| source::Files { path: path.to_owned(), skip_consumed: false };
-        match self {
-            Self::Job(config, job) => {
-                let mut settings = assemble::source_settings(config, job, Some("start"))?;
-                if let source::Input::Csv { files, .. }
-                | source::Input::Jsonl { files }
-                | source::Input::Parquet { files } = &mut settings.input
-                {
-                    files.skip_consumed = false;
-                }
-                Ok(settings)
-            }
-            Self::File(path, kind) => {
-                let job = match target {
-                    Target::Job(_, job) => Some(*job),
-                    Target::Path(_) => None,
-                };
-                let delimiter = match job.map(|job| &job.source) {
-                    Some(Source::Csv(csv)) => csv.delimiter,
-                    _ => b',',
-                };
-                let input = match kind {
-                    Kind::Csv => source::Input::Csv { files: files(path), delimiter },
-                    Kind::Jsonl => source::Input::Jsonl { files: files(path) },
-                    Kind::Parquet => source::Input::Parquet { files: files(path) },
-                };
-                Ok(match job {
-                    Some(job) => assemble::mapped(job, input),
-                    None => source::Settings::new(input),
-                })
-            }
-        }
+    pub(super) fn settings(&self) -> source::Settings {
+        let source = match self {
+            Self::Job(_, job) => &job.source,
+            Self::File(source) => source,
+        };
+        source::Settings { from: Some(source::Begin::Start), ..source::Settings::new(source.clone()) }
     }
 
     /// The references, described in one line.
     pub(super) fn describe(&self) -> String {
         match self {
-            Self::File(path, _) => path.clone(),
+            Self::File(source) => source.files().map_or_else(String::new, |files| files.path.clone()),
             Self::Job(_, job) => {
                 let (name, source) = (&job.name, &job.source);
                 if let Some(files) = source.files() {

@@ -3,12 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::settings::{Files, Input};
 
 fn mapping(format: Format, columns: &[(&str, &str)]) -> Result<Mapping, SourceError> {
     let columns = columns.iter().map(|&(field, input)| (field.to_owned(), input.to_owned())).collect();
-    let input = Input::Jsonl { files: Files { path: "-".to_owned(), skip_consumed: false } };
-    Mapping::new(&Settings { format, columns, ..Settings::new(input) })
+    Mapping::new(&Rows { format, columns, ..Rows::default() })
 }
 
 fn columns(format: Format, mapped: &[(&str, &str)], found: &[&str]) -> Result<Columns, String> {

@@ -11,11 +11,11 @@ use super::{MINIMAL, SOURCE, parse, sink, with};
 fn a_secret_is_looked_up_only_when_asked_for() {
     let config = parse(&with("env:SECRET", "env:NOT_SET")).unwrap();
     assert_eq!(config.app_key(&config.apps[0]).unwrap(), "0123456789abcdef");
-    let error = config.app_secret(&config.apps[0]).unwrap_err();
+    let error = config.apps[0].app_secret.look_up().unwrap_err();
     assert_eq!(error.to_string(), "jobs.yaml:3:41: apps.main.app_secret: the environment variable NOT_SET is not set");
 
     let config = parse(MINIMAL).unwrap();
-    assert_eq!(config.app_secret(&config.apps[0]).unwrap().expose_secret(), "s3cr3t");
+    assert_eq!(config.apps[0].app_secret.look_up().unwrap().expose_secret(), "s3cr3t");
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn what_a_reference_names_must_be_there_and_fit() {
     let resolve = |value: &str| {
         let config = parse(&sink(&format!("{{ postgres: {{ url: '{value}' }} }}"))).unwrap();
         let Sink::Postgres(postgres) = &config.jobs[0].sink else { panic!() };
-        config.url(&postgres.url).map(|url| url.expose_secret().to_owned()).map_err(|error| error.to_string())
+        postgres.url.look_up().map(|url| url.expose_secret().to_owned()).map_err(|error| error.to_string())
     };
     assert_eq!(resolve("env:DB").unwrap(), "postgres://user:s3cr3t@Db.Example/refs");
     assert_eq!(resolve("postgres://user@host/db").unwrap(), "postgres://user@host/db");
@@ -50,7 +50,7 @@ fn a_file_reference_is_from_the_directory_of_the_configuration() {
 
     set_mode(&secret, 0o644);
     let config = Config::load(&path).unwrap();
-    assert_eq!(config.app_secret(&config.apps[0]).unwrap().expose_secret(), "s3cr3t");
+    assert_eq!(config.apps[0].app_secret.look_up().unwrap().expose_secret(), "s3cr3t");
     let Source::Sqlite(sqlite) = &config.jobs[0].source else { panic!() };
     assert_eq!(sqlite.query.sql, "select * from refs");
     assert_eq!(sqlite.path, dir.path().join("refs.db"));

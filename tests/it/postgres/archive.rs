@@ -4,7 +4,8 @@ use super::*;
 use crate::support::postgres::{Cluster, Fsync, database};
 
 fn named(url: &str, schema: &str, table: &str) -> Box<dyn ArchiveWriter> {
-    let settings = Settings { schema: schema.to_owned(), table: table.to_owned(), ..settings(url) };
+    let mut settings = settings(url);
+    (settings.sink.schema, settings.sink.table) = (schema.to_owned(), table.to_owned());
     writer(settings, stamp())
 }
 

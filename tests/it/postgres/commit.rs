@@ -120,7 +120,9 @@ async fn raw_comes_when_asked_for_and_stays_with_its_version() {
     let mut plain = open(&database).await;
     committed(&mut plain, 1, with_raw("first", None)).await;
     drop(plain);
-    let mut raw = writer(Settings { raw: true, ..settings(&database.url()) }, stamp());
+    let mut settings = settings(&database.url());
+    settings.sink.raw = true;
+    let mut raw = writer(settings, stamp());
     raw.open(&claim(1, None)).await.unwrap();
     committed(&mut raw, 2, with_raw("second", Some(NOON + 1))).await;
     committed(&mut raw, 3, messages(10..20)).await;

@@ -127,7 +127,9 @@ fn add(rows: &mut MessageRows, id: i64, sample: &Sample) {
 #[tokio::test]
 async fn any_message_is_read_back_exactly() {
     let database = database().await;
-    let mut sink = writer(Settings { raw: true, ..settings(&database.url()) }, stamp());
+    let mut settings = settings(&database.url());
+    settings.sink.raw = true;
+    let mut sink = writer(settings, stamp());
     sink.open(&claim(0, None)).await.unwrap();
     let mut runner = TestRunner::deterministic();
     let samples: Vec<Sample> = (0..400).map(|_| sample().new_tree(&mut runner).unwrap().current()).collect();

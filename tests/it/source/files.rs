@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use yunxin_archiver::source::{Begin, Checkpoint, Files, Input, Settings, SourceError};
+use yunxin_archiver::source::{Begin, Checkpoint, Files, Settings, SourceError};
 
-use super::{TIME, csv, jsonl};
+use super::{TIME, csv, jsonl, of_csv, of_jsonl, of_parquet};
 use crate::support::refs::{read, read_from, unusable};
 
 const HEADER: &str = "conversation_id,message_server_id,create_time\n";
@@ -49,10 +49,9 @@ async fn what_is_not_there_is_said() {
     assert!(unusable(&csv(at("none.csv"))).await.ends_with("none.csv: there is no such file"));
     assert!(unusable(&csv(at("*.csv"))).await.ends_with("*.csv: no file matches"));
     assert!(unusable(&csv(directory.path())).await.contains("is a directory; name the files in it by a glob"));
-    let mut settings = csv("-");
-    settings.input = Input::Parquet { files: super::files("-") };
+    let settings = of_parquet(super::files("-"));
     assert!(unusable(&settings).await.contains("Parquet cannot be read from the standard input"));
-    settings.input = Input::Jsonl { files: Files { path: "-".to_owned(), skip_consumed: true } };
+    let settings = of_jsonl(Files { path: "-".to_owned(), skip_consumed: true });
     assert!(unusable(&settings).await.contains("cannot have `cursor: files`"));
     let mut settings = jsonl(at("x"));
     settings.from = Some(Begin::Value("5".to_owned()));
@@ -98,7 +97,7 @@ async fn more_rows_than_a_chunk_holds_are_all_read() {
 
 fn consuming(path: &Path) -> Settings {
     let path = path.to_str().unwrap().to_owned();
-    Settings::new(Input::Csv { files: Files { path, skip_consumed: true }, delimiter: b',' })
+    of_csv(Files { path, skip_consumed: true })
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use tempfile::TempDir;
-use yunxin_archiver::source::{Files, Format, Input, Settings, SourceError};
+use yunxin_archiver::source::{Files, Format, SourceError};
 
-use super::{TIME, csv, jsonl};
+use super::{TIME, csv, jsonl, of_jsonl, rows_of};
 use crate::support::refs::{Read, read, read_from, unusable};
 
 const HEADER: &str = "conversation_id,message_server_id,create_time,note\n";
@@ -206,9 +206,9 @@ async fn json_without_a_single_field_is_something_else() {
     }
     let (_directory, path) = file("events.jsonl", "{\"id\":1,\"doc\":{}}\n");
     let mut settings = jsonl(path);
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     assert!(unusable(&settings).await.contains("members eventType, event_type, fromAccount"));
-    settings.columns = [("event".to_owned(), "payload".to_owned())].into();
+    rows_of(&mut settings).columns = [("event".to_owned(), "payload".to_owned())].into();
     assert!(unusable(&settings).await.contains("it begins with \"{\\\"id\\\":1"));
 }
 
@@ -287,13 +287,13 @@ async fn a_copy_event_in_the_only_column_is_not_taken_for_a_header() {
     ] {
         let (_directory, path) = file("events.csv", text);
         let mut settings = csv(path);
-        settings.format = Format::CopyEvent;
+        rows_of(&mut settings).format = Format::CopyEvent;
         let said = unusable(&settings).await;
         assert!(said.contains("events.csv: its header is the one column") && said.contains(why), "{said}");
     }
     let (_directory, path) = file("events.csv", format!("event\n{quoted}"));
     let mut settings = csv(path);
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     assert_eq!(read(&settings).await.ids(), [5]);
 }
 
@@ -302,7 +302,7 @@ async fn a_file_that_is_refused_is_not_consumed() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     let files = Files { path: at("*").to_str().unwrap().to_owned(), skip_consumed: true };
-    let settings = Settings::new(Input::Jsonl { files });
+    let settings = of_jsonl(files);
     std::fs::write(at("1.jsonl"), object(1)).unwrap();
     let first = read(&settings).await;
     std::fs::write(at("2.jsonl"), rows(2..5)).unwrap();

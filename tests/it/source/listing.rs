@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use tempfile::TempDir;
-use yunxin_archiver::source::{Checkpoint, Files, Input, Settings, SourceError};
+use yunxin_archiver::source::{Checkpoint, Files, Settings, SourceError};
 
-use super::{TIME, csv};
+use super::{TIME, csv, of_csv, of_parquet};
 use crate::support::refs::{read, read_from, unusable, write_parquet};
 
 fn refs(id: i64) -> String {
@@ -37,7 +37,7 @@ async fn ids(directory: &Path, pattern: &str) -> Vec<i64> {
 
 fn consuming(path: &Path) -> Settings {
     let path = path.to_str().unwrap().to_owned();
-    Settings::new(Input::Csv { files: Files { path, skip_consumed: true }, delimiter: b',' })
+    of_csv(Files { path, skip_consumed: true })
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn a_directory_is_answered_with_a_pattern_that_works() {
     };
     let parquet = |path: &str| {
         let files = Files { path: path.to_owned(), skip_consumed: false };
-        Settings::new(Input::Parquet { files })
+        of_parquet(files)
     };
     let hinted = async |name: &str, settings: &dyn Fn(&str) -> Settings| {
         let said = unusable(&settings(directory.path().join(name).to_str().unwrap())).await;

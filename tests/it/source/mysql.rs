@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use yunxin_archiver::source::{Checkpoint, CursorValue, Format, Input, Overlap, Query, Settings, SourceError};
+use yunxin_archiver::source::{Checkpoint, CursorValue, Format, Overlap, Query, Settings, SourceError};
 
-use super::{TIME, query, secret, with_cursor};
+use super::{TIME, of_mysql, query, rows_of, with_cursor};
 use crate::support::mariadb::{self, MariaUrl};
 use crate::support::refs::{read, read_from, unusable};
 
 fn source(url: &MariaUrl, query: Query) -> Settings {
-    Settings::new(Input::Mysql { url: secret(url.url()), query })
+    of_mysql(url.url(), query)
 }
 
 /// A table of one column with one value.
@@ -93,7 +93,7 @@ async fn every_form_of_time_is_read() {
     ] {
         column(&url, kind, value).await;
         let mut settings = source(&url, with_time());
-        settings.timezone = TimeZone::get("Asia/Shanghai").unwrap();
+        rows_of(&mut settings).timezone = TimeZone::get("Asia/Shanghai").unwrap();
         assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")], "{kind}");
     }
     for (kind, value, expected) in [
@@ -164,14 +164,14 @@ async fn copy_events_are_read_from_columns_or_json() {
     let event = r#"{"eventType":"1","convType":"PERSON","fromAccount":"a","to":"b","msgidServer":"5","msgTimestamp":"1753951805248"}"#;
     url.execute(&format!("create table events (id int, body json); insert into events values (1, '{event}')")).await;
     let mut settings = source(&url, query("select * from events"));
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")]);
     let mut settings = source(
         &url,
         query("select json_value(body, '$.convType') convType, json_value(body, '$.fromAccount') fromAccount, json_value(body, '$.to') `to`,
             cast(5 as unsigned) msgidServer, 1753951805248 msgTimestamp, 1 eventType from events"),
     );
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")]);
 }
 
@@ -180,7 +180,7 @@ async fn what_the_server_refuses_is_told_apart_and_the_password_never_told() {
     let url = mariadb::database().await;
     url.execute("create table refs (id int); create user clerk@'%' identified by 'hunter2-clerk'").await;
     let refused = |url: String, sql: &str| {
-        let settings = Settings::new(Input::Mysql { url: secret(url), query: query(sql) });
+        let settings = of_mysql(url, query(sql));
         async move {
             let error = read(&settings).await.ended.unwrap_err();
             assert!(!format!("{error:?} {error}").contains("hunter2"), "{error:?}");

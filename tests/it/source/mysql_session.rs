@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use yunxin_archiver::source::{Checkpoint, CursorValue, Input, Overlap, Query, Settings, sample};
+use yunxin_archiver::source::{Checkpoint, CursorValue, Overlap, Query, Settings, sample};
 
-use super::{TIME, query, secret, with_cursor};
+use super::{TIME, of_mysql, query, with_cursor};
 use crate::support::mariadb::{self, MariaUrl, PASSWORD, Server, USER};
 use crate::support::refs::{read, read_from, unusable};
 
 fn source(url: &MariaUrl, query: Query) -> Settings {
-    Settings::new(Input::Mysql { url: secret(url.url()), query })
+    of_mysql(url.url(), query)
 }
 
 /// The settings of a session as a query sees them. They are hashed because a sample shows only part of a long value.
@@ -43,8 +43,8 @@ async fn assert_session_is_the_clients(server: &Server) {
     let url = server.database().await;
     url.execute("create user if not exists clerk@'%' identified by 'clerk'; grant select on *.* to clerk@'%'").await;
     for (user, password) in [(USER, PASSWORD), ("clerk", "clerk")] {
-        let input = Input::Mysql { url: secret(url.url_as(user, password)), query: query(SETTINGS) };
-        let ours = sample(Settings::new(input), 5000).await.unwrap();
+        let ours = of_mysql(url.url_as(user, password), query(SETTINGS));
+        let ours = sample(ours, 5000).await.unwrap();
         let ours = settings(ours.iter().map(|row| row.raw[0].1.clone()));
         let printed = url.client(user, password, SETTINGS);
         let theirs = settings(printed.lines().map(|line| line.split('\t').next().unwrap().to_owned()));
@@ -83,11 +83,10 @@ async fn operators_and_functions_of_local_time_mean_what_they_mean_in_the_client
                cast(round(unix_timestamp(created) * 1000) as signed) as create_time from refs where kind = 2 || kind = 1";
     assert_eq!(read(&source(&url, query(sql))).await.clean(), [format!("a|1|b 5 {TIME}")]);
     // A URL may ask for another zone, as in other clients.
-    let mut asked = source(&url, query(sql));
     let other = format!("{}?time-zone=%2B00:00", url.url());
-    asked.input = Input::Mysql { url: secret(other), query: query(sql) };
+    let asked = of_mysql(other, query(sql));
     assert_eq!(read(&asked).await.clean(), [format!("a|1|b 5 {}", TIME + 8 * 3_600_000)]);
-    asked.input = Input::Mysql { url: secret(format!("{}?time-zone=Mars", url.url())), query: query(sql) };
+    let asked = of_mysql(format!("{}?time-zone=Mars", url.url()), query(sql));
     assert!(unusable(&asked).await.contains("time zone"));
 }
 

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, StringArray};
-use yunxin_archiver::source::{Files, Format, Input, Settings};
+use yunxin_archiver::source::{Files, Format};
 
 use super::sqlite_state::{bound, mode};
-use super::{TIME, csv, jsonl, renamed};
+use super::{TIME, csv, jsonl, of_csv, of_parquet, renamed, rows_of};
 use crate::support::refs::{read, read_from, unusable, write_parquet};
 use crate::support::site::{Ref, Site, dialogue, ids_of};
 
@@ -107,7 +107,7 @@ async fn columns_with_nothing_in_any_row_are_refused() {
     let at = |name: &str| directory.path().join(name);
     let consuming = |name: &str| Files { path: at(name).to_str().unwrap().to_owned(), skip_consumed: true };
     std::fs::write(at("x.csv"), "conversation_id,note,message_server_id,create_time\n,a,,\n\" \",b,,\n").unwrap();
-    let settings = Settings::new(Input::Csv { files: consuming("x.csv"), delimiter: b',' });
+    let settings = of_csv(consuming("x.csv"));
     let said = unusable(&settings).await;
     let columns = "\"conversation_id\", \"message_server_id\", \"create_time\"";
     assert!(said.contains(&format!("x.csv: none of its rows has anything in {columns}; the first is ")), "{said}");
@@ -117,7 +117,7 @@ async fn columns_with_nothing_in_any_row_are_refused() {
         &at("x.parquet"),
         vec![("conversation_id", none()), ("message_server_id", none()), ("create_time", none())],
     );
-    let settings = Settings::new(Input::Parquet { files: consuming("x.parquet") });
+    let settings = of_parquet(consuming("x.parquet"));
     assert!(unusable(&settings).await.ends_with("message_server_id is null; create_time is null"));
     // A single row that holds something is enough.
     write_parquet(
@@ -140,7 +140,7 @@ async fn a_column_of_something_other_than_copy_events_is_refused() {
     let inner = event(&("alice|1|bob".to_owned(), 5, TIME)).replace('"', "\"\"");
     let settings = || {
         let mut settings = csv(&path);
-        settings.format = Format::CopyEvent;
+        rows_of(&mut settings).format = Format::CopyEvent;
         renamed(settings, &[("event", "doc")])
     };
     for cell in ["", "5", "{}", "\"{\"\"a\"\":1}\"", &format!("\"{{\"\"data\"\":{inner}}}\"")] {
@@ -154,7 +154,7 @@ async fn a_column_of_something_other_than_copy_events_is_refused() {
     let path = directory.path().join("x.jsonl");
     std::fs::write(&path, "{\"doc\":5}\n{\"doc\":\"{\"}\n{\"doc\":{\"a\":1}}\n").unwrap();
     let mut settings = jsonl(&path);
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     let said = unusable(&renamed(settings, &[("event", "doc")])).await;
     assert!(said.contains("no JSON object in it has within \"doc\" any of the members eventType"), "{said}");
 }
@@ -204,7 +204,7 @@ async fn an_event_whose_type_is_none_is_not_passed_over() {
         )
         .unwrap();
         let mut settings = csv(&path);
-        settings.format = Format::CopyEvent;
+        rows_of(&mut settings).format = Format::CopyEvent;
         let found = read(&settings).await;
         assert_eq!(found.skipped, 0);
         assert!(found.complaints().contains(why), "{}", found.complaints());

@@ -10,13 +10,13 @@ use arrow::array::{
 };
 use arrow::datatypes::Int32Type;
 use jiff::tz::TimeZone;
-use yunxin_archiver::source::{Format, Input, Settings, SourceError};
+use yunxin_archiver::source::{Format, Settings, SourceError};
 
-use super::{TIME, renamed};
+use super::{TIME, of_parquet, renamed, rows_of};
 use crate::support::refs::{read, unusable, write_parquet};
 
 fn parquet(path: &Path) -> Settings {
-    Settings::new(Input::Parquet { files: super::files(path) })
+    of_parquet(super::files(path))
 }
 
 fn text(values: Vec<Option<&str>>) -> ArrayRef {
@@ -115,7 +115,7 @@ async fn timestamps_of_every_unit_are_read() {
             ],
         );
         let mut settings = parquet(&path);
-        settings.timezone = TimeZone::get("Asia/Shanghai").unwrap();
+        rows_of(&mut settings).timezone = TimeZone::get("Asia/Shanghai").unwrap();
         assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {time}")], "{kind}");
     }
 }
@@ -158,7 +158,7 @@ async fn copy_events_are_read_from_columns_or_json() {
         vec![("id", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef), ("body", text(vec![Some(event), None]))],
     );
     let mut settings = parquet(&path);
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     let found = read(&settings).await;
     assert_eq!(found.references, [format!("a|1|b 5 {TIME}")]);
     assert!(found.complaints().contains("row 2: the event is empty"));
@@ -236,7 +236,7 @@ async fn int96_is_utc_whatever_zone_is_set() {
     let path = directory.path().join("refs.parquet");
     let day = 86_400_000;
     let mut settings = parquet(&path);
-    settings.timezone = TimeZone::get("Asia/Shanghai").unwrap();
+    rows_of(&mut settings).timezone = TimeZone::get("Asia/Shanghai").unwrap();
     write_int96(&path, TIME / day, (TIME % day) as u64 * 1_000_000 + 999_999);
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")]);
     // In nanoseconds, 64 bits would have overflowed into another year.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use yunxin_archiver::source::{Input, Overlap, Settings};
+use yunxin_archiver::source::Overlap;
 
-use super::{TIME, secret, with_cursor};
+use super::{TIME, of_postgres, with_cursor};
 use crate::support::postgres::{self, PASSWORD, PgUrl, USER};
 use crate::support::refs::read;
 use crate::support::server::{Home, Keeper, find_program, free_port};
@@ -77,7 +77,7 @@ async fn nothing_is_left_in_a_pool_and_nothing_that_others_left_stands_in_the_wa
         assert!(left.ends_with("|0|0\n"), "{left}");
         let sql = "select 'a|1|b' as conversation_id, id as message_server_id, at as create_time, id, label from refs where id > :after order by id";
         let query = with_cursor(sql, "id", Some(Overlap::Number(0)));
-        let settings = Settings::new(Input::Postgres { url: secret(url.url()), query });
+        let settings = of_postgres(url.url(), query);
         for _ in 0..3 {
             let expected: Vec<String> = (1..=50).map(|id| format!("a|1|b {id} {TIME}")).collect();
             assert_eq!(read(&settings).await.clean(), expected, "{mode}");

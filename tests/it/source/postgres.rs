@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use yunxin_archiver::source::{
-    Begin, Checkpoint, CursorValue, Format, Input, Overlap, Query, Settings, SourceError, open, sample,
+    Begin, Checkpoint, CursorValue, Format, Overlap, Query, Settings, SourceError, open, sample,
 };
 
-use super::{TIME, query, secret, with_cursor};
+use super::{TIME, of_postgres, query, rows_of, with_cursor};
 use crate::support::postgres::{self, PgUrl};
 use crate::support::refs::{drain, read, read_from, unusable};
 
 fn source(url: &PgUrl, query: Query) -> Settings {
-    Settings::new(Input::Postgres { url: secret(url.url()), query })
+    of_postgres(url.url(), query)
 }
 
 /// A query of one row with this ID and time.
@@ -89,11 +89,11 @@ async fn every_form_of_time_is_read() {
         "'2025-07-31 16:50:05.248'",
     ] {
         let mut settings = source(&url, one("5", time));
-        settings.timezone = TimeZone::get("Asia/Shanghai").unwrap();
+        rows_of(&mut settings).timezone = TimeZone::get("Asia/Shanghai").unwrap();
         assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")], "{time}");
     }
     let mut settings = source(&url, one("5", "extract(epoch from '2025-07-31 08:50:05.248Z'::timestamptz)"));
-    settings.time_unit = yunxin_archiver::source::TimeUnit::Seconds;
+    rows_of(&mut settings).time_unit = yunxin_archiver::source::TimeUnit::Seconds;
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")]);
     for (time, expected) in [
         ("'2025-07-31'::date", "2025-07-31 is a date without a time of day"),
@@ -204,14 +204,14 @@ async fn copy_events_are_read_from_columns_or_json() {
     let event = r#"{"eventType":"1","convType":"PERSON","fromAccount":"a","to":"b","msgidServer":"5","msgTimestamp":"1753951805248"}"#;
     for kind in ["json", "jsonb", "text"] {
         let mut settings = source(&url, query(&format!("select 1 as id, '{event}'::{kind} as payload")));
-        settings.format = Format::CopyEvent;
+        rows_of(&mut settings).format = Format::CopyEvent;
         assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")], "{kind}");
     }
     let sql = format!(
         "select 1::int8 as event_type, 'TEAM' as conv_type, 'a' as from_account, 99::int8 as to, 5 as msgid_server, {TIME} as msg_timestamp"
     );
     let mut settings = source(&url, query(&sql));
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     assert_eq!(read(&settings).await.clean(), [format!("a|2|99 5 {TIME}")]);
 }
 
@@ -236,7 +236,7 @@ async fn what_the_server_refuses_is_told_apart_and_the_password_never_told() {
     )
     .await;
     let refused = |url: String, sql: &str| {
-        let settings = Settings::new(Input::Postgres { url: secret(url), query: query(sql) });
+        let settings = of_postgres(url, query(sql));
         assert!(!format!("{settings:?}").contains("hunter2"));
         async move {
             let error = read(&settings).await.ended.unwrap_err();

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
-use yunxin_archiver::source::{Checkpoint, CursorValue, Input, Query, Settings, SourceError, sample};
+use yunxin_archiver::source::{Checkpoint, CursorValue, Query, Settings, SourceError, sample};
 
-use super::{TIME, query, secret, with_cursor};
+use super::{TIME, of_postgres, query, with_cursor};
 use crate::support::postgres::{self, Cluster, Fsync, PASSWORD, PgUrl, USER};
 use crate::support::refs::{read, read_from, unusable};
 
 fn source(url: &PgUrl, query: Query) -> Settings {
-    Settings::new(Input::Postgres { url: secret(url.url()), query })
+    of_postgres(url.url(), query)
 }
 
 async fn cluster() -> Cluster {
@@ -53,8 +53,8 @@ async fn the_session_is_that_of_the_servers_own_client() {
         tries.next().expect("the server takes over its settings");
     }
     for (user, password) in [(USER, PASSWORD), ("clerk", "clerk"), ("other", "other")] {
-        let input = Input::Postgres { url: secret(url.url_as(user, password)), query: query(SETTINGS) };
-        let ours = sample(Settings::new(input), 5000).await.unwrap();
+        let ours = of_postgres(url.url_as(user, password), query(SETTINGS));
+        let ours = sample(ours, 5000).await.unwrap();
         let mut ours = settings(ours.iter().map(|row| row.raw[0].1.clone()));
         let printed = url.client(user, password, SETTINGS);
         let mut theirs = settings(printed.lines().map(|line| line.split('|').next().unwrap().to_owned()));
@@ -80,7 +80,7 @@ async fn functions_of_local_time_mean_what_they_mean_in_the_client() {
                (extract(epoch from created::timestamptz) * 1000)::bigint as create_time from refs";
     assert_eq!(read(&source(&url, query(sql))).await.clean(), [format!("a|1|b 5 {TIME}")]);
     let asked = format!("{}?options=-c%20timezone%3DUTC&application_name=x", url.url());
-    let settings = Settings::new(Input::Postgres { url: secret(asked), query: query(sql) });
+    let settings = of_postgres(asked, query(sql));
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {}", TIME + 8 * 3_600_000)]);
     // A cursor of instants does not depend on the zone.
     url.execute("alter table refs add at timestamptz default '2025-07-31 08:50:05.248Z'").await;
@@ -163,7 +163,7 @@ async fn tls_is_spoken_as_sslmode_says_and_a_socket_is_a_way_as_well() {
         "select 'a|1|b' as conversation_id, case when ssl then 1 else 2 end as message_server_id, {TIME} as create_time
          from pg_stat_ssl where pid = pg_backend_pid()"
     );
-    let with = |text: String| Settings::new(Input::Postgres { url: secret(text), query: query(&sql) });
+    let with = |text: String| of_postgres(text, query(&sql));
     let ids = async |parameters: &str| read(&with(format!("{}?{parameters}", url.url()))).await.ids();
     assert_eq!(ids("sslmode=prefer").await, [2]);
     assert!(unusable(&with(format!("{}?sslmode=require", url.url()))).await.contains("speaks no TLS"));

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tempfile::TempDir;
-use yunxin_archiver::source::{Begin, Checkpoint, CursorValue, Format, Input, Overlap, Query, Settings, SourceError};
+use yunxin_archiver::source::{Begin, Checkpoint, CursorValue, Format, Overlap, Query, Settings, SourceError};
 
-use super::{TIME, query, with_cursor};
+use super::{TIME, of_sqlite, query, rows_of, with_cursor};
 use crate::support::refs::{read, read_from, unusable};
 
 async fn database(sql: &str) -> (TempDir, PathBuf) {
@@ -24,7 +24,7 @@ pub(super) async fn execute(path: &Path, sql: &str) {
 }
 
 fn sqlite(path: &Path, query: Query) -> Settings {
-    Settings::new(Input::Sqlite { path: path.to_owned(), query })
+    of_sqlite(path, query)
 }
 
 const REFS: &str =
@@ -171,13 +171,13 @@ async fn copy_events_are_read_from_columns_or_json() {
         database(&format!("create table events (id integer, event text); insert into events values (1, '{event}')"))
             .await;
     let mut settings = sqlite(&path, query("select * from events"));
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")]);
     let sql =
         "select event ->> 'convType' as conv_type, event ->> 'fromAccount' as from_account, event ->> 'to' as \"to\",
         event ->> 'msgidServer' as msgid_server, event ->> 'msgTimestamp' as msg_timestamp from events";
     let mut settings = sqlite(&path, query(sql));
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 5 {TIME}")]);
 }
 

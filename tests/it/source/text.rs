@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use tempfile::TempDir;
+use yunxin_archiver::config::Source;
 use yunxin_archiver::source::{
     Format, SampleRow, Settings, SourceError, TimeUnit, Understood, open_with_stdin, sample,
 };
 
-use super::{TIME, csv, jsonl, renamed};
+use super::{TIME, csv, jsonl, renamed, rows_of};
 use crate::support::refs::{drain, read, unusable};
 
 /// A directory with one file in it.
@@ -55,8 +56,9 @@ async fn the_parts_of_a_conversation_may_stand_in_columns_of_other_names() {
             ("create_time", "at"),
         ],
     );
-    settings.input = yunxin_archiver::source::Input::Csv { files: super::files(&path), delimiter: b';' };
-    settings.time_unit = TimeUnit::Seconds;
+    let Source::Csv(csv) = &mut settings.source else { panic!() };
+    csv.delimiter = b';';
+    rows_of(&mut settings).time_unit = TimeUnit::Seconds;
     assert_eq!(read(&settings).await.clean(), ["a|1|b 5 1753951805000", "c|3|7 6 1753951806000"]);
 }
 
@@ -98,7 +100,7 @@ async fn rows_that_are_no_reference_are_kept_with_their_lines_and_stop_nothing()
 async fn times_without_a_zone_are_of_the_zone_that_is_set() {
     let (_directory, path) = file("refs.csv", format!("{HEADER}a|1|b,1,2025-07-31 16:50:05.248\n"));
     let mut settings = csv(&path);
-    settings.timezone = TimeZone::get("Asia/Shanghai").unwrap();
+    rows_of(&mut settings).timezone = TimeZone::get("Asia/Shanghai").unwrap();
     assert_eq!(read(&settings).await.clean(), [format!("a|1|b 1 {TIME}")]);
 }
 
@@ -164,7 +166,7 @@ async fn failures_of_an_earlier_run_are_a_source() {
 const EVENT: &str = r#"{"eventType":"1","convType":"TEAM","fromAccount":"a1","to":"99","msgTimestamp":"1753951805248","msgidServer":"5","body":"x"}"#;
 
 fn copy_events(mut settings: Settings) -> Settings {
-    settings.format = Format::CopyEvent;
+    rows_of(&mut settings).format = Format::CopyEvent;
     settings
 }
 

@@ -9,9 +9,9 @@ use arrow::array::{
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use yunxin_archiver::source::{Format, Input, Settings, TimeUnit};
+use yunxin_archiver::source::{Format, TimeUnit};
 
-use super::{TIME, csv, jsonl, query};
+use super::{TIME, csv, jsonl, of_sqlite, query, rows_of};
 use crate::support::refs::{Read, read, write_parquet};
 
 const SLIPPED: &str = "seconds that were taken for milliseconds, or milliseconds for microseconds";
@@ -28,7 +28,7 @@ async fn of_csv(time: &str, unit: TimeUnit) -> Read {
     let path = directory.path().join("refs.csv");
     std::fs::write(&path, format!("conversation_id,message_server_id,create_time\na|1|b,5,{time}\n")).unwrap();
     let mut settings = csv(path);
-    settings.time_unit = unit;
+    rows_of(&mut settings).time_unit = unit;
     read(&settings).await
 }
 
@@ -42,8 +42,8 @@ async fn of_parquet(path: &Path, time: ArrayRef, zone: &str) -> Read {
         ],
     );
     let files = super::files(path);
-    let mut settings = Settings::new(Input::Parquet { files });
-    settings.timezone = TimeZone::get(zone).unwrap();
+    let mut settings = super::of_parquet(files);
+    rows_of(&mut settings).timezone = TimeZone::get(zone).unwrap();
     read(&settings).await
 }
 
@@ -127,7 +127,7 @@ async fn copy_events_and_json_are_checked() {
         );
         std::fs::write(&path, event).unwrap();
         let mut settings = jsonl(&path);
-        settings.format = Format::CopyEvent;
+        rows_of(&mut settings).format = Format::CopyEvent;
         invalid(&read(&settings).await, words);
     }
 }
@@ -147,6 +147,6 @@ async fn what_a_database_says_is_checked() {
         ("'1970-01-21 07:12:31.805'", SLIPPED),
     ] {
         let sql = format!("select 'a|1|b' conversation_id, 5 message_server_id, {time} create_time");
-        invalid(&read(&Settings::new(Input::Sqlite { path: path.clone(), query: query(&sql) })).await, words);
+        invalid(&read(&of_sqlite(&path, query(&sql))).await, words);
     }
 }

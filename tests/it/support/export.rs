@@ -12,6 +12,7 @@ use uuid::Uuid;
 use yunxin_archiver::archive::parquet::{ParquetArchive, Settings};
 use yunxin_archiver::archive::postgres::{self, PostgresArchive};
 use yunxin_archiver::archive::{Archive as _, Claim, RunStamp};
+use yunxin_archiver::config::PostgresSink;
 use yunxin_archiver::model::manifest::{BESIDE, DataFile, Manifest, Sealed, StagedFile, is_vanished};
 use yunxin_archiver::model::message::{MessageRows, Row, TextColumn, Vanished};
 
@@ -108,9 +109,9 @@ impl Stage {
     pub(crate) async fn postgres(runs: &[&[Sent<'_>]], vanished: &[Vanished]) -> Self {
         let database = database().await;
         let (ledger_id, run_id) = (Uuid::now_v7(), Uuid::now_v7());
-        let settings = postgres::Settings { raw: true, ..postgres::Settings::new(SecretString::from(database.url())) };
+        let place = PostgresSink { raw: true, ..PostgresSink::new(SecretString::from(database.url())) };
         let stamp = RunStamp { job: "nightly".to_owned(), app_key: "app".to_owned(), run_id, ledger_id };
-        let mut sink = PostgresArchive::new(settings).writer(stamp).unwrap();
+        let mut sink = PostgresArchive::new(postgres::Settings::new(place)).writer(stamp).unwrap();
         let claim = Claim {
             ledger_id,
             job: "nightly".to_owned(),
