@@ -93,7 +93,7 @@ impl Examination {
         let Settings { from, to, .. } = self.settings;
         while let Some(mut chunk) = source.next().await? {
             self.read.rows += chunk.read();
-            self.read.skipped += chunk.skipped;
+            self.read.skipped += chunk.skipped();
             self.read.invalid += chunk.invalid.len() as u64;
             for reference in chunk.iter() {
                 let (id, time) = (reference.message_server_id, reference.create_time);

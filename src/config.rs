@@ -110,9 +110,7 @@ impl Config {
         lookup: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Result<Self, ConfigError> {
         let fail = |mistakes| ConfigError::Mistakes { file: file.to_owned(), mistakes };
-        let options = serde_saphyr::options! { with_snippet: false };
-        let written = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| fail(vec![mistake::from_yaml(&error)]))?;
+        let written = written::read(text).map_err(|error| fail(vec![mistake::from_yaml(&error.0, &error.1)]))?;
         let environment = Environment::new(file, lookup);
         let mut reader = Reader::new(base, &environment);
         let document = Document::read(&mut reader, written, "");

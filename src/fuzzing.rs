@@ -40,7 +40,7 @@ pub fn copy_event(bytes: &[u8]) {
         let mut rows = 0;
         let Ok(mut source) = open_with_stdin(settings, None, input).await else { return 0 };
         while let Ok(Some(chunk)) = source.next().await {
-            assert_eq!(chunk.read(), chunk.len() as u64 + chunk.invalid.len() as u64 + chunk.skipped);
+            assert_eq!(chunk.read(), chunk.len() as u64 + chunk.invalid.len() as u64 + chunk.skipped());
             assert!(chunk.iter().all(|reference| reference.message_server_id > 0));
             rows += chunk.read();
         }

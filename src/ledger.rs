@@ -24,6 +24,7 @@
 
 mod adoption;
 mod answered;
+mod beginning;
 mod bloom;
 mod carried;
 mod commit;
@@ -54,6 +55,7 @@ mod values;
 pub use adoption::{
     AdoptedManifest, AdoptedRun, Adoption, ArchiveContents, ArchivedCounts, CarriedCursor, CarriedOver, ReplacedLedger,
 };
+pub use beginning::{Beginning, FormerLedger};
 pub use carried::EarlyFollowUps;
 pub use commit::{Commit, FinishedBatch};
 pub use cut::{CutOutcome, CutSettings};

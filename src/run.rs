@@ -38,7 +38,7 @@ use uuid::Uuid;
 pub use adopt::{Adopted, adopt};
 pub use error::{RunError, describe};
 pub use estimate::{Estimate, estimate};
-pub use recovery::recover;
+pub use recovery::{begin, recover};
 pub use settings::Settings;
 pub use stop::Stop;
 pub(crate) use suspicion::WHY_ABSENT;
@@ -50,7 +50,7 @@ use meter::{Counts, Meter};
 use owners::NamedOwners;
 use timeline::TimelineRecorder;
 
-use crate::archive::ArchiveWriter;
+use crate::archive::{ArchiveWriter, Opened};
 use crate::ledger::Ledger;
 use crate::model::summary::{JobSummary, References, ThreadExtras};
 use crate::panics::caught;
@@ -64,6 +64,8 @@ pub struct Parts {
     pub source: Option<Box<dyn Source>>,
     /// Where messages go.
     pub archive: Box<dyn ArchiveWriter>,
+    /// What [`begin`] found, if it opened the archive.
+    pub opened: Option<Opened>,
     /// The job's memory.
     pub ledger: Arc<Ledger>,
     /// The API.
@@ -78,7 +80,7 @@ pub struct Parts {
 
 /// Runs a job to its end and sums it up. A failure of source, archive, ledger or API, or a panic, is in the summary.
 pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
-    let Parts { source, archive, ledger, client, run_id, progress, stop } = parts;
+    let Parts { source, archive, opened, ledger, client, run_id, progress, stop } = parts;
     let timeline = TimelineRecorder::new(settings.quota, settings.job.sink.timezone());
     let run = Arc::new(RunContext {
         settings,
@@ -92,7 +94,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         planned: Notify::new(),
         stop: stop.child(),
     });
-    let result = caught(flow(&run, source, archive, progress))
+    let result = caught(flow(&run, source, (archive, opened), progress))
         .await
         .unwrap_or_else(|panicked| Err(RunError::died("its beginning or end", &panicked)));
     summary::sum_up(&run, result).await
@@ -102,13 +104,13 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
 async fn flow(
     run: &Arc<RunContext>,
     source: Option<Box<dyn Source>>,
-    mut archive: Box<dyn ArchiveWriter>,
+    (mut archive, opened): (Box<dyn ArchiveWriter>, Option<Opened>),
     progress: Box<dyn Progress>,
 ) -> Result<(), RunError> {
     let RunContext { settings, run_id, began, ledger, meter, .. } = &**run;
     let signer = settings.signer.as_deref();
     ledger.begin_run(*run_id, &settings.command, *began).await?;
-    recovery::open(ledger, archive.as_mut()).await?;
+    recovery::open(ledger, archive.as_mut(), opened).await?;
     manifest::write_missing(ledger, archive.as_mut(), signer, Some(*run_id)).await?;
     let totals = ledger.totals().await?;
     let resumed = totals.sums.pending_refs + totals.sums.carried_refs;

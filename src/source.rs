@@ -73,6 +73,33 @@ pub async fn open_with_stdin(
     Ok(Box::new(begin(settings, checkpoint, stdin, None).await?))
 }
 
+/// Reads the first chunk of a source already, so that one that cannot be read is refused now. Nothing is left out: the
+/// source that is returned begins with that chunk.
+pub async fn probed(mut source: Box<dyn Source>) -> Result<Box<dyn Source>, SourceError> {
+    let first = source.next().await?;
+    Ok(Box::new(Probed { first, source }))
+}
+
+struct Probed {
+    /// The first chunk, until it is handed on. A source that has none goes on to have none.
+    first: Option<ReferenceChunk>,
+    source: Box<dyn Source>,
+}
+
+#[async_trait]
+impl Source for Probed {
+    async fn next(&mut self) -> Result<Option<ReferenceChunk>, SourceError> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.source.next().await,
+        }
+    }
+
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.source.checkpoint()
+    }
+}
+
 /// The first `rows` rows, as they are and as they are understood. A query is asked from its start.
 pub async fn sample(settings: Settings, rows: usize) -> Result<Vec<SampleRow>, SourceError> {
     let mut source = begin(settings, None, Box::new(std::io::stdin()), Some(rows)).await?;

@@ -53,7 +53,7 @@ async fn measure(directory: &Path, nights: u64, random: bool) -> Result<()> {
         sink: "nowhere".to_owned(),
         partitioning: String::new(),
     };
-    let ledger = Ledger::open(&path, &identity).await?;
+    let ledger = yunxin_archiver::ledger::Beginning::prepare(&path, &identity).await?.take_place().await?.0;
     let run = Uuid::now_v7();
     ledger.begin_run(run, "run", Timestamp::now()).await?;
     let began = Instant::now();

@@ -32,6 +32,7 @@ mod snapshot;
 mod statements;
 mod target;
 mod transaction;
+mod unlogged;
 mod verify;
 mod versions;
 mod write;

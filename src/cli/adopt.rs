@@ -73,7 +73,7 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     let adopted = run::adopt(takeover.as_mut(), holding, adoption, run_id, now).await.map_err(exit)?;
     // The writer takes the lock that this has.
     drop(takeover);
-    let ledger = Ledger::open(&path, &identity).await.map_err(assemble::ledger_exit)?;
+    let ledger = assemble::own_ledger(&path, &identity).await?;
     let mut sink = archive.writer(stamp).map_err(exit)?;
     ledger.note_run(run_id, &note, 0, 0).await.map_err(assemble::ledger_exit)?;
     run::recover(&ledger, sink.as_mut(), signer.as_ref()).await.map_err(exit)?;
@@ -194,20 +194,23 @@ fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {
             lines.push(("", format!("{path} is missing")));
         }
         if result.temporary_files_removed > 0 {
-            let (files, bytes) = (count(result.temporary_files_removed), output::bytes(result.temporary_bytes));
-            lines.push(("", format!("{files} temporary files ({bytes}) were removed; they held no data")));
+            let files = output::counted(result.temporary_files_removed, "temporary file", "temporary files");
+            lines.push((
+                "",
+                format!("removed without loss of data: {files} ({})", output::bytes(result.temporary_bytes)),
+            ));
         }
     }
-    lines.push(("messages", format!("{}, of {} IDs", count(result.messages), count(result.ids))));
+    lines.push(("messages", format!("{}, of {}", count(result.messages), output::counted(result.ids, "ID", "IDs"))));
     if result.twice > 0 {
-        lines.push(("", format!("{} are there twice", count(result.twice))));
+        lines.push(("", format!("there twice: {}", count(result.twice))));
     }
     if result.other_apps > 0 {
-        lines.push(("", format!("and {} from other apps", count(result.other_apps))));
+        lines.push(("", format!("from other apps, not counted: {}", count(result.other_apps))));
     }
     let lost =
         if result.lost > 0 { format!(", {} of them lost by the archive", count(result.lost)) } else { String::new() };
-    lines.push(("pending", format!("{} references{lost}", count(result.pending))));
+    lines.push(("pending", format!("{}{lost}", output::counted(result.pending, "reference", "references"))));
     lines.push(("failures", format!("{} open", count(result.open_failures))));
     lines.push((
         "cursor",

@@ -11,10 +11,10 @@ use super::Exit;
 use super::provenance::{Provenance, note, signer};
 use crate::archive::parquet::{self, ParquetArchive};
 use crate::archive::postgres::{self, PostgresArchive};
-use crate::archive::{Archive, ArchiveError, ArchiveWriter, RunStamp};
+use crate::archive::{Archive, ArchiveError, ArchiveWriter, Opened, RunStamp};
 use crate::config::{self, Config, Job};
-use crate::ledger::{AppLock, Identity, JobLock, Ledger, LedgerError, RetryFilter};
-use crate::run::Settings;
+use crate::ledger::{AppLock, Beginning, Identity, JobLock, Ledger, LedgerError, RetryFilter};
+use crate::run::{RunError, Settings};
 use crate::source::{self, Checkpoint, Source};
 use crate::yunxin::{AppSettings, Client};
 
@@ -61,6 +61,19 @@ pub(super) async fn ledger_to_read(config: &Config, job: &Job) -> Result<Option<
     Ledger::read(&ledger_path(config, job)).await.map_err(ledger_exit)
 }
 
+/// What a job changed since its ledger began, so that its next run begins another; `None` also if its settings cannot be
+/// looked up.
+pub(super) fn changes(config: &Config, job: &Job, ledger: &Ledger) -> Option<String> {
+    let identity = identity(config, job).ok().filter(|identity| identity != ledger.identity())?;
+    Some(ledger.identity().changes(&identity))
+}
+
+/// The ledger with this identity to write, which is there.
+pub(super) async fn own_ledger(path: &Path, identity: &Identity) -> Result<Ledger, Exit> {
+    let ledger = Ledger::open(path, identity).await.map_err(ledger_exit)?;
+    ledger.ok_or_else(|| Exit::failed(anyhow::anyhow!("another process replaced {}: try again", path.display())))
+}
+
 /// The last cursor of a job.
 pub(super) async fn checkpoint(ledger: Option<&Ledger>, job: &Job) -> Result<Option<Checkpoint>, Exit> {
     let Some(ledger) = ledger else { return Ok(None) };
@@ -98,8 +111,12 @@ pub(super) async fn open_source(
 
 /// The exit that an error of a source asks for.
 pub(super) fn source_exit(error: source::SourceError) -> Exit {
-    let error = crate::run::RunError::Source(error);
-    Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
+    run_exit(&RunError::Source(error))
+}
+
+/// The exit that an error of a run asks for.
+pub(super) fn run_exit(error: &RunError) -> Exit {
+    Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(error)) }
 }
 
 /// The API's client for a job alone.
@@ -148,34 +165,88 @@ pub(super) struct Assembly {
     pub(super) lock: JobLock,
     pub(super) ledger: Arc<Ledger>,
     pub(super) client: Arc<Client>,
-    pub(super) sink: Box<dyn ArchiveWriter>,
+    pub(super) source: Option<Box<dyn Source>>,
+    pub(super) archive: Box<dyn ArchiveWriter>,
+    /// What opening the archive found, if that was necessary.
+    pub(super) opened: Option<Opened>,
     pub(super) settings: Settings,
 }
 
+/// What a run is for.
+pub(super) struct Order<'a> {
+    pub(super) run_id: Uuid,
+    pub(super) command: &'a str,
+    pub(super) provenance: &'a Provenance,
+    /// How long locks are waited for.
+    pub(super) wait: Duration,
+    /// Whether the source is read.
+    pub(super) read: bool,
+    /// From where it is read, if not from the cursor.
+    pub(super) from: Option<&'a str>,
+}
+
 impl Assembly {
-    /// Takes the job's and the app's lock, opens the ledger and makes client and sink. Nothing is sent, and nothing but
-    /// the state directory is written.
-    pub(super) async fn new(
-        config: &Config,
-        job: &Job,
-        run_id: Uuid,
-        (command, provenance): (&str, &Provenance),
-        wait: Duration,
-        apps: &mut Apps,
-    ) -> Result<Self, Exit> {
+    /// Takes the job's and the app's lock, and opens what the job needs. Nothing is sent. A ledger that begins takes its
+    /// place last, when nothing else can refuse the run.
+    pub(super) async fn new(config: &Config, job: &Job, order: &Order<'_>, apps: &mut Apps) -> Result<Self, Exit> {
         let identity = identity(config, job)?;
-        let lock = JobLock::acquire(&config.state, &job.name, wait).await.map_err(ledger_exit)?;
-        let client = apps.client(config, job, wait).await?;
-        let ledger = Ledger::open(&ledger_path(config, job), &identity).await.map_err(ledger_exit)?;
-        let stamp =
-            RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: ledger.id() };
-        Ok(Self {
-            lock,
-            sink: archive(job).writer(stamp).map_err(archive_exit)?,
-            client: Arc::new(client),
-            ledger: Arc::new(ledger),
-            settings: run_settings(config, job, command, provenance)?,
-        })
+        let lock = JobLock::acquire(&config.state, &job.name, order.wait).await.map_err(ledger_exit)?;
+        let client = Arc::new(apps.client(config, job, order.wait).await?);
+        let settings = run_settings(config, job, order.command, order.provenance)?;
+        let path = ledger_path(config, job);
+        let stamp = |ledger_id| RunStamp {
+            job: job.name.clone(),
+            app_key: identity.app_key.clone(),
+            run_id: order.run_id,
+            ledger_id,
+        };
+        let writer = |ledger_id| archive(job).writer(stamp(ledger_id)).map_err(archive_exit);
+        if let Some(ledger) = Ledger::open(&path, &identity).await.map_err(ledger_exit)? {
+            let archive = writer(ledger.id())?;
+            let source = if order.read {
+                Some(open_source(job, checkpoint(Some(&ledger), job).await?, order.from).await?)
+            } else {
+                None
+            };
+            return Ok(Self { lock, ledger: Arc::new(ledger), client, source, archive, opened: None, settings });
+        }
+        if !order.read {
+            return Err(nothing_to_retry(&path, &identity).await);
+        }
+        let beginning = Beginning::prepare(&path, &identity).await.map_err(ledger_exit)?;
+        let mut archive = writer(beginning.id())?;
+        let mut source = open_source(job, None, order.from).await?;
+        if beginning.former().is_some() {
+            source = source::probed(source).await.map_err(source_exit)?;
+        }
+        let source = Some(source);
+        let changes = beginning.former().map(|former| former.changes.clone());
+        let begun = crate::run::begin(beginning, archive.as_mut()).await;
+        let (ledger, opened) = begun.map_err(|error| {
+            let Exit { code, mut error } = run_exit(&error);
+            if let Some(changes) = changes {
+                error = anyhow::anyhow!(
+                    "{error:#}. The job changed its {changes}: its former ledger stays as it is, and is used again with \
+                     the former settings"
+                );
+            }
+            Exit { code, error }
+        })?;
+        Ok(Self { lock, ledger: Arc::new(ledger), client, source, archive, opened: Some(opened), settings })
+    }
+}
+
+/// Why a retry cannot begin a ledger.
+async fn nothing_to_retry(path: &Path, identity: &Identity) -> Exit {
+    let job = &identity.job;
+    match Ledger::read(path).await {
+        Ok(Some(former)) => Exit::words(format!(
+            "job {job} changed its {}: its failures are those of the former settings. Restore them to retry; or \
+             `run {job}` begins anew with these settings",
+            former.identity().changes(identity)
+        )),
+        Ok(None) => Exit::words(format!("job {job} has not run yet: there is nothing to retry")),
+        Err(error) => ledger_exit(error),
     }
 }
 
@@ -221,12 +292,10 @@ fn parquet_settings(sink: &config::ParquetSink) -> parquet::Settings {
 
 /// The exit that an error of an archive asks for.
 pub(super) fn archive_exit(error: ArchiveError) -> Exit {
-    let error = crate::run::RunError::Archive(error);
-    Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
+    run_exit(&RunError::Archive(error))
 }
 
 /// The exit that an error of the ledger asks for.
 pub(super) fn ledger_exit(error: LedgerError) -> Exit {
-    let error = crate::run::RunError::Ledger(error);
-    Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", crate::run::describe(&error)) }
+    run_exit(&RunError::Ledger(error))
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::arguments::Check;
-use super::{Context, Exit, assemble, contained, output};
+use super::{Context, Exit, assemble, contained, output, provenance};
 use crate::config::{self, Config, Job};
 use crate::model::reference::ConversationId;
 use crate::model::summary::gravest;
@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, &arguments.jobs)?;
-    output::line(&format!("{}: ok, {} of {} jobs selected", config.file.display(), jobs.len(), config.jobs.len()))?;
+    let all = output::counted(config.jobs.len() as u64, "job", "jobs");
+    output::line(&format!("{}: ok, {} of {all} selected", config.file.display(), jobs.len()))?;
     if !arguments.connect {
         output::say("the file is in order; --connect also checks source, sink and credentials");
         return Ok(0);
@@ -29,8 +30,9 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Ex
     for job in jobs {
         output::line(&format!("\njob {}", job.name))?;
         let shown = arguments.sample;
+        let may_ask = look(&mut code, async |_| check_settings(&config, job)).await?;
         let sample = look(&mut code, async |lines| check_source(job, shown, lines).await).await?;
-        if !sample.is_empty() {
+        if may_ask && !sample.is_empty() {
             look(&mut code, async |lines| check_api(&config, job, &sample, lines).await).await?;
         }
         look(&mut code, async |lines| check_sink(job, lines).await).await?;
@@ -56,6 +58,13 @@ async fn look<T: Default>(
             Ok(T::default())
         }
     }
+}
+
+/// Looks up what a run needs besides its source and sink, and checks its form.
+fn check_settings(config: &Config, job: &Job) -> Result<bool, Exit> {
+    provenance::signer(job)?;
+    App::new(assemble::app_settings(config, job)?).map_err(Exit::usage)?;
+    Ok(true)
 }
 
 /// A row that can be asked for.
@@ -93,7 +102,11 @@ async fn check_source(job: &Job, shown: usize, lines: &mut Vec<String>) -> Resul
     });
     let sample: Vec<Sampled> = references.take(shown.max(1)).collect();
     if sample.is_empty() && rows.iter().any(|row| matches!(row.understood, Understood::Invalid(_))) {
-        return Err(Exit { code: 3, error: anyhow::anyhow!("none of the first {} rows is a reference", rows.len()) });
+        let none = match rows.len() {
+            1 => "the first row is not a reference".to_owned(),
+            all => format!("none of the first {all} rows is a reference"),
+        };
+        return Err(Exit { code: 3, error: anyhow::anyhow!("{none}") });
     }
     Ok(sample)
 }

@@ -5,9 +5,10 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use super::arguments::{Demo, Run};
-use super::{Context, Exit, assemble, output, run};
+use super::{Context, Exit, assemble, output, run, signals};
 use crate::config::Config;
 use crate::model::summary::Summary;
+use crate::run::Stop;
 use crate::simulator::{self, APP_KEY, APP_SECRET, DemoWorld};
 
 /// The demo's last day ends here: 2026-11-01T00:00:00Z. Fixed, so that every demo is the same.
@@ -15,6 +16,8 @@ const END: i64 = 1_793_491_200_000;
 const SEED: u64 = 20_261_101;
 
 pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit> {
+    let stop = Stop::default();
+    signals::watch(&stop)?;
     let directory = &arguments.directory;
     let cannot = |error: std::io::Error| Exit::words(format!("{} cannot be used: {error}", directory.display()));
     let again = directory.join("jobs.yaml").exists();
@@ -34,8 +37,8 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     let config = directory.join("jobs.yaml");
     output::replace(&config, configuration(&service.url()).as_bytes()).map_err(cannot)?;
     output::say(&format!(
-        "demo: {} references in {}; a simulated API at {}, 100 requests per second\n",
-        output::count(world.expected().read),
+        "demo: {} in {}; a simulated API at {}, 100 requests per second\n",
+        output::counted(world.expected().read, "reference", "references"),
         directory.join("refs.csv").display(),
         service.url()
     ));
@@ -44,7 +47,7 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
     let context = Context { config: config.clone(), screen: context.screen.clone(), sums_up: false, ..*context };
     let config = Config::load(&config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, &order.jobs)?;
-    let code = run::run(&context, &config, &jobs, order).await?;
+    let code = run::run(&context, &config, &jobs, order, stop).await?;
     let stats = service.stats();
     service.stop();
     let summary: Summary = serde_json::from_slice(&fs::read(&summary_path).map_err(cannot)?)?;
@@ -85,7 +88,11 @@ fn show(job: &crate::model::summary::JobSummary, directory: &Path, stats: &simul
         format!("  invalid     {:>9}   rows that are not references", output::count(references.invalid)),
         format!("  duplicate   {:>9}   known already", output::count(references.duplicate)),
         format!("  accepted    {:>9}   = read − invalid − duplicate", output::count(references.accepted)),
-        format!("  archived    {:>9}   messages in {} files", output::count(references.archived), job.files.len()),
+        format!(
+            "  archived    {:>9}   messages in {}",
+            output::count(references.archived),
+            output::counted(job.files.len() as u64, "file", "files")
+        ),
         format!(
             "  failed      {:>9}   {} unavailable, {} unanswered",
             output::count(references.failed),
@@ -95,15 +102,16 @@ fn show(job: &crate::model::summary::JobSummary, directory: &Path, stats: &simul
         format!("  pending     {:>9}", output::count(references.pending)),
         String::new(),
         format!(
-            "  {} requests (at least {} are needed; {} asked under another owner) in {seconds:.1} s: {} messages per second",
-            output::count(job.requests.sent),
+            "  {} (at least {} needed; {} asked under another owner) in {seconds:.1} s: {} messages per second",
+            output::counted(job.requests.sent, "request", "requests"),
             output::count(job.requests.minimum),
             output::count(job.requests.other_owner),
             output::count((references.archived as f64 / seconds.max(0.001)) as u64)
         ),
         format!(
-            "  at most {} requests in any second, of 100 allowed; {} answered with 416",
-            stats.busiest_second, stats.throttled
+            "  at most {} in any second, of 100 allowed; {} answered with 416",
+            output::counted(stats.busiest_second.into(), "request", "requests"),
+            stats.throttled
         ),
     ];
     let written: u64 = job.files.iter().map(|file| file.bytes).sum();

@@ -122,6 +122,8 @@ pub(super) fn exit(error: ExportError) -> Exit {
 }
 
 pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, Exit> {
+    let stop = Stop::default();
+    signals::watch(&stop).map_err(Exit::failed)?;
     let (mut archive, own_zone) = open(context, &arguments).await?;
     let timezone = match &arguments.timezone {
         Some(name) => period::timezone(name)?,
@@ -129,8 +131,6 @@ pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, E
     };
     let selection = selection(&arguments, &timezone)?;
     let key = if arguments.pseudonymise { Some(Key::create(&arguments)?) } else { None };
-    let stop = Stop::default();
-    signals::watch(&stop).map_err(Exit::failed)?;
     let order = Order {
         selection,
         threads: arguments.threads,
@@ -250,9 +250,9 @@ fn show(manifest: &ExportManifest, directory: &Path, key: Option<&Key>) -> Resul
         context => format!(", and {} from their threads", output::count(context)),
     };
     output::line(&format!(
-        "{} messages from {} conversations{context}: {} edited, {} vanished",
-        output::count(counts.messages),
-        output::count(counts.conversations),
+        "{} from {}{context}: {} edited, {} vanished",
+        output::counted(counts.messages, "message", "messages"),
+        output::counted(counts.conversations, "conversation", "conversations"),
         output::count(counts.edited),
         output::count(counts.vanished)
     ))?;
@@ -260,8 +260,8 @@ fn show(manifest: &ExportManifest, directory: &Path, key: Option<&Key>) -> Resul
         output::line(&format!("from {first} to {last}"))?;
     }
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
-    let files = output::count(manifest.files.len() as u64);
-    output::line(&format!("{files} files, {}, and export.json in {}", output::bytes(bytes), directory.display()))?;
+    let files = output::counted(manifest.files.len() as u64, "file", "files");
+    output::line(&format!("{files}, {}, and export.json in {}", output::bytes(bytes), directory.display()))?;
     if let Some(key) = key {
         output::line(&format!(
             "the key of the pseudonyms is in {}: keep it apart from the export",

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::arguments::Files;
 use super::{Context, Exit, assemble, output};
 use crate::config::Config;
+use crate::ledger::LedgerError;
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -25,7 +26,23 @@ pub(super) async fn files(context: &Context, arguments: &Files) -> Result<u8, Ex
         )));
     };
     let Some(ledger) = assemble::ledger_to_read(&config, job).await? else { return Ok(0) };
-    for committed in ledger.files(arguments.after).await.map_err(assemble::ledger_exit)? {
+    if let Some(changes) = assemble::changes(&config, job, &ledger) {
+        return Err(Exit::words(format!(
+            "job {} changed its {changes}: its ledger lists the files of the former settings. Restore them, or run the job first",
+            job.name
+        )));
+    }
+    let files = ledger.files(arguments.after).await.map_err(|error| match error {
+        LedgerError::UnknownRun(_, run) => {
+            let list = super::ending::command(&context.config, &format!("status {}", job.name));
+            Exit::words(format!(
+                "--after {run}: job {} has no run of this ID that left a manifest: `{list}` lists its runs",
+                job.name
+            ))
+        }
+        error => assemble::ledger_exit(error),
+    })?;
+    for committed in files {
         let file = &committed.file;
         let path = directory.join(&file.path).display().to_string();
         if arguments.json {

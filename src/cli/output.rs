@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-pub(super) use crate::page::figures::{count, size as bytes};
+pub(super) use crate::page::figures::{count, counted, size as bytes};
 
 /// Prints a line of a result.
 pub(super) fn line(text: &str) -> io::Result<()> {

@@ -41,9 +41,11 @@ pub(super) async fn plan(context: &Context, arguments: &Jobs) -> Result<u8, Exit
             vec![
                 row.job.clone(),
                 output::count(e.read),
-                output::count(e.skipped + e.invalid),
+                output::count(e.skipped),
+                output::count(e.invalid),
                 output::count(e.duplicate),
                 output::count(e.references),
+                output::count(e.pending),
                 output::count(e.conversations),
                 output::count(e.requests),
                 format!("{:.1}%", row.fill * 100.0),
@@ -51,8 +53,19 @@ pub(super) async fn plan(context: &Context, arguments: &Jobs) -> Result<u8, Exit
             ]
         })
         .collect();
-    let header =
-        ["job", "read", "unusable", "known", "references", "conversations", "requests", "fill", "time at the quota"];
+    let header = [
+        "job",
+        "read",
+        "skipped",
+        "invalid",
+        "known already",
+        "to fetch",
+        "left pending",
+        "conversations",
+        "requests",
+        "requests full",
+        "time at the quota",
+    ];
     if !cells.is_empty() {
         output::line(&output::table(&header, &cells))?;
     }
@@ -61,6 +74,7 @@ pub(super) async fn plan(context: &Context, arguments: &Jobs) -> Result<u8, Exit
 
 async fn row(config: &Config, job: &Job) -> Result<Row, Exit> {
     let ledger = assemble::ledger_to_read(config, job).await?;
+    let ledger = ledger.filter(|ledger| assemble::changes(config, job, ledger).is_none());
     let checkpoint = assemble::checkpoint(ledger.as_ref(), job).await?;
     let source = assemble::open_source(job, checkpoint, None).await?;
     let fetch = &job.fetch;

@@ -19,7 +19,6 @@ use crate::model::summary::{
 };
 use crate::progress;
 use crate::run::{Parts, Settings, Stop, execute};
-use crate::source::Source;
 
 /// The parameters that `run` and `retry` have in common.
 struct Order {
@@ -36,15 +35,21 @@ struct Order {
 }
 
 pub(super) fn start(context: &Context, arguments: Run) -> Result<u8, Exit> {
-    let config = Config::load(&context.config).map_err(Exit::usage)?;
-    let jobs = assemble::selected(&config, &arguments.jobs)?;
-    on_suiting(&jobs, run(context, &config, &jobs, arguments))
-}
-
-/// Runs jobs as `run` does.
-pub(super) async fn run(context: &Context, config: &Config, jobs: &[&Job], arguments: Run) -> Result<u8, Exit> {
     let stop = Stop::default();
     signals::watch(&stop)?;
+    let config = Config::load(&context.config).map_err(Exit::usage)?;
+    let jobs = assemble::selected(&config, &arguments.jobs)?;
+    on_suiting(&jobs, run(context, &config, &jobs, arguments, stop))
+}
+
+/// Runs jobs as `run` does, until they have ended or are told to stop.
+pub(super) async fn run(
+    context: &Context,
+    config: &Config,
+    jobs: &[&Job],
+    arguments: Run,
+    stop: Stop,
+) -> Result<u8, Exit> {
     if let Some(deadline) = &arguments.deadline {
         signals::stop_after(&stop, signals::until(deadline, &Zoned::now())?);
     }
@@ -67,6 +72,8 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
     if arguments.class.is_empty() && arguments.code.is_empty() && !arguments.all {
         return Err(Exit::words("retry what? --class CLASS, --code CODE, or --all"));
     }
+    let stop = Stop::default();
+    signals::watch(&stop)?;
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, std::slice::from_ref(&arguments.job))?;
     let order = Order {
@@ -81,11 +88,7 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
         summary: arguments.summary,
         json: arguments.json,
     };
-    on_suiting(&jobs, async {
-        let stop = Stop::default();
-        signals::watch(&stop)?;
-        run_all(context, &config, &jobs, &order, &stop).await
-    })
+    on_suiting(&jobs, run_all(context, &config, &jobs, &order, &stop))
 }
 
 /// Runs jobs one after the other. One that fails does not stop the rest.
@@ -128,16 +131,19 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
 
 async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop: &Stop, apps: &mut Apps) -> JobSummary {
     let run_id = Uuid::now_v7();
-    let prepared = tokio::select! {
+    let (command, provenance, wait) = (order.command, &order.provenance, order.wait);
+    let (read, from) = (order.read, order.from.as_deref());
+    let wanted = assemble::Order { run_id, command, provenance, wait, read, from };
+    let assembled = tokio::select! {
         biased;
-        prepared = contained(prepare(config, job, order, run_id, apps)) => prepared,
+        assembled = contained(Assembly::new(config, job, &wanted, apps)) => assembled,
         // A lock may be busy, and a database may not answer.
         () = stop.told() => {
             return not_begun(&job.name, Outcome::Stopped, 5, stop.reason().unwrap_or("told to stop"));
         }
     };
-    let (assembly, source) = match prepared {
-        Ok(prepared) => prepared,
+    let assembly = match assembled {
+        Ok(assembly) => assembly,
         Err(Exit { code, error }) => {
             let advice = if code == 75 && order.wait.is_zero() { "; wait, or `--wait 30m`" } else { "" };
             return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}{advice}"));
@@ -150,8 +156,9 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     }
     let ledger = assembly.ledger;
     let parts = Parts {
-        source,
-        archive: assembly.sink,
+        source: assembly.source,
+        archive: assembly.archive,
+        opened: assembly.opened,
         ledger: Arc::clone(&ledger),
         client: assembly.client,
         run_id,
@@ -177,23 +184,6 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     }
     drop(assembly.lock);
     summary
-}
-
-/// Takes the locks, and opens what the job needs.
-async fn prepare(
-    config: &Config,
-    job: &Job,
-    order: &Order,
-    run_id: Uuid,
-    apps: &mut Apps,
-) -> Result<(Assembly, Option<Box<dyn Source>>), Exit> {
-    let assembly = Assembly::new(config, job, run_id, (order.command, &order.provenance), order.wait, apps).await?;
-    if !order.read {
-        return Ok((assembly, None));
-    }
-    let checkpoint = assemble::checkpoint(Some(&assembly.ledger), job).await?;
-    let source = assemble::open_source(job, checkpoint, order.from.as_deref()).await?;
-    Ok((assembly, Some(source)))
 }
 
 /// The summary of a job that did not start.

@@ -10,12 +10,17 @@ use super::Exit;
 use crate::run::Stop;
 
 /// Stops the run at the first SIGINT, SIGTERM or SIGHUP, and the process at the second.
+///
+/// This is the first thing that a command does: before it, a signal ends the process without a summary. So it has a
+/// thread of its own, as the command's runtime depends on the configuration.
 pub(super) fn watch(stop: &Stop) -> std::io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
+    };
     let stop = stop.clone();
-    tokio::spawn(async move {
+    let watching = async move {
         let mut signalled = false;
         loop {
             let name = tokio::select! {
@@ -30,7 +35,8 @@ pub(super) fn watch(stop: &Stop) -> std::io::Result<()> {
             tracing::warn!("{name}: finishing what is in flight, then committing; a second signal stops at once");
             stop.tell(&format!("stopped by {name}"));
         }
-    });
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(watching))?;
     Ok(())
 }
 

@@ -18,11 +18,11 @@ pub(super) async fn simulate(arguments: Simulate) -> Result<u8, Exit> {
     let stats = service.stats();
     service.stop();
     output::say(&format!(
-        "{} requests, {} messages, {} answered with 416, at most {} requests in any second",
-        output::count(stats.requests),
-        output::count(stats.messages),
+        "{}, {}, {} answered with 416, at most {} in any second",
+        output::counted(stats.requests, "request", "requests"),
+        output::counted(stats.messages, "message", "messages"),
         output::count(stats.throttled),
-        stats.busiest_second
+        output::counted(stats.busiest_second.into(), "request", "requests")
     ));
     Ok(0)
 }

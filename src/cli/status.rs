@@ -7,6 +7,7 @@ use super::{Context, Exit, assemble, output, provenance};
 use crate::config::{Config, Job};
 use crate::ledger::JobLock;
 use crate::model::summary::{JobSummary, ManifestHead};
+use crate::source::Checkpoint;
 
 const RUNS: u32 = 10;
 
@@ -16,6 +17,9 @@ struct Status {
     /// Null until the job has run.
     ledger_id: Option<String>,
     cursor: Option<serde_json::Value>,
+    /// The cursor for people.
+    #[serde(skip)]
+    shown_cursor: String,
     pending: u64,
     /// Further messages that only threads need.
     pending_extras: u64,
@@ -68,6 +72,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         job: job.name.clone(),
         ledger_id: None,
         cursor: None,
+        shown_cursor: String::new(),
         pending: 0,
         pending_extras: 0,
         pending_refetch: 0,
@@ -78,10 +83,22 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         runs: Vec::new(),
     };
     let Some(ledger) = assemble::ledger_to_read(config, job).await? else { return Ok(status) };
+    if let Some(changes) = assemble::changes(config, job, &ledger) {
+        tracing::warn!(job = job.name, "the job changed its {changes}: its next run begins a new ledger");
+    }
     let running = JobLock::holder(&config.state, &job.name).is_some();
     let totals = ledger.totals().await?;
     status.ledger_id = Some(ledger.id().to_string());
-    status.cursor = ledger.checkpoint().await?.and_then(|stored| serde_json::from_str(&stored.text).ok()).map(exact);
+    let stored = ledger.checkpoint().await?.map(|stored| stored.text);
+    status.cursor = stored.as_deref().and_then(|text| serde_json::from_str(text).ok()).map(exact);
+    status.shown_cursor = match stored.as_deref().map(serde_json::from_str) {
+        None => "none".to_owned(),
+        Some(Ok(Checkpoint::Value(value))) => value.to_string(),
+        Some(Ok(Checkpoint::Files(files))) => {
+            format!("{} consumed", output::counted(files.len() as u64, "file", "files"))
+        }
+        Some(Err(_)) => "damaged".to_owned(),
+    };
     status.pending = totals.sums.pending_refs + totals.sums.carried_refs;
     status.pending_extras = totals.sums.pending_extras;
     status.pending_refetch = totals.sums.pending_refetch;
@@ -130,20 +147,15 @@ fn print(status: &Status) -> Result<(), Exit> {
         output::line("          has not run yet")?;
         return Ok(());
     }
-    let cursor = match &status.cursor {
-        None => "none".to_owned(),
-        Some(value) => match value.get("files").and_then(|files| files.as_array()) {
-            Some(files) => format!("{} files consumed", files.len()),
-            None => value.get("value").unwrap_or(value).to_string(),
-        },
-    };
-    output::line(&format!("cursor    {cursor}"))?;
-    output::line(&format!("pending   {} references", output::count(status.pending)))?;
+    output::line(&format!("cursor    {}", status.shown_cursor))?;
+    output::line(&format!("pending   {}", output::counted(status.pending, "reference", "references")))?;
     if status.pending_extras > 0 {
-        output::line(&format!("          {} more messages, for threads", output::count(status.pending_extras)))?;
+        let extras = output::counted(status.pending_extras, "more message", "more messages");
+        output::line(&format!("          {extras}, for threads"))?;
     }
     if status.pending_refetch > 0 {
-        output::line(&format!("          {} messages to ask for again", output::count(status.pending_refetch)))?;
+        let again = output::counted(status.pending_refetch, "message", "messages");
+        output::line(&format!("          {again} to ask for again"))?;
     }
     let failures = if status.open_failures.values().all(|count| *count == 0) {
         "none open".to_owned()

@@ -16,6 +16,8 @@ pub(super) trait Engine {
     const PORT: u16;
     /// The parameters that mean something. The drivers would pass over others, or log them with their values.
     const PARAMETERS: &'static [&'static str];
+    /// The values of `sslmode`.
+    const SSL_MODES: &'static [&'static str];
 
     /// Whether a parameter that is not among these has a meaning too, or else why a value cannot be used.
     fn parameter(_name: &str, _value: &str) -> Result<bool, &'static str> {
@@ -27,6 +29,7 @@ pub(super) trait Engine {
 pub(super) struct Postgres;
 
 impl Engine for Postgres {
+    const SSL_MODES: &'static [&'static str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
     const FORM: &'static str = "postgres://user@host:5432/database";
     const SCHEMES: &'static [&'static str] = &["postgres", "postgresql"];
     const PORT: u16 = 5432;
@@ -60,6 +63,7 @@ impl Engine for Postgres {
 pub(super) struct Mysql;
 
 impl Engine for Mysql {
+    const SSL_MODES: &'static [&'static str] = &["disabled", "preferred", "required", "verify_ca", "verify_identity"];
     const FORM: &'static str = "mysql://user@host:3306/database";
     const SCHEMES: &'static [&'static str] = &["mysql", "mariadb"];
     const PORT: u16 = 3306;
@@ -139,10 +143,25 @@ fn has_stray_at(url: &Url) -> bool {
     url.query().is_some_and(|query| query.contains('@'))
 }
 
+/// What is wrong with the value of a parameter. The drivers would quote it.
+fn wrong_value<E: Engine>(name: &str, value: &str) -> Option<String> {
+    match name {
+        "sslmode" | "ssl-mode" if !E::SSL_MODES.contains(&&*value.to_ascii_lowercase()) => {
+            Some(format!("is unknown: write one of {}", E::SSL_MODES.join(", ")))
+        }
+        "port" | "statement-cache-capacity" if value.parse::<u16>().is_err() => Some("is no number".to_owned()),
+        "hostaddr" if value.parse::<std::net::IpAddr>().is_err() => Some("is no IP address".to_owned()),
+        _ => None,
+    }
+}
+
 /// A parameter without effect would be a setting that its writer believes in.
 fn check_parameters<E: Engine>(url: &Url) -> Result<(), String> {
     for (name, value) in url.query_pairs() {
         if E::parameter(&name, &value)? || E::PARAMETERS.contains(&&*name) {
+            if let Some(why) = wrong_value::<E>(&name, &value) {
+                return Err(format!("has a value of `{name}` that {why}"));
+            }
             continue;
         }
         if has_stray_at(url) {
@@ -206,6 +225,13 @@ mod tests {
             (mysql("mysql://db/refs?time_zone=hunter2"), "`time_zone`, which is unknown: did you mean `timezone`?"),
             (mysql("mysql://db/refs?useSSL=hunter2"), "`useSSL`, which is unknown"),
             (mysql("mysql://db/refs?charset=hunter2"), "a charset that is not utf8mb4"),
+            (mysql("mysql://db/refs?ssl-mode=hunter2"), "a value of `ssl-mode` that is unknown: write one of"),
+            (
+                postgres("postgres://db/refs?sslmode=hunter2"),
+                "a value of `sslmode` that is unknown: write one of disable,",
+            ),
+            (postgres("postgres://db/refs?port=hunter2"), "a value of `port` that is no number"),
+            (postgres("postgres://db/refs?hostaddr=hunter2"), "a value of `hostaddr` that is no IP address"),
             (postgres("postgres://db/refs?TimeZone=hunter2"), "`TimeZone`, which is unknown: known are sslmode,"),
             (postgres("postgres://db/refs?h%20u=hunter2"), "has a parameter that is unknown"),
             (postgres("postgres://u:12?hunter2=x@db/refs"), "write ? as %3F"),
@@ -215,6 +241,8 @@ mod tests {
         let all = "mysql://db/refs?charset=utf8&collation=utf8mb4_bin&time-zone=SYSTEM&socket=/run/x";
         assert!(check::<Mysql>(all).is_ok());
         assert!(check::<Postgres>("postgres://db/refs?options[timezone]=UTC&application_name=a@b").is_ok());
+        assert!(check::<Postgres>("postgres://db/refs?sslmode=VERIFY-full&port=5432").is_ok());
+        assert!(check::<Mysql>("mysql://db/refs?sslmode=VERIFY_CA").is_ok());
     }
 
     #[test]

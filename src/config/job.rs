@@ -238,20 +238,23 @@ impl Setting for Tolerance {
     fn read(reader: &mut Reader<'_>, written: Self::Written, key: &str) -> Option<Self> {
         let mut tolerance = Self::default();
         for (n, item) in written.into_iter().enumerate() {
-            let text = item.value.as_str();
-            if let Ok(code) = text.parse::<i64>() {
-                tolerance.codes.push(code);
-            } else if let Ok(class) = text.parse::<Class>() {
-                tolerance.classes.push(class);
-            } else {
-                let names = Class::ALL.map(Class::as_str);
-                let right = match nearest(text, &names) {
-                    Some(nearest) => format!("did you mean {nearest}?"),
-                    None => format!("the classes are {}", names.join(", ")),
-                };
-                let message = format!("{text:?} is neither a code nor a failure class: {right}");
-                reader.mistake_at(item.at, &format!("{key}[{n}]"), message);
-            }
+            let key = format!("{key}[{n}]");
+            reader.places.insert(key.clone(), item.at);
+            reader.text(item.value, &key, true, |text| {
+                if let Ok(code) = text.parse::<i64>() {
+                    tolerance.codes.push(code);
+                } else if let Ok(class) = text.parse::<Class>() {
+                    tolerance.classes.push(class);
+                } else {
+                    let names = Class::ALL.map(Class::as_str);
+                    let right = match nearest(text, &names) {
+                        Some(nearest) => format!("did you mean {nearest}?"),
+                        None => format!("the classes are {}", names.join(", ")),
+                    };
+                    return Err(format!("is neither a code nor a failure class: {right}"));
+                }
+                Ok(())
+            });
         }
         Some(tolerance)
     }

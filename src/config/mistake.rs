@@ -12,7 +12,7 @@ use super::written::Position;
 pub struct Mistake {
     /// Where it stands.
     pub at: Position,
-    /// The path of its key, such as `jobs.nightly.fetch.timeout`; empty for a mistake of syntax.
+    /// The path of its key, such as `jobs.nightly.fetch.timeout`; empty for a mistake of syntax or of the whole file.
     pub key: String,
     /// What is wrong, and what would be right.
     pub message: String,
@@ -63,14 +63,27 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// A mistake of syntax or shape, in our own words: those of the library would quote values.
-pub(super) fn from_yaml(error: &YamlError) -> Mistake {
+/// A mistake of syntax or shape, in our own words: those of the library would quote values. `trail` are the keys that lead
+/// to it.
+pub(super) fn from_yaml(error: &YamlError, trail: &[String]) -> Mistake {
     let at = error.location().map(Position::from).unwrap_or_default();
     let mut error = error;
     while let YamlError::AliasError { error: inner, .. } | YamlError::WithSnippet { error: inner, .. } = error {
         error = inner;
     }
-    Mistake { at, key: String::new(), message: explain(error) }
+    // A mistake of syntax may have been found far behind its cause.
+    let is_of_shape = matches!(
+        error,
+        YamlError::DuplicateMappingKey { .. }
+            | YamlError::Unexpected { .. }
+            | YamlError::NullIntoString { .. }
+            | YamlError::SerdeInvalidType { .. }
+            | YamlError::SerdeInvalidValue { .. }
+            | YamlError::InvalidScalar { .. }
+            | YamlError::TaggedScalarCannotDeserializeIntoString { .. }
+    );
+    let names: Vec<&str> = trail.iter().map(String::as_str).take_while(|key| is_of_shape && is_name(key)).collect();
+    Mistake { at, key: names.join("."), message: explain(error) }
 }
 
 fn explain(error: &YamlError) -> String {

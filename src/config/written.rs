@@ -1,5 +1,6 @@
 //! What the file says, and where: the YAML mappings and values that settings are read from.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -36,6 +37,18 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Written<T> {
     }
 }
 
+thread_local! {
+    /// The keys of the mappings that are being read, outermost first. An error leaves those that lead to it.
+    static TRAIL: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Reads a text. With an error come the keys that lead to it, outermost first.
+pub(super) fn read<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Box<(serde_saphyr::Error, Vec<String>)>> {
+    TRAIL.take();
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| Box::new((error, TRAIL.take())))
+}
+
 /// Takes the values of the keys of a mapping.
 pub(super) trait Keys: Default {
     /// Takes the value of `key` from `map`. `false`: there is no such key, and the value is still to be taken.
@@ -63,7 +76,10 @@ impl<'de, K: Keys> Deserialize<'de> for Mapping<K> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut mapping = Mapping { known: K::default(), unknown: Vec::new() };
                 while let Some(key) = map.next_key::<Written<String>>()? {
-                    if !mapping.known.take(&key, &mut map)? {
+                    TRAIL.with_borrow_mut(|trail| trail.push(key.value.clone()));
+                    let is_known = mapping.known.take(&key, &mut map)?;
+                    TRAIL.with_borrow_mut(Vec::pop);
+                    if !is_known {
                         map.next_value::<IgnoredAny>()?;
                         mapping.unknown.push(key);
                     }

@@ -10,7 +10,6 @@ mod carry;
 mod contents;
 mod former;
 
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -25,7 +24,7 @@ pub use former::ReplacedLedger;
 use self::build::Build;
 use super::connection::{Reader, connect};
 use super::database::Ledger;
-use super::disk::{BESIDE, beside, remove, remove_database, sync_parent};
+use super::disk::{BEGINNING, beside, put_into_place, remove_database};
 use super::error::{Fault, LedgerError};
 use super::identity::Identity;
 use crate::panics::unended;
@@ -101,48 +100,17 @@ impl Adoption {
         build.ledger.close().await?;
         let installed = tokio::task::spawn_blocking({
             let place = place.clone();
-            move || install(&path, &place, now)
+            move || {
+                // A run that was refused may have left one.
+                remove_database(&beside(&place, BEGINNING))?;
+                put_into_place(
+                    &path,
+                    &place,
+                    &beside(&place, &now.strftime(".before-adopt-%Y%m%dT%H%M%SZ").to_string()),
+                )
+            }
         });
         let installed = installed.await.unwrap_or_else(|error| Err(io::Error::other(unended(error))));
         installed.map_err(|error| Fault::Io(error).at(&place, "putting the ledger into place"))
     }
-}
-
-/// Links the former ledger under another name before the new one takes its name, so that there is one at any time.
-fn install(path: &Path, place: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
-    let has_content = |path: &Path| fs::metadata(path).is_ok_and(|found| found.len() > 0);
-    if has_content(&beside(path, "-wal")) {
-        return Err(io::Error::other("the new ledger is still open somewhere"));
-    }
-    let mut kept = None;
-    if has_content(place) {
-        let name = free_name(place, now)?;
-        let log = beside(place, "-wal");
-        if has_content(&log) {
-            // Only a ledger that could not be read still has one.
-            fs::rename(&log, beside(&name, "-wal"))?;
-        }
-        if fs::hard_link(place, &name).is_err() {
-            fs::copy(place, &name)?;
-            File::open(&name)?.sync_all()?;
-        }
-        kept = Some(name);
-    }
-    BESIDE.into_iter().try_for_each(|suffix| remove(&beside(place, suffix)))?;
-    fs::rename(path, place)?;
-    BESIDE.into_iter().try_for_each(|suffix| remove(&beside(path, suffix)))?;
-    sync_parent(place)?;
-    Ok(kept)
-}
-
-fn free_name(place: &Path, now: Timestamp) -> io::Result<PathBuf> {
-    let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    for n in 0..1_000 {
-        let again = if n == 0 { String::new() } else { format!("-{n}") };
-        let kept = beside(place, &format!(".before-adopt-{time}{again}"));
-        if !kept.try_exists()? {
-            return Ok(kept);
-        }
-    }
-    Err(io::Error::other("too many ledgers were replaced in this second"))
 }

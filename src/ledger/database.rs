@@ -4,20 +4,18 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, MutexGuard, RwLock};
 use uuid::Uuid;
 
 use super::bloom::Bloom;
 use super::connection::{Reader, begin, connect, options, recover};
-use super::disk::{create, has_log};
+use super::disk::{has_log, keep_private};
 use super::error::{Fault, LedgerError};
 use super::failures::grouping::Grouping;
 use super::identity::{self, Identity};
 use super::known::blocks::Directory;
 use super::schema;
-use super::values::millis;
 
 /// One job's ledger.
 ///
@@ -56,28 +54,43 @@ impl Ledger {
         }
     }
 
-    /// Opens a job's ledger to write, and makes it when there is none: the file readable by its owner alone, whatever
-    /// the umask.
+    /// Opens a job's ledger to write. `None` if the job has none with this identity: [`Beginning`](super::Beginning)
+    /// makes one. What the job had before is then left as it is.
     ///
-    /// A job that changed its app, its archive's place or its partitioning begins anew: with another ledger ID, no known
-    /// ID, commits from 1 and no checkpoint; runs and closed failures stay. This is refused while it would lose something.
     /// The caller holds the job's lock.
-    pub async fn open(path: &Path, identity: &Identity) -> Result<Self, LedgerError> {
+    pub async fn open(path: &Path, identity: &Identity) -> Result<Option<Self>, LedgerError> {
         let opened = async {
-            if !create(path)? {
-                // The file is examined before any setting is made: another program's database is not to be changed.
-                let mut conn = options(path).connect().await?;
-                let format = schema::format(&mut conn).await?;
-                conn.close().await?;
-                format.map_or(Ok(()), |format| schema::check(format, true))?;
+            if !path.try_exists()? {
+                return Ok(None);
             }
+            keep_private(path)?;
+            // The file is examined before any setting is made: another program's database is not to be changed.
+            let mut conn = options(path).connect().await?;
+            let format = schema::format(&mut conn).await?;
+            conn.close().await?;
+            let Some(format) = format else { return Ok(None) };
+            schema::check(format, true)?;
             let mut conn = connect(path).await?;
             schema::migrate(&mut conn).await?;
-            let id = identity::bind(&mut conn, identity, millis(Timestamp::now())).await?;
+            let bound = identity::load(&mut conn).await?;
             let reader = Reader::connect(path).await?;
-            Ok::<_, Fault>(Self::new(path, (id, identity.clone()), Some(conn), reader))
+            Ok(bound.map(|bound| Self::new(path, bound, Some(conn), reader)))
         };
-        opened.await.map_err(|fault| fault.at(path, "opening the ledger"))
+        let opened = opened.await.map_err(|fault: Fault| fault.at(path, "opening the ledger"))?;
+        let Some(ledger) = opened else { return Ok(None) };
+        let bound = &ledger.identity;
+        if bound.job != identity.job {
+            return Err(LedgerError::Refused(format!(
+                "the ledger belongs to job {:?}, not to {:?}: a ledger cannot be copied or renamed. Move it away; or, \
+                 if the archive is to be this job's, take it over with `yunxin-archiver adopt {}`",
+                bound.job, identity.job, identity.job
+            )));
+        }
+        if bound != identity {
+            ledger.close().await?;
+            return Ok(None);
+        }
+        Ok(Some(ledger))
     }
 
     /// Opens a ledger to read, as it is: creates, locks and changes nothing, and works while another process writes.

@@ -6,30 +6,29 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 /// What SQLite keeps beside a database.
-pub(super) const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// What is added to a ledger's name while its archive has not accepted it.
+pub(super) const BEGINNING: &str = ".beginning";
 
-/// Creates a file and the directories that are missing; returns whether the file is new.
-pub(super) fn create(path: &Path) -> io::Result<bool> {
+/// Creates a file, and the directories that are missing.
+pub(super) fn create(path: &Path) -> io::Result<()> {
     if let Some(dir) = parent(path) {
         create_dir(dir)?;
     }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(file) => {
-            file.set_permissions(Permissions::from_mode(0o600))?;
-            file.sync_all()?;
-            sync_parent(path)?;
-            Ok(true)
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            // The file is not opened here: closing it would give up every lock that this process has on it, SQLite's too.
-            let mode = fs::metadata(path)?.permissions().mode();
-            if mode & 0o077 != 0 {
-                fs::set_permissions(path, Permissions::from_mode(mode & 0o700))?;
-            }
-            Ok(false)
-        }
-        Err(error) => Err(error),
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.sync_all()?;
+    sync_parent(path)
+}
+
+/// Takes the permissions of others from a file.
+pub(super) fn keep_private(path: &Path) -> io::Result<()> {
+    // The file is not opened here: closing it would give up every lock that this process has on it, SQLite's too.
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, Permissions::from_mode(mode & 0o700))?;
     }
+    Ok(())
 }
 
 /// Creates a directory. One that exists stays as it is.
@@ -80,4 +79,44 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Gives the database `new` the name `place`. What was there is kept under the name `kept`, or one like it that is free,
+/// which is returned. There is a database in the place at any time. Both databases are closed.
+pub(super) fn put_into_place(new: &Path, place: &Path, kept: &Path) -> io::Result<Option<PathBuf>> {
+    let has_content = |path: &Path| fs::metadata(path).is_ok_and(|found| found.len() > 0);
+    if has_content(&beside(new, "-wal")) {
+        return Err(io::Error::other("the new ledger is still open somewhere"));
+    }
+    let mut name = None;
+    if has_content(place) {
+        let kept = free_name(kept)?;
+        let log = beside(place, "-wal");
+        if has_content(&log) {
+            // Only a ledger that could not be read still has one.
+            fs::rename(&log, beside(&kept, "-wal"))?;
+        }
+        if fs::hard_link(place, &kept).is_err() {
+            fs::copy(place, &kept)?;
+            File::open(&kept)?.sync_all()?;
+        }
+        name = Some(kept);
+    }
+    BESIDE.into_iter().try_for_each(|suffix| remove(&beside(place, suffix)))?;
+    fs::rename(new, place)?;
+    BESIDE.into_iter().try_for_each(|suffix| remove(&beside(new, suffix)))?;
+    sync_parent(place)?;
+    Ok(name)
+}
+
+/// A name that no file has: this one, or the same with a number.
+fn free_name(wanted: &Path) -> io::Result<PathBuf> {
+    let mut name = wanted.to_owned();
+    for n in 1..1_000 {
+        if !name.try_exists()? {
+            return Ok(name);
+        }
+        name = beside(wanted, &format!("-{n}"));
+    }
+    Err(io::Error::other(format!("there are too many files named {}", wanted.display())))
 }

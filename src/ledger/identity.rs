@@ -1,9 +1,8 @@
-//! What a ledger is bound to, and what happens when that changes.
+//! What a ledger is bound to.
 
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::connection::begin;
 use super::error::Fault;
 use super::schema::{FIRST_SEQ, FIRST_URGENT};
 use super::values::Columns as _;
@@ -22,8 +21,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// What differs, old and new by name.
-    fn changes(&self, new: &Self) -> String {
+    /// What differs in `new`: each part with its old and its new value.
+    pub fn changes(&self, new: &Self) -> String {
         let parts = [
             ("app_key", &self.app_key, &new.app_key),
             ("sink", &self.sink, &new.sink),
@@ -51,43 +50,6 @@ pub(super) async fn load(conn: &mut SqliteConnection) -> Result<Option<(Uuid, Id
     Ok(Some((id, identity)))
 }
 
-/// Binds a ledger to its job: leaves one that is bound so, binds a new one, and lets one whose identity changed begin
-/// anew, unless that would lose something.
-pub(super) async fn bind(conn: &mut SqliteConnection, identity: &Identity, now: i64) -> Result<Uuid, Fault> {
-    let mut tx = begin(conn).await?;
-    match load(&mut tx).await? {
-        Some((id, bound)) if bound == *identity => return Ok(id),
-        Some((_, bound)) if bound.job != identity.job => {
-            return Err(Fault::Refused(format!(
-                "the ledger belongs to job {:?}, not to {:?}: a ledger cannot be copied or renamed. Move it away; or, \
-                 if the archive is to be this job's, take it over with `yunxin-archiver adopt {}`",
-                bound.job, identity.job, identity.job
-            )));
-        }
-        Some((_, bound)) => {
-            let changes = bound.changes(identity);
-            if let Some(unfinished) = unfinished(&mut tx).await? {
-                return Err(Fault::Refused(format!(
-                    "job {:?} changed its {changes}, but {unfinished}: change it back and run the job to its end first; or, \
-                     if the archive itself was moved, take it over there with `yunxin-archiver adopt {}`",
-                    bound.job, bound.job
-                )));
-            }
-            tracing::info!(
-                job = identity.job,
-                "the job changed its {changes}: it begins anew, and reads its source from the start"
-            );
-            forget(&mut tx, now).await?;
-        }
-        None => {}
-    }
-    let id = Uuid::now_v7();
-    store(&mut tx, id, identity).await?;
-    sqlx::query("update ledger set checkpoint = null, checkpoint_source = null").execute(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(id)
-}
-
 /// Stores whose ledger it is from now on. Its next commit is the first.
 pub(super) async fn store(conn: &mut SqliteConnection, id: Uuid, identity: &Identity) -> Result<(), Fault> {
     sqlx::query(
@@ -108,8 +70,8 @@ pub(super) async fn store(conn: &mut SqliteConnection, id: Uuid, identity: &Iden
     Ok(())
 }
 
-/// What a new identity would lose.
-async fn unfinished(conn: &mut SqliteConnection) -> Result<Option<String>, Fault> {
+/// What only the ledger's own settings can bring to an end.
+pub(super) async fn unfinished(conn: &mut SqliteConnection) -> Result<Option<String>, Fault> {
     let sql = "select case
              when exists (select 1 from pending) or exists (select 1 from carried) or exists (select 1 from linked)
                  then 'batches of the old one are pending'
@@ -121,22 +83,4 @@ async fn unfinished(conn: &mut SqliteConnection) -> Result<Option<String>, Fault
                  then 'files of the old one have no manifest'
          end";
     Ok(sqlx::query_scalar(sql).fetch_one(conn).await?)
-}
-
-async fn forget(conn: &mut SqliteConnection, now: i64) -> Result<(), Fault> {
-    for sql in [
-        "delete from known",
-        "delete from answered",
-        "delete from done",
-        "delete from commits",
-        "delete from files",
-        "delete from manifests",
-    ] {
-        sqlx::query(sql).execute(&mut *conn).await?;
-    }
-    sqlx::query("update failures set state = 2, closed_at = ?, note = 'the job began anew' where state < 2")
-        .bind(now)
-        .execute(conn)
-        .await?;
-    Ok(())
 }

@@ -54,7 +54,7 @@ pub(super) fn check(format: i64, to_write: bool) -> Result<(), Fault> {
         FORMAT => return Ok(()),
         newer if newer > FORMAT => "use the newer version that made it",
         _ if to_write => return Ok(()),
-        _ => "run the job once to bring it up to date",
+        _ => "an earlier version made it, and it cannot be read before the job's next `run` has brought it up to date",
     };
     Err(Fault::Version { found: format, known: FORMAT, advice })
 }

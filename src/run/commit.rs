@@ -388,3 +388,7 @@ fn size_of_batch(batch: &FinishedBatch) -> usize {
     let follow_ups: usize = batch.follow_ups.iter().map(|follow_up| follow_up.refs.len()).sum();
     size_of::<FinishedBatch>() + batch.failures.len() * size_of::<FailedRef>() + follow_ups * size_of::<BatchRef>()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -64,7 +64,7 @@ pub async fn estimate(
     };
     while let Some(chunk) = source.next().await? {
         estimate.read += chunk.read();
-        estimate.skipped += chunk.skipped;
+        estimate.skipped += chunk.skipped();
         estimate.invalid += chunk.invalid.len() as u64;
         let batches = rehearsal.take(ledger, chunk).await?;
         count(&mut estimate, batches);

@@ -131,12 +131,23 @@ impl Intake {
 
     /// Looks up the references that wait, and carries those that are new.
     async fn take_up(&mut self) -> Result<(), RunError> {
-        let chunks = std::mem::take(&mut self.chunks);
+        let mut chunks = std::mem::take(&mut self.chunks);
         self.waiting = 0;
         let LookUp { mut standings, order, failures } =
             look_up(&self.run.ledger, &self.carried, &self.retried, &chunks).await?;
         if let Some(limit) = self.run.settings.limit {
-            standings.truncate(up_to(&standings, limit.saturating_sub(self.taken)));
+            let room = limit.saturating_sub(self.taken);
+            if let Some(mut within) = up_to(&standings, room) {
+                standings.truncate(within);
+                for chunk in &mut chunks {
+                    let len = chunk.len();
+                    // Rows behind the last reference of the limit are not read, whatever they are.
+                    if within <= len {
+                        chunk.truncate(within);
+                    }
+                    within = within.saturating_sub(len);
+                }
+            }
         }
         let is_taken = |place: u32| standings.get(place as usize).is_some_and(|standing| standing.is_taken());
         let taken: Vec<i64> = order.into_iter().filter(|(_, place)| is_taken(*place)).map(|(id, _)| id).collect();
@@ -144,8 +155,8 @@ impl Intake {
         let mut standings = standings.into_iter();
         for chunk in &chunks {
             self.count(|references| {
-                references.read += chunk.skipped + chunk.invalid.len() as u64;
-                references.skipped += chunk.skipped;
+                references.read += chunk.skipped() + chunk.invalid.len() as u64;
+                references.skipped += chunk.skipped();
                 references.invalid += chunk.invalid.len() as u64;
             });
             if !chunk.invalid.is_empty() {
@@ -319,15 +330,15 @@ impl Intake {
     }
 }
 
-/// How many references there are up to the last one to be taken, if `room` are taken.
-fn up_to(standings: &[Standing], room: u64) -> usize {
+/// How many references there are up to and including the last one that there is room for. `None` if there is room for all.
+fn up_to(standings: &[Standing], room: u64) -> Option<usize> {
+    if room == 0 {
+        return Some(0);
+    }
     let mut taken = 0;
-    standings
-        .iter()
-        .position(|standing| {
-            let is_full = taken >= room;
-            taken += u64::from(standing.is_taken());
-            is_full
-        })
-        .unwrap_or(standings.len())
+    let last = standings.iter().position(|standing| {
+        taken += u64::from(standing.is_taken());
+        taken >= room
+    });
+    last.map(|last| last + 1)
 }

@@ -2,9 +2,9 @@
 
 use super::error::RunError;
 use super::manifest;
-use crate::archive::{ArchiveWriter, Claim, Prepared};
+use crate::archive::{ArchiveWriter, Claim, Opened, Prepared};
 use crate::failpoint::reach;
-use crate::ledger::Ledger;
+use crate::ledger::{Beginning, Ledger};
 use crate::model::manifest::Signer;
 
 /// Opens the archive as a run does, and writes the manifests that are missing. Nothing is fetched.
@@ -13,23 +13,60 @@ pub async fn recover(
     archive: &mut dyn ArchiveWriter,
     signer: Option<&Signer>,
 ) -> Result<(), RunError> {
-    open(ledger, archive).await?;
+    open(ledger, archive, None).await?;
     manifest::write_missing(ledger, archive, signer, None).await
 }
 
-/// Takes possession of the archive, and finishes what a dead run left.
-pub(super) async fn open(ledger: &Ledger, archive: &mut dyn ArchiveWriter) -> Result<(), RunError> {
-    let intent = ledger.intent().await?;
-    let recorded = ledger.last_commit().await?;
+/// Takes possession of the archive for a ledger that begins, and puts the ledger into its place. If the archive refuses,
+/// the job's former ledger stays in its place.
+pub async fn begin(beginning: Beginning, archive: &mut dyn ArchiveWriter) -> Result<(Ledger, Opened), RunError> {
     let claim = Claim {
-        ledger_id: ledger.id(),
-        job: ledger.identity().job.clone(),
-        recorded,
-        intent: intent.as_ref().map(|commit| commit.seq),
-        unpublished: ledger.unpublished().await?,
-        runs: ledger.commit_runs().await?,
+        ledger_id: beginning.id(),
+        job: beginning.job().to_owned(),
+        recorded: 0,
+        intent: None,
+        unpublished: Vec::new(),
+        runs: Vec::new(),
     };
     let opened = archive.open(&claim).await?;
+    reach("beginning.accepted");
+    let former = beginning.former().cloned();
+    let (ledger, kept) = beginning.take_place().await?;
+    if let (Some(former), Some(kept)) = (former, kept) {
+        tracing::warn!(
+            job = claim.job,
+            open_failures = former.open_failures,
+            dismissed_failures = former.dismissed_failures,
+            kept = %kept.display(),
+            "the job changed its {}: a new ledger begins, and the source is read from its start. The former ledger with \
+             its failures is kept. To continue with it, restore the former settings and move it to {}",
+            former.changes,
+            ledger.path().display()
+        );
+    }
+    Ok((ledger, opened))
+}
+
+/// Takes possession of the archive, unless [`begin`] did that already, and finishes what a dead run left.
+pub(super) async fn open(
+    ledger: &Ledger,
+    archive: &mut dyn ArchiveWriter,
+    opened: Option<Opened>,
+) -> Result<(), RunError> {
+    let intent = ledger.intent().await?;
+    let opened = if let Some(opened) = opened {
+        opened
+    } else {
+        let claim = Claim {
+            ledger_id: ledger.id(),
+            job: ledger.identity().job.clone(),
+            recorded: ledger.last_commit().await?,
+            intent: intent.as_ref().map(|commit| commit.seq),
+            unpublished: ledger.unpublished().await?,
+            runs: ledger.commit_runs().await?,
+        };
+        archive.open(&claim).await?
+    };
     reach("recover.opened");
     for warning in &opened.warnings {
         tracing::warn!("{warning}");

@@ -1,6 +1,10 @@
 //! How far a source was read.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use super::value::Value;
 
 /// How far a source was read. The ledger stores it once the source was read to its end, and hands it back unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +31,16 @@ pub enum CursorValue {
     },
     /// A time as text, in a database that has no type for it.
     Text(String),
+}
+
+impl fmt::Display for CursorValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Integer(number) => number.fmt(f),
+            Self::Timestamp { micros, zoned } => Value::Timestamp { micros: *micros, zoned: *zoned }.fmt(f),
+            Self::Text(text) => write!(f, "{text:?}"),
+        }
+    }
 }
 
 /// A file that was read to its end.

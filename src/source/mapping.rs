@@ -61,7 +61,7 @@ impl Mapping {
         position: impl FnOnce() -> String,
     ) -> Outcome {
         let Some(conversation) = self.conversation(fields).transpose() else {
-            chunk.skipped += 1;
+            chunk.push_skipped();
             return Outcome::Skipped;
         };
         let id = message_id(&fields[ID]);
@@ -78,7 +78,7 @@ impl Mapping {
         {
             return Outcome::Reference;
         }
-        chunk.invalid.push(self.invalid(position(), conversation, id, time));
+        chunk.push_invalid(self.invalid(position(), conversation, id, time));
         Outcome::Invalid
     }
 

@@ -115,7 +115,7 @@ impl RowCollector {
             Err(Broken { message, has_field }) => {
                 let (conversation_id, message_server_id, create_time) = (None, None, None);
                 let position = position();
-                chunk.invalid.push(Invalid { position, message, conversation_id, message_server_id, create_time });
+                chunk.push_invalid(Invalid { position, message, conversation_id, message_server_id, create_time });
                 (Outcome::Invalid, has_field)
             }
         };

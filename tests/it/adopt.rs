@@ -58,9 +58,8 @@ async fn a_lost_ledger_is_noticed_and_made_anew_from_the_archive() {
         std::fs::remove_file(nights.ledger()).unwrap();
         let said = nights.refused(&["run"]).await;
         assert!(said.contains("belongs to"), "{said}");
-        // The refused run left a ledger of its own, which knows nothing.
         let adopted = taken_over(&nights, 2, 2).await;
-        assert_eq!(adopted["former_ledger"]["state"], "read");
+        assert_eq!(adopted["former_ledger"]["state"], "none", "the refused run left no ledger");
         assert_eq!(adopted["former_owner"]["job"], "nightly");
         assert_eq!(adopted["cursor"], "none");
         assert_eq!(listed(&nights)[..files.len()], files[..], "the same files in the same order");

@@ -24,6 +24,8 @@ fn environment(name: &str) -> Option<String> {
     let value = match name {
         "KEY" => "0123456789abcdef",
         "SECRET" => "s3cr3t",
+        "CODE" => "414",
+        "CLASS" => "unanswered",
         "DB" => "postgres://user:s3cr3t@Db.Example/refs",
         "SAME_DB" => "postgresql://other:s3cr3t@db.example:5432/refs",
         "ZONE" => "Asia/Shanghai",

@@ -1,6 +1,7 @@
 //! Whole jobs through the binary: what becomes of every reference, and how the process ends.
 
 mod asks;
+pub(crate) mod changed_identity;
 mod corrections;
 mod death;
 mod dismissals;

@@ -20,13 +20,15 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 use uuid::Uuid;
 use yunxin_archiver::ledger::{
-    AppLock, Commit, CutSettings, FailedRef, FailureFilter, FailureState, FinishedBatch, Identity, JobLock, Ledger,
-    LedgerError, Planned, RetryFilter, RunNote,
+    AppLock, Beginning, Commit, CutSettings, FailedRef, FailureFilter, FailureState, FinishedBatch, Identity, JobLock,
+    Ledger, LedgerError, Planned, RetryFilter, RunNote,
 };
 use yunxin_archiver::model::failure::{Class, Reason};
 use yunxin_archiver::model::manifest::{DataFile, StagedFile};
 use yunxin_archiver::model::reference::{ConversationId, Invalid};
 use yunxin_archiver::plan::{Batch, BatchRef, FollowUp, History, Purpose};
+
+use crate::support::ledger::open_ledger;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -41,7 +43,7 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+        let ledger = open_ledger(&path(&dir), &identity()).await.unwrap();
         let now = "2026-11-22T03:00:00Z".parse().unwrap();
         let run = Uuid::now_v7();
         ledger.begin_run(run, "run", now).await.unwrap();
@@ -57,7 +59,7 @@ impl Fixture {
     async fn reopened(self) -> Self {
         let Self { dir, ledger, run, now } = self;
         drop(ledger);
-        let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+        let ledger = open_ledger(&path(&dir), &identity()).await.unwrap();
         Self { dir, ledger, run, now }
     }
 

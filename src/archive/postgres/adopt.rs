@@ -63,7 +63,7 @@ impl Takeover for PostgresTakeover {
     }
 
     async fn ids(&mut self) -> Result<Option<ExistingIds>, ArchiveError> {
-        let messages = self.target.table();
+        let messages = self.target.names.qualified(&self.target.names.messages);
         let (condition, after) = match std::mem::replace(&mut self.reached, Reached::End) {
             Reached::End => return Ok(None),
             Reached::Start => ("", None),

@@ -181,10 +181,12 @@ impl Server {
     /// Reads the URL. It is never quoted.
     pub(super) fn new(settings: &Settings) -> Result<Self, ArchiveError> {
         let url = settings.sink.url.look_up().map_err(|error| ArchiveError::Unusable(error.to_string()))?;
+        // The driver's own error quotes values.
+        let wrong = |_| "the URL of the Postgres sink cannot be read: check its host, port and parameters";
         let options: PgConnectOptions = url
             .expose_secret()
             .parse()
-            .map_err(|error| ArchiveError::Unusable(format!("the URL of the Postgres sink is wrong: {error}")))?;
+            .map_err(|error: sqlx::Error| ArchiveError::Unusable(wrong(error).to_owned()))?;
         let name = options.get_application_name().unwrap_or("yunxin-archiver").to_owned();
         // Poolers do not know the parameter `extra_float_digits`, and no column needs it.
         let options = options

@@ -37,7 +37,7 @@ impl PostgresVersions {
         Self {
             session,
             server: target.server.clone(),
-            messages: target.table(),
+            messages: target.names.qualified(&target.names.messages),
             vanished: target.names.qualified(&target.names.vanished),
             app_key: target.stamp.app_key.clone(),
             since,

@@ -22,7 +22,7 @@ impl Target {
         sequence: u64,
     ) -> Result<Option<Sealed>, ArchiveError> {
         let unreadable = |error| {
-            let table = self.names.qualified(&self.names.manifests);
+            let table = self.names.shown(&self.names.manifests);
             ArchiveError::Unusable(format!(
                 "manifest {sequence} in {table} at {} cannot be read ({error}): restore it from a backup first",
                 self.server.place()
@@ -84,7 +84,7 @@ impl Target {
                 Err(Refusal::Archive(error)) => return Err(error),
                 Err(Refusal::Database(error)) => error,
             };
-            let doing = format!("cannot write {}", self.names.qualified(&self.names.manifests));
+            let doing = format!("cannot write {}", self.names.shown(&self.names.manifests));
             tries.wait(error).await.map_err(|error| self.server.report(&doing, error))?;
         }
     }

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Executor, Row as _};
 use super::connect::{Refusal, Server, Session, last_row};
 use super::schema::{self, Names};
 use super::statements;
+use super::unlogged;
 use crate::archive::{ArchiveError, Claim, Prepared};
 use crate::model::Column;
 
@@ -25,6 +26,8 @@ pub(super) struct Found {
     pub(super) raw: bool,
     /// Whether somebody put triggers on the table of messages.
     pub(super) triggers: bool,
+    /// Tables that the server empties after a crash, by name.
+    pub(super) unlogged: Vec<String>,
 }
 
 /// Takes possession of the archive in the name of `claim`'s ledger, and ends the session's transaction.
@@ -74,8 +77,9 @@ struct SetUp<'a> {
 }
 
 impl SetUp<'_> {
+    /// The table of messages as messages name it.
     fn table(&self) -> String {
-        self.names.qualified(&self.names.messages)
+        self.names.shown(&self.names.messages)
     }
 
     async fn run(&self, connection: &mut PgConnection) -> Result<Found, Refusal> {
@@ -104,10 +108,12 @@ impl SetUp<'_> {
         if owned.is_none() {
             self.own(connection).await?;
         }
-        let triggers = format!("select {} is not null as triggers", statements::triggers(&[&self.table()]));
+        let triggers =
+            format!("select {} is not null as triggers", statements::triggers(&[&names.qualified(&names.messages)]));
         let triggers = last_row(connection, triggers).await?.try_get("triggers")?;
+        let unlogged = unlogged::tables(connection, names).await?;
         let (commit, holds) = owned.unwrap_or_default();
-        Ok(Found { commit, holds, raw: self.raw || has_raw, triggers })
+        Ok(Found { commit, holds, raw: self.raw || has_raw, triggers, unlogged })
     }
 
     /// Writes the owner record.
@@ -136,8 +142,10 @@ impl SetUp<'_> {
         if written > 0 {
             return Ok(());
         }
-        let what =
-            format!("{archive} lacks the row that was written to it: a trigger, a rule or a policy there drops rows");
+        let what = format!(
+            "{} lacks the row that was written to it: a trigger, a rule or a policy there drops rows",
+            self.names.shown(&self.names.archive)
+        );
         let context = format!("cannot take possession of {} at {}", self.table(), self.server.place());
         Err(ArchiveError::Failed { context, source: what.into() }.into())
     }
@@ -175,7 +183,7 @@ impl SetUp<'_> {
         .fetch_all(connection)
         .await?;
         if let Some((table, _)) = tables.iter().find(|(_, kind)| !matches!(kind.as_str(), "r" | "p")) {
-            let name = names.qualified(table);
+            let name = names.shown(table);
             return Err(self.unusable(&format!("{name} exists and is no table; choose another `table`")).into());
         }
         Ok(tables.into_iter().collect())
@@ -239,7 +247,7 @@ impl SetUp<'_> {
                 .into());
         }
         if messages {
-            let sql = format!("select exists (select from {})", self.table());
+            let sql = format!("select exists (select from {})", self.names.qualified(&self.names.messages));
             let filled: bool =
                 sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(&mut *connection).await?;
             if filled {
@@ -274,8 +282,9 @@ impl SetUp<'_> {
                 Some(_) => {
                     return Err(self
                         .unusable(&format!(
-                            "{} cannot be migrated: migration {version} was changed or is half done (see {table})",
-                            self.table()
+                            "{} cannot be migrated: migration {version} was changed or is half done (see {})",
+                            self.table(),
+                            self.names.shown(&self.names.migrations)
                         ))
                         .into());
                 }
@@ -310,7 +319,7 @@ impl SetUp<'_> {
         .bind(table)
         .fetch_all(connection)
         .await?;
-        let name = self.names.qualified(table);
+        let name = self.names.shown(table);
         if found.is_empty() {
             return Err(self
                 .unusable(&format!("{name} does not exist; what `schema postgres` prints creates it"))
@@ -369,7 +378,7 @@ impl SetUp<'_> {
             .fetch_one(&mut *connection)
             .await?;
             if !unique {
-                let name = names.qualified(table);
+                let name = names.shown(table);
                 let key = key.join(", ");
                 return Err(self.unusable(&format!("{name} has no unique index on ({key}); create one")).into());
             }
@@ -380,7 +389,7 @@ impl SetUp<'_> {
     /// Insists on the privileges that commits need, before anything is fetched.
     async fn privileges(&self, connection: &mut PgConnection) -> Result<(), Refusal> {
         let names = self.names;
-        let (mut tables, mut privileges) = (Vec::new(), Vec::new());
+        let (mut shown, mut tables, mut privileges) = (Vec::new(), Vec::new(), Vec::new());
         for (table, needed) in [
             (&names.messages, &["SELECT", "INSERT", "UPDATE"][..]),
             (&names.revisions, &["SELECT", "INSERT"][..]),
@@ -390,16 +399,19 @@ impl SetUp<'_> {
             (&names.manifests, &["SELECT", "INSERT"][..]),
         ] {
             for privilege in needed {
+                shown.push(names.shown(table));
                 tables.push(names.qualified(table));
                 privileges.push((*privilege).to_owned());
             }
         }
         let missing: Option<(String, String)> = sqlx::query_as(
-            "select t, p from unnest($1::text[], $2::text[]) as needed (t, p) where not has_table_privilege(t, p) \
+            "select s, p from unnest($1::text[], $2::text[], $3::text[]) as needed (s, t, p) \
+             where not has_table_privilege(t, p) \
              union all select 'the database', 'TEMPORARY' \
              where not has_database_privilege(current_database(), 'TEMPORARY') limit 1",
         )
         .persistent(false)
+        .bind(shown)
         .bind(tables)
         .bind(privileges)
         .fetch_optional(connection)

@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use super::connect::{Mode, Server};
 use super::schema::{Names, quoted};
 use super::settings::Settings;
+use super::unlogged;
 use crate::archive::ArchiveError;
 
 const PRIVILEGES: &str = "select to_regclass($1) is not null as there, \
@@ -16,13 +17,13 @@ const PRIVILEGES: &str = "select to_regclass($1) is not null as there, \
 /// Connects and looks at the table and the role's privileges. Takes no lock. Returns a sentence about what was found.
 pub(super) async fn probe(settings: &Settings) -> Result<String, ArchiveError> {
     let (server, names) = (Server::new(settings)?, Names::of(settings)?);
-    let table = names.qualified(&names.messages);
+    let table = names.shown(&names.messages);
     let failed = |error| server.report("cannot look at the archive", error);
     let mut session = server.connect().await?;
     session.begin(Mode::Read).await.map_err(failed)?;
     let row = sqlx::query(PRIVILEGES)
         .persistent(false)
-        .bind(&table)
+        .bind(names.qualified(&names.messages))
         .bind(quoted(&settings.sink.schema))
         .fetch_one(&mut session.connection)
         .await
@@ -30,7 +31,9 @@ pub(super) async fn probe(settings: &Settings) -> Result<String, ArchiveError> {
     let is = |column: &str| row.try_get::<bool, _>(column).map_err(|error| server.report("cannot read", error));
     if is("there")? {
         if is("may_insert")? {
-            return Ok(format!("{table} at {} is there and can be written", server.place()));
+            let found = unlogged::tables(&mut session.connection, &names).await.map_err(failed)?;
+            let warning = unlogged::warning(&found).map_or_else(String::new, |warning| format!("; warning: {warning}"));
+            return Ok(format!("{table} at {} is there and can be written{warning}", server.place()));
         }
         return Err(ArchiveError::Denied(format!("the role may not insert into {table} at {}", server.place())));
     }

@@ -108,6 +108,11 @@ impl Names {
         })
     }
 
+    /// A table as messages name it: `schema.table`.
+    pub(super) fn shown(&self, table: &str) -> String {
+        format!("{}.{table}", self.schema).replace(char::is_control, "�")
+    }
+
     /// A name within the schema, in SQL.
     pub(super) fn qualified(&self, name: &str) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(name))

@@ -25,6 +25,8 @@ pub(super) struct Snapshot {
     pub(super) commits: String,
     /// The table of manifests; an archive of an earlier version has none.
     pub(super) manifests: String,
+    /// The same tables as messages name them.
+    pub(super) names: Names,
     server: Server,
 }
 
@@ -49,7 +51,8 @@ impl Snapshot {
         let found = exists(&mut connection, &messages).await;
         if !found.map_err(|error| server.report("cannot look for the archive", error))? {
             let place = server.place();
-            return Err(ArchiveError::Unusable(format!("there is no table {messages} at {place}: has the job run?")));
+            let table = names.shown(&names.messages);
+            return Err(ArchiveError::Unusable(format!("there is no table {table} at {place}: has the job run?")));
         }
         Ok(Self {
             connection,
@@ -59,6 +62,7 @@ impl Snapshot {
             archive: names.qualified(&names.archive),
             commits: names.qualified(&names.commits),
             manifests: names.qualified(&names.manifests),
+            names,
             server,
         })
     }
@@ -76,7 +80,7 @@ impl Snapshot {
     /// Whether there is such a table. An archive of an earlier version may lack some.
     pub(super) async fn exists(&mut self, table: &str) -> Result<bool, ArchiveError> {
         let found = exists(&mut self.connection, table).await;
-        found.map_err(|error| self.report(&format!("cannot look for {table}"), error))
+        found.map_err(|error| self.report("cannot look for a table", error))
     }
 
     /// The rows of a query without parameters. `doing` says what fails if it fails.

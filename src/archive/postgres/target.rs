@@ -45,8 +45,9 @@ impl Target {
         Ok(Self { server, names, raw: settings.sink.raw, stamp })
     }
 
+    /// The table of messages as messages name it.
     pub(super) fn table(&self) -> String {
-        self.names.qualified(&self.names.messages)
+        self.names.shown(&self.names.messages)
     }
 
     pub(super) fn locks(&self) -> Locks {
@@ -63,7 +64,7 @@ impl Target {
         self.failed(&format!(
             "{} {what} written to it: a trigger, a rule or a policy there drops rows{}. Everything that was not committed is \
              still pending: remove what drops rows, and run again",
-            self.names.qualified(table),
+            self.names.shown(table),
             triggers.unwrap_or_default()
         ))
     }

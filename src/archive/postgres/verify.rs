@@ -32,11 +32,15 @@ struct Run {
 /// The server cannot be reached or refuses, or there is no archive.
 pub(super) async fn verify(place: &Place, settings: &Settings) -> Result<Verification, ArchiveError> {
     let mut snapshot = Snapshot::open(place).await?;
-    let mut out = Verification::new(format!("{} at {}", snapshot.messages, snapshot.place()), "postgres");
+    let mut out = Verification::new(
+        format!("{} at {}", snapshot.names.shown(&snapshot.names.messages), snapshot.place()),
+        "postgres",
+    );
     let found = find_manifests(&mut snapshot, &mut out).await?;
     let links = chain::follow(found, settings, is_called, &mut out);
     if links.is_empty() {
-        out.wrong(Wrong::Sequence, &snapshot.manifests, "there is no manifest: no run of this version has ended");
+        let manifests = snapshot.names.shown(&snapshot.names.manifests);
+        out.wrong(Wrong::Sequence, &manifests, "there is no manifest: no run of this version has ended");
     }
     let table = snapshot.vanished.clone();
     let has_notes = snapshot.exists(&table).await?;

@@ -11,6 +11,7 @@ use super::existing::PostgresVersions;
 use super::open;
 use super::statements::{CommitId, Statements};
 use super::target::{OpenArchive, Target};
+use super::unlogged;
 use crate::archive::{ArchiveError, ArchiveWriter, Claim, ExistingVersions, Opened, Prepared};
 use crate::model::manifest::{Sealed, StagedFile};
 use crate::model::message::{MessageRows, Vanished};
@@ -60,6 +61,7 @@ impl ArchiveWriter for PostgresWriter {
                 target.server.place()
             ));
         }
+        warnings.extend(unlogged::warning(&found.unlogged));
         self.archive = Some(OpenArchive {
             ledger_id: claim.ledger_id,
             statements: Arc::new(Statements::new(&target.names, found.raw, target.raw)),

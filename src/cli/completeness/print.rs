@@ -121,7 +121,8 @@ fn lists(examined: &Examined, findings: &Findings) -> Result<(), Exit> {
         }
         let rest = findings.read.invalid.saturating_sub(LISTED as u64);
         if rest > 0 {
-            output::line(&format!("… and {} more rows that are not references", output::count(rest)))?;
+            let rest = output::counted(rest, "more row that is no reference", "more rows that are no references");
+            output::line(&format!("… and {rest}"))?;
         }
     }
     if !findings.absent.is_empty() {

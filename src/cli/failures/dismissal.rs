@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use super::super::{Exit, assemble, output};
 use super::{Failures, nothing, write_file};
 use crate::config::{Config, Job};
-use crate::ledger::{Dismissed, FailureFilter, FailureState, JobLock, Ledger};
-use crate::page::figures::counted;
+use crate::ledger::{Dismissed, FailureFilter, FailureState, JobLock};
 
 /// Dismisses or reopens the failures that match `filter`, and updates their file.
 pub(super) async fn dismiss_or_reopen(
@@ -32,7 +31,7 @@ pub(super) async fn dismiss_or_reopen(
     let wait = arguments.wait.unwrap_or_default();
     let lock = JobLock::acquire(&config.state, &job.name, wait).await.map_err(assemble::ledger_exit)?;
     let path = assemble::ledger_path(config, job);
-    let ledger = Ledger::open(&path, &identity).await.map_err(assemble::ledger_exit)?;
+    let ledger = assemble::own_ledger(&path, &identity).await?;
     let changed = if *dismiss {
         let by = arguments.operator.clone().or_else(|| job.operator.clone()).unwrap_or_else(user);
         ledger.dismiss(filter, Timestamp::now(), &by, arguments.reason.as_deref()).await
@@ -47,14 +46,20 @@ pub(super) async fn dismiss_or_reopen(
     write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
     ledger.close().await.map_err(assemble::ledger_exit)?;
     drop(lock);
-    let references = counted(references, "reference", "references");
-    output::line(&format!("{done}: {references}, {}", counted(rows, "invalid row", "invalid rows")))?;
+    let references = output::counted(references, "reference", "references");
+    output::line(&format!("{done}: {references}, {}", output::counted(rows, "invalid row", "invalid rows")))?;
     Ok(0)
 }
 
-/// The user, as far as the environment names one.
+/// The user's name, as the environment or `/etc/passwd` has it, or else the number.
 fn user() -> String {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let in_file = || {
+        let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+        let lines = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        lines.into_iter().find(|fields| fields.get(2) == Some(&&*uid)).map(|fields| fields[0].to_owned())
+    };
     let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
-    let plain = named.filter(|name| !name.is_empty() && !name.chars().any(char::is_control));
-    plain.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
+    let plain = |name: &String| !name.is_empty() && !name.chars().any(char::is_control);
+    named.filter(plain).or_else(in_file).unwrap_or_else(|| format!("the user with ID {uid}"))
 }

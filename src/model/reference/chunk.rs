@@ -75,8 +75,10 @@ pub struct ReferenceChunk {
     rows: Vec<Row>,
     /// Rows that are no reference.
     pub invalid: Vec<Invalid>,
-    /// Rows that are skipped: copy events about something other than a conversation's message.
-    pub skipped: u64,
+    /// How many references come before each of these rows.
+    invalid_after: Vec<usize>,
+    /// How many references come before each row that is skipped.
+    skipped_after: Vec<usize>,
 }
 
 impl ReferenceChunk {
@@ -104,6 +106,31 @@ impl ReferenceChunk {
         true
     }
 
+    /// Appends a row that is no reference.
+    pub fn push_invalid(&mut self, invalid: Invalid) {
+        self.invalid.push(invalid);
+        self.invalid_after.push(self.rows.len());
+    }
+
+    /// Appends a row that is skipped: a copy event about something other than a conversation's message.
+    pub fn push_skipped(&mut self) {
+        self.skipped_after.push(self.rows.len());
+    }
+
+    /// Drops the rows behind the first `len` references.
+    pub fn truncate(&mut self, len: usize) {
+        self.rows.truncate(len);
+        let within = |after: &mut Vec<usize>| after.truncate(after.partition_point(|before| *before < len));
+        within(&mut self.invalid_after);
+        within(&mut self.skipped_after);
+        self.invalid.truncate(self.invalid_after.len());
+    }
+
+    /// How many rows are skipped.
+    pub fn skipped(&self) -> u64 {
+        self.skipped_after.len() as u64
+    }
+
     /// The number of references.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -116,7 +143,7 @@ impl ReferenceChunk {
 
     /// How many input rows the chunk accounts for.
     pub fn read(&self) -> u64 {
-        self.rows.len() as u64 + self.invalid.len() as u64 + self.skipped
+        self.rows.len() as u64 + self.invalid.len() as u64 + self.skipped()
     }
 
     /// The reference at `index`.

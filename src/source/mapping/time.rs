@@ -6,6 +6,8 @@
 //! No message was created before 2010 or more than a day from now. A time outside of this was written in another unit
 //! than it is read in, and the API would only answer that the message does not exist.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::fmt::temporal::DateTimeParser;
@@ -54,6 +56,26 @@ pub(in crate::source) struct Times {
 }
 
 impl Times {
+    /// How far clocks went back if this time, in microseconds of a column without a zone, occurs twice; else nothing.
+    pub(in crate::source) fn repeated(&self, local: i64) -> Duration {
+        civil(local).map_or(Duration::ZERO, |local| self.repeated_civil(local))
+    }
+
+    /// The same of a time in text, if it has no offset.
+    pub(in crate::source) fn repeated_text(&self, text: &str) -> Duration {
+        let stamp = Stamp::parse(text).filter(|stamp| stamp.offset.is_none());
+        stamp.map_or(Duration::ZERO, |stamp| self.repeated_civil(stamp.civil))
+    }
+
+    fn repeated_civil(&self, local: DateTime) -> Duration {
+        match self.zone.to_ambiguous_timestamp(local).offset() {
+            AmbiguousOffset::Fold { before, after } => {
+                Duration::from_secs(u64::from((before.seconds() - after.seconds()).unsigned_abs()))
+            }
+            AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Gap { .. } => Duration::ZERO,
+        }
+    }
+
     /// Milliseconds since the epoch, or what is wrong.
     pub(super) fn read(&self, value: &Value<'_>) -> Result<i64, String> {
         if let Some(lack) = value.lack() {
@@ -227,7 +249,7 @@ fn civil(micros: i64) -> Option<DateTime> {
 /// The same time so much earlier, written in the same form; `None` for text that is no time.
 ///
 /// Databases compare text as text, so an earlier time must be spelled the way its column spells times.
-pub(in crate::source) fn earlier(text: &str, by: std::time::Duration) -> Option<String> {
+pub(in crate::source) fn earlier(text: &str, by: Duration) -> Option<String> {
     let moved = Stamp::parse(text)?.civil.checked_sub(by).ok()?;
     let (seconds, rest) = text.split_at(19);
     let mut out = moved.strftime(&format!("%Y-%m-%d{}%H:%M:%S", &seconds[10..11])).to_string();

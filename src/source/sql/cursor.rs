@@ -233,28 +233,30 @@ fn bound(
         (None, Some(prior)) => {
             if !fits(prior, kind) {
                 return Err(SourceError::Unusable(format!(
-                    "cursor: {column} is of another type than when {} was reached; say --from start or --from VALUE",
-                    shown(prior)
+                    "cursor: {column} is of another type than when {prior} was reached; say --from start or --from VALUE"
                 )));
             }
-            let reached_back = reach_back(prior, cursor)?;
+            let reached_back = reach_back(prior, cursor, times)?;
             // Rows before an explicit start were never asked for.
             Ok(start.filter(|start| is_greater(start, &reached_back)).unwrap_or(reached_back))
         }
     }
 }
 
-fn reach_back(prior: &CursorValue, cursor: &Cursor) -> Result<CursorValue, SourceError> {
+/// Where a run that continues begins. If the column has no zone and clocks went back at this time, rows that were written
+/// afterwards may have earlier times: it begins that much earlier.
+fn reach_back(prior: &CursorValue, cursor: &Cursor, times: &Times) -> Result<CursorValue, SourceError> {
     match prior {
         CursorValue::Integer(number) => {
             Ok(CursorValue::Integer(number.saturating_sub_unsigned(number_of(cursor)?)))
         }
         CursorValue::Timestamp { micros, zoned } => {
-            let by = i64::try_from(duration_of(cursor)?.as_micros()).unwrap_or(i64::MAX);
+            let repeated = if *zoned { Duration::ZERO } else { times.repeated(*micros) };
+            let by = i64::try_from((duration_of(cursor)? + repeated).as_micros()).unwrap_or(i64::MAX);
             Ok(CursorValue::Timestamp { micros: micros.saturating_sub(by).max(0), zoned: *zoned })
         }
         CursorValue::Text(text) => {
-            time::earlier(text, duration_of(cursor)?).map(CursorValue::Text).ok_or_else(|| {
+            time::earlier(text, duration_of(cursor)? + times.repeated_text(text)).map(CursorValue::Text).ok_or_else(|| {
                 SourceError::Unusable(format!(
                     "cursor: {} holds the text {text:?}, whose order is the database's own: rows may have been passed over. \
                      Compare and select an integer or a time, and go on with `--from start` or `--from VALUE`: what is \
@@ -306,14 +308,6 @@ fn parse(text: &str, setting: &str, column: &str, kind: CursorKind, times: &Time
             Ok(CursorValue::Text(text.to_owned()))
         }
         CursorKind::Dynamic => number().ok_or_else(|| wrong("give an integer, or a time as the column spells it")),
-    }
-}
-
-fn shown(value: &CursorValue) -> String {
-    match value {
-        CursorValue::Integer(number) => number.to_string(),
-        CursorValue::Timestamp { micros, zoned } => Value::Timestamp { micros: *micros, zoned: *zoned }.to_string(),
-        CursorValue::Text(text) => format!("{text:?}"),
     }
 }
 

@@ -11,6 +11,8 @@ use yunxin_archiver::model::failure::{Class, Reason};
 use yunxin_archiver::model::reference::ConversationId;
 use yunxin_archiver::plan::{Batch, BatchRef, FollowUp, History, Purpose};
 
+use crate::support::ledger::open_ledger;
+
 fn identity() -> Identity {
     Identity {
         job: "nightly".to_owned(),
@@ -57,7 +59,7 @@ async fn pending(ledger: &Ledger) -> Vec<i64> {
 
 /// A former ledger: 1 to 4 archived by commit 1, 5 to 8 pending, 9 and 10 failed, a cursor.
 async fn former(place: &std::path::Path) {
-    let ledger = Ledger::open(place, &identity()).await.unwrap();
+    let ledger = open_ledger(place, &identity()).await.unwrap();
     let run = Uuid::now_v7();
     ledger.begin_run(run, "run", Timestamp::now()).await.unwrap();
     let archived = plan(&ledger, run, &[1, 2, 3, 4]).await;
@@ -97,7 +99,7 @@ async fn what_was_to_be_done_and_is_not_archived_is_still_to_be_done() {
     let kept = adoption.install(Timestamp::now()).await.unwrap().unwrap();
     assert!(kept.file_name().unwrap().to_str().unwrap().starts_with("nightly.sqlite.before-adopt-"));
 
-    let ledger = Ledger::open(&place, &identity()).await.unwrap();
+    let ledger = open_ledger(&place, &identity()).await.unwrap();
     assert_eq!((ledger.id(), ledger.last_commit().await.unwrap()), (id, 7));
     assert_eq!(pending(&ledger).await, [4, 5, 7, 8]);
     assert_eq!(ledger.known(&(0..13).collect::<Vec<_>>()).await.unwrap(), (1..12).collect::<Vec<_>>());
@@ -125,7 +127,7 @@ async fn a_batch_that_is_damaged_inside_loses_all_that_was_to_be_done_and_the_cu
     assert!(carried.damaged.is_some());
     assert_eq!((carried.pending, carried.cursor), (0, CarriedCursor::None));
     adoption.install(Timestamp::now()).await.unwrap();
-    let ledger = Ledger::open(&place, &identity()).await.unwrap();
+    let ledger = open_ledger(&place, &identity()).await.unwrap();
     // They are read from the source again.
     assert_eq!(ledger.known(&(0..13).collect::<Vec<_>>()).await.unwrap(), [1, 2, 3, 4]);
     assert!(ledger.checkpoint().await.unwrap().is_none());
@@ -148,7 +150,7 @@ async fn millions_of_ids_in_any_order_are_sorted_on_disk() {
     let (archived, _) = adoption.fill(&ArchiveContents::default(), Uuid::now_v7(), Timestamp::now()).await.unwrap();
     assert_eq!((archived.ids, archived.twice), (IDS as u64, IDS as u64 / 100));
     assert!(adoption.install(Timestamp::now()).await.unwrap().is_none());
-    let ledger = Ledger::open(&place, &identity()).await.unwrap();
+    let ledger = open_ledger(&place, &identity()).await.unwrap();
     let some: Vec<i64> = (0..70_000).collect();
     assert_eq!(ledger.known(&some).await.unwrap(), some.iter().copied().filter(|n| n % 7 == 0).collect::<Vec<_>>());
     assert_eq!(ledger.totals().await.unwrap().known_ids, IDS as u64);
@@ -158,7 +160,7 @@ async fn millions_of_ids_in_any_order_are_sorted_on_disk() {
 async fn what_waits_for_another_owner_keeps_its_history_and_what_the_archive_holds_leaves_it() {
     let dir = TempDir::new().unwrap();
     let place = dir.path().join("state/nightly.sqlite");
-    let ledger = Ledger::open(&place, &identity()).await.unwrap();
+    let ledger = open_ledger(&place, &identity()).await.unwrap();
     let run = Uuid::now_v7();
     ledger.begin_run(run, "run", Timestamp::now()).await.unwrap();
     let seq = plan(&ledger, run, &[12, 13, 14]).await;
@@ -182,7 +184,7 @@ async fn what_waits_for_another_owner_keeps_its_history_and_what_the_archive_hol
     let (_, carried) = adoption.fill(&held, Uuid::now_v7(), now).await.unwrap();
     assert_eq!((carried.pending, carried.archived), (2, 1));
     adoption.install(now).await.unwrap();
-    let ledger = Ledger::open(&place, &identity()).await.unwrap();
+    let ledger = open_ledger(&place, &identity()).await.unwrap();
     let order = CutSettings { run_id: run, now, batch_size: 10 };
     assert_eq!(ledger.cut_follow_ups(&order, &[], &|_, _| false, &|_| Vec::new()).await.unwrap().batches, 1);
     let left = ledger.pending(0, 10).await.unwrap().remove(0).batch;

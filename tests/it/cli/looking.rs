@@ -82,8 +82,8 @@ fn a_plan_counts_pending_batches_and_failures_that_are_due() {
     let (mut refs, world) = dialogues(5, 4);
     let site = Site::nightly((refs.clone(), world));
     snapshot!(site.run(&["plan"]).exits(0).stdout, @r##"
-    job      read  unusable  known  references  conversations  requests  fill  time at the quota
-    nightly    20         0      0          20              5         5  4.0%  1s
+    job      read  skipped  invalid  known already  to fetch  left pending  conversations  requests  requests full  time at the quota
+    nightly    20        0        0              0        20             0              5         5           4.0%  1s
     "##);
     site.write_secret("secret", "not-the-secret");
     site.night().exits(4);
@@ -207,7 +207,12 @@ fn files_are_listed_in_order_once_and_after_a_run() {
     let sum = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&bytes));
     assert_eq!((&line["sha256"], &line["bytes"]), (&json!(sum), &json!(bytes.len())));
     let unknown = site.run(&["files", "nightly", "--after", "0192c5f0-0000-7000-8000-000000000000"]).exits(2);
-    assert!(unknown.stderr.contains("knows no finished run"), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("has no run of this ID that left a manifest")
+            && unknown.stderr.contains("status nightly"),
+        "{}",
+        unknown.stderr
+    );
     site.run(&["files", "nightly", "--after", "yesterday"]).exits(2);
 }
 

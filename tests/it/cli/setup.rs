@@ -38,7 +38,7 @@ fn check_looks_at_the_file_alone_unless_it_shall_connect() {
     let site = Site::nightly(dialogue("alice|1|bob", 0..5));
     std::fs::remove_file(site.path("refs.csv")).unwrap();
     let ended = site.run(&["check"]).exits(0);
-    assert_eq!(ended.stdout, "jobs.yaml: ok, 1 of 1 jobs selected\n");
+    assert_eq!(ended.stdout, "jobs.yaml: ok, 1 of 1 job selected\n");
     assert!(ended.stderr.contains("--connect also checks source, sink and credentials"));
     site.write("jobs.yaml", site.read("jobs.yaml").replace("rate_limit", "rate_limits"));
     let wrong = site.run(&["check"]).exits(2);
@@ -104,6 +104,25 @@ fn check_tells_what_is_wrong_with_source_sink_and_credentials() {
     site.write("archive", "a file where a directory should be");
     let ended = site.run(&["check", "--connect"]).exits(2);
     assert_eq!(ended.stdout.matches("wrong: ").count(), 2, "{}", ended.stdout);
+}
+
+#[test]
+fn check_tells_what_is_wrong_with_what_a_run_needs_besides_source_and_sink() {
+    let site = Site::new(World::explicit());
+    site.write("refs.csv", csv(&[]));
+    site.write_secret("key", "no key");
+    site.jobs(&NIGHTLY.replace("app: main,", "app: main, sign: 'file:key',"));
+    let ended = site.run(&["check", "--connect"]).exits(2);
+    assert!(
+        ended.stdout.contains("wrong: jobs.yaml:") && ended.stdout.contains("jobs.nightly.sign: "),
+        "{}",
+        ended.stdout
+    );
+    site.jobs(NIGHTLY);
+    site.run(&["check", "--connect"]).exits(0);
+    std::fs::remove_file(site.path("secret")).unwrap();
+    let ended = site.run(&["check", "--connect"]).exits(2);
+    assert!(ended.stdout.contains("apps.main.app_secret: the file"), "{}", ended.stdout);
 }
 
 #[test]

@@ -181,6 +181,9 @@ fn every_setting_is_understood() {
     let tolerate = &config.jobs[0].tolerate;
     assert!(tolerate.covers(Class::Unanswered, None) && tolerate.covers(Class::Unavailable, Some(404)));
     assert!(!tolerate.covers(Class::Refused, Some(414)));
+    let config = parse(&job("tolerate: [env:CODE, env:CLASS]")).unwrap();
+    let tolerate = &config.jobs[0].tolerate;
+    assert!(tolerate.covers(Class::Refused, Some(414)) && tolerate.covers(Class::Unanswered, None));
 }
 
 #[test]

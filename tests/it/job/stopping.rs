@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use yunxin_archiver::simulator::{Fate, Fault, World};
 
-use crate::support::site::{NIGHTLY, Running, Site, csv, dialogue, dialogues, ids_of, message, reference};
+use crate::support::site::{NIGHTLY, Running, Site, csv, dialogue, dialogues, ids_of, message, reference, wait_until};
 
 /// A job of which two requests are under way at a time, and which commits often.
 const SLOW: &str = "nightly: { app: main, source: { csv: { path: refs.csv } }, fetch: { concurrency: 2 }, \
@@ -144,7 +144,7 @@ fn a_source_that_keeps_silent_does_not_keep_a_run_from_stopping() {
     stdin.write_all(csv(&refs).as_bytes()).unwrap();
     stdin.flush().unwrap();
     // The ledger is there as soon as the run has begun.
-    crate::support::site::wait_until("the run began", || {
+    wait_until("the run began", || {
         site.run(&["status", "--json"]).summary["jobs"][0]["runs"].as_array().is_some_and(|runs| !runs.is_empty())
     });
     running.signal(Signal::TERM);
@@ -166,6 +166,48 @@ fn a_limit_plans_so_many_new_references_each_time() {
     assert_eq!(site.ids("archive"), ids_of(&refs));
     assert!(site.api.stats().asks.values().all(|asks| *asks == 1));
     assert_eq!(site.run(&["run", "--json", "--limit", "0"]).exits(0).refs("read"), 0);
+}
+
+#[test]
+fn a_limit_reads_no_row_behind_its_last_reference() {
+    let (refs, world) = dialogue("alice|1|bob", 0..6);
+    let site = Site::new(world);
+    let line = |n: usize| csv(&refs[n..=n]).lines().nth(1).unwrap().to_owned();
+    let mut text = csv(&[]);
+    for n in 0..6 {
+        text += &format!("nobody,{n},no time\n{}\n", line(n));
+    }
+    site.write("refs.csv", text + "nobody,7,no time\n");
+    for (read, invalid, archived) in [(4, 2, 2), (8, 4, 2), (12, 6, 2), (13, 7, 0)] {
+        let ended = site.run(&["run", "--json", "--limit", "2"]);
+        let found = (ended.refs("read"), ended.refs("invalid"), ended.refs("archived"));
+        assert_eq!(found, (read, invalid, archived), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_signal_stops_a_run_that_still_reads_its_configuration() {
+    let site = Site::nightly(dialogue("alice|1|bob", 0..3));
+    let config = site.read("jobs.yaml");
+    let pipe = site.path("pipe.yaml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for arguments in
+        [&["-c", "pipe.yaml", "run", "--json"][..], &["-c", "pipe.yaml", "retry", "nightly", "--all", "--json"]]
+    {
+        let mut running = site.start(arguments);
+        let status = format!("/proc/{}/status", running.id());
+        wait_until("signals are watched", || {
+            let status = std::fs::read_to_string(&status).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+            u64::from_str_radix(caught, 16).unwrap() & (1 << 14) != 0
+        });
+        running.signal(Signal::TERM);
+        running.wait_for_line("SIGTERM");
+        std::fs::write(&pipe, &config).unwrap();
+        let ended = running.end().exits(5);
+        assert_eq!((&ended.job()["outcome"], &ended.job()["error"]), (&json!("stopped"), &json!("stopped by SIGTERM")));
+    }
+    assert_eq!(site.api.stats().requests, 0);
 }
 
 /// A site whose job tolerates this, with so many references to messages that are gone.

@@ -11,7 +11,7 @@ const CHILD: &str = "YUNXIN_ARCHIVER_TEST_LEDGER";
 async fn work_until_killed(path: &Path) {
     let now = "2026-11-22T03:00:00Z".parse().unwrap();
     let run = Uuid::now_v7();
-    let ledger = Ledger::open(path, &identity()).await.unwrap();
+    let ledger = open_ledger(path, &identity()).await.unwrap();
     ledger.begin_run(run, "run", now).await.unwrap();
     ledger.note_run(run, &RunNote::default(), 0, 0).await.unwrap();
     let mut said = std::io::stderr();
@@ -53,7 +53,7 @@ async fn what_a_killed_process_was_told_is_stored_is_stored() {
     let (planned, recorded) = (last("planned "), last("recorded "));
 
     let reader = Ledger::read(&path(&dir)).await.unwrap().unwrap();
-    let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+    let ledger = open_ledger(&path(&dir), &identity()).await.unwrap();
     for ledger in [&reader, &ledger] {
         let commits = ledger.last_commit().await.unwrap() as i64;
         assert!(commits >= recorded, "{commits} of {recorded} commits are there");

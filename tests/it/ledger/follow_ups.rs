@@ -172,7 +172,7 @@ async fn a_ledger_of_the_last_version_goes_on() {
          delete from migrations where version >= 4",
     )
     .await;
-    let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+    let ledger = open_ledger(&path(&dir), &identity()).await.unwrap();
     let fixture = Fixture { dir, ledger, run, now };
     assert_eq!(
         fixture.ledger.cut_follow_ups(&fixture.order(10), &[], NOBODY, &|_| Vec::new()).await.unwrap().batches,

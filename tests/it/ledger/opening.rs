@@ -20,36 +20,60 @@ async fn a_ledger_that_others_could_read_is_closed_to_them() {
 }
 
 #[tokio::test]
-async fn a_changed_identity_is_refused_while_batches_are_pending_and_begins_anew_otherwise() {
+async fn a_changed_identity_is_refused_while_batches_are_pending_and_then_begins_a_ledger_beside_the_former_one() {
     let fixture = Fixture::new().await;
     let (path, old) = (fixture.path(), fixture.ledger.id());
     let seq = fixture.plan(batch("a|1|b", &[1])).await;
     fixture.fail("a|1|b", 2, reason(Class::Unanswered, None, true)).await;
     fixture.ledger.set_checkpoint("{}", "source").await.unwrap();
     let moved = Identity { sink: "/elsewhere".to_owned(), ..identity() };
-    let error = Ledger::open(&path, &moved).await.unwrap_err();
+    let error = Beginning::prepare(&path, &moved).await.unwrap_err();
     assert!(matches!(error, LedgerError::Refused(_)));
     let text = error.to_string();
     assert!(text.contains("\"/archive\"") && text.contains("\"/elsewhere\"") && text.contains("pending"), "{text}");
 
     fixture.ledger.record(&fixture.commit(1, vec![archived(seq, &[1])])).await.unwrap();
     fixture.ledger.published(1).await.unwrap();
-    let ledger = Ledger::open(&path, &moved).await.unwrap();
-    assert_ne!(ledger.id(), old);
-    assert_eq!(ledger.identity(), &moved);
+    let Fixture { dir, ledger, .. } = fixture;
+    ledger.close().await.unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert!(Ledger::open(&path, &moved).await.unwrap().is_none());
+    let refused = Beginning::prepare(&path, &moved).await.unwrap();
+    let (id, former) = (refused.id(), refused.former().unwrap().clone());
+    assert_eq!((former.id, former.open_failures, former.dismissed_failures), (old, 1, 0));
+    drop(refused);
+    assert_eq!(
+        std::fs::read(&path).unwrap(),
+        before,
+        "the former ledger stays as it is until the new one has its place"
+    );
+
+    let again = Beginning::prepare(&path, &moved).await.unwrap();
+    assert_eq!(again.id(), id, "an archive may know the ID already");
+    let (ledger, kept) = again.take_place().await.unwrap();
+    let kept = kept.unwrap();
+    assert_eq!(kept, path.with_file_name(format!("nightly.{old}.sqlite")));
+    assert_eq!(std::fs::read(&kept).unwrap(), before);
+    assert_eq!(std::fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!((ledger.id(), ledger.identity()), (id, &moved));
     assert_eq!(ledger.last_commit().await.unwrap(), 0);
     assert!(ledger.known(&[1, 2]).await.unwrap().is_empty());
     assert!(ledger.checkpoint().await.unwrap().is_none());
-    assert_eq!(ledger.runs(10).await.unwrap().len(), 1);
-    let failures = ledger.failures(&FailureFilter::default(), 0, 10).await.unwrap();
-    assert_eq!(failures[0].state, FailureState::Closed);
-    assert!(ledger.manifest_due(None).await.unwrap().is_empty());
+    assert!(ledger.failures(&FailureFilter::default(), 0, 10).await.unwrap().is_empty());
+    ledger.close().await.unwrap();
+    let state: BTreeSet<String> = names(&dir.path().join("state"));
+    assert_eq!(state, BTreeSet::from(["nightly.sqlite".to_owned(), format!("nightly.{old}.sqlite")]));
+
+    // The former ledger is used again where it is put back.
+    std::fs::rename(&kept, &path).unwrap();
+    let former = Ledger::open(&path, &identity()).await.unwrap().unwrap();
+    assert_eq!(former.known(&[1, 2]).await.unwrap(), [1, 2]);
 }
 
 #[tokio::test]
 async fn the_ledger_of_another_job_is_refused() {
     let fixture = Fixture::new().await;
-    let error = Ledger::open(&fixture.path(), &Identity { job: "weekly".to_owned(), ..identity() }).await.unwrap_err();
+    let error = open_ledger(&fixture.path(), &Identity { job: "weekly".to_owned(), ..identity() }).await.unwrap_err();
     assert!(error.to_string().contains("belongs to job \"nightly\""), "{error}");
 }
 
@@ -65,7 +89,7 @@ async fn a_file_that_is_no_ledger_is_refused_and_left_as_it_is() {
     conn.close().await.unwrap();
     for path in [text, other] {
         let before = std::fs::read(&path).unwrap();
-        for error in [Ledger::open(&path, &identity()).await.unwrap_err(), Ledger::read(&path).await.unwrap_err()] {
+        for error in [open_ledger(&path, &identity()).await.unwrap_err(), Ledger::read(&path).await.unwrap_err()] {
             assert!(matches!(error, LedgerError::Foreign { .. }), "{error}");
             assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         }
@@ -81,10 +105,9 @@ async fn a_ledger_of_a_newer_version_is_refused() {
         "insert into migrations (version, description, success, checksum, execution_time) values (999, 'x', 1, x'00', 0)",
     )
     .await;
-    for error in [
-        Ledger::open(&fixture.path(), &identity()).await.unwrap_err(),
-        Ledger::read(&fixture.path()).await.unwrap_err(),
-    ] {
+    for error in
+        [open_ledger(&fixture.path(), &identity()).await.unwrap_err(), Ledger::read(&fixture.path()).await.unwrap_err()]
+    {
         assert!(matches!(error, LedgerError::Version { found: 999, .. }), "{error}");
     }
 }
@@ -126,7 +149,7 @@ async fn a_reader_follows_a_writer_that_comes_and_goes() {
     let reader = Ledger::read(&path(&dir)).await.unwrap().unwrap();
     assert!(pending_ids(&reader).await.is_empty());
 
-    let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+    let ledger = open_ledger(&path(&dir), &identity()).await.unwrap();
     let fixture = Fixture { dir, ledger, run, now };
     for id in 1..=20 {
         fixture.plan(batch("a|1|b", &[id])).await;
@@ -179,7 +202,7 @@ async fn of_version_0_1(path: &Path) {
 async fn a_ledger_of_the_version_before_is_brought_up_to_date_and_knows_what_it_knew() {
     let dir = TempDir::new().unwrap();
     of_version_0_1(&path(&dir)).await;
-    let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+    let ledger = open_ledger(&path(&dir), &identity()).await.unwrap();
     let rows = ledger.failures(&FailureFilter::default(), 0, 10).await.unwrap();
     let states: Vec<_> = rows.iter().map(|row| (row.message_server_id, row.state, row.rows)).collect();
     assert_eq!(
@@ -220,7 +243,7 @@ async fn ids_and_batches_of_version_0_1_are_read_and_stay_known_when_they_are_me
     let dir = TempDir::new().unwrap();
     of_version_0_1(&path(&dir)).await;
     tamper(&path(&dir), STORED_BY_VERSION_0_1).await;
-    let ledger = Ledger::open(&path(&dir), &identity()).await.unwrap();
+    let ledger = open_ledger(&path(&dir), &identity()).await.unwrap();
     let pending = ledger.pending(0, 10).await.unwrap();
     assert_eq!((pending.len(), ids_of(&pending[0].batch)), (1, vec![10, 20, 1 << 50]));
     let (run, now) = (Uuid::now_v7(), Timestamp::now());

@@ -154,7 +154,7 @@ async fn a_table_of_another_shape_is_refused_and_left_alone() {
         (
             "alter table message_revisions alter team_id type integer",
             "alter table message_revisions alter team_id type bigint",
-            r#""message_revisions" is a table of another shape: column "team_id" is integer, expected bigint"#,
+            r#"public.message_revisions is a table of another shape: column "team_id" is integer, expected bigint"#,
         ),
         (
             "alter table messages drop constraint messages_pkey",
@@ -207,7 +207,7 @@ async fn a_role_that_may_not_create_tables_is_told_so_and_helped_by_the_script()
     database.execute(&format!("grant select, insert on all tables in schema public to {role}")).await;
     let error = refused(&mut sink, &claim(0, None)).await;
     assert!(
-        matches!(&error, ArchiveError::Denied(text) if text.contains("lacks UPDATE on \"public\".\"messages")),
+        matches!(&error, ArchiveError::Denied(text) if text.contains("lacks UPDATE on public.messages")),
         "{error}"
     );
 
@@ -215,6 +215,33 @@ async fn a_role_that_may_not_create_tables_is_told_so_and_helped_by_the_script()
     opened(0, &sink.open(&claim(0, None)).await.unwrap());
     committed(&mut sink, 1, messages(0..5)).await;
     committed(&mut sink, 2, version(3, Some(NOON), "edited")).await;
+}
+
+#[tokio::test]
+async fn tables_that_a_crash_empties_are_warned_of_by_a_run_and_by_a_check() {
+    let database = database().await;
+    opened(0, &sink(&database.url()).open(&claim(0, None)).await.unwrap());
+    let said = async || {
+        let warnings = sink(&database.url()).open(&claim(0, None)).await.unwrap().warnings.join("\n");
+        (warnings, PostgresArchive::new(settings(&database.url())).probe().await.unwrap())
+    };
+    let (run, check) = said().await;
+    assert!(!run.contains("UNLOGGED") && !check.contains("UNLOGGED"), "{run} {check}");
+    database.execute("alter table messages set unlogged").await;
+    for said in <[String; 2]>::from(said().await) {
+        assert!(said.contains("public.messages is UNLOGGED") && said.contains("set logged"), "{said}");
+    }
+    // A partition is enough.
+    database
+        .execute(
+            "drop table messages; create table messages (like message_revisions, primary key (app_key, message_server_id))
+                 partition by list (app_key);
+             create unlogged table part partition of messages default",
+        )
+        .await;
+    for said in <[String; 2]>::from(said().await) {
+        assert!(said.contains("public.part is UNLOGGED"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -14,10 +14,7 @@ async fn fails(sink: &mut Box<dyn ArchiveWriter>, commit: u64, table: &str) -> S
     let error = sink.prepare(commit).await.unwrap_err();
     let ArchiveError::Failed { source, .. } = &error else { panic!("{error:?}") };
     let said = source.to_string();
-    assert!(
-        said.contains(&format!("\"public\".\"{table}\"")) && said.contains("trigger, a rule or a policy"),
-        "{said}"
-    );
+    assert!(said.contains(&format!("public.{table} ")) && said.contains("trigger, a rule or a policy"), "{said}");
     said
 }
 
@@ -98,7 +95,7 @@ async fn a_night_whose_rows_are_dropped_fails_and_the_next_run_completes_it() {
     let output = nights.go(&["run", "--json"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("\"public\".\"messages\"") && said.contains("drops rows"), "{said}");
+    assert!(said.contains("public.messages ") && said.contains("drops rows"), "{said}");
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let references = &summary["jobs"][0]["references"];
     assert_eq!((&references["archived"], &references["pending"]), (&0.into(), &NIGHT.into()), "{references}");
@@ -214,7 +211,7 @@ async fn a_manifest_or_an_owner_that_is_dropped_is_not_taken_to_be_there() {
         .await;
     let output = nights.go(&["adopt", "nightly"]);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(1) && said.contains("\"messages_archive\" lacks the row"), "{said}");
+    assert!(output.status.code() == Some(1) && said.contains("public.messages_archive lacks the row"), "{said}");
     database.execute("drop trigger meddle on messages_archive").await;
     nights.adopt();
     nights.fall(2);

@@ -6,6 +6,7 @@ pub(crate) mod export;
 pub(crate) mod faulty_api;
 pub(crate) mod host;
 pub(crate) mod house;
+pub(crate) mod ledger;
 pub(crate) mod mariadb;
 pub(crate) mod nights;
 pub(crate) mod page;

@@ -55,11 +55,11 @@ pub(crate) async fn drain(source: &mut dyn Source) -> Read {
     loop {
         match source.next().await {
             Ok(Some(chunk)) => {
-                assert_eq!(chunk.read(), chunk.len() as u64 + chunk.invalid.len() as u64 + chunk.skipped);
+                assert_eq!(chunk.read(), chunk.len() as u64 + chunk.invalid.len() as u64 + chunk.skipped());
                 read.references.extend(chunk.iter().map(|reference| {
                     format!("{} {} {}", reference.conversation_id(), reference.message_server_id, reference.create_time)
                 }));
-                read.skipped += chunk.skipped;
+                read.skipped += chunk.skipped();
                 read.invalid.extend(chunk.invalid);
             }
             Ok(None) => {

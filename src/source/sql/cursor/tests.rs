@@ -226,3 +226,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_local_time_that_occurs_twice_reaches_back_to_before_clocks_went_back() {
+    let times = |zone| Times { unit: TimeUnit::Milliseconds, zone: TimeZone::get(zone).unwrap() };
+    let local = |text: &str| {
+        let at: jiff::civil::DateTime = text.parse().unwrap();
+        let micros = at.to_zoned(TimeZone::UTC).unwrap().timestamp().as_microsecond();
+        CursorValue::Timestamp { micros, zoned: false }
+    };
+    let cursor = cursor(None, Some(Overlap::Duration(Duration::from_mins(1))));
+    for (zone, prior, begins) in [
+        ("Europe/Berlin", "2026-10-25T01:59:59", "2026-10-25T01:58:59"),
+        ("Europe/Berlin", "2026-10-25T02:00:00", "2026-10-25T00:59:00"),
+        ("Europe/Berlin", "2026-10-25T02:59:59", "2026-10-25T01:58:59"),
+        ("Europe/Berlin", "2026-10-25T03:00:00", "2026-10-25T02:59:00"),
+        ("Australia/Lord_Howe", "2026-04-05T01:45:00", "2026-04-05T01:14:00"),
+        ("UTC", "2026-10-25T02:30:00", "2026-10-25T02:29:00"),
+    ] {
+        let (times, prior) = (times(zone), local(prior));
+        assert_eq!(reach_back(&prior, &cursor, &times).unwrap(), local(begins), "{zone}");
+    }
+    let berlin = times("Europe/Berlin");
+    let in_text = |prior: &str| reach_back(&text(prior), &cursor, &berlin).unwrap();
+    assert_eq!(in_text("2026-10-25 02:30:00"), text("2026-10-25 01:29:00"));
+    assert_eq!(in_text("2026-10-25 02:30:00+01:00"), text("2026-10-25 02:29:00+01:00"));
+    let zoned = CursorValue::Timestamp { micros: 0, zoned: true };
+    assert_eq!(reach_back(&zoned, &cursor, &berlin).unwrap(), zoned);
+}

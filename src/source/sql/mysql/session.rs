@@ -15,9 +15,11 @@ const INITIAL: &str = "utf8mb4_general_ci";
 
 /// The options of a URL, without anything that the driver would set in the session by itself.
 pub(super) fn options(url: &SecretString) -> Result<MySqlConnectOptions, SourceError> {
-    let wrong = |error: &dyn std::fmt::Display| SourceError::Unusable(format!("the MySQL URL cannot be read: {error}"));
-    let options = MySqlConnectOptions::from_str(url.expose_secret()).map_err(|error| wrong(&error))?;
-    let url = Url::parse(url.expose_secret()).map_err(|error| wrong(&error))?;
+    // The driver's own errors quote values.
+    let wrong =
+        || SourceError::Unusable("the MySQL URL cannot be read: check its host, port and parameters".to_owned());
+    let options = MySqlConnectOptions::from_str(url.expose_secret()).map_err(|_| wrong())?;
+    let url = Url::parse(url.expose_secret()).map_err(|_| wrong())?;
     let asks = |names: &[&str]| url.query_pairs().any(|(name, _)| names.contains(&&*name));
     let names_collation = asks(&["collation"]);
     let names_zone = asks(&["timezone", "time-zone"]);

@@ -30,8 +30,10 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(secret: &SecretString) -> Result<Self, String> {
-        let options = PgConnectOptions::from_str(secret.expose_secret()).map_err(|error| error.to_string())?;
-        let url = Url::parse(secret.expose_secret()).map_err(|error| error.to_string())?;
+        // The driver's own errors quote values.
+        let wrong = || "check its host, port and parameters".to_owned();
+        let options = PgConnectOptions::from_str(secret.expose_secret()).map_err(|_| wrong())?;
+        let url = Url::parse(secret.expose_secret()).map_err(|_| wrong())?;
         let (host, port) = (options.get_host().trim_matches(['[', ']']).to_owned(), options.get_port());
         let directory = options.get_socket().cloned().or_else(|| host.starts_with('/').then(|| PathBuf::from(&host)));
         let written = |names: &[&str], variable: &str| {

@@ -1,0 +1,167 @@
+//! A job whose app, archive or partitioning changed: nothing of its ledger is lost by a run that did not take over.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::support::postgres::database;
+use crate::support::site::{Ended, NIGHTLY, Site, dialogue, dialogues, ids_of, reference};
+
+/// Steps at which a new ledger is on its way into its place.
+pub(crate) const STEPS: [&str; 3] = ["beginning.prepared", "beginning.accepted", "beginning.placed"];
+
+/// The job with an archive at this path, and with these settings of the archive.
+fn to(path: &str, settings: &str) -> String {
+    NIGHTLY.replace("path: archive }", &format!("path: {path}{settings} }}"))
+}
+
+/// A job with archived messages, one open failure, and a cursor.
+fn with_a_failure() -> Site {
+    let (mut refs, world) = dialogue("alice|1|bob", 0..4);
+    refs.push(reference("alice|1|bob", 4));
+    let site = Site::nightly((refs, world));
+    site.night().exits(3);
+    site
+}
+
+/// What the former ledger has that a run must not lose.
+fn has_its_failure(site: &Site) {
+    let status = site.run(&["status", "--json"]).exits(0);
+    let job = &status.summary["jobs"][0];
+    assert_eq!((&job["open_failures"]["unavailable"], &job["last_commit"]), (&1.into(), &1.into()), "{job:#}");
+    assert_eq!(site.read("state/failures-nightly.jsonl").lines().count(), 1);
+}
+
+fn refused(site: &Site, code: i32) -> Ended {
+    let before = fs::read(site.path("state/nightly.sqlite")).unwrap();
+    let ended = site.night().exits(code);
+    assert!(fs::read(site.path("state/nightly.sqlite")).unwrap() == before, "{ended:?}");
+    has_its_failure(site);
+    ended
+}
+
+#[test]
+fn a_refused_run_of_a_job_that_changed_leaves_the_former_ledger_as_it_is() {
+    let site = with_a_failure();
+    // Another partitioning of the same archive, which is the former ledger's.
+    site.jobs(&to("archive", ", partition_by: [month]"));
+    let ended = refused(&site, 2);
+    let error = ended.job()["error"].as_str().unwrap();
+    assert!(error.contains("belongs to ledger") && error.contains("changed its partitioning from"), "{error}");
+    // A new archive, and a source that cannot be read.
+    let moved = to("archive-2", "");
+    site.jobs(&moved.replace("refs.csv", "no-such.csv"));
+    refused(&site, 2);
+    site.jobs(&moved.replace("refs.csv }", "refs.csv, columns: { message_server_id: nobody } }"));
+    refused(&site, 2);
+    // A key that is no key.
+    site.write_secret("key", "no key");
+    site.jobs(&moved.replace("app: main,", "app: main, sign: 'file:key',"));
+    refused(&site, 2);
+    // An archive that cannot be made.
+    site.write("file", "");
+    site.jobs(&to("file/archive", ""));
+    let ended = site.night();
+    assert_ne!(ended.code, Some(0));
+    has_its_failure(&site);
+    // A database that nobody answers for.
+    site.write_secret("url", "postgres://nobody@127.0.0.1:1/nothing");
+    site.jobs(&NIGHTLY.replace("parquet: { path: archive }", "postgres: { url: 'file:url' }"));
+    let ended = site.run(&["run", "--json", "--deadline", "3s"]);
+    assert!([Some(1), Some(5)].contains(&ended.code), "{ended:?}");
+    has_its_failure(&site);
+    assert!(!site.path("archive-2").exists());
+
+    // With its own settings it goes on as if nothing had happened.
+    site.jobs(NIGHTLY);
+    let ended = site.night().exits(0);
+    assert_eq!((ended.refs("duplicate"), ended.refs("accepted")), (5, 0));
+    has_its_failure(&site);
+}
+
+#[test]
+fn a_retry_of_a_job_that_changed_or_never_ran_is_refused() {
+    let site = with_a_failure();
+    site.jobs(&to("archive-2", ""));
+    let ended = site.run(&["retry", "nightly", "--all", "--json"]).exits(2);
+    let error = ended.job()["error"].as_str().unwrap();
+    assert!(error.contains("archive-2") && error.contains("former settings"), "{error}");
+    has_its_failure(&site);
+    let site = Site::nightly(dialogue("alice|1|bob", 0..5));
+    let ended = site.run(&["retry", "nightly", "--all", "--json"]).exits(2);
+    assert!(ended.job()["error"].as_str().unwrap().contains("has not run yet"), "{ended:?}");
+}
+
+#[test]
+fn whoever_looks_at_a_job_that_changed_is_told_so() {
+    let site = with_a_failure();
+    assert_eq!(site.run(&["plan", "--json"]).exits(0).summary["jobs"][0]["references"], 0);
+    site.jobs(&to("archive-2", ""));
+    assert_eq!(site.run(&["plan", "--json"]).exits(0).summary["jobs"][0]["references"], 5, "as the next run does");
+    let status = site.run(&["status"]).exits(0);
+    assert!(status.stderr.contains("archive-2") && status.stderr.contains("begins a new ledger"), "{status:?}");
+    let files = site.run(&["files", "nightly"]).exits(2);
+    assert!(files.stderr.contains("files of the former settings"), "{files:?}");
+}
+
+/// The ledger that was kept beside the job's own.
+fn kept(site: &Site) -> PathBuf {
+    let state = fs::read_dir(site.path("state")).unwrap().map(|entry| entry.unwrap().path());
+    let is_kept = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.starts_with("nightly.") && name.ends_with(".sqlite") && name != "nightly.sqlite"
+    };
+    let kept: Vec<PathBuf> = state.filter(is_kept).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    kept[0].clone()
+}
+
+#[test]
+fn the_former_ledger_of_a_job_that_changed_is_kept_and_works_when_it_is_put_back() {
+    let site = with_a_failure();
+    site.jobs(&to("archive-2", ""));
+    let ended = site.night().exits(3);
+    let kept = kept(&site);
+    let name = kept.file_name().unwrap().to_str().unwrap();
+    assert!(ended.stderr.contains(name) && ended.stderr.contains("open_failures=1"), "{}", ended.stderr);
+    assert_eq!((ended.refs("archived"), ended.refs("failed")), (4, 1));
+    fs::rename(&kept, site.path("state/nightly.sqlite")).unwrap();
+    site.jobs(NIGHTLY);
+    let ended = site.night().exits(0);
+    assert_eq!((ended.refs("duplicate"), ended.refs("accepted")), (5, 0));
+}
+
+#[tokio::test]
+async fn a_death_while_a_ledger_begins_is_mended_by_the_next_run() {
+    let postgres = database().await;
+    for step in STEPS {
+        let (refs, world) = dialogues(4, 5);
+        let site = Site::nightly((refs.clone(), world));
+        site.write_secret("url", &postgres.url());
+        let table = step.replace('.', "_");
+        let to_postgres = format!("postgres: {{ url: 'file:url', schema: {table} }}");
+        for (number, sink) in
+            ["parquet: { path: archive }", "parquet: { path: archive-2 }", &to_postgres].iter().enumerate()
+        {
+            site.jobs(&NIGHTLY.replace("parquet: { path: archive }", sink));
+            let died = site.command(&["run"]).env("YUNXIN_ARCHIVER_DIE_AT", step).output().unwrap();
+            assert!(!died.status.success(), "{step}");
+            assert_eq!(site.night().exits(0).refs("archived"), 20, "{step} {number}");
+            assert_eq!(site.night().exits(0).refs("duplicate"), 20, "{step} {number}");
+        }
+        assert_eq!(site.ids("archive"), ids_of(&refs));
+        assert_eq!(site.ids("archive-2"), ids_of(&refs));
+    }
+}
+
+#[test]
+fn the_first_run_of_a_job_leaves_no_ledger_if_it_is_refused() {
+    let site = Site::nightly(dialogue("alice|1|bob", 0..5));
+    site.night().exits(0);
+    fs::remove_file(site.path("state/nightly.sqlite")).unwrap();
+    site.night().exits(2);
+    assert!(!site.path("state/nightly.sqlite").exists());
+    let adopted = site.run(&["adopt", "nightly", "--json"]).exits(0);
+    assert_eq!(adopted.summary["former_ledger"]["state"], "none");
+    assert!(!site.path("state/nightly.sqlite.beginning").exists());
+    assert_eq!(site.night().exits(0).refs("archived"), 0);
+}
