@@ -4,7 +4,8 @@
 # The tests use real services: the programs of Postgres, PgBouncer and MariaDB, of which each test process starts private
 # servers; jq; and Python with DuckDB and PyArrow, which read the Parquet files independently. They also run the recipes of
 # docs/loading.md in the versions of DuckDB that it names and in an embedded ClickHouse, and in Spark if
-# target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark pyspark; it needs Java).
+# target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark pyspark; it needs Java). They run
+# the scripts in examples/, with a MiniStack as the bucket, from target/tables: 800 MB, a minute or two to install.
 #
 # The script first says what is missing and then installs it without a question: Debian packages by apt, if it is run as
 # root on Debian or Ubuntu, and Python packages below target/. It leaves alone what is there already.
@@ -29,9 +30,11 @@ recipes=()
 for recipe in duckdb==1.1.3 duckdb==2.0.1 chdb==4.4.0; do
   [ -e "$(home "$recipe")" ] || recipes+=("$recipe")
 done
+tables=()
+cmp -s examples/requirements.txt target/tables/requirements.txt || tables=(ministack==1.5.33 -r examples/requirements.txt)
 readers=()
 can_read python3 || can_read "$python" || readers=(duckdb pyarrow)
-if [ ! -x "$python" ] && [ $((${#recipes[@]} + ${#readers[@]})) -gt 0 ]; then
+if [ ! -x "$python" ] && [ $((${#recipes[@]} + ${#tables[@]} + ${#readers[@]})) -gt 0 ]; then
   found python3 || packages+=(python3)
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
 fi
@@ -39,6 +42,7 @@ fi
 [ ${#packages[@]} -eq 0 ] || echo "tests/run.sh: installs by apt: ${packages[*]}"
 [ ${#readers[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/python: ${readers[*]}"
 [ ${#recipes[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/loading: ${recipes[*]}"
+[ ${#tables[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/tables: ${tables[*]} and extensions of DuckDB"
 
 if [ ${#packages[@]} -gt 0 ]; then
   if [ "$(id -u)" -ne 0 ] || ! found apt-get; then
@@ -57,7 +61,7 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 
 pip() { "$python" -m pip install --quiet --disable-pip-version-check --root-user-action=ignore "$@"; }
-[ $((${#recipes[@]} + ${#readers[@]})) -eq 0 ] || [ -x "$python" ] || python3 -m venv target/python
+[ $((${#recipes[@]} + ${#tables[@]} + ${#readers[@]})) -eq 0 ] || [ -x "$python" ] || python3 -m venv target/python
 [ ${#readers[@]} -eq 0 ] || pip "${readers[@]}"
 for recipe in "${recipes[@]}"; do
   # The directory gets its name only when it is complete.
@@ -65,6 +69,21 @@ for recipe in "${recipes[@]}"; do
   pip --target target/loading/incomplete "$recipe"
   mv target/loading/incomplete "$(home "$recipe")"
 done
+if [ ${#tables[@]} -gt 0 ]; then
+  rm -rf target/tables
+  duckdb=$(sed -n 's/^duckdb==//p' examples/requirements.txt)
+  for extension in avro aws delta ducklake httpfs iceberg postgres-scanner; do
+    tables+=("duckdb-extension-$extension==$duckdb")
+  done
+  pip --target target/tables "${tables[@]}"
+  # The tests' HOME, where DuckDB looks for its extensions.
+  HOME=$PWD/target/tables PYTHONPATH=target/tables "$python" -c '
+import duckdb, glob
+for path in glob.glob("target/tables/duckdb_extension_*/extensions/*/*"):
+    duckdb.execute(f"install \x27{path}\x27")'
+  rm -r target/tables/duckdb_extension_*
+  cp examples/requirements.txt target/tables/
+fi
 if ! can_read python3; then
   PATH="$PWD/target/python/bin:$PATH"
   export PATH

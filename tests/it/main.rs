@@ -25,5 +25,6 @@ mod simulator;
 mod source;
 mod storm;
 mod support;
+mod tables;
 mod threads;
 mod verify;

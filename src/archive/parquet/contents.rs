@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::places::{MANIFESTS, TEMPORARY};
+use super::places::{DELTA_LOG, MANIFESTS, TEMPORARY};
 use super::storage;
 
 /// The files of a directory, by their paths relative to it, in order.
@@ -31,6 +31,7 @@ impl Contents {
             let is_manifests = top == MANIFESTS && !below.contains('/');
             match extension {
                 _ if top == TEMPORARY => contents.temporary.push((path, bytes)),
+                _ if top == DELTA_LOG => {}
                 "json" if is_manifests => contents.manifests.push(path),
                 "sig" if is_manifests => contents.signatures.push(path),
                 "parquet" => contents.data.push(path),

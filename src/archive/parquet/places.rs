@@ -15,6 +15,8 @@ pub(super) const MANIFESTS: &str = "_manifests";
 pub(super) const SUMS: &str = "_manifests/SHA256SUMS";
 /// The directory of files that are not published. It has one directory for each ledger.
 pub(super) const TEMPORARY: &str = "_tmp";
+/// The directory in which a Delta table keeps its log. It is no part of the archive.
+pub(super) const DELTA_LOG: &str = "_delta_log";
 
 /// The directories of an archive.
 ///
