@@ -2,14 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
 use uuid::Uuid;
 
-use super::arguments::{Refetch, Retry, Run};
+use super::arguments::{Retry, Run, RunOptions};
 use super::assemble::{self, Apps, Assembly};
-use super::provenance::Provenance;
 use super::threads::on_suiting;
 use super::{Context, Exit, contained, ending, failures, output, provenance, signals};
 use crate::config::{Config, Job};
@@ -21,18 +19,12 @@ use crate::progress;
 use crate::run::{Parts, Settings, Stop, execute};
 use crate::source::Source;
 
-/// The parameters that `run` and `retry` have in common.
+/// What is run, by which command.
 struct Order {
     command: &'static str,
-    provenance: Provenance,
-    limit: Option<u64>,
-    refetch: Option<Refetch>,
-    from: Option<String>,
-    wait: Duration,
+    arguments: Run,
+    /// The failures that are asked again, where no source is read.
     retry: Option<RetryFilter>,
-    read: bool,
-    summary: Option<std::path::PathBuf>,
-    json: bool,
 }
 
 pub(super) fn start(context: &Context, arguments: Run) -> Result<u8, Exit> {
@@ -48,18 +40,7 @@ pub(super) async fn run(context: &Context, config: &Config, jobs: &[&Job], argum
     if let Some(deadline) = &arguments.deadline {
         signals::stop_after(&stop, signals::until(deadline, &Zoned::now())?);
     }
-    let order = Order {
-        command: "run",
-        provenance: arguments.provenance,
-        limit: arguments.limit,
-        refetch: arguments.refetch,
-        from: arguments.from,
-        wait: arguments.wait.unwrap_or_default(),
-        retry: None,
-        read: true,
-        summary: arguments.summary,
-        json: arguments.json,
-    };
+    let order = Order { command: "run", arguments, retry: None };
     run_all(context, config, jobs, &order, &stop).await
 }
 
@@ -69,18 +50,9 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
     }
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, std::slice::from_ref(&arguments.job))?;
-    let order = Order {
-        command: "retry",
-        provenance: arguments.provenance,
-        limit: None,
-        refetch: None,
-        from: None,
-        wait: arguments.wait.unwrap_or_default(),
-        retry: Some(RetryFilter::Chosen { classes: arguments.class, codes: arguments.code, all: arguments.all }),
-        read: false,
-        summary: arguments.summary,
-        json: arguments.json,
-    };
+    let retry = RetryFilter::Chosen { classes: arguments.class, codes: arguments.code, all: arguments.all };
+    let arguments = Run { options: arguments.options, ..Run::default() };
+    let order = Order { command: "retry", arguments, retry: Some(retry) };
     on_suiting(&jobs, async {
         let stop = Stop::default();
         signals::watch(&stop)?;
@@ -90,7 +62,7 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
 
 /// Runs jobs one after the other. One that fails does not stop the rest.
 async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Order, stop: &Stop) -> Result<u8, Exit> {
-    if let Some(path) = &order.summary {
+    if let Some(path) = &order.arguments.options.summary {
         check_writable(path)?;
     }
     let mut apps = Apps::default();
@@ -108,7 +80,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
             output::say(&ending::block(&summary, &context.config, output::colours()));
         }
         summaries.push(summary);
-        if let Some(path) = &order.summary {
+        if let Some(path) = &order.arguments.options.summary {
             unwritten = contained(async { write_summary(path, &summaries) }).await.err();
         }
     }
@@ -116,7 +88,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
     if let Some(exit) = unwritten {
         tracing::error!("{:#}", exit.error);
     }
-    if order.json {
+    if order.arguments.options.json {
         match output::json(&Summary { version: 1, jobs: summaries }) {
             // A reader that went away does not change how the jobs ended.
             Err(error) if !output::is_broken_pipe(&error) => return Err(Exit { code: gravest([code, 1]), error }),
@@ -139,12 +111,16 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     let (assembly, source) = match prepared {
         Ok(prepared) => prepared,
         Err(Exit { code, error }) => {
-            let advice = if code == 75 && order.wait.is_zero() { "; wait, or `--wait 30m`" } else { "" };
+            let advice = if code == 75 && order.arguments.options.wait.unwrap_or_default().is_zero() {
+                "; wait, or `--wait 30m`"
+            } else {
+                ""
+            };
             return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}{advice}"));
         }
     };
-    let refetch = order.refetch.map(|refetch| refetch.since(Timestamp::now()));
-    let mut settings = Settings { limit: order.limit, refetch, ..assembly.settings };
+    let refetch = order.arguments.refetch.map(|refetch| refetch.since(Timestamp::now()));
+    let mut settings = Settings { limit: order.arguments.limit, refetch, ..assembly.settings };
     if let Some(retry) = &order.retry {
         settings.retry = retry.clone();
     }
@@ -187,12 +163,14 @@ async fn prepare(
     run_id: Uuid,
     apps: &mut Apps,
 ) -> Result<(Assembly, Option<Box<dyn Source>>), Exit> {
-    let assembly = Assembly::new(config, job, run_id, (order.command, &order.provenance), order.wait, apps).await?;
-    if !order.read {
+    let RunOptions { provenance, wait, .. } = &order.arguments.options;
+    let wait = wait.unwrap_or_default();
+    let assembly = Assembly::new(config, job, run_id, (order.command, provenance), wait, apps).await?;
+    if order.retry.is_some() {
         return Ok((assembly, None));
     }
     let checkpoint = assemble::checkpoint(Some(&assembly.ledger), job).await?;
-    let source = assemble::open_source(job, checkpoint, order.from.as_deref()).await?;
+    let source = assemble::open_source(job, checkpoint, order.arguments.from.as_deref()).await?;
     Ok((assembly, Some(source)))
 }
 
