@@ -207,6 +207,14 @@ pub struct Run {
     #[arg(long, value_name = "TIME|all")]
     pub refetch: Option<Refetch>,
 
+    /// Options of every command that runs jobs.
+    #[command(flatten)]
+    pub options: RunOptions,
+}
+
+/// Options of every command that runs jobs.
+#[derive(Debug, Default, Args)]
+pub struct RunOptions {
     /// What the manifest says of the run.
     #[command(flatten)]
     pub provenance: Provenance,
@@ -276,21 +284,9 @@ pub struct Retry {
     #[arg(long, conflicts_with_all = ["class", "code"])]
     pub all: bool,
 
-    /// What the manifest says of the run.
+    /// Options of every command that runs jobs.
     #[command(flatten)]
-    pub provenance: Provenance,
-
-    /// Wait this long if the job or another job of its app is running.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub wait: Option<Duration>,
-
-    /// Write the summary to this file, even if the run fails.
-    #[arg(long, value_name = "FILE")]
-    pub summary: Option<PathBuf>,
-
-    /// Print the summary as JSON.
-    #[arg(long)]
-    pub json: bool,
+    pub options: RunOptions,
 }
 
 /// Arguments of `files`.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::BufWriter;
 use std::path::Path;
 
-use super::arguments::{Demo, Run};
+use super::arguments::{Demo, Run, RunOptions};
 use super::{Context, Exit, assemble, output, run, signals};
 use crate::config::Config;
 use crate::model::summary::Summary;
@@ -43,7 +43,8 @@ pub(super) async fn demo(context: &Context, arguments: Demo) -> Result<u8, Exit>
         service.url()
     ));
     let summary_path = directory.join("summary.json");
-    let order = Run { summary: Some(summary_path.clone()), ..Run::default() };
+    let order =
+        Run { options: RunOptions { summary: Some(summary_path.clone()), ..RunOptions::default() }, ..Run::default() };
     let context = Context { config: config.clone(), screen: context.screen.clone(), sums_up: false, ..*context };
     let config = Config::load(&config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, &order.jobs)?;

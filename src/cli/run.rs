@@ -2,14 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
 use uuid::Uuid;
 
-use super::arguments::{Refetch, Retry, Run};
+use super::arguments::{Retry, Run, RunOptions};
 use super::assemble::{self, Apps, Assembly};
-use super::provenance::Provenance;
 use super::threads::on_suiting;
 use super::{Context, Exit, contained, ending, failures, output, provenance, signals};
 use crate::config::{Config, Job};
@@ -20,18 +18,12 @@ use crate::model::summary::{
 use crate::progress;
 use crate::run::{Parts, Settings, Stop, execute};
 
-/// The parameters that `run` and `retry` have in common.
+/// What is run, by which command.
 struct Order {
     command: &'static str,
-    provenance: Provenance,
-    limit: Option<u64>,
-    refetch: Option<Refetch>,
-    from: Option<String>,
-    wait: Duration,
+    arguments: Run,
+    /// The failures that are asked again, where no source is read.
     retry: Option<RetryFilter>,
-    read: bool,
-    summary: Option<std::path::PathBuf>,
-    json: bool,
 }
 
 pub(super) fn start(context: &Context, arguments: Run) -> Result<u8, Exit> {
@@ -53,18 +45,7 @@ pub(super) async fn run(
     if let Some(deadline) = &arguments.deadline {
         signals::stop_after(&stop, signals::until(deadline, &Zoned::now())?);
     }
-    let order = Order {
-        command: "run",
-        provenance: arguments.provenance,
-        limit: arguments.limit,
-        refetch: arguments.refetch,
-        from: arguments.from,
-        wait: arguments.wait.unwrap_or_default(),
-        retry: None,
-        read: true,
-        summary: arguments.summary,
-        json: arguments.json,
-    };
+    let order = Order { command: "run", arguments, retry: None };
     run_all(context, config, jobs, &order, &stop).await
 }
 
@@ -76,24 +57,15 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
     signals::watch(&stop)?;
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let jobs = assemble::selected(&config, std::slice::from_ref(&arguments.job))?;
-    let order = Order {
-        command: "retry",
-        provenance: arguments.provenance,
-        limit: None,
-        refetch: None,
-        from: None,
-        wait: arguments.wait.unwrap_or_default(),
-        retry: Some(RetryFilter::Chosen { classes: arguments.class, codes: arguments.code, all: arguments.all }),
-        read: false,
-        summary: arguments.summary,
-        json: arguments.json,
-    };
+    let retry = RetryFilter::Chosen { classes: arguments.class, codes: arguments.code, all: arguments.all };
+    let arguments = Run { options: arguments.options, ..Run::default() };
+    let order = Order { command: "retry", arguments, retry: Some(retry) };
     on_suiting(&jobs, run_all(context, &config, &jobs, &order, &stop))
 }
 
 /// Runs jobs one after the other. One that fails does not stop the rest.
 async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Order, stop: &Stop) -> Result<u8, Exit> {
-    if let Some(path) = &order.summary {
+    if let Some(path) = &order.arguments.options.summary {
         check_writable(path)?;
     }
     let mut apps = Apps::default();
@@ -111,7 +83,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
             output::say(&ending::block(&summary, &context.config, output::colours()));
         }
         summaries.push(summary);
-        if let Some(path) = &order.summary {
+        if let Some(path) = &order.arguments.options.summary {
             unwritten = contained(async { write_summary(path, &summaries) }).await.err();
         }
     }
@@ -119,7 +91,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
     if let Some(exit) = unwritten {
         tracing::error!("{:#}", exit.error);
     }
-    if order.json {
+    if order.arguments.options.json {
         match output::json(&Summary { version: 1, jobs: summaries }) {
             // A reader that went away does not change how the jobs ended.
             Err(error) if !output::is_broken_pipe(&error) => return Err(Exit { code: gravest([code, 1]), error }),
@@ -131,9 +103,10 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
 
 async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop: &Stop, apps: &mut Apps) -> JobSummary {
     let run_id = Uuid::now_v7();
-    let (command, provenance, wait) = (order.command, &order.provenance, order.wait);
-    let (read, from) = (order.read, order.from.as_deref());
-    let wanted = assemble::Order { run_id, command, provenance, wait, read, from };
+    let RunOptions { provenance, wait, .. } = &order.arguments.options;
+    let wait = wait.unwrap_or_default();
+    let (read, from) = (order.retry.is_none(), order.arguments.from.as_deref());
+    let wanted = assemble::Order { run_id, command: order.command, provenance, wait, read, from };
     let assembled = tokio::select! {
         biased;
         assembled = contained(Assembly::new(config, job, &wanted, apps)) => assembled,
@@ -145,12 +118,12 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     let assembly = match assembled {
         Ok(assembly) => assembly,
         Err(Exit { code, error }) => {
-            let advice = if code == 75 && order.wait.is_zero() { "; wait, or `--wait 30m`" } else { "" };
+            let advice = if code == 75 && wait.is_zero() { "; wait, or `--wait 30m`" } else { "" };
             return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}{advice}"));
         }
     };
-    let refetch = order.refetch.map(|refetch| refetch.since(Timestamp::now()));
-    let mut settings = Settings { limit: order.limit, refetch, ..assembly.settings };
+    let refetch = order.arguments.refetch.map(|refetch| refetch.since(Timestamp::now()));
+    let mut settings = Settings { limit: order.arguments.limit, refetch, ..assembly.settings };
     if let Some(retry) = &order.retry {
         settings.retry = retry.clone();
     }

@@ -16,7 +16,7 @@ pub enum RunError {
     #[error("the source cannot be read")]
     Source(#[from] SourceError),
     /// The archive.
-    #[error("{}", match .0 { ArchiveError::Busy(who) => who, _ => "the archive cannot be written" })]
+    #[error("{}", match .0 { ArchiveError::Busy(who) => who, _ => "the archive cannot be used" })]
     Archive(#[from] ArchiveError),
     /// The ledger.
     #[error("{}", match .0 { LedgerError::Busy(why) | LedgerError::Refused(why) => why, _ => "the ledger cannot be used" })]

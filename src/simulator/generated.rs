@@ -62,113 +62,85 @@ impl<'a> Dialogue<'a> {
     }
 
     /// Who sent the message with this ID: one of the two, or one of the team's members.
-    pub(super) fn push_sender(&self, id: i64, out: &mut String) {
+    pub(super) fn sender(&self, id: i64) -> String {
         let draw = mix(self.hash ^ mix(id as u64));
         if self.conversation.kind == 1 {
             let (lesser, greater) = self.conversation.sides();
-            out.push_str(if draw & 1 == 0 { lesser } else { greater });
-        } else {
-            let members = 2 + self.hash % 11;
-            out.push('m');
-            push_number(out, (mix(self.hash ^ (draw % members)) % 1_000_000) as i64);
+            return if draw & 1 == 0 { lesser } else { greater }.to_owned();
         }
+        let members = 2 + self.hash % 11;
+        format!("m{}", mix(self.hash ^ (draw % members)) % 1_000_000)
     }
 
     /// Who got it: the other side, or the team.
-    fn push_receiver(&self, id: i64, out: &mut String) {
+    fn receiver(&self, id: i64) -> &str {
         if self.conversation.kind == 1 {
             let (lesser, greater) = self.conversation.sides();
             let draw = mix(self.hash ^ mix(id as u64));
-            out.push_str(if draw & 1 == 0 { greater } else { lesser });
-        } else {
-            out.push_str(&self.conversation.other);
+            return if draw & 1 == 0 { greater } else { lesser };
         }
+        &self.conversation.other
     }
 
-    /// Appends the message as the API would answer it: about 600 bytes on average.
-    pub(super) fn push_item(&self, id: i64, create_time: i64, out: &mut String) {
-        let draw = mix(self.hash.rotate_left(17) ^ id as u64);
-        let message_type = message_type(draw % 100);
-        out.push_str("{\"message_server_id\":");
-        push_number(out, id);
-        out.push_str(",\"message_client_id\":\"");
-        push_hex(out, draw);
-        push_hex(out, mix(draw));
-        out.push_str("\",\"conversation_type\":");
-        push_number(out, i64::from(self.conversation.kind));
-        out.push_str(",\"sender_id\":\"");
-        self.push_sender(id, out);
-        if self.conversation.kind == 1 {
-            out.push_str("\",\"receiver_id\":\"");
-            self.push_receiver(id, out);
-            out.push('"');
-        } else {
-            out.push_str("\",\"team_id\":");
-            out.push_str(&self.conversation.other);
-        }
-        out.push_str(",\"message_type\":");
-        push_number(out, message_type);
+    /// What everything about the message with this ID is drawn from.
+    fn draw(&self, id: i64) -> u64 {
+        mix(self.hash.rotate_left(17) ^ id as u64)
+    }
+
+    /// The message as the API would answer it: about 600 bytes on average.
+    pub(super) fn item(&self, id: i64, create_time: i64) -> String {
+        let draw = self.draw(id);
+        let (kind, message_type) = (self.conversation.kind, message_type(draw % 100));
+        let (client_id, sender) = (hex(draw), self.sender(id));
+        let mut item =
+            format!(r#"{{"message_server_id":{id},"message_client_id":"{client_id}","conversation_type":{kind}"#);
+        item += &format!(r#","sender_id":"{sender}","#);
+        item += &match kind {
+            1 => format!(r#""receiver_id":"{}""#, self.receiver(id)),
+            _ => format!(r#""team_id":{}"#, self.conversation.other),
+        };
+        item += &format!(r#","message_type":{message_type}"#);
         if message_type == 100 {
-            out.push_str(",\"sub_type\":");
-            push_number(out, (draw >> 40 & 7) as i64);
+            item += &format!(r#","sub_type":{}"#, draw >> 40 & 7);
         }
-        out.push_str(",\"create_time\":");
-        push_number(out, create_time);
-        out.push_str(",\"sender_client_type\":");
-        push_number(out, [1, 2, 1, 2, 4, 16, 64, 65][(draw >> 32 & 7) as usize]);
+        let client_type = [1, 2, 1, 2, 4, 16, 64, 65][(draw >> 32 & 7) as usize];
+        item += &format!(r#","create_time":{create_time},"sender_client_type":{client_type}"#);
         if matches!(message_type, 0 | 10 | 11) {
-            out.push_str(",\"text\":\"");
-            push_text(out, mix(draw ^ 3));
-            out.push('"');
+            item += &format!(r#","text":"{}""#, text(mix(draw ^ 3)));
         }
-        push_attachment(out, message_type, draw);
-        push_extension(out, mix(draw ^ 4));
+        item += &attachment(message_type, draw);
+        item += &extension(mix(draw ^ 4));
         if (draw >> 48).is_multiple_of(128) {
-            out.push_str(",\"modify_account_id\":\"");
-            self.push_sender(id, out);
-            out.push_str("\",\"modify_time\":");
-            push_number(out, create_time + 1 + (draw >> 20 & 0xffff) as i64);
+            let modify_time = create_time + 1 + (draw >> 20 & 0xffff) as i64;
+            item += &format!(r#","modify_account_id":"{sender}","modify_time":{modify_time}"#);
         }
-        self.push_thread(id, create_time, mix(draw ^ 5), out);
-        out.push('}');
+        item += &self.thread(id, create_time, mix(draw ^ 5));
+        item + "}"
     }
 
     /// A fifth of the messages answer one that answers the thread's first, or the first itself; both exist in the same
     /// world, and neither is ever a generated reference.
-    fn push_thread(&self, id: i64, create_time: i64, draw: u64, out: &mut String) {
+    fn thread(&self, id: i64, create_time: i64, draw: u64) -> String {
         let bucket = create_time - create_time.rem_euclid(THREAD_BUCKET);
         let (root_time, answer_time) = (bucket, bucket + 1 + (mix(self.hash ^ bucket as u64) % 60_000) as i64);
         let sequence = id >> CHECK_BITS & ((1 << SEQUENCE_BITS) - 1);
         let answers_answer = match sequence {
-            THREAD_ROOT => return,
+            THREAD_ROOT => return String::new(),
             THREAD_ANSWER => false,
-            _ if !draw.is_multiple_of(5) || create_time <= answer_time => return,
+            _ if !draw.is_multiple_of(5) || create_time <= answer_time => return String::new(),
             _ => draw & 64 == 0,
         };
-        let root = self.id(root_time, THREAD_ROOT);
-        let (reply, reply_time) =
-            if answers_answer { (self.id(answer_time, THREAD_ANSWER), answer_time) } else { (root, root_time) };
-        out.push_str(",\"thread_config\":{\"thread_root\":");
-        self.push_link(root, root_time, out);
-        out.push_str(",\"thread_reply\":");
-        self.push_link(reply, reply_time, out);
-        out.push('}');
+        let root = self.link(root_time, THREAD_ROOT);
+        let reply = if answers_answer { self.link(answer_time, THREAD_ANSWER) } else { root.clone() };
+        format!(r#","thread_config":{{"thread_root":{root},"thread_reply":{reply}}}"#)
     }
 
-    fn push_link(&self, id: i64, create_time: i64, out: &mut String) {
-        out.push_str("{\"sender_id\":\"");
-        self.push_sender(id, out);
-        out.push_str("\",\"receiver_id\":\"");
-        self.push_receiver(id, out);
-        out.push_str("\",\"create_time\":");
-        push_number(out, create_time);
-        out.push_str(",\"message_server_id\":\"");
-        push_number(out, id);
-        out.push_str("\",\"message_client_id\":\"");
-        let draw = mix(self.hash.rotate_left(17) ^ id as u64);
-        push_hex(out, draw);
-        push_hex(out, mix(draw));
-        out.push_str("\"}");
+    fn link(&self, create_time: i64, sequence: i64) -> String {
+        let id = self.id(create_time, sequence);
+        let (sender, receiver, client_id) = (self.sender(id), self.receiver(id), hex(self.draw(id)));
+        format!(
+            r#"{{"sender_id":"{sender}","receiver_id":"{receiver}","create_time":{create_time},"message_server_id":"{id}","#
+        ) + &format!(r#""message_client_id":"{client_id}"}}"#)
     }
 }
 
@@ -191,93 +163,63 @@ fn message_type(percent: u64) -> i64 {
     }
 }
 
-fn push_attachment(out: &mut String, message_type: i64, draw: u64) {
-    let (extension, media) = match message_type {
-        1 => ("jpg", true),
-        2 => ("aac", true),
-        3 => ("mp4", true),
-        6 => ("xlsx", true),
-        4 | 5 | 12 | 100 => ("", false),
-        _ => return,
-    };
-    out.push_str(",\"attachment\":{");
-    if media {
-        out.push_str("\"name\":\"报表-");
-        push_number(out, (draw >> 8 & 0xffff) as i64);
-        out.push_str("\",\"md5\":\"");
-        push_hex(out, mix(draw ^ 1));
-        push_hex(out, mix(draw ^ 2));
-        out.push_str("\",\"url\":\"https://files.example.com/");
-        push_hex(out, mix(draw ^ 6));
-        out.push_str("\",\"ext\":\"");
-        out.push_str(extension);
-        out.push_str("\",\"size\":");
-        push_number(out, 1_024 + (draw >> 24 & 0xf_ffff) as i64);
+/// The member `attachment`, behind a comma; nothing if the type has none.
+fn attachment(message_type: i64, draw: u64) -> String {
+    let file = |extension: &str| {
+        let (name, size) = (draw >> 8 & 0xffff, 1_024 + (draw >> 24 & 0xf_ffff));
+        let md5 = format!("{:016x}{:016x}", mix(draw ^ 1), mix(draw ^ 2));
+        let mut file = format!(r#""name":"报表-{name}","md5":"{md5}","url":"https://files.example.com/"#);
+        file += &format!(r#"{:016x}","ext":"{extension}","size":{size}"#, mix(draw ^ 6));
         if matches!(message_type, 1 | 3) {
-            out.push_str(",\"w\":1280,\"h\":720");
+            file += r#","w":1280,"h":720"#;
         }
         if matches!(message_type, 2 | 3) {
-            out.push_str(",\"dur\":");
-            push_number(out, 500 + (draw >> 16 & 0xffff) as i64);
+            file += &format!(r#","dur":{}"#, 500 + (draw >> 16 & 0xffff));
         }
-    } else if message_type == 4 {
-        out.push_str("\"title\":\"西湖\",\"lng\":120.155070,\"lat\":30.274084");
-    } else {
-        out.push_str("\"id\":");
-        push_number(out, (draw >> 10 & 0xff) as i64);
-        out.push_str(",\"data\":{\"topic\":\"");
-        out.push_str(TOPICS[(draw >> 33) as usize % TOPICS.len()]);
-        out.push_str("\",\"values\":[1,2.50,null,true]}");
-    }
-    out.push('}');
+        file
+    };
+    let members = match message_type {
+        1 => file("jpg"),
+        2 => file("aac"),
+        3 => file("mp4"),
+        6 => file("xlsx"),
+        4 => r#""title":"西湖","lng":120.155070,"lat":30.274084"#.to_owned(),
+        5 | 12 | 100 => {
+            let (id, topic) = (draw >> 10 & 0xff, TOPICS[(draw >> 33) as usize % TOPICS.len()]);
+            format!(r#""id":{id},"data":{{"topic":"{topic}","values":[1,2.50,null,true]}}"#)
+        }
+        _ => return String::new(),
+    };
+    format!(r#","attachment":{{{members}}}"#)
 }
 
-fn push_extension(out: &mut String, draw: u64) {
-    if draw % 10 < 4 {
-        out.push_str(",\"extension\":\"{\\\"topic\\\":\\\"");
-        out.push_str(TOPICS[(draw >> 13) as usize % TOPICS.len()]);
-        out.push_str("\\\",\\\"device\\\":\\\"");
-        push_hex(out, mix(draw));
-        out.push_str("\\\"}\"");
+/// The member `extension`, behind a comma; four messages in ten have it.
+fn extension(draw: u64) -> String {
+    if draw % 10 >= 4 {
+        return String::new();
     }
+    let topic = TOPICS[(draw >> 13) as usize % TOPICS.len()];
+    format!(r#","extension":"{{\"topic\":\"{topic}\",\"device\":\"{:016x}\"}}""#, mix(draw))
 }
 
 /// Whole phrases, already escaped, until a length that most often is short and sometimes long is reached.
-fn push_text(out: &mut String, draw: u64) {
+fn text(draw: u64) -> String {
     let wanted = match draw % 16 {
         0..6 => 30 + draw % 97,
         6..13 => 120 + draw % 211,
         _ => 500 + draw % 809,
-    } as usize;
-    let end = out.len() + wanted;
-    let mut next = draw >> 8;
-    while out.len() < end {
-        out.push_str(PHRASES[next as usize % PHRASES.len()]);
+    };
+    let (mut text, mut next) = (String::new(), draw >> 8);
+    while (text.len() as u64) < wanted {
+        text += PHRASES[next as usize % PHRASES.len()];
         next = next.wrapping_add(7);
     }
+    text
 }
 
-/// Appends a number in decimal; formatting machinery would cost more than the rest of an item.
-pub(super) fn push_number(out: &mut String, number: i64) {
-    let mut digits = [0_u8; 20];
-    let mut at = digits.len();
-    let mut rest = number.unsigned_abs();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if number < 0 {
-        out.push('-');
-    }
-    out.extend(digits[at..].iter().map(|&digit| char::from(digit)));
-}
-
-fn push_hex(out: &mut String, number: u64) {
-    out.extend((0..16).map(|n| char::from(b"0123456789abcdef"[(number >> (60 - 4 * n) & 15) as usize])));
+/// A client's ID of a message: 32 digits.
+fn hex(draw: u64) -> String {
+    format!("{draw:016x}{:016x}", mix(draw))
 }
 
 #[cfg(test)]
@@ -313,8 +255,8 @@ mod tests {
         for n in 0..4_000_i64 {
             let dialogue = Dialogue::new(1, if n % 2 == 0 { &pair } else { &team });
             let time = NOON + n * 9_001;
-            let (id, mut item) = (dialogue.id(time, 0), String::new());
-            dialogue.push_item(id, time, &mut item);
+            let id = dialogue.id(time, 0);
+            let item = dialogue.item(id, time);
             bytes += item.len();
             let item: Value = serde_json::from_str(&item).unwrap();
             assert_eq!((&item["message_server_id"], &item["create_time"]), (&id.into(), &time.into()));
@@ -332,14 +274,5 @@ mod tests {
         assert!((400..640).contains(&attachments), "{attachments} of 4000 with an attachment");
         assert!((640..960).contains(&threads), "{threads} of 4000 with a thread");
         assert!([0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 100].iter().all(|known| types.contains(known)), "{types:?}");
-    }
-
-    #[test]
-    fn numbers_are_written_as_the_formatter_would() {
-        for number in [0, 7, 10, -1, i64::MAX, i64::MIN] {
-            let mut out = String::new();
-            push_number(&mut out, number);
-            assert_eq!(out, number.to_string());
-        }
     }
 }

@@ -92,8 +92,7 @@ impl Message {
     /// As [`Self::generated`], the content derived from `seed`.
     pub(super) fn generated_from(seed: u64, conversation_id: &str, id: i64, create_time: i64) -> Self {
         let mut message = Self::bare(conversation_id, id, create_time);
-        let mut item = String::new();
-        Dialogue::new(seed, &message.conversation).push_item(id, create_time, &mut item);
+        let item = Dialogue::new(seed, &message.conversation).item(id, create_time);
         message.fields = fields_of(&item).expect("a generated item is a JSON object");
         message
     }

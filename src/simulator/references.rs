@@ -1,9 +1,9 @@
 //! References to the messages of a generated world, as many as wanted, without storing any.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use super::conversation::Conversation;
-use super::generated::{Dialogue, SEQUENCES, mix, push_number};
+use super::generated::{Dialogue, SEQUENCES, mix};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -141,33 +141,26 @@ impl ReferenceShape {
         (self.from + offset as i64, (u128::from(number) - first) as i64)
     }
 
-    fn push(&self, conversation: &Conversation, number: u64, out: &mut String) -> (i64, i64) {
+    /// The reference with this number, which is one to this conversation, as the sender of the message sees it.
+    fn reference(&self, conversation: &Conversation, number: u64) -> Made {
         let (create_time, sequence) = self.time(number);
         let dialogue = Dialogue::new(self.seed, conversation);
         let id = dialogue.id(create_time, sequence);
-        let start = out.len();
-        dialogue.push_sender(id, out);
-        let other = if conversation.kind == 1 && out[start..] == conversation.other {
-            &conversation.owner
-        } else {
-            &conversation.other
-        };
-        out.push('|');
-        push_number(out, i64::from(conversation.kind));
-        out.push('|');
-        out.push_str(other);
-        (id, create_time)
+        let owner = dialogue.sender(id);
+        let is_other = conversation.kind == 1 && owner == conversation.other;
+        let other = if is_other { &conversation.owner } else { &conversation.other };
+        Made { conversation_id: format!("{owner}|{}|{other}", conversation.kind), id, create_time }
     }
 
-    /// Calls `each` with conversation and number of every reference, in order.
-    fn for_each<E>(&self, mut each: impl FnMut(&Conversation, u64) -> Result<(), E>) -> Result<(), E> {
+    /// Calls `each` with every reference, in order.
+    fn for_each<E>(&self, mut each: impl FnMut(Made) -> Result<(), E>) -> Result<(), E> {
         let spread = Spread::new(self);
         let conversations = self.conversations.max(1);
         match self.order {
             Order::Time => {
                 let conversations: Vec<_> = (0..conversations).map(|number| self.conversation(number)).collect();
                 for number in 0..self.count {
-                    each(&conversations[spread.conversation(number) as usize], number)?;
+                    each(self.reference(&conversations[spread.conversation(number) as usize], number))?;
                 }
             }
             Order::Conversation => {
@@ -179,7 +172,7 @@ impl ReferenceShape {
                         numbers.extend((slot..end).map(|slot| spread.number(run, slot)));
                         numbers.sort_unstable();
                         for number in numbers.drain(..).filter(|&number| number < self.count) {
-                            each(&conversation, number)?;
+                            each(self.reference(&conversation, number))?;
                         }
                     }
                     slot = end;
@@ -192,13 +185,10 @@ impl ReferenceShape {
     /// Every reference, in order.
     pub(super) fn make(&self) -> Vec<Made> {
         let mut made = Vec::new();
-        let done = self.for_each(|conversation, number| {
-            let mut conversation_id = String::new();
-            let (id, create_time) = self.push(conversation, number, &mut conversation_id);
-            made.push(Made { conversation_id, id, create_time });
+        let Ok(()) = self.for_each(|reference| {
+            made.push(reference);
             Ok::<_, std::convert::Infallible>(())
         });
-        let Ok(()) = done;
         made
     }
 
@@ -220,26 +210,14 @@ impl ReferenceShape {
 /// # Errors
 ///
 /// Writing failed, or the shape asks for more references than a day can hold.
-pub fn write_references(mut out: impl Write, shape: &ReferenceShape) -> io::Result<()> {
+pub fn write_references(out: impl Write, shape: &ReferenceShape) -> io::Result<()> {
     if shape.count / (u64::from(shape.days.max(1)) * DAY_MS) >= SEQUENCES {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "more references than the days can hold"));
     }
-    let mut lines = String::with_capacity(1 << 16);
-    lines.push_str("conversation_id,message_server_id,create_time\n");
-    shape.for_each(|conversation, number| {
-        let (id, create_time) = shape.push(conversation, number, &mut lines);
-        lines.push(',');
-        push_number(&mut lines, id);
-        lines.push(',');
-        push_number(&mut lines, create_time);
-        lines.push('\n');
-        if lines.len() > 1 << 16 {
-            out.write_all(lines.as_bytes())?;
-            lines.clear();
-        }
-        Ok::<_, io::Error>(())
-    })?;
-    out.write_all(lines.as_bytes())?;
+    let mut out = BufWriter::new(out);
+    writeln!(out, "conversation_id,message_server_id,create_time")?;
+    shape
+        .for_each(|Made { conversation_id, id, create_time }| writeln!(out, "{conversation_id},{id},{create_time}"))?;
     out.flush()
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::conversation::Conversation;
 use super::faults::unit;
-use super::generated::{Dialogue, mix, push_number};
+use super::generated::{Dialogue, mix};
 use super::line::Entry;
 use super::message::{Echo, Fate, Message, quoted};
 use super::quirk::Quirk;
@@ -259,15 +259,9 @@ impl World {
     fn push(&self, dialogue: &Dialogue<'_>, (id, create_time): (i64, i64), answer: &mut Answer, failed: &mut String) {
         let (fate, message) = self.fate(dialogue, id, create_time);
         let mut fail = |code: i64, reason: &str| {
-            failed.push_str("{\"message_server_id\":");
-            push_number(failed, id);
-            failed.push_str(",\"create_time\":");
-            push_number(failed, create_time);
-            failed.push_str(",\"error_code\":");
-            push_number(failed, code);
-            failed.push_str(",\"error_msg\":\"");
-            failed.push_str(reason);
-            failed.push_str("\"},");
+            failed.push_str(&format!(
+                r#"{{"message_server_id":{id},"create_time":{create_time},"error_code":{code},"error_msg":"{reason}"}},"#
+            ));
             answer.failed += 1;
         };
         match fate {
@@ -290,7 +284,7 @@ impl World {
         answer.messages += 1;
         match message.echo {
             Some(Echo::Twice) => message.push_item(&mut answer.body),
-            Some(Echo::Stranger) => dialogue.push_item(id + 1, create_time + 1, &mut answer.body),
+            Some(Echo::Stranger) => answer.body.push_str(&dialogue.item(id + 1, create_time + 1)),
             Some(Echo::BothLists) | None => return,
         }
         answer.body.push(',');
@@ -300,7 +294,7 @@ impl World {
     fn push_generated(&self, dialogue: &Dialogue<'_>, id: i64, create_time: i64, out: &mut String) {
         let draw = mix(self.seed ^ mix(id as u64) ^ 0xc);
         if self.odd == 0.0 || unit(draw) >= self.odd {
-            return dialogue.push_item(id, create_time, out);
+            return out.push_str(&dialogue.item(id, create_time));
         }
         let quirks = Quirk::ALL.len() - 1;
         let conversation_id = as_owner_sees(dialogue.conversation);

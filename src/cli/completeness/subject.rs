@@ -96,7 +96,7 @@ pub(super) enum Against<'a> {
     /// Those of a job's source.
     Job(&'a Config, &'a Job),
     /// Those in a file, or in several by a glob.
-    File(Source),
+    File(Box<Source>),
 }
 
 impl<'a> Against<'a> {
@@ -125,7 +125,7 @@ impl<'a> Against<'a> {
                 return Err(unknown(config, text, file));
             }
         };
-        Ok(Self::File(source))
+        Ok(Self::File(Box::new(source)))
     }
 
     /// Settings that read every reference, whatever was read before.
