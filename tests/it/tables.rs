@@ -27,17 +27,12 @@ fn formats() -> [Format; 3] {
     [Format::Iceberg, Format::Delta, Format::DuckLake("lake.ducklake".to_owned())]
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Dataset {
-    Messages,
-    Vanished,
-}
-
 /// A table of an archive.
 struct Table<'a> {
     site: &'a Site,
     format: Format,
-    dataset: Dataset,
+    /// Of what vanished, and not of the messages.
+    vanished: bool,
     /// The server whose bucket `nightly` has the archive, if it is not on the disk.
     endpoint: Option<&'a str>,
 }
@@ -48,12 +43,12 @@ fn here(path: &str) -> String {
 
 impl<'a> Table<'a> {
     fn new(site: &'a Site, format: &Format) -> Self {
-        Self { site, format: format.clone(), dataset: Dataset::Messages, endpoint: None }
+        Self { site, format: format.clone(), vanished: false, endpoint: None }
     }
 
     /// The table of what vanished.
     fn vanished(&self) -> Self {
-        Self { site: self.site, format: self.format.clone(), dataset: Dataset::Vanished, endpoint: self.endpoint }
+        Self { site: self.site, format: self.format.clone(), vanished: true, endpoint: self.endpoint }
     }
 
     /// Python, which finds the packages, DuckDB's extensions and the catalogue of Iceberg.
@@ -80,16 +75,19 @@ impl<'a> Table<'a> {
         command
     }
 
-    /// The script, to be run by these words.
+    fn name(&self) -> String {
+        if self.vanished { "vanished" } else { "messages" }.to_owned()
+    }
+
+    /// The script as a command, or the Python program `by` that runs it.
     fn script(&self, by: Option<&str>) -> Command {
-        let name = if self.dataset == Dataset::Messages { "messages" } else { "vanished" };
         let (script, names) = match &self.format {
-            Format::Iceberg => ("examples/iceberg.py", vec![format!("yunxin.{name}")]),
+            Format::Iceberg => ("examples/iceberg.py", vec![format!("yunxin.{}", self.name())]),
             Format::Delta => ("examples/delta.py", Vec::new()),
-            Format::DuckLake(catalogue) => ("examples/ducklake.py", vec![catalogue.clone(), name.to_owned()]),
+            Format::DuckLake(catalogue) => ("examples/ducklake.py", vec![catalogue.clone(), self.name()]),
         };
         let archive = if self.endpoint.is_some() { "s3://nightly/archive" } else { "archive" };
-        let option = (self.dataset == Dataset::Vanished).then(|| "--vanished".to_owned());
+        let option = self.vanished.then(|| "--vanished".to_owned());
         let words = [here(script), archive.to_owned()].into_iter().chain(names).chain(option);
         self.python(by.map(here).into_iter().chain(words))
     }
@@ -113,13 +111,12 @@ impl<'a> Table<'a> {
     #[track_caller]
     fn read(&self) -> Value {
         let (kind, table) = match &self.format {
-            Format::Iceberg => ("iceberg", "yunxin.".to_owned()),
+            Format::Iceberg => ("iceberg", "yunxin".to_owned()),
             Format::Delta if self.endpoint.is_some() => ("delta", "s3://nightly/archive".to_owned()),
             Format::Delta => ("delta", "archive".to_owned()),
             Format::DuckLake(catalogue) => ("ducklake", catalogue.clone()),
         };
-        let dataset = if self.dataset == Dataset::Messages { "messages" } else { "vanished" };
-        let words = [here("tests/it/tables/read.py"), kind.to_owned(), table, dataset.to_owned()];
+        let words = [here("tests/it/tables/read.py"), kind.to_owned(), table, self.name()];
         let seen: Value = serde_json::from_str(&succeeded(&self.python(words).output().unwrap())).unwrap();
         assert_eq!(seen["differing"], 0, "{kind}: {seen}");
         seen
@@ -135,6 +132,22 @@ impl<'a> Table<'a> {
 fn versions_of(seen: &Value) -> Versions {
     let rows = seen["rows"].as_array().unwrap().iter();
     rows.map(|row| (row["message_server_id"].as_i64().unwrap(), row["revision"].as_i64().unwrap())).collect()
+}
+
+/// Each table registers so many runs.
+#[track_caller]
+fn register(tables: &[Table<'_>], runs: usize) {
+    for table in tables {
+        assert_eq!(table.registers(), runs);
+    }
+}
+
+/// Each table registers so many runs, and then has these versions.
+#[track_caller]
+fn register_and_hold(tables: &[Table<'_>], runs: usize, versions: &Versions) {
+    for table in tables {
+        assert_eq!((table.registers(), &table.versions()), (runs, versions));
+    }
 }
 
 #[track_caller]
@@ -212,9 +225,7 @@ fn archive(site: &Site) -> Vec<(PathBuf, Vec<u8>)> {
 fn each_run_is_registered_once_and_the_archive_stays_as_it_is() {
     let (site, mut versions) = first_night("");
     let tables = formats().map(|format| Table::new(&site, &format));
-    for table in &tables {
-        assert_eq!((table.registers(), table.versions()), (1, versions.clone()));
-    }
+    register_and_hold(&tables, 1, &versions);
     next_night(&site, &mut versions);
     // A night that finds nothing new leaves a manifest without files.
     site.night().exits(0);
@@ -282,10 +293,10 @@ fn a_registration_that_is_killed_added_a_run_as_a_whole_or_not_at_all() {
         }
     };
     killed("before");
-    tables.iter().for_each(|table| assert_eq!(table.registers(), 1));
+    register(&tables, 1);
     next_night(&site, &mut versions);
     killed("after");
-    tables.iter().for_each(|table| assert_eq!((table.registers(), &table.versions()), (0, &versions)));
+    register_and_hold(&tables, 0, &versions);
 }
 
 #[tokio::test]
@@ -307,17 +318,22 @@ async fn of_registrations_at_once_one_adds_each_run() {
 fn an_archive_with_a_gap_or_another_one_than_the_tables_is_refused() {
     let (site, mut versions) = first_night("");
     let tables = formats().map(|format| Table::new(&site, &format));
-    let register = |runs: usize| tables.iter().for_each(|table| assert_eq!(table.registers(), runs));
-    register(1);
+    register(&tables, 1);
     next_night(&site, &mut versions);
     another_message(&site, &mut versions);
     let manifests = || site.files("archive/_manifests").into_iter().filter(|path| path.extension().is_some());
     let manifests: Vec<PathBuf> = manifests().collect();
     let refused_without = |tables: &[Table<'_>], paths: &[&Path], words: &str| {
         let away = |path: &Path| site.path(path.file_name().unwrap().to_str().unwrap());
-        paths.iter().for_each(|path| std::fs::rename(path, away(path)).unwrap());
-        tables.iter().for_each(|table| table.is_refused(words));
-        paths.iter().for_each(|path| std::fs::rename(away(path), path).unwrap());
+        for path in paths {
+            std::fs::rename(path, away(path)).unwrap();
+        }
+        for table in tables {
+            table.is_refused(words);
+        }
+        for path in paths {
+            std::fs::rename(away(path), path).unwrap();
+        }
     };
     // What the scripts share needs one of them.
     refused_without(&tables[1..2], &[&manifests[1]], "manifest 2 is missing");
@@ -325,13 +341,15 @@ fn an_archive_with_a_gap_or_another_one_than_the_tables_is_refused() {
     // A copy that has a manifest and lacks a file of it: the run before is registered, and nothing of this one.
     let last = site.files("archive").into_iter().find(|path| path.to_string_lossy().contains("date=2026-11")).unwrap();
     refused_without(&tables, &[&last], "missing or of another size than manifest 3 says");
-    register(1);
+    register(&tables, 1);
     refused_without(&tables, &[&manifests[1], &manifests[2]], "an older copy");
     let other = manifests[2].with_file_name("00000003-0192f1d2-0000-7000-8000-000000000000.json");
     std::fs::rename(&manifests[2], &other).unwrap();
-    tables.iter().for_each(|table| table.is_refused("not the archive that the table was made of"));
+    for table in &tables {
+        table.is_refused("not the archive that the table was made of");
+    }
     std::fs::rename(&other, &manifests[2]).unwrap();
-    tables.iter().for_each(|table| assert_eq!((table.registers(), &table.versions()), (0, &versions)));
+    register_and_hold(&tables, 0, &versions);
 }
 
 #[test]
@@ -339,7 +357,7 @@ fn a_column_that_later_files_have_is_added_to_the_table() {
     let partitions = ", partition_by: [month, conversation_type, app_key], encodings: compact";
     let (site, mut versions) = first_night(partitions);
     let tables = formats().map(|format| Table::new(&site, &format));
-    tables.iter().for_each(|table| assert_eq!(table.registers(), 1));
+    register(&tables, 1);
     configure(&site, &format!("{partitions}, raw: true"));
     another_message(&site, &mut versions);
     for table in &tables {
@@ -369,7 +387,7 @@ async fn an_archive_in_a_bucket_is_registered_there() {
         succeeded(&tables[0].python(words).output().unwrap());
     };
     copy();
-    tables.iter().for_each(|table| assert_eq!((table.registers(), &table.versions()), (1, &versions)));
+    register_and_hold(&tables, 1, &versions);
     next_night(&site, &mut versions);
     copy();
     for table in &tables {

@@ -1,6 +1,6 @@
 """Reads a table with DuckDB, compares it with the files that the archive's manifests name, and prints JSON.
 
-usage: read.py iceberg|delta|ducklake TABLE messages|vanished, beside the archive
+usage: read.py iceberg NAMESPACE | delta DIRECTORY | ducklake CATALOGUE, then messages or vanished; beside the archive
 """
 
 import glob
@@ -25,7 +25,7 @@ if endpoint.netloc:
 if kind == "iceberg":
     from pyiceberg.catalog import load_catalog
 
-    loaded = load_catalog("default").load_table(f"yunxin.{dataset}")
+    loaded = load_catalog("default").load_table(f"{table}.{dataset}")
     runs = [snapshot.summary["yunxin.run-id"] for snapshot in loaded.snapshots()]
     source = f"iceberg_scan('{loaded.metadata_location}')"
 elif kind == "delta":
