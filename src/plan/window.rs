@@ -4,6 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::owner::{TeamOwner, index_of, majority};
 use super::{Batch, BatchRef, Purpose};
 use crate::model::reference::{ConversationKey, ConversationType, Reference, write_key};
@@ -15,7 +17,7 @@ pub struct Window {
     batch_size: usize,
     capacity: usize,
     team_owner: TeamOwner,
-    conversations: HashMap<Arc<str>, Carried>,
+    conversations: HashMap<Arc<str>, Carried, RandomState>,
     carried: usize,
     ready: Vec<Batch>,
 }
@@ -36,7 +38,7 @@ impl Window {
             batch_size,
             capacity: capacity.max(batch_size),
             team_owner,
-            conversations: HashMap::new(),
+            conversations: HashMap::default(),
             carried: 0,
             ready: Vec::new(),
         }

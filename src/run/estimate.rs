@@ -119,7 +119,7 @@ impl Rehearsal {
         let chunks = [chunk];
         let standings = match ledger {
             // Carried references are in `seen`.
-            Some(ledger) => look_up(ledger, &HashSet::new(), &HashSet::new(), &chunks).await?.standings,
+            Some(ledger) => look_up(ledger, &HashSet::default(), &HashSet::default(), &chunks).await?.standings,
             None => vec![Standing::New; chunks[0].len()],
         };
         for (reference, standing) in chunks[0].iter().zip(standings) {

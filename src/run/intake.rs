@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use jiff::Timestamp;
 use tokio::task::yield_now;
 
@@ -31,16 +32,16 @@ const TOGETHER: usize = 512;
 struct Intake {
     run: Arc<RunContext>,
     window: Window,
-    carried: HashSet<i64>,
+    carried: HashSet<i64, RandomState>,
     /// Chunks that are not looked up yet, and their references.
     chunks: Vec<ReferenceChunk>,
     waiting: usize,
     /// How many references are looked up at once.
     look_up_at: usize,
     /// IDs of failures that are asked again.
-    retried: HashSet<i64>,
+    retried: HashSet<i64, RandomState>,
     /// IDs of failures whose reference the source has corrected.
-    corrected: HashSet<i64>,
+    corrected: HashSet<i64, RandomState>,
     /// Further owners of failures that rows name, and the ledger does not know yet.
     asked: HashMap<i64, Vec<String>>,
     /// New references so far.
@@ -52,12 +53,12 @@ pub(super) async fn intake(run: Arc<RunContext>, source: Option<Box<dyn Source>>
     let job = &run.settings.job;
     let mut intake = Intake {
         window: Window::new(job.fetch.batch_size, job.plan_window, job.fetch.team_owner.clone()),
-        carried: HashSet::new(),
+        carried: HashSet::default(),
         chunks: Vec::new(),
         waiting: 0,
         look_up_at: FIRST_LOOK_UP,
-        retried: HashSet::new(),
-        corrected: HashSet::new(),
+        retried: HashSet::default(),
+        corrected: HashSet::default(),
         asked: HashMap::new(),
         taken: 0,
         run: Arc::clone(&run),

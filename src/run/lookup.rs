@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use foldhash::fast::RandomState;
+
 use crate::ledger::{EarlierFailure, FailureState, Ledger, LedgerError};
 use crate::model::reference::{ConversationKey, Reference, ReferenceChunk};
 
@@ -37,8 +39,8 @@ pub(super) struct LookUp {
 /// Looks the references of `chunks` up among those that are carried and in the ledger.
 pub(super) async fn look_up(
     ledger: &Ledger,
-    carried: &HashSet<i64>,
-    retried: &HashSet<i64>,
+    carried: &HashSet<i64, RandomState>,
+    retried: &HashSet<i64, RandomState>,
     chunks: &[ReferenceChunk],
 ) -> Result<LookUp, LedgerError> {
     let references: Vec<Reference<'_>> = chunks.iter().flat_map(ReferenceChunk::iter).collect();

@@ -39,7 +39,9 @@ impl<'t> Extra<'t> {
 
     /// Forgets a known field: a later value of the same key takes its place.
     pub(super) fn forget(&mut self, scope: Scope, name: &str) {
-        self.0.retain(|kept| kept.scope != scope || kept.known != Some(name));
+        if !self.is_empty() {
+            self.0.retain(|kept| kept.scope != scope || kept.known != Some(name));
+        }
     }
 
     /// Whether nothing was kept.

@@ -17,27 +17,43 @@ pub(super) enum Scope {
     Reply,
 }
 
+/// A known field.
+#[derive(Debug)]
+pub(super) struct Field {
+    /// Its key.
+    pub(super) name: &'static str,
+    /// Its key as it is usually written, with quotes and colon.
+    pub(super) written: String,
+    /// What it holds.
+    pub(super) holds: Holds,
+}
+
 /// What a known field holds.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Field {
+pub(super) enum Holds {
     /// The value of a column.
     Column(&'static Definition),
     /// An object of further fields.
     Object(Scope),
 }
 
-/// The known fields of each object, by their keys.
-static FIELDS: LazyLock<[Vec<(&'static str, Field)>; 4]> = LazyLock::new(|| {
-    [Scope::Item, Scope::Thread, Scope::Root, Scope::Reply].map(|scope| {
+/// The known fields of each object.
+static FIELDS: LazyLock<[Vec<Field>; 4]> = LazyLock::new(|| {
+    Scope::ALL.map(|scope| {
         let columns = Column::all(true).iter().filter(|column| scope.is_of(column.origin));
-        let columns = columns.map(|column| (column.key(), Field::Column(column)));
-        columns.chain(scope.objects().iter().map(|(name, inner)| (*name, Field::Object(*inner)))).collect()
+        let columns = columns.map(|column| (column.key(), Holds::Column(column)));
+        let objects = scope.objects().iter().map(|(name, inner)| (*name, Holds::Object(*inner)));
+        let fields = columns.chain(objects);
+        fields.map(|(name, holds)| Field { name, written: format!("\"{name}\":"), holds }).collect()
     })
 });
 
 impl Scope {
-    /// The known fields of this object with their keys.
-    pub(super) fn fields(self) -> &'static [(&'static str, Field)] {
+    /// All of them.
+    pub(super) const ALL: [Self; 4] = [Self::Item, Self::Thread, Self::Root, Self::Reply];
+
+    /// The known fields of this object.
+    pub(super) fn fields(self) -> &'static [Field] {
         &FIELDS[self as usize]
     }
 

@@ -1,7 +1,7 @@
 //! One message of an answer, from JSON to a row.
 
 use super::extra::Extra;
-use super::field::{Field, Scope};
+use super::field::{Field, Holds, Scope};
 use super::json::{self, Broken, Json, Scanner, quoted};
 use super::question::Question;
 use crate::model::columns::{ColumnType, Definition, Reading, Storage};
@@ -35,6 +35,8 @@ pub(super) struct ItemReader<'q, 't> {
     mark: (usize, usize),
     row: Row,
     extra: Extra<'t>,
+    /// For each kind of object, which known field began it last time, and which one followed each of them.
+    followers: [Vec<usize>; 4],
 }
 
 impl<'q, 't> ItemReader<'q, 't> {
@@ -43,7 +45,8 @@ impl<'q, 't> ItemReader<'q, 't> {
         let mut rows = MessageRows::with_capacity(question.refs.len(), size);
         let (key, conversation) = (rows.intern(question.key), rows.intern(question.conversation));
         let mark = rows.mark();
-        Self { question, rows, key, conversation, mark, row: Row::default(), extra: Extra::default() }
+        let followers = Scope::ALL.map(|scope| vec![0; scope.fields().len() + 1]);
+        Self { question, rows, key, conversation, mark, row: Row::default(), extra: Extra::default(), followers }
     }
 
     /// Reads the next value of `scanner` as a message. It is dropped unless [`Self::keep`] follows.
@@ -96,20 +99,34 @@ impl<'q, 't> ItemReader<'q, 't> {
 
     /// Reads an object of the message. Of equal keys the last counts.
     fn object(&mut self, scanner: &mut Scanner<'t>, scope: Scope) -> Result<(), Broken> {
-        scanner.object(|scanner, key| {
-            let known = key.content().and_then(|key| scope.fields().iter().find(|(name, _)| *name == key));
-            let Some((name, field)) = known else {
+        let fields = scope.fields();
+        let mut before = 0;
+        scanner.object(|scanner| {
+            // Messages mostly have the same fields in the same order.
+            let guess = self.followers[scope as usize][before];
+            let (key, known) = if let Field { written, .. } = &fields[guess]
+                && scanner.take_text(written)
+            {
+                (Json::plain(&written[..written.len() - 1]), Some(guess))
+            } else {
+                let key = scanner.key()?;
+                (key, key.content().and_then(|key| fields.iter().position(|field| field.name == key)))
+            };
+            let Some(place) = known else {
                 let value = scanner.value()?;
                 self.extra.keep(scope, key, value);
                 return Ok(());
             };
+            self.followers[scope as usize][before] = place;
+            before = place + 1;
+            let Field { name, holds, .. } = &fields[place];
             self.extra.forget(scope, name);
-            let (value, is_held) = match *field {
-                Field::Column(column) => {
+            let (value, is_held) = match *holds {
+                Holds::Column(column) => {
                     let value = scanner.value()?;
                     (value, self.store(column, value))
                 }
-                Field::Object(inner) => {
+                Holds::Object(inner) => {
                     self.clear(inner);
                     if scanner.peek() == b'{' {
                         return self.object(scanner, inner);
@@ -127,10 +144,10 @@ impl<'q, 't> ItemReader<'q, 't> {
     /// Forgets an object that an earlier value of the same key held.
     fn clear(&mut self, scope: Scope) {
         self.extra.clear_scope(scope);
-        for (_, field) in scope.fields() {
-            match *field {
-                Field::Column(column) => drop(self.store(column, Json::NULL)),
-                Field::Object(inner) => self.clear(inner),
+        for field in scope.fields() {
+            match field.holds {
+                Holds::Column(column) => drop(self.store(column, Json::NULL)),
+                Holds::Object(inner) => self.clear(inner),
             }
         }
     }

@@ -37,7 +37,12 @@ pub(super) struct Json<'a> {
 
 impl<'a> Json<'a> {
     /// The value null.
-    pub(super) const NULL: Self = Self { text: "null", escaped: false, deep: false };
+    pub(super) const NULL: Self = Self::plain("null");
+
+    /// A value that is written like this, without escapes.
+    pub(super) const fn plain(text: &'a str) -> Self {
+        Self { text, escaped: false, deep: false }
+    }
 
     pub(super) fn is_null(self) -> bool {
         self.text == "null"
@@ -204,18 +209,14 @@ impl<'a> Scanner<'a> {
         if self.at < self.text.len() { self.broken("something follows the JSON text") } else { Ok(()) }
     }
 
-    /// Takes an object. `field` is called after each key and takes its value.
-    pub(super) fn object(
-        &mut self,
-        mut field: impl FnMut(&mut Self, Json<'a>) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
+    /// Takes an object. `field` is called before each key and takes it and its value.
+    pub(super) fn object(&mut self, mut field: impl FnMut(&mut Self) -> Result<(), Broken>) -> Result<(), Broken> {
         self.expect(b'{', "an object was expected")?;
         if self.take(b'}') {
             return Ok(());
         }
         loop {
-            let key = self.key()?;
-            field(self, key)?;
+            field(self)?;
             if !self.take(b',') {
                 return self.expect(b'}', "a comma or closing brace was expected");
             }
@@ -236,8 +237,15 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Takes `text` if it is what follows.
+    pub(super) fn take_text(&mut self, text: &str) -> bool {
+        let follows = self.text.as_bytes()[self.at..].starts_with(text.as_bytes());
+        self.at += if follows { text.len() } else { 0 };
+        follows
+    }
+
     /// Takes a key and its colon.
-    fn key(&mut self) -> Result<Json<'a>, Broken> {
+    pub(super) fn key(&mut self) -> Result<Json<'a>, Broken> {
         if self.peek() != b'"' {
             return self.broken("a key was expected");
         }

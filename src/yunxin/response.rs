@@ -81,8 +81,8 @@ pub(super) fn decode(body: &[u8], question: &Question<'_>) -> Result<Reply, Brok
     let asked = Asked::new(question, &replaced, body.len());
     let mut scanner = Scanner::new(&text);
     let (mut code, mut message, mut lists) = (None, None, Lists::NONE);
-    scanner.object(|scanner, key| {
-        match key.content().as_deref() {
+    scanner.object(|scanner| {
+        match scanner.key()?.content().as_deref() {
             Some("code") => code = scanner.value()?.integer_or_digits(),
             Some("msg") => message = Some(scanner.value()?),
             Some("data") => lists = Lists::read(scanner, &asked)?,
@@ -235,8 +235,8 @@ impl<'q> Failures<'q> {
             return scanner.value().map(drop);
         }
         let (mut id, mut create_time, mut code, mut message) = (None, None, None, None);
-        scanner.object(|scanner, key| {
-            let value = scanner.value()?;
+        scanner.object(|scanner| {
+            let (key, value) = (scanner.key()?, scanner.value()?);
             match key.content().as_deref() {
                 Some("message_server_id") => id = value.integer_or_digits(),
                 Some("create_time") => create_time = value.integer_or_digits(),
@@ -272,8 +272,8 @@ impl<'q, 't> Lists<'q, 't> {
         if scanner.peek() != b'{' {
             return Ok(Self { items: or_null(scanner, "data is no object")?, ..Self::NONE });
         }
-        scanner.object(|scanner, key| {
-            match key.content().as_deref() {
+        scanner.object(|scanner| {
+            match scanner.key()?.content().as_deref() {
                 Some("success_list") => {
                     lists.items = read_list(scanner, || Items::new(asked), "success_list is no list", Items::read)?;
                 }

@@ -160,6 +160,9 @@ impl fmt::Display for ConversationKey {
 /// Whether two spellings name the same account.
 #[inline]
 pub fn same_account(a: &str, b: &str) -> bool {
+    if a == b {
+        return true;
+    }
     if a.is_ascii() && b.is_ascii() { a.eq_ignore_ascii_case(b) } else { a.to_lowercase() == b.to_lowercase() }
 }
 

@@ -53,7 +53,12 @@ impl Encoder {
                 Arc::new(StringArray::from_iter_values(repeat_n(value, messages.len())))
             }
             Storage::Text(text) if column.kind == ColumnType::TextList => lists(column, rows, text)?,
-            Storage::Text(text) => Arc::new(messages.iter().map(|row| rows.get(row, text)).collect::<StringArray>()),
+            Storage::Text(text) => {
+                let texts = || messages.iter().map(|row| rows.get(row, text));
+                let mut builder = StringBuilder::with_capacity(messages.len(), texts().flatten().map(str::len).sum());
+                builder.extend(texts());
+                Arc::new(builder.finish())
+            }
             Storage::Int64(Access { get, .. }) if column.kind == ColumnType::Time => {
                 let times = messages.iter().map(get).collect::<TimestampMillisecondArray>();
                 Arc::new(times.with_data_type(schema::data_type(column.kind)))
