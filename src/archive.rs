@@ -25,6 +25,7 @@ use self::read::ArchiveReader;
 use self::verify::Verification;
 use crate::model::manifest::{DataFile, Sealed, StagedFile};
 use crate::model::message::{ExistingVersion, MessageRows, Vanished};
+use crate::storage::StorageError;
 
 /// An archive. Making one touches nothing.
 #[async_trait]
@@ -49,7 +50,7 @@ pub trait Archive: Send + Sync {
     /// [`ArchiveError::Unusable`] if there is no archive.
     async fn reader(&self) -> Result<Box<dyn ArchiveReader>, ArchiveError>;
 
-    /// Checks, without writing, that the archive could be written. Returns a sentence about what was found.
+    /// Checks that the archive could be written, and leaves nothing behind. Returns a sentence about what was found.
     async fn probe(&self) -> Result<String, ArchiveError>;
 }
 
@@ -162,6 +163,17 @@ impl ArchiveError {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self::Failed { context: context.into(), source: source.into() }
+    }
+}
+
+impl From<StorageError> for ArchiveError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Denied(what) => Self::Denied(what),
+            StorageError::Unusable(what) => Self::Unusable(what),
+            StorageError::Busy(what) => Self::Busy(what),
+            StorageError::Failed { doing, source } => Self::Failed { context: doing, source },
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod secret;
 mod setting;
 mod sink;
 mod source;
+mod store;
 mod template;
 mod written;
 
@@ -43,6 +44,7 @@ pub use query::{Cursor, Overlap, Query};
 pub use secret::Secret;
 pub use sink::*;
 pub use source::*;
+pub use store::{Bucket, ConditionalWrites, Encryption, Location, Storage, StoreAccess};
 pub use template::{example, template};
 pub use written::Position;
 
@@ -56,7 +58,8 @@ use setting::Setting as _;
 pub struct Identity {
     /// The AppKey.
     pub app_key: String,
-    /// Where the sink is, without credentials: an absolute path without links, or `host:port/database/schema.table`.
+    /// Where the sink is, without credentials: an absolute path without links, the URL of a prefix with the host of its
+    /// store, or `host:port/database/schema.table`.
     pub place: String,
     /// How rows are divided, such as `date@UTC`; empty when they are not.
     pub partitioning: String,
@@ -144,11 +147,17 @@ impl Config {
         app.proxy.resolve(&self.environment, &key, app.app_key.at)
     }
 
+    /// Looks up what reaches the bucket of a job's sink.
+    pub fn store(&self, job: &Job, bucket: &Bucket, storage: &Storage) -> Result<StoreAccess, ConfigError> {
+        let key = format!("jobs.{}.sink.parquet.storage", job.name);
+        StoreAccess::look_up(bucket, storage, &self.environment, (&key, self.app_of(job).app_key.at))
+    }
+
     /// What a job's ledger is bound to. Looks up the AppKey and, for Postgres, the sink's URL.
     pub fn identity(&self, job: &Job) -> Result<Identity, ConfigError> {
         Ok(Identity {
             app_key: self.app_key(self.app_of(job))?,
-            place: job.sink.place()?,
+            place: job.sink.place(&self.environment)?,
             partitioning: job.sink.partitioning(),
         })
     }
@@ -157,6 +166,6 @@ impl Config {
     pub fn digest(&self, job: &Job) -> Result<String, ConfigError> {
         let app = self.app_of(job);
         let app_key = self.app_key(app)?;
-        digest::digest(app, &app_key, job)
+        digest::digest(app, &app_key, job, &self.environment)
     }
 }

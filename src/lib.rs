@@ -56,5 +56,6 @@ pub mod simulator;
 mod sort;
 pub mod source;
 mod sql;
+pub mod storage;
 pub mod telemetry;
 pub mod yunxin;

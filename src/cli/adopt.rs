@@ -65,7 +65,7 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     let stamp =
         RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: Uuid::now_v7() };
     let (note, signer) = (provenance::note(&config, job, &Provenance::default())?, provenance::signer(job)?);
-    let archive = assemble::archive(job);
+    let archive = assemble::archive(&config, job)?;
     let mut takeover = archive.takeover(stamp.clone()).map_err(exit)?;
     let holding = takeover.look().await.map_err(exit)?;
     let path = assemble::ledger_path(&config, job);
@@ -160,7 +160,7 @@ fn report(
     if arguments.json {
         return Ok(output::json(&result)?);
     }
-    print(&result, job.sink.directory().is_some())
+    print(&result, job.sink.has_files())
 }
 
 fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {

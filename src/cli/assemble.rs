@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
 use super::Exit;
@@ -16,7 +17,11 @@ use crate::config::{self, Config, Job};
 use crate::ledger::{AppLock, Beginning, Identity, JobLock, Ledger, LedgerError, RetryFilter};
 use crate::run::{RunError, Settings};
 use crate::source::{self, Checkpoint, Source};
+use crate::storage::{self, Conditions, Credentials, Encryption, ObjectSettings, Place, Provider};
 use crate::yunxin::{AppSettings, Client};
+
+/// How long a request to an object store is tried before the run gives up.
+const STORE_PATIENCE: Duration = Duration::from_mins(3);
 
 /// The jobs of these names, or all in the order of the file.
 pub(super) fn selected<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>, Exit> {
@@ -200,7 +205,7 @@ impl Assembly {
             run_id: order.run_id,
             ledger_id,
         };
-        let writer = |ledger_id| archive(job).writer(stamp(ledger_id)).map_err(archive_exit);
+        let writer = |ledger_id| archive(config, job)?.writer(stamp(ledger_id)).map_err(archive_exit);
         if let Some(ledger) = Ledger::open(&path, &identity).await.map_err(ledger_exit)? {
             let archive = writer(ledger.id())?;
             let source = if order.read {
@@ -265,21 +270,90 @@ fn run_settings(config: &Config, job: &Job, command: &str, provenance: &Provenan
 }
 
 /// The archive of a job. A further kind of store is one more arm here.
-pub(super) fn archive(job: &Job) -> Box<dyn Archive> {
-    match &job.sink {
-        config::Sink::Parquet(parquet) => Box::new(ParquetArchive::new(parquet_settings(parquet))),
+pub(super) fn archive(config: &Config, job: &Job) -> Result<Box<dyn Archive>, Exit> {
+    Ok(match &job.sink {
+        config::Sink::Parquet(parquet) => {
+            let place = match &parquet.path {
+                config::Location::Directory(directory) => Place::Directory(directory.clone()),
+                config::Location::Bucket(bucket) => {
+                    let access = config.store(job, bucket, &parquet.storage).map_err(Exit::usage)?;
+                    store(bucket, &parquet.storage, access, config.state.clone())?
+                }
+            };
+            Box::new(ParquetArchive::new(parquet_settings(parquet, place)))
+        }
         config::Sink::Postgres(postgres) => Box::new(PostgresArchive::new(postgres::Settings::new(postgres.clone()))),
+    })
+}
+
+/// Whether a text names an archive's place itself: a directory that exists, or a URL.
+pub(super) fn is_place(text: &str) -> bool {
+    config::Bucket::parse(text).is_some() || Path::new(text).is_dir()
+}
+
+/// The archive in a directory, or under the URL of a prefix.
+pub(super) fn archive_at(path: &Path) -> Result<Box<dyn Archive>, Exit> {
+    let place = match path.to_str().and_then(config::Bucket::parse) {
+        None => Place::Directory(path.to_owned()),
+        Some(bucket) => {
+            let bucket = bucket.map_err(|why| Exit::words(format!("this URL {why}")))?;
+            let (storage, access) = config::StoreAccess::of_environment(&bucket).map_err(Exit::usage)?;
+            store(&bucket, &storage, access, std::env::temp_dir())?
+        }
+    };
+    Ok(Box::new(ParquetArchive::new(parquet::Settings::at(place))))
+}
+
+/// A prefix of a bucket. `scratch` is a directory for what does not fit in memory.
+fn store(
+    bucket: &config::Bucket,
+    storage: &config::Storage,
+    access: config::StoreAccess,
+    scratch: PathBuf,
+) -> Result<Place, Exit> {
+    let config::StoreAccess { endpoint, id, secret, token, via } = access;
+    let ca = storage.ca_file.as_ref().map(|path| {
+        std::fs::read(path).map_err(|error| Exit::words(format!("storage.ca_file: {}: {error}", path.display())))
+    });
+    if let Some(via) = &via {
+        tracing::info!(store = bucket.url(), proxy = via.name, from = via.from, "requests go through a proxy");
     }
+    Ok(Place::Bucket(ObjectSettings {
+        provider: match bucket.scheme.as_str() {
+            "gs" => Provider::Google,
+            "az" => Provider::Azure,
+            _ => Provider::S3,
+        },
+        bucket: bucket.name.clone(),
+        prefix: bucket.prefix.clone(),
+        endpoint,
+        region: storage.region.clone(),
+        virtual_hosted: storage.virtual_hosted,
+        conditions: match storage.conditional_writes {
+            config::ConditionalWrites::Auto => Conditions::Auto,
+            config::ConditionalWrites::Off => Conditions::Off,
+        },
+        encryption: match &storage.encryption {
+            config::Encryption::Bucket => Encryption::Bucket,
+            config::Encryption::Managed => Encryption::Managed,
+            config::Encryption::Kms(key) => Encryption::Kms(key.clone()),
+        },
+        checksums: storage.checksums,
+        credentials: secret.map(|secret| Credentials {
+            id: id.map(|id| id.expose_secret().to_owned()).unwrap_or_default(),
+            secret,
+            token,
+        }),
+        ca: ca.transpose()?,
+        proxy: via.map(|via| storage::Proxy(via.url)),
+        scratch,
+        patience: STORE_PATIENCE,
+    }))
 }
 
-/// The archive in a directory.
-pub(super) fn archive_at(path: &Path) -> Box<dyn Archive> {
-    Box::new(ParquetArchive::new(parquet::Settings::new(path)))
-}
-
-fn parquet_settings(sink: &config::ParquetSink) -> parquet::Settings {
+fn parquet_settings(sink: &config::ParquetSink, place: Place) -> parquet::Settings {
     parquet::Settings {
-        path: sink.path.clone(),
+        place,
         partition_by: sink.partition_by.clone(),
         timezone: sink.timezone.clone(),
         compression: sink.compression,

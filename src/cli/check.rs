@@ -35,7 +35,7 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Ex
         if may_ask && !sample.is_empty() {
             look(&mut code, async |lines| check_api(&config, job, &sample, lines).await).await?;
         }
-        look(&mut code, async |lines| check_sink(job, lines).await).await?;
+        look(&mut code, async |lines| check_sink(&config, job, lines).await).await?;
     }
     Ok(code)
 }
@@ -144,9 +144,9 @@ fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
     })
 }
 
-async fn check_sink(job: &Job, lines: &mut Vec<String>) -> Result<(), Exit> {
+async fn check_sink(config: &Config, job: &Job, lines: &mut Vec<String>) -> Result<(), Exit> {
     let kind = job.sink.kind().as_str();
-    match assemble::archive(job).probe().await {
+    match assemble::archive(config, job)?.probe().await {
         Ok(found) => {
             lines.push(format!("sink {kind}: {found}"));
             Ok(())

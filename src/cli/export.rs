@@ -32,7 +32,7 @@ pub struct Export {
     #[arg(value_name = "JOB")]
     pub job: Option<String>,
 
-    /// A Parquet archive instead of a job.
+    /// A Parquet archive instead of a job: its directory, or its URL.
     #[arg(long, value_name = "PATH")]
     pub archive: Option<PathBuf>,
 
@@ -164,11 +164,11 @@ pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, E
 
 async fn open(context: &Context, arguments: &Export) -> Result<(Box<dyn ArchiveReader>, TimeZone), Exit> {
     let (archive, zone) = if let Some(path) = &arguments.archive {
-        (assemble::archive_at(path), TimeZone::UTC)
+        (assemble::archive_at(path)?, TimeZone::UTC)
     } else {
         let config = Config::load(&context.config).map_err(Exit::usage)?;
         let job = assemble::one(&config, arguments.job.as_deref().unwrap_or_default())?;
-        (assemble::archive(job), job.sink.timezone())
+        (assemble::archive(&config, job)?, job.sink.timezone())
     };
     Ok((archive.reader().await.map_err(assemble::archive_exit)?, zone))
 }

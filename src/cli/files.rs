@@ -19,12 +19,12 @@ struct Line<'a> {
 pub(super) async fn files(context: &Context, arguments: &Files) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
     let job = assemble::one(&config, &arguments.job)?;
-    let Some(directory) = job.sink.directory() else {
+    if !job.sink.has_files() {
         return Err(Exit::words(format!(
             "job {} writes to Postgres and has no files: load from its table, by run_id",
             job.name
         )));
-    };
+    }
     let Some(ledger) = assemble::ledger_to_read(&config, job).await? else { return Ok(0) };
     if let Some(changes) = assemble::changes(&config, job, &ledger) {
         return Err(Exit::words(format!(
@@ -44,7 +44,7 @@ pub(super) async fn files(context: &Context, arguments: &Files) -> Result<u8, Ex
     })?;
     for committed in files {
         let file = &committed.file;
-        let path = directory.join(&file.path).display().to_string();
+        let path = job.sink.file(&file.path).unwrap_or_default();
         if arguments.json {
             let line = Line {
                 run_id: committed.run_id.to_string(),

@@ -27,7 +27,7 @@ fn cores() -> usize {
 /// How many threads suit these jobs. A database may run on the same machine. It then needs a whole core, and takes messages
 /// more slowly than the other cores decode them, so more threads would only take turns with it.
 fn suiting(cores: usize, jobs: &[&Job]) -> usize {
-    let to_database = !jobs.is_empty() && jobs.iter().all(|job| job.sink.directory().is_none());
+    let to_database = !jobs.is_empty() && jobs.iter().all(|job| !job.sink.has_files());
     if to_database { cores.saturating_sub(1).max(1) } else { cores }
 }
 

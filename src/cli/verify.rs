@@ -62,19 +62,18 @@ fn public_key(path: &Path) -> Result<PublicKey, Exit> {
     PublicKey::from_pem(&text).map_err(|error| unusable(format!("it {error}")))
 }
 
-/// The archive of the job of this name, or else in this directory. A job adds what it knows about its archive to `settings`.
+/// The archive of the job of this name, or else in this directory or bucket. A job adds what it knows about its archive to `settings`.
 async fn find(context: &Context, name: &str, settings: &mut Settings) -> Result<(Box<dyn Archive>, Vec<String>), Exit> {
-    let path = Path::new(name);
     let config = match Config::load(&context.config) {
         Ok(config) => config,
-        Err(_) if path.is_dir() => return Ok((assemble::archive_at(path), Vec::new())),
+        Err(_) if assemble::is_place(name) => return Ok((assemble::archive_at(Path::new(name))?, Vec::new())),
         Err(error) => {
             return Err(Exit::words(format!("{name} is not a directory, and a job needs the configuration: {error}")));
         }
     };
     let Some(job) = config.job(name) else {
-        if path.is_dir() {
-            return Ok((assemble::archive_at(path), Vec::new()));
+        if assemble::is_place(name) {
+            return Ok((assemble::archive_at(Path::new(name))?, Vec::new()));
         }
         let known: Vec<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
         let file = config.file.display();
@@ -91,7 +90,7 @@ async fn find(context: &Context, name: &str, settings: &mut Settings) -> Result<
         }
     }
     settings.kept.extend(ledger_head(&config, job).await);
-    Ok((assemble::archive(job), notes))
+    Ok((assemble::archive(&config, job)?, notes))
 }
 
 /// The public key of the job's private one.
@@ -107,7 +106,7 @@ async fn ledger_head(config: &Config, job: &Job) -> Option<Kept> {
     let ledger = assemble::ledger_to_read(config, job).await.ok()??;
     let is_its = |identity: config::Identity| identity.place == ledger.identity().sink;
     // If a part of the identity is missing, such as an AppKey that is not set, this cannot be decided.
-    let place_is_same = config.identity(job).map_or(job.sink.directory().is_some(), is_its);
+    let place_is_same = config.identity(job).map_or(job.sink.has_files(), is_its);
     let head = ledger.last_manifest().await.ok()??.sha256.filter(|_| place_is_same)?;
     Some(Kept { sha256: head, by: format!("the ledger of {}", job.name), last: true })
 }

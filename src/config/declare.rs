@@ -172,6 +172,7 @@ macro_rules! one_of {
     ) => {
         $(#[doc = $about])*
         #[derive(Debug, Clone)]
+        #[allow(clippy::large_enum_variant, reason = "there are only a few of them")]
         pub enum $name {
             $( $(#[doc = $doc])* $kind($group), )*
         }
@@ -201,6 +202,7 @@ macro_rules! one_of {
                 Spec { name: $key, about: &[$($doc),*], default: Some("null"), sample: None, since: None, undigested: None }
             ),*];
 
+            #[allow(clippy::large_enum_variant, reason = "there are only a few of them")]
             pub(crate) enum One {
                 $( $kind(<$group as Setting>::Written), )*
             }

@@ -4,6 +4,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::app::App;
+use super::environment::Environment;
 use super::job::Job;
 use super::mistake::ConfigError;
 use super::setting::{DigestValues, Setting};
@@ -15,7 +16,7 @@ const VERSION: u32 = 2;
 /// every default spelt out, whole numbers only, times as text in seconds.
 ///
 /// No secret is part of it: not even as a hash, which could be guessed at.
-pub(super) fn canonical(app: &App, app_key: &str, job: &Job) -> Result<String, ConfigError> {
+fn canonical(app: &App, app_key: &str, job: &Job, environment: &Environment) -> Result<String, ConfigError> {
     let mut told = DigestValues::new();
     App::tell(app, "app", &mut told);
     Job::tell(job, "", &mut told);
@@ -24,15 +25,15 @@ pub(super) fn canonical(app: &App, app_key: &str, job: &Job) -> Result<String, C
         ("configuration".to_owned(), json!(VERSION)),
         ("job".to_owned(), json!(job.name)),
         ("app.app_key".to_owned(), json!(app_key)),
-        ("sink.place".to_owned(), json!(job.sink.place()?)),
+        ("sink.place".to_owned(), json!(job.sink.place(environment)?)),
         ("sink.partitioning".to_owned(), json!(job.sink.partitioning())),
     ]);
     Ok(serde_json::to_string(&told).expect("text keys and plain values"))
 }
 
 /// SHA-256 of what a job means, lower-case hex.
-pub(super) fn digest(app: &App, app_key: &str, job: &Job) -> Result<String, ConfigError> {
-    Ok(hex::encode(Sha256::digest(canonical(app, app_key, job)?)))
+pub(super) fn digest(app: &App, app_key: &str, job: &Job, environment: &Environment) -> Result<String, ConfigError> {
+    Ok(hex::encode(Sha256::digest(canonical(app, app_key, job, environment)?)))
 }
 
 #[cfg(test)]
@@ -51,7 +52,7 @@ mod tests {
         };
         let config = Config::parse(text, Path::new("jobs.yaml"), Path::new("/nowhere"), variable).unwrap();
         let job = &config.jobs[0];
-        let canonical = super::canonical(config.app_of(job), "the-key", job).unwrap();
+        let canonical = super::canonical(config.app_of(job), "the-key", job, &config.environment).unwrap();
         (canonical, config.digest(job).unwrap())
     }
 

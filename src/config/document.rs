@@ -22,9 +22,9 @@ settings! {
     check |document, reader, _| {
         note_shared_keys(reader, &document.apps);
         for (n, job) in document.jobs.iter().enumerate() {
-            let same = |first: &&Job| first.sink.same_place(&job.sink);
+            let same = |first: &&Job| first.sink.same_place(&job.sink, reader.environment);
             if let Some(first) = document.jobs[..n].iter().find(same) {
-                let own = if job.sink.directory().is_some() { "path" } else { "table" };
+                let own = if job.sink.has_files() { "path" } else { "table" };
                 let message = format!(
                     "is also the place of jobs.{}: an archive has one job, so give each a {own} of its own",
                     first.name

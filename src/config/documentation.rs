@@ -9,6 +9,7 @@ use super::query::{Cursor, Query};
 use super::setting::{Key, Setting};
 use super::sink::Sink;
 use super::source::{Files, Rows, Source};
+use super::store::Storage;
 
 /// The JSON schema of `jobs.yaml`, for editors.
 pub fn json_schema() -> Json {
@@ -29,6 +30,7 @@ pub fn tables() -> Vec<(String, String)> {
         ("The keys of a query's `cursor`:".to_owned(), Cursor::keys()),
         ("### Rows".to_owned(), Rows::keys()),
         ("## Fetch".to_owned(), Fetch::keys()),
+        ("### Object stores".to_owned(), Storage::keys()),
     ];
     for sink in Sink::keys() {
         let (initial, rest) = sink.spec.name.split_at(1);

@@ -8,15 +8,17 @@ use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
 use super::database::{self, DatabaseUrl, Postgres};
+use super::environment::Environment;
 use super::mistake::ConfigError;
 use super::scalar::Size;
 use super::secret::{Lookup, Secret};
 use super::setting::{Scalar, Text, sample, text};
+use super::store::{Location, Storage};
 
 one_of! {
     /// Where messages go.
     Sink, SinkKind {
-        /// A directory of Parquet files.
+        /// A directory of Parquet files, or a prefix of a bucket.
         Parquet(ParquetSink) = "parquet";
         /// A table of a Postgres database.
         Postgres(PostgresSink) = "postgres";
@@ -24,10 +26,13 @@ one_of! {
 }
 
 settings! {
-    /// A directory of Parquet files.
+    /// A directory of Parquet files, or a prefix of a bucket.
     pub ParquetSink {
-        /// The directory of the archive.
-        path: PathBuf, default "./archive", sample "./archive", undigested "the digest has the place";
+        /// The directory of the archive. Or a prefix of a bucket: `s3://bucket/prefix`, `gs://bucket/prefix`,
+        /// `az://container/prefix`.
+        path: Location, default "./archive", sample "./archive", undigested "the digest has the place";
+        /// How [the object store](#object-stores) of such a prefix is reached.
+        storage: Storage, default "{}", undigested "it changes nothing of what is archived";
         /// The directories under it, outermost first, each at most once. `[]`: none.
         partition_by: Vec<PartitionColumn>, default "[date]", undigested "the digest has the partitioning";
         /// The zone of the days and months that `date` and `month` name.
@@ -45,6 +50,11 @@ settings! {
         encodings: Encodings, default "compatible";
         /// Whether each message's own JSON text is also kept, in the column `raw`.
         raw: bool, default "false";
+    }
+    check |parquet, reader, key| {
+        if matches!(parquet.path, Location::Directory(_)) && parquet.storage.says_something() {
+            reader.mistake(&format!("{key}.storage"), "is for object stores, and the path is a directory: write a path such as s3://bucket/prefix");
+        }
     }
 }
 
@@ -185,12 +195,22 @@ impl Sink {
         }
     }
 
-    /// The directory of the archive's files; `None` if it has no files.
-    pub fn directory(&self) -> Option<&Path> {
+    /// The path or URL of a file of the archive; `None` if it has no files.
+    pub fn file(&self, path: &str) -> Option<String> {
         match self {
-            Self::Parquet(parquet) => Some(&parquet.path),
+            Self::Parquet(ParquetSink { path: Location::Directory(directory), .. }) => {
+                Some(directory.join(path).display().to_string())
+            }
+            Self::Parquet(ParquetSink { path: Location::Bucket(bucket), .. }) => {
+                Some(format!("{}/{path}", bucket.url()))
+            }
             Self::Postgres(_) => None,
         }
+    }
+
+    /// Whether the archive has files.
+    pub fn has_files(&self) -> bool {
+        matches!(self, Self::Parquet(_))
     }
 
     /// How rows are divided, as text: changing it is a new identity of the job. Empty when they are not.
@@ -208,10 +228,14 @@ impl Sink {
         text
     }
 
-    /// Where it is, without credentials: an absolute path without links, or `host:port/database/schema.table`.
-    pub(super) fn place(&self) -> Result<String, ConfigError> {
+    /// Where it is, without credentials: an absolute path without links, the URL of a prefix with the host of its store, or
+    /// `host:port/database/schema.table`.
+    pub(super) fn place(&self, environment: &Environment) -> Result<String, ConfigError> {
         match self {
-            Self::Parquet(parquet) => Ok(real_path(&parquet.path).display().to_string()),
+            Self::Parquet(parquet) => Ok(match &parquet.path {
+                Location::Directory(path) => real_path(path).display().to_string(),
+                Location::Bucket(bucket) => bucket.place(&parquet.storage, environment),
+            }),
             Self::Postgres(postgres) => {
                 let database = database::place::<Postgres>(&postgres.url)?;
                 Ok(format!("{database}/{}.{}", postgres.schema, postgres.table))
@@ -220,13 +244,13 @@ impl Sink {
     }
 
     /// Whether both are one place, as far as can be told without what is not set.
-    pub(super) fn same_place(&self, other: &Self) -> bool {
+    pub(super) fn same_place(&self, other: &Self, environment: &Environment) -> bool {
         if let (Self::Postgres(a), Self::Postgres(b)) = (self, other)
             && a.url.same(&b.url)
         {
             return (&a.schema, &a.table) == (&b.schema, &b.table);
         }
-        match (self.place(), other.place()) {
+        match (self.place(environment), other.place(environment)) {
             (Ok(a), Ok(b)) => self.kind() == other.kind() && a == b,
             _ => false,
         }

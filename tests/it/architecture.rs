@@ -101,6 +101,7 @@ fn a_planted_breach_is_found() {
             "only cli/assemble.rs matches on sinks",
         ),
         ("sort.rs", "use crate::export::record::Record;", "sorting knows nobody"),
+        ("storage/local.rs", "use crate::archive::ArchiveError;", "a storage knows files"),
         ("simulator.rs", "use crate::model::reference::ConversationId;", "shares nothing"),
         ("config/job.rs", "use crate::run::Settings;", "config knows only pure rooms"),
         ("run.rs", "use crate::archive::parquet::ParquetArchive;", "run knows sources and archives by their traits"),

@@ -23,6 +23,7 @@ mod proxy;
 mod report;
 mod simulator;
 mod source;
+mod storage;
 mod storm;
 mod support;
 mod tables;

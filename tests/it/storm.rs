@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::assigning_clones)]
 
 mod answers;
+mod bucket;
 mod database;
 mod disk;
 mod host;

@@ -1,7 +1,6 @@
 //! Gives an archive to another ledger: what is in it, which messages those are, and the new owner record.
 
 use std::collections::{HashSet, VecDeque};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,9 +11,11 @@ use super::contents::Contents;
 use super::data_file::{APP, Batches, ID, ParquetFile, REVISION, Rows, Unreadable};
 use super::manifests;
 use super::owner::OwnedArchive;
-use super::storage::{self, failure};
+use super::places::is_inside;
+use super::ranges::hash;
 use crate::archive::{ArchiveError, ExistingIds, Inventory, ListedManifest, RunStamp, Takeover};
 use crate::model::manifest::{BESIDE, DataFile, is_vanished};
+use crate::storage::Storage;
 
 /// Rows read at once.
 const ROWS: usize = 65_536;
@@ -26,14 +27,14 @@ pub(super) struct ParquetTakeover {
     archive: Arc<OwnedArchive>,
     app_key: String,
     /// Files whose IDs are still to be read.
-    files: VecDeque<PathBuf>,
+    files: VecDeque<String>,
     current: Current,
 }
 
 impl ParquetTakeover {
     /// Touches nothing.
-    pub(super) fn new(root: &Path, stamp: RunStamp) -> Self {
-        let archive = Arc::new(OwnedArchive::new(root, &stamp));
+    pub(super) fn new(storage: Arc<dyn Storage>, stamp: RunStamp) -> Self {
+        let archive = Arc::new(OwnedArchive::new(storage, &stamp));
         Self { archive, app_key: stamp.app_key, files: VecDeque::new(), current: None }
     }
 }
@@ -51,7 +52,7 @@ impl Takeover for ParquetTakeover {
             .flat_map(|manifest| &manifest.files)
             .chain(&inventory.unnamed)
             .filter(|file| !is_vanished(&file.path))
-            .map(|file| self.archive.places().root().join(&file.path))
+            .map(|file| file.path.clone())
             .collect();
         Ok(inventory)
     }
@@ -65,8 +66,8 @@ impl Takeover for ParquetTakeover {
             if current.is_none() && next.is_none() {
                 return Ok(None);
             }
-            let app_key = self.app_key.clone();
-            let (current, ids) = blocking(move || read_on(current, next, &app_key)).await?;
+            let (storage, app_key) = (Arc::clone(self.archive.storage()), self.app_key.clone());
+            let (current, ids) = blocking(move || read_on(&storage, current, next, &app_key)).await?;
             self.current = current;
             if ids.is_some() {
                 return Ok(ids);
@@ -80,53 +81,53 @@ impl Takeover for ParquetTakeover {
     }
 }
 
-type Current = Option<(PathBuf, Batches)>;
+type Current = Option<(String, Batches)>;
 
 /// Reads the next IDs of the current file, or the first ones of the next file.
 fn read_on(
+    storage: &Arc<dyn Storage>,
     current: Current,
-    next: Option<PathBuf>,
+    next: Option<String>,
     app_key: &str,
 ) -> Result<(Current, Option<ExistingIds>), ArchiveError> {
     let (path, mut batches) = match (current, next) {
         (Some(current), _) => current,
         (None, Some(path)) => {
-            let batches = ParquetFile::open(&path).and_then(|file| file.batches(&COLUMNS, ROWS, |_| true));
-            let batches = batches.map_err(|error| foreign(&path, error))?;
+            let file = ParquetFile::open(storage, &path, None);
+            let batches = file.and_then(|file| file.batches(&COLUMNS, ROWS, |_| true));
+            let batches = batches.map_err(|error| foreign(storage, &path, error))?;
             (path, batches)
         }
         (None, None) => return Ok((None, None)),
     };
     let Some(rows) = batches.next() else { return Ok((None, None)) };
-    let ids = rows.and_then(|rows| ids_of(&rows, app_key)).map_err(|error| foreign(&path, error))?;
+    let ids = rows.and_then(|rows| ids_of(&rows, app_key)).map_err(|error| foreign(storage, &path, error))?;
     Ok((Some((path, batches)), Some(ids)))
 }
 
 fn look(archive: &OwnedArchive) -> Result<Inventory, ArchiveError> {
-    let root = archive.places().root();
-    if !storage::is_directory(root)? {
+    let storage = archive.storage();
+    if storage.list("", false)?.is_empty() {
         return Ok(Inventory { is_empty: true, manifests: Some(Vec::new()), ..Inventory::default() });
     }
     archive.lock()?;
-    let record = archive.read_owner_record()?;
+    let record = archive.look_up_owner()?;
     let mut inventory = Inventory {
         commit: record.as_ref().map_or(0, |record| record.commit),
         owner: record.map(|record| (record.ledger_id, record.job)),
         ..Inventory::default()
     };
-    let mut contents = Contents::of(root, false).map_err(|error| failure("reading", root, error))?;
-    contents.manifests.retain(|path| path.rsplit('/').next().is_some_and(manifests::is_manifest));
+    let mut contents = Contents::of(&**storage, false)?;
+    contents.manifests.retain(|path| manifests::is_manifest(path));
+    let beside = Contents::beside(&**storage)?;
     let mut named = HashSet::new();
-    inventory.manifests = Some(listed_manifests(archive, &contents.manifests, &mut named, &mut inventory.missing)?);
-    for path in contents.data.iter().filter(|path| !named.contains(*path)) {
-        inventory.unnamed.push(unnamed(archive, path.clone(), &COLUMNS)?);
+    let found = [&contents, &beside];
+    inventory.manifests = Some(listed_manifests(storage, found, &mut named, &mut inventory.missing)?);
+    for path in contents.data.keys().filter(|path| !named.contains(*path)) {
+        inventory.unnamed.push(unnamed(storage, path, &COLUMNS)?);
     }
-    let beside = match archive.places().existing_beside() {
-        Some(beside) => Contents::of(&beside, false).map_err(|error| failure("reading", &beside, error))?,
-        None => Contents::default(),
-    };
-    for path in beside.data.iter().map(|path| format!("{BESIDE}{path}")).filter(|path| !named.contains(path)) {
-        inventory.unnamed.push(unnamed(archive, path, &COLUMNS[..2])?);
+    for path in beside.data.keys().filter(|path| !named.contains(*path)) {
+        inventory.unnamed.push(unnamed(storage, path, &COLUMNS[..2])?);
     }
     // A file's name contains its run, whose ID contains its time, and its number.
     let name = |file: &DataFile| file.path.rsplit('/').next().unwrap_or_default().to_owned();
@@ -139,37 +140,41 @@ fn look(archive: &OwnedArchive) -> Result<Inventory, ArchiveError> {
 
 /// The manifests in their order. Notes the files that they name, and those of them that are missing.
 fn listed_manifests(
-    archive: &OwnedArchive,
-    paths: &[String],
+    storage: &Arc<dyn Storage>,
+    [contents, beside]: [&Contents; 2],
     named: &mut HashSet<String>,
     missing: &mut Vec<(Uuid, String)>,
 ) -> Result<Vec<ListedManifest>, ArchiveError> {
-    let root = archive.places().root();
-    let mut listed: Vec<ListedManifest> = Vec::with_capacity(paths.len());
-    for path in paths.iter().map(|path| root.join(path)) {
-        let sealed = manifests::read(&path)?;
+    let mut listed: Vec<ListedManifest> = Vec::with_capacity(contents.manifests.len());
+    for path in &contents.manifests {
+        let (at, sealed) = (storage.at(path), manifests::read(&**storage, path)?);
         let sha256 = sealed.sha256();
         let manifest = sealed.manifest;
-        let run_id = Uuid::try_parse(&manifest.run_id).map_err(|_| {
-            ArchiveError::Unusable(format!("{} names {:?}, which is no run ID", path.display(), manifest.run_id))
-        })?;
+        let run_id = Uuid::try_parse(&manifest.run_id)
+            .map_err(|_| ArchiveError::Unusable(format!("{at} names {:?}, which is no run ID", manifest.run_id)))?;
         let vanished = manifest.vanished.into_iter();
         let vanished = vanished.map(|file| DataFile { path: format!("{BESIDE}{}", file.path), ..file });
         let mut files = Vec::with_capacity(manifest.files.len());
         for file in manifest.files.into_iter().chain(vanished) {
-            let place = archive.places().file(&file.path)?;
+            if !is_inside(file.path.strip_prefix(BESIDE).unwrap_or(&file.path)) {
+                return Err(ArchiveError::Unusable(format!(
+                    "the recorded path {:?} leads out of the archive",
+                    file.path
+                )));
+            }
             if !named.insert(file.path.clone()) {
                 continue;
             }
-            match storage::size(&place).map_err(|error| failure("looking at", &place, error))? {
+            // A directory that is a link is not in the listing.
+            let listed = contents.data.get(&file.path).or_else(|| beside.data.get(&file.path)).copied();
+            match listed.map_or_else(|| storage.size(&file.path), |bytes| Ok(Some(bytes)))? {
                 None => missing.push((run_id, file.path)),
                 Some(size) if size == file.bytes => files.push(file),
                 Some(size) => {
                     return Err(ArchiveError::Unusable(format!(
-                        "{} has {size} bytes, and {} says {}: restore it, or move it out of the archive so that its \
+                        "{} has {size} bytes, and {at} says {}: restore it, or move it out of the archive so that its \
                          messages are fetched again",
-                        place.display(),
-                        path.display(),
+                        storage.at(&file.path),
                         file.bytes
                     )));
                 }
@@ -181,7 +186,7 @@ fn listed_manifests(
     if let Some([one, other]) = listed.array_windows().find(|[one, other]| one.sequence == other.sequence) {
         return Err(ArchiveError::Unusable(format!(
             "{} has two manifests of number {}, of the runs {} and {}: move the wrong one away",
-            root.display(),
+            storage.place(),
             one.sequence,
             one.run_id,
             other.run_id
@@ -191,22 +196,20 @@ fn listed_manifests(
 }
 
 /// A file of a run that published it and died before it wrote its manifest.
-fn unnamed(archive: &OwnedArchive, path: String, columns: &[&str]) -> Result<DataFile, ArchiveError> {
-    let place = archive.places().file(&path)?;
-    let file = ParquetFile::open(&place).and_then(|file| file.require(columns).map(|()| file));
-    let file = file.map_err(|error| foreign(&place, error))?;
-    let (bytes, sha256) = storage::hash(&place).map_err(|error| failure("reading", &place, error))?;
-    Ok(DataFile { path, rows: file.rows(), bytes, sha256, range: file.range() })
+fn unnamed(storage: &Arc<dyn Storage>, path: &str, columns: &[&str]) -> Result<DataFile, ArchiveError> {
+    let file = ParquetFile::open(storage, path, None).and_then(|file| file.require(columns).map(|()| file));
+    let file = file.map_err(|error| foreign(storage, path, error))?;
+    let sha256 = hash(&**storage, path, file.bytes())?;
+    Ok(DataFile { path: path.to_owned(), rows: file.rows(), bytes: file.bytes(), sha256, range: file.range() })
 }
 
-fn foreign(path: &Path, error: Unreadable) -> ArchiveError {
-    match error {
-        Unreadable::Io(error) => failure("reading", path, error),
-        Unreadable::Content(why) => ArchiveError::Unusable(format!(
-            "{} is no file of this archive: {why}. Restore it, or move it away; what it held is then fetched again",
-            path.display()
-        )),
-    }
+fn foreign(storage: &Arc<dyn Storage>, path: &str, error: Unreadable) -> ArchiveError {
+    let at = storage.at(path);
+    error.of(&at, |why| {
+        ArchiveError::Unusable(format!(
+            "{at} is no file of this archive: {why}. Restore it, or move it away; what it held is then fetched again"
+        ))
+    })
 }
 
 fn ids_of(rows: &Rows, app_key: &str) -> Result<ExistingIds, Unreadable> {

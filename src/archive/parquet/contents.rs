@@ -1,20 +1,21 @@
-//! What is in an archive's directory, or in the one beside it.
+//! What is in an archive, or beside it.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::places::{DELTA_LOG, MANIFESTS, TEMPORARY};
-use super::storage;
+use super::places::{DELTA_LOG, MANIFESTS};
+use crate::model::manifest::BESIDE;
+use crate::storage::{Storage, StorageError, TEMPORARY};
 
-/// The files of a directory, by their paths relative to it, in order.
+/// Files by their paths, in order.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
     /// Manifests, as far as their place and name tell.
     pub(super) manifests: Vec<String>,
     /// Signatures of manifests.
     pub(super) signatures: Vec<String>,
-    /// Parquet files, published.
-    pub(super) data: Vec<String>,
+    /// Parquet files, published, with their sizes.
+    pub(super) data: BTreeMap<String, u64>,
     /// Files that are not published, with their sizes.
     pub(super) temporary: Vec<(String, u64)>,
     /// Everything else.
@@ -22,19 +23,31 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Lists a directory. See `storage::list` for `lenient`.
-    pub(super) fn of(directory: &Path, lenient: bool) -> io::Result<Self> {
+    /// Lists the archive. See [`Storage::list`] for `lenient`.
+    pub(super) fn of(storage: &dyn Storage, lenient: bool) -> Result<Self, StorageError> {
+        Self::below(storage, "", lenient)
+    }
+
+    /// Lists what is beside the archive.
+    pub(super) fn beside(storage: &dyn Storage) -> Result<Self, StorageError> {
+        Self::below(storage, BESIDE, false)
+    }
+
+    fn below(storage: &dyn Storage, start: &str, lenient: bool) -> Result<Self, StorageError> {
         let mut contents = Self::default();
-        for (path, bytes) in storage::list(directory, lenient)? {
-            let (top, below) = path.split_once('/').unwrap_or(("", &path));
-            let extension = Path::new(&path).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        for found in storage.list(start, lenient)? {
+            let path = found.name;
+            let relative = &path[start.len()..];
+            let (top, below) = relative.split_once('/').unwrap_or(("", relative));
+            let extension =
+                Path::new(relative).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
             let is_manifests = top == MANIFESTS && !below.contains('/');
             match extension {
-                _ if top == TEMPORARY => contents.temporary.push((path, bytes)),
+                _ if top == TEMPORARY => contents.temporary.push((path, found.bytes)),
                 _ if top == DELTA_LOG => {}
                 "json" if is_manifests => contents.manifests.push(path),
                 "sig" if is_manifests => contents.signatures.push(path),
-                "parquet" => contents.data.push(path),
+                "parquet" => drop(contents.data.insert(path, found.bytes)),
                 _ => contents.others.push(path),
             }
         }

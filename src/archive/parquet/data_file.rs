@@ -1,21 +1,24 @@
 //! A Parquet file of an archive, of which a few columns are read.
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::ops::Range;
+use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
-use ::parquet::file::metadata::RowGroupMetaData;
+use ::parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use ::parquet::file::reader::Length as _;
 use ::parquet::file::statistics::{Statistics, ValueStatistics};
 use arrow::array::{Array as _, ArrowPrimitiveType, AsArray as _, PrimitiveArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
 
-use super::storage;
+use super::ranges::{RangedFile, Unread};
+use crate::archive::ArchiveError;
 use crate::model::Column;
 use crate::model::manifest::{Bounds, FileRange};
+use crate::storage::{Storage, StorageError};
 
 pub(super) const APP: &str = Column::AppKey.name();
 pub(super) const ID: &str = Column::MessageServerId.name();
@@ -25,9 +28,12 @@ pub(super) const TIME: &str = Column::CreateTime.name();
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    /// It cannot be opened.
-    #[error(transparent)]
-    Io(#[from] io::Error),
+    /// It is not there.
+    #[error("it is not there")]
+    Missing,
+    /// Its storage does not give it.
+    #[error("{0}")]
+    Storage(Unread, #[source] ArchiveError),
     /// It is no such file, or is damaged.
     #[error("{0}")]
     Content(String),
@@ -35,27 +41,25 @@ pub(super) enum Unreadable {
 
 /// A Parquet file that is open.
 pub(super) struct ParquetFile {
-    file: File,
+    file: RangedFile,
     metadata: ArrowReaderMetadata,
 }
 
 impl ParquetFile {
-    /// Opens a file and reads its footer.
-    pub(super) fn open(path: &Path) -> Result<Self, Unreadable> {
-        let file = storage::open(path)?;
+    /// Opens a file and reads its footer. If `bytes` are recorded, it must have so many.
+    pub(super) fn open(storage: &Arc<dyn Storage>, path: &str, bytes: Option<u64>) -> Result<Self, Unreadable> {
+        let found = storage.size(path)?.ok_or(Unreadable::Missing)?;
+        if let Some(bytes) = bytes.filter(|bytes| *bytes != found) {
+            return Err(Unreadable::Content(format!("it has {found} bytes, and {bytes} are recorded")));
+        }
+        let file = RangedFile::new(Arc::clone(storage), path, found);
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()).map_err(not_parquet)?;
         Ok(Self { file, metadata })
     }
 
-    /// Opens a file that must have so many bytes.
-    pub(super) fn open_sized(path: &Path, bytes: u64) -> Result<Self, Unreadable> {
-        let file = storage::open(path)?;
-        let found = file.metadata()?.len();
-        if found != bytes {
-            return Err(Unreadable::Content(format!("it has {found} bytes, and {bytes} are recorded")));
-        }
-        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()).map_err(not_parquet)?;
-        Ok(Self { file, metadata })
+    /// Its size.
+    pub(super) fn bytes(&self) -> u64 {
+        self.file.len()
     }
 
     /// How many rows it has.
@@ -85,10 +89,25 @@ impl ParquetFile {
         }
     }
 
-    /// A builder of a reader of the row groups whose statistics may hold something that is wanted.
-    pub(super) fn groups(self, may_hold: impl Fn(&RowGroupMetaData) -> bool) -> ParquetRecordBatchReaderBuilder<File> {
-        let groups = self.metadata.metadata().row_groups().iter().enumerate();
-        let groups = groups.filter(|(_, group)| may_hold(group)).map(|(index, _)| index).collect();
+    /// A builder of a reader of these columns (all, if there are none), in the row groups whose statistics may hold
+    /// something that is wanted.
+    pub(super) fn groups(
+        mut self,
+        columns: &[&str],
+        may_hold: impl Fn(&RowGroupMetaData) -> bool,
+    ) -> ParquetRecordBatchReaderBuilder<RangedFile> {
+        let metadata = Arc::clone(self.metadata.metadata());
+        let all = metadata.row_groups().iter().enumerate();
+        let groups: Vec<usize> = all.filter(|(_, group)| may_hold(group)).map(|(index, _)| index).collect();
+        let chunks = groups.iter().flat_map(|group| metadata.row_group(*group).columns());
+        let chunks = chunks.filter(|chunk| {
+            columns.is_empty()
+                || chunk.column_path().parts().first().is_some_and(|name| columns.contains(&name.as_str()))
+        });
+        let mut ranges: Vec<Range<u64>> =
+            chunks.map(ColumnChunkMetaData::byte_range).map(|(start, length)| start..start + length).collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        self.file.plan(ranges);
         ParquetRecordBatchReaderBuilder::new_with_metadata(self.file, self.metadata).with_row_groups(groups)
     }
 
@@ -100,7 +119,7 @@ impl ParquetFile {
         may_hold: impl Fn(&RowGroupMetaData) -> bool,
     ) -> Result<Batches, Unreadable> {
         self.require(columns)?;
-        let builder = self.groups(may_hold);
+        let builder = self.groups(columns, may_hold);
         let projection = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
         builder.with_projection(projection).with_batch_size(rows).build().map(Batches).map_err(not_parquet)
     }
@@ -168,6 +187,28 @@ impl Rows {
             Some(column) => format!("its column {name} is of another type ({}), or has nulls", column.data_type()),
             None => format!("it has no column {name}"),
         })
+    }
+}
+
+impl From<StorageError> for Unreadable {
+    fn from(error: StorageError) -> Self {
+        let error = ArchiveError::from(error);
+        let said = match &error {
+            ArchiveError::Failed { source, .. } => source.to_string(),
+            other => other.to_string(),
+        };
+        Self::Storage(Unread(said), error)
+    }
+}
+
+impl Unreadable {
+    /// The error of an archive that needs this file. `content` says what its content should be.
+    pub(super) fn of(self, at: &str, content: impl FnOnce(String) -> ArchiveError) -> ArchiveError {
+        match self {
+            Self::Missing => ArchiveError::failed(format!("reading {at}"), io::Error::from(io::ErrorKind::NotFound)),
+            Self::Storage(_, error) => error,
+            Self::Content(why) => content(why),
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! something. The IDs of vanished messages are kept in memory: eight bytes each.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::parquet::file::metadata::RowGroupMetaData;
@@ -14,10 +13,9 @@ use async_trait::async_trait;
 use super::blocking::blocking;
 use super::contents::Contents;
 use super::data_file::{APP, Batches, ID, ParquetFile, REVISION, Rows, TIME, Unreadable};
-use super::places::Places;
-use super::storage::failure;
 use crate::archive::{ArchiveError, ExistingVersions};
 use crate::model::message::ExistingVersion;
+use crate::storage::Storage;
 
 /// Rows read at once.
 const ROWS: usize = 16_384;
@@ -25,14 +23,15 @@ const COLUMNS: [&str; 8] = [APP, "conversation_id", ID, REVISION, TIME, "modify_
 
 /// Reads the archive twice: for later versions, then for first ones.
 pub(super) struct ParquetVersions {
+    storage: Arc<dyn Storage>,
     wanted: Arc<WantedVersions>,
-    files: Vec<PathBuf>,
+    files: Vec<String>,
     /// Files that are still to be read this time.
-    left: VecDeque<PathBuf>,
+    left: VecDeque<String>,
     current: Current,
 }
 
-type Current = Option<(PathBuf, Batches)>;
+type Current = Option<(String, Batches)>;
 
 /// Which rows are wanted.
 #[derive(Clone)]
@@ -47,20 +46,16 @@ struct WantedVersions {
 
 impl ParquetVersions {
     /// Finds the files. Blocks.
-    pub(super) fn open(places: &Places, app_key: String, since: i64) -> Result<Self, ArchiveError> {
-        let mut files = data_files(places.root())?;
-        // Names begin with the run, whose ID contains its time: files of one time are read one after the other.
-        files.sort_unstable();
+    pub(super) fn open(storage: Arc<dyn Storage>, app_key: String, since: i64) -> Result<Self, ArchiveError> {
+        let files: Vec<String> = Contents::of(&*storage, false)?.data.into_keys().collect();
         let mut vanished = Vec::new();
-        if let Some(beside) = places.existing_beside() {
-            for path in data_files(&beside)? {
-                let ids = vanished_ids(&path, &app_key).map_err(|error| unreadable(&path, error))?;
-                vanished.extend(ids);
-            }
+        for path in Contents::beside(&*storage)?.data.into_keys() {
+            let ids = vanished_ids(&storage, &path, &app_key).map_err(|error| unreadable(&storage, &path, error))?;
+            vanished.extend(ids);
         }
         vanished.sort_unstable();
         let wanted = Arc::new(WantedVersions { app_key, since, later: true, vanished });
-        Ok(Self { wanted, left: files.iter().cloned().collect(), files, current: None })
+        Ok(Self { storage, wanted, left: files.iter().cloned().collect(), files, current: None })
     }
 }
 
@@ -78,8 +73,8 @@ impl ExistingVersions for ParquetVersions {
                 continue;
             }
             let next = if current.is_none() { self.left.pop_front() } else { None };
-            let wanted = Arc::clone(&self.wanted);
-            let (current, versions) = blocking(move || read_on(current, next, &wanted)).await?;
+            let (storage, wanted) = (Arc::clone(&self.storage), Arc::clone(&self.wanted));
+            let (current, versions) = blocking(move || read_on(&storage, current, next, &wanted)).await?;
             self.current = current;
             if !versions.is_empty() {
                 return Ok(Some(versions));
@@ -90,22 +85,23 @@ impl ExistingVersions for ParquetVersions {
 
 /// Reads the next rows of the current file, or the first ones of the next file.
 fn read_on(
+    storage: &Arc<dyn Storage>,
     current: Current,
-    next: Option<PathBuf>,
+    next: Option<String>,
     wanted: &WantedVersions,
 ) -> Result<(Current, Vec<ExistingVersion>), ArchiveError> {
     let (path, mut batches) = match (current, next) {
         (Some(current), _) => current,
         (None, Some(path)) => {
-            let batches = ParquetFile::open(&path)
+            let batches = ParquetFile::open(storage, &path, None)
                 .and_then(|file| file.batches(&COLUMNS, ROWS, |group| wanted.may_be_in(group)))
-                .map_err(|error| unreadable(&path, error))?;
+                .map_err(|error| unreadable(storage, &path, error))?;
             (path, batches)
         }
         (None, None) => return Ok((None, Vec::new())),
     };
     let Some(rows) = batches.next() else { return Ok((None, Vec::new())) };
-    let versions = rows.and_then(|rows| wanted.among(&rows)).map_err(|error| unreadable(&path, error))?;
+    let versions = rows.and_then(|rows| wanted.among(&rows)).map_err(|error| unreadable(storage, &path, error))?;
     Ok((Some((path, batches)), versions))
 }
 
@@ -145,16 +141,10 @@ impl WantedVersions {
     }
 }
 
-/// The published Parquet files of a directory.
-fn data_files(directory: &Path) -> Result<Vec<PathBuf>, ArchiveError> {
-    let contents = Contents::of(directory, false).map_err(|error| failure("reading", directory, error))?;
-    Ok(contents.data.into_iter().map(|path| directory.join(path)).collect())
-}
-
 /// The IDs of the app's messages that a file says vanished.
-fn vanished_ids(path: &Path, app_key: &str) -> Result<Vec<i64>, Unreadable> {
+fn vanished_ids(storage: &Arc<dyn Storage>, path: &str, app_key: &str) -> Result<Vec<i64>, Unreadable> {
     let mut vanished = Vec::new();
-    for rows in ParquetFile::open(path)?.batches(&[APP, ID], ROWS, |_| true)? {
+    for rows in ParquetFile::open(storage, path, None)?.batches(&[APP, ID], ROWS, |_| true)? {
         let rows = rows?;
         let of_app = rows.texts(APP)?.iter().zip(rows.int64s(ID)?).filter(|(app, _)| *app == Some(app_key));
         vanished.extend(of_app.map(|(_, id)| *id));
@@ -162,11 +152,7 @@ fn vanished_ids(path: &Path, app_key: &str) -> Result<Vec<i64>, Unreadable> {
     Ok(vanished)
 }
 
-fn unreadable(path: &Path, error: Unreadable) -> ArchiveError {
-    match error {
-        Unreadable::Io(error) => failure("reading", path, error),
-        Unreadable::Content(why) => {
-            ArchiveError::failed(format!("reading what is archived in {}", path.display()), why)
-        }
-    }
+fn unreadable(storage: &Arc<dyn Storage>, path: &str, error: Unreadable) -> ArchiveError {
+    let at = storage.at(path);
+    error.of(&at, |why| ArchiveError::failed(format!("reading what is archived in {at}"), why))
 }

@@ -1,167 +1,142 @@
-//! Manifests on disk: the manifest, its signature beside it, and the list of hashes of everything for `sha256sum`.
+//! The manifests of an archive: each with its signature beside it, and the list of hashes of everything for `sha256sum`.
 //!
 //! They are written in this order, so that writing the same manifest again completes what a crash interrupted: the
 //! signature; the manifest, which never replaces another; the list, which replaces the one before.
 
-use std::io::{self, BufWriter, ErrorKind};
-use std::path::{Path, PathBuf};
-
 use super::owner::OwnedArchive;
-use super::places::{MANIFESTS, SUMS};
-use super::storage::{self, failure};
+use super::places::{MANIFESTS, SUMS, last_part};
 use super::sums::{carry, last_line, line};
 use crate::archive::ArchiveError;
-use crate::failpoint::reach;
 use crate::model::manifest::{Manifest, Sealed};
+use crate::storage::{Created, Replaced, Storage};
 
 /// The manifest of this number, if there is one.
 pub(super) fn find(archive: &OwnedArchive, sequence: u64) -> Result<Option<Sealed>, ArchiveError> {
-    let directory = archive.places().root().join(MANIFESTS);
-    match numbered(&directory, sequence)?.first() {
-        Some(name) => read(&directory.join(name)).map(Some),
-        None => Ok(None),
-    }
+    let storage = &**archive.storage();
+    let found = paths(storage)?.into_iter().find(|path| is_numbered(path, sequence));
+    found.map(|path| read(storage, &path)).transpose()
 }
 
 /// Writes a manifest unless it is there already, and what belongs beside it.
 pub(super) fn write(archive: &OwnedArchive, sealed: &Sealed) -> Result<(), ArchiveError> {
-    let directory = archive.places().root().join(MANIFESTS);
-    let staging = archive.staging_directory();
-    let path = directory.join(sealed.manifest.file_name());
-    let failed = |error| failure("writing", &path, error);
-    storage::create_directories(&directory).map_err(failed)?;
-    refuse_another(archive, &sealed.manifest, &directory)?;
-    if let Some(signature) = sealed.signature.as_ref().filter(|_| !path.exists()) {
+    let storage = &**archive.storage();
+    let path = path_of(&sealed.manifest);
+    let manifests = paths(storage)?;
+    refuse_another(storage, &sealed.manifest, &manifests)?;
+    if let Some(signature) = sealed.signature.as_ref().filter(|_| !manifests.contains(&path)) {
         // A signature that is there belongs to a manifest that was never written.
-        let staged = staging.join("signature.inprogress");
-        storage::stage(&staged, &signature.0).map_err(failed)?;
-        reach("signature.rename");
-        storage::replace(&staged, &signature_path(&path)).map_err(failed)?;
-        reach("signature.fsync");
-        storage::sync_directory(&directory).map_err(failed)?;
+        replace(storage, &format!("{path}.sig"), &signature.0)?;
     }
-    let staged = staging.join("manifest.inprogress");
-    storage::stage(&staged, sealed.text.as_bytes()).map_err(failed)?;
-    reach("manifest.rename");
-    match storage::publish(&staged, &path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            storage::remove(&staged).map_err(failed)?;
-            if storage::read(&path).map_err(failed)?.as_deref() != Some(sealed.text.as_bytes()) {
-                return Err(failed(io::Error::other("a different manifest is there; manifests never change")));
-            }
-        }
-        done => done.map_err(failed)?,
+    if storage.create(&path, sealed.text.as_bytes())? == Created::Taken {
+        let why = "a different manifest is there; manifests never change";
+        return Err(ArchiveError::failed(format!("writing {}", storage.at(&path)), why));
     }
-    reach("manifest.fsync");
-    storage::sync_directory(&directory).map_err(failed)?;
-    write_sums(archive, sealed, &directory)
+    write_sums(storage, sealed, manifests)
+}
+
+/// Replaces a small file by whatever it held.
+fn replace(storage: &dyn Storage, path: &str, content: &[u8]) -> Result<(), ArchiveError> {
+    let version = storage.read(path)?.map(|(_, version)| version);
+    match storage.replace(path, content, version.as_ref())? {
+        Replaced::Yes(_) => Ok(()),
+        Replaced::Changed => Err(ArchiveError::failed(
+            format!("writing {}", storage.at(path)),
+            "somebody else wrote it at the same moment; only one ledger may write an archive",
+        )),
+    }
 }
 
 /// Refuses a manifest if another run has its number: the ledger is a copy from before that run.
-fn refuse_another(archive: &OwnedArchive, manifest: &Manifest, directory: &Path) -> Result<(), ArchiveError> {
-    let own = manifest.file_name();
-    match numbered(directory, manifest.sequence)?.into_iter().find(|name| *name != own) {
+fn refuse_another(storage: &dyn Storage, manifest: &Manifest, paths: &[String]) -> Result<(), ArchiveError> {
+    let own = path_of(manifest);
+    match paths.iter().find(|path| is_numbered(path, manifest.sequence) && **path != own) {
         None => Ok(()),
-        Some(name) => Err(ArchiveError::NotOurs(format!(
-            "the archive at {} has a manifest {name} of a run that this ledger does not know. The ledger is an \
+        Some(other) => Err(ArchiveError::NotOurs(format!(
+            "the archive at {} has a manifest {} of a run that this ledger does not know. The ledger is an \
              old copy: `yunxin-archiver adopt {}` takes the archive over",
-            archive.places().root().display(),
+            storage.place(),
+            last_part(other),
             manifest.job
         ))),
     }
 }
 
 /// Brings the list of hashes up to this manifest: appends to it if it ends with the manifest before, else writes it anew.
-fn write_sums(archive: &OwnedArchive, sealed: &Sealed, directory: &Path) -> Result<(), ArchiveError> {
-    let path = archive.places().root().join(SUMS);
-    let failed = |error| failure("writing", &path, error);
+/// `paths` are those of the manifests that were there before.
+fn write_sums(storage: &dyn Storage, sealed: &Sealed, paths: Vec<String>) -> Result<(), ArchiveError> {
     let (manifest, sha256) = (&sealed.manifest, sealed.sha256());
-    let last = last_line(&path).map_err(failed)?;
-    if last.as_deref() == Some(manifest_line(manifest, &sha256).as_str()) {
+    let sums = storage.read(SUMS)?.map(|(sums, _)| sums).unwrap_or_default();
+    let last = last_line(&sums);
+    if last == Some(manifest_line(manifest, &sha256).as_bytes()) {
         return Ok(());
     }
     // By its name alone: if somebody changed that manifest since, the hash in the list remains the evidence.
-    let before = match manifest.sequence.checked_sub(1).filter(|number| *number > 0) {
-        Some(number) => numbered(directory, number)?.first().map(|name| format!("  {MANIFESTS}/{name}\n")),
-        None => None,
-    };
-    let continues = before.zip(last).is_some_and(|(before, last)| last.ends_with(&before));
-    let beside = archive.places().beside_from_within();
+    let before =
+        manifest.sequence.checked_sub(1).and_then(|number| paths.iter().find(|path| is_numbered(path, number)));
+    let continues = before.zip(last).is_some_and(|(before, last)| last.ends_with(format!("  {before}\n").as_bytes()));
+    let beside = storage.beside();
     let beside = beside.as_deref();
-    let staged = archive.staging_directory().join("sums.inprogress");
-    let mut out = BufWriter::new(storage::stage_new(&staged).map_err(failed)?);
+    let mut out = Vec::with_capacity(sums.len());
     if continues {
-        carry(&path, beside, &mut out).map_err(failed)?;
-        add(&mut out, manifest, &sha256, beside).map_err(failed)?;
+        carry(&sums, beside, &mut out);
+        add(&mut out, manifest, &sha256, beside);
     } else {
-        let mut names = names(directory)?;
-        names.sort_unstable();
-        for name in names {
-            let one = read(&directory.join(name))?;
-            add(&mut out, &one.manifest, &one.sha256(), beside).map_err(failed)?;
+        let mut all: Vec<String> = paths;
+        all.push(path_of(manifest));
+        all.sort_unstable();
+        all.dedup();
+        for path in all {
+            let one = read(storage, &path)?;
+            add(&mut out, &one.manifest, &one.sha256(), beside);
         }
     }
-    let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
-    file.sync_all().map_err(failed)?;
-    reach("sums.rename");
-    storage::replace(&staged, &path).map_err(failed)?;
-    reach("sums.fsync");
-    storage::sync_directory(directory).map_err(failed)
-}
-
-fn signature_path(manifest: &Path) -> PathBuf {
-    let mut name = manifest.as_os_str().to_owned();
-    name.push(".sig");
-    PathBuf::from(name)
+    replace(storage, SUMS, &out)
 }
 
 /// Reads a manifest from its file.
-pub(super) fn read(path: &Path) -> Result<Sealed, ArchiveError> {
+pub(super) fn read(storage: &dyn Storage, path: &str) -> Result<Sealed, ArchiveError> {
     let unusable = |why: String| {
-        ArchiveError::Unusable(format!("{} cannot be read ({why}): restore it from a backup first", path.display()))
+        ArchiveError::Unusable(format!("{} cannot be read ({why}): restore it from a backup first", storage.at(path)))
     };
-    let content = storage::read(path).and_then(|content| content.ok_or_else(|| ErrorKind::NotFound.into()));
-    let content = content.map_err(|error| failure("reading", path, error))?;
+    let Some((content, _)) = storage.read(path)? else { return Err(unusable("it is gone".to_owned())) };
     let text = String::from_utf8(content).map_err(|_| unusable("it is not UTF-8".to_owned()))?;
     Sealed::read(text).map_err(|error| unusable(error.to_string()))
 }
 
-/// The names of manifests of this number.
-fn numbered(directory: &Path, sequence: u64) -> Result<Vec<String>, ArchiveError> {
-    let number = format!("{sequence:08}-");
-    let mut names = names(directory)?;
-    names.retain(|name| name.starts_with(&number));
-    Ok(names)
+fn path_of(manifest: &Manifest) -> String {
+    format!("{MANIFESTS}/{}", manifest.file_name())
 }
 
-fn names(directory: &Path) -> Result<Vec<String>, ArchiveError> {
-    let paths = storage::names(directory).map_err(|error| failure("reading", directory, error))?;
-    let names = paths.iter().filter_map(|path| path.file_name()?.to_str());
-    Ok(names.filter(|name| is_manifest(name)).map(str::to_owned).collect())
+/// The manifests, in order.
+fn paths(storage: &dyn Storage) -> Result<Vec<String>, ArchiveError> {
+    let listed = storage.list(&format!("{MANIFESTS}/"), false)?;
+    Ok(listed.into_iter().map(|found| found.name).filter(|path| is_manifest(path)).collect())
 }
 
-/// Whether a file's name is that of a manifest: it begins with its number.
-pub(super) fn is_manifest(name: &str) -> bool {
-    name.strip_suffix(".json")
-        .and_then(|name| name.split_once('-'))
+fn is_numbered(path: &str, sequence: u64) -> bool {
+    last_part(path).starts_with(&format!("{sequence:08}-"))
+}
+
+/// Whether this is the path of a manifest: the name of its file begins with its number.
+pub(super) fn is_manifest(path: &str) -> bool {
+    path.strip_prefix(MANIFESTS)
+        .and_then(|name| name.strip_prefix('/')?.strip_suffix(".json")?.split_once('-'))
         .is_some_and(|(number, _)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Adds the lines of a manifest: its files, its notes of what vanished, then itself.
-fn add(out: &mut impl io::Write, manifest: &Manifest, sha256: &str, beside: Option<&str>) -> io::Result<()> {
+fn add(out: &mut Vec<u8>, manifest: &Manifest, sha256: &str, beside: Option<&str>) {
     for file in &manifest.files {
-        out.write_all(line(&file.path, &file.sha256).as_bytes())?;
+        out.extend(line(&file.path, &file.sha256).bytes());
     }
-    if let Some(beside) = beside {
-        for file in &manifest.vanished {
-            out.write_all(line(&format!("{beside}/{}", file.path), &file.sha256).as_bytes())?;
-        }
+    for (beside, file) in beside.iter().flat_map(|beside| manifest.vanished.iter().map(move |file| (beside, file))) {
+        out.extend(line(&format!("{beside}/{}", file.path), &file.sha256).bytes());
     }
-    out.write_all(manifest_line(manifest, sha256).as_bytes())
+    out.extend(manifest_line(manifest, sha256).bytes());
 }
 
 fn manifest_line(manifest: &Manifest, sha256: &str) -> String {
-    line(&format!("{MANIFESTS}/{}", manifest.file_name()), sha256)
+    line(&path_of(manifest), sha256)
 }
 
 #[cfg(test)]
@@ -170,9 +145,10 @@ mod tests {
 
     #[test]
     fn a_manifest_is_told_by_its_name() {
-        assert!(is_manifest("00000001-run.json"));
+        assert!(is_manifest("_manifests/00000001-run.json"));
         for other in ["SHA256SUMS", "00000001-run.json.sig", "notes.json", "-run.json", "1.json"] {
-            assert!(!is_manifest(other), "{other}");
+            assert!(!is_manifest(&format!("_manifests/{other}")), "{other}");
         }
+        assert!(!is_manifest("00000001-run.json"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
@@ -13,18 +13,18 @@ use arrow::error::ArrowError;
 use async_trait::async_trait;
 
 use super::data_file::{APP, ID, ParquetFile, overlaps};
-use super::places::{MANIFESTS, Places, is_inside};
+use super::places::{MANIFESTS, is_inside};
 use super::pruning::{directory_may_hold, group_may_hold};
 use super::records::Records;
-use super::storage::{self, failure};
 use crate::archive::ArchiveError;
 use crate::archive::read::{
     ArchiveReader, FoundId, Head, IdTaker, Origin, RecordTaker, VanishedMessages, Wanted, WantedIds,
 };
 use crate::model::Column;
-use crate::model::manifest::{DataFile, Manifest, sha256};
+use crate::model::manifest::{BESIDE, DataFile, Manifest, sha256};
 use crate::model::record::VanishedNote;
 use crate::model::selection::{Scope, Selection};
+use crate::storage::Storage;
 
 /// Messages decoded at once.
 const MESSAGES: usize = 1024;
@@ -47,39 +47,39 @@ type AnyError = Box<dyn std::error::Error + Send + Sync>;
 /// archive does nothing else.
 #[derive(Debug)]
 pub(super) struct ParquetReader {
-    root: PathBuf,
+    storage: Arc<dyn Storage>,
     files: Vec<DataFile>,
     app_keys: BTreeSet<String>,
     /// Files of notes of what vanished.
-    vanished: Vec<PathBuf>,
+    vanished: Vec<String>,
     origin: Origin,
 }
 
 impl ParquetReader {
-    /// Reads the manifests of the archive in this directory. Runs that end later are not seen.
+    /// Reads the manifests of an archive. Runs that end later are not seen.
     ///
     /// # Errors
     ///
     /// There is no archive, a manifest cannot be read, or a manifest names a file outside the archive.
-    pub(super) fn open(root: &Path) -> Result<Self, ArchiveError> {
-        let directory = root.join(MANIFESTS);
-        if !directory.is_dir() {
+    pub(super) fn open(storage: Arc<dyn Storage>) -> Result<Self, ArchiveError> {
+        let place = storage.place().to_owned();
+        let listed = storage.list(&format!("{MANIFESTS}/"), false)?;
+        if listed.is_empty() {
             return Err(ArchiveError::Unusable(format!(
-                "{} has no manifests (_manifests/*.json), and a file that no manifest names is no data: is it the \
-                 directory of a Parquet archive, and did a run finish?",
-                root.display()
+                "{place} has no manifests (_manifests/*.json), and a file that no manifest names is no data: is it the \
+                 directory of a Parquet archive, and did a run finish?"
             )));
         }
         let (mut manifests, mut app_keys) = (BTreeMap::new(), BTreeSet::new());
-        for path in storage::names(&directory).map_err(|error| failure("reading", &directory, error))? {
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            let content = storage::read(&path).map_err(|error| failure("reading", &path, error))?.unwrap_or_default();
+        for file in listed
+            .into_iter()
+            .map(|found| found.name)
+            .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "json"))
+        {
+            let content = storage.read(&file)?.map(|(content, _)| content).unwrap_or_default();
             let manifest: Manifest = serde_json::from_slice(&content)
-                .map_err(|error| ArchiveError::failed(format!("reading {}", path.display()), error))?;
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            let (sequence, file) = (manifest.sequence, format!("{MANIFESTS}/{file}"));
+                .map_err(|error| ArchiveError::failed(format!("reading {}", storage.at(&file)), error))?;
+            let sequence = manifest.sequence;
             app_keys.insert(manifest.app_key.clone());
             manifests.insert(sequence, (Head { sequence, file, sha256: sha256(&content) }, manifest));
         }
@@ -88,13 +88,12 @@ impl ParquetReader {
             && last != count
         {
             tracing::warn!(
-                "the archive at {} has {count} manifests, but the last one has the number {last}: some are missing, and \
-                 the files they name are not read; `yunxin-archiver verify` says which",
-                root.display(),
+                "the archive at {place} has {count} manifests, but the last one has the number {last}: some are missing, and \
+                 the files they name are not read; `yunxin-archiver verify` says which"
             );
         }
         let head = manifests.last_key_value().map(|(_, (head, _))| head.clone());
-        let origin = Origin::Parquet { path: root.display().to_string(), manifests: count, head };
+        let origin = Origin::Parquet { path: place.clone(), manifests: count, head };
         let (mut files, mut vanished) = (Vec::new(), Vec::new());
         for (_, manifest) in manifests.into_values() {
             files.extend(manifest.files);
@@ -102,14 +101,12 @@ impl ParquetReader {
         }
         if let Some(file) = files.iter().chain(&vanished).find(|file| !is_inside(&file.path)) {
             return Err(ArchiveError::Unusable(format!(
-                "a manifest of {} names {:?}, which leads out of the archive",
-                root.display(),
+                "a manifest of {place} names {:?}, which leads out of the archive",
                 file.path
             )));
         }
-        let beside = Places::new(root).beside().unwrap_or_default();
-        let vanished = vanished.into_iter().map(|file| beside.join(file.path)).collect();
-        Ok(Self { root: root.to_path_buf(), files, app_keys, vanished, origin })
+        let vanished = vanished.into_iter().map(|file| format!("{BESIDE}{}", file.path)).collect();
+        Ok(Self { storage, files, app_keys, vanished, origin })
     }
 
     fn read_file(
@@ -118,15 +115,14 @@ impl ParquetReader {
         wanted: &Arc<Wanted>,
         take: &mut RecordTaker<'_>,
     ) -> Result<ControlFlow<()>, ArchiveError> {
-        let path = self.root.join(&file.path);
         let unreadable = |error: AnyError| {
             let context = format!(
                 "{} is named by a manifest and cannot be read; `yunxin-archiver verify` looks at the whole archive",
-                path.display()
+                self.storage.at(&file.path)
             );
             ArchiveError::failed(context, error)
         };
-        for batch in messages(&path, file.bytes, wanted).map_err(unreadable)? {
+        for batch in messages(&self.storage, file, wanted).map_err(unreadable)? {
             let batch = batch.map_err(|error| unreadable(error.into()))?;
             for record in Records::of(&batch).iter() {
                 if take(record.map_err(|error| unreadable(error.into()))?).is_break() {
@@ -139,9 +135,13 @@ impl ParquetReader {
 }
 
 /// Opens a file to read the messages in it that are wanted.
-fn messages(path: &Path, bytes: u64, wanted: &Arc<Wanted>) -> Result<ParquetRecordBatchReader, AnyError> {
-    let file = ParquetFile::open_sized(path, bytes)?;
-    let builder = file.groups(|group| group_may_hold(group, wanted)).with_batch_size(MESSAGES);
+fn messages(
+    storage: &Arc<dyn Storage>,
+    file: &DataFile,
+    wanted: &Arc<Wanted>,
+) -> Result<ParquetRecordBatchReader, AnyError> {
+    let file = ParquetFile::open(storage, &file.path, Some(file.bytes))?;
+    let builder = file.groups(&[], |group| group_may_hold(group, wanted)).with_batch_size(MESSAGES);
     if matches!(**wanted, Wanted::Selected(Selection { scope: Scope::All, from: None, to: None })) {
         return Ok(builder.build()?);
     }
@@ -170,11 +170,11 @@ impl ArchiveReader for ParquetReader {
     async fn vanished(&mut self, selection: &Selection) -> Result<VanishedMessages, ArchiveError> {
         let mut found = VanishedMessages::new();
         for path in &self.vanished {
-            read_vanished(path, selection, &mut found).map_err(|error| {
+            read_vanished(&self.storage, path, selection, &mut found).map_err(|error| {
                 let context = format!(
                     "{}, which notes what vanished, is named by a manifest and cannot be read; it belongs beside the \
                      archive",
-                    path.display()
+                    self.storage.at(path)
                 );
                 ArchiveError::failed(context, error)
             })?;
@@ -185,16 +185,15 @@ impl ArchiveReader for ParquetReader {
     async fn ids(&mut self, wanted: WantedIds<'_>, take: &mut IdTaker<'_>) -> Result<Vec<String>, ArchiveError> {
         let mut unreadable = Vec::new();
         let named: BTreeSet<&str> = self.files.iter().map(|file| file.path.as_str()).collect();
-        let archived = self.files.iter().map(|file| (file.path.as_str(), self.root.join(&file.path), Some(file.bytes)));
+        let archived = self.files.iter().map(|file| (file.path.as_str(), file.path.as_str(), Some(file.bytes)));
         let unnamed = wanted.committed.iter().filter(|(path, _)| !named.contains(path.as_str()));
         let unnamed = unnamed.map(|(path, staged)| {
-            let places = [path, staged].map(|place| self.root.join(place));
-            let [published, _] = &places;
-            (path.as_str(), places.iter().find(|place| place.exists()).unwrap_or(published).clone(), None)
+            let is_there = |place: &&str| self.storage.size(place).is_ok_and(|size| size.is_some());
+            (path.as_str(), [path.as_str(), staged].into_iter().find(is_there).unwrap_or(path), None)
         });
         for (path, place, bytes) in archived.chain(unnamed) {
             let found = if bytes.is_some() { FoundId::Archived } else { FoundId::Unnamed };
-            match ids(&place, bytes, wanted, &mut |id| take(found(id))) {
+            match ids(&self.storage, place, bytes, wanted, &mut |id| take(found(id))) {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => break,
                 Err(error) => unreadable.push(format!("{path} cannot be read: {error}")),
@@ -214,16 +213,13 @@ impl ArchiveReader for ParquetReader {
 
 /// Passes on the wanted IDs in a file.
 fn ids(
-    path: &Path,
+    storage: &Arc<dyn Storage>,
+    path: &str,
     bytes: Option<u64>,
     wanted: WantedIds<'_>,
     take: &mut dyn FnMut(i64) -> ControlFlow<()>,
 ) -> Result<ControlFlow<()>, AnyError> {
-    let file = match bytes {
-        Some(bytes) => ParquetFile::open_sized(path, bytes)?,
-        None => ParquetFile::open(path)?,
-    };
-    let batches = file.batches(&[APP, ID], IDS, |group| {
+    let batches = ParquetFile::open(storage, path, bytes)?.batches(&[APP, ID], IDS, |group| {
         group.columns().iter().all(|column| match (column.column_path().string().as_str(), column.statistics()) {
             (ID, Some(Statistics::Int64(range))) => overlaps(range, wanted.first, wanted.last),
             _ => true,
@@ -241,9 +237,15 @@ fn ids(
     Ok(ControlFlow::Continue(()))
 }
 
-fn read_vanished(path: &Path, selection: &Selection, found: &mut VanishedMessages) -> Result<(), AnyError> {
+fn read_vanished(
+    storage: &Arc<dyn Storage>,
+    path: &str,
+    selection: &Selection,
+    found: &mut VanishedMessages,
+) -> Result<(), AnyError> {
     const KEY: &str = Column::ConversationKey.name();
-    for rows in ParquetFile::open(path)?.batches(&[APP, ID, KEY, "noticed_at", "code"], MESSAGES, |_| true)? {
+    let file = ParquetFile::open(storage, path, None)?;
+    for rows in file.batches(&[APP, ID, KEY, "noticed_at", "code"], MESSAGES, |_| true)? {
         let rows = rows?;
         let (apps, ids, keys) = (rows.texts(APP)?, rows.int64s(ID)?, rows.texts(KEY)?);
         let (times, codes) = (rows.times("noticed_at")?, rows.int32s("code")?);

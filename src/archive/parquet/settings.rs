@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 
 pub use crate::config::{Compression, Encodings, PartitionColumn};
+use crate::storage::Place;
 
 /// How and where an archive is written.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The archive's directory. Created with mode 0700 if it does not exist; an existing one keeps its mode.
-    pub path: PathBuf,
+    /// Where it is. A directory is created with mode 0700 if it does not exist; an existing one keeps its mode.
+    pub place: Place,
     /// The levels of directories, each column at most once.
     pub partition_by: Vec<PartitionColumn>,
     /// The time zone of `date` and `month`.
@@ -28,10 +29,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The settings of an archive that is only read.
+    /// The default settings of an archive in a directory.
     pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self::at(Place::Directory(path.into()))
+    }
+
+    /// The default settings of an archive. To read it, nothing more is needed.
+    pub fn at(place: Place) -> Self {
         Self {
-            path: path.into(),
+            place,
             partition_by: vec![PartitionColumn::Date],
             timezone: TimeZone::UTC,
             compression: Compression::Zstd(3),

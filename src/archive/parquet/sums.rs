@@ -1,10 +1,5 @@
 //! The list of hashes in the form of `sha256sum`: one line for each file, with its path as seen from the archive.
 
-use std::io::{self, BufRead as _, BufReader, ErrorKind};
-use std::path::Path;
-
-use super::storage;
-
 /// How the name of a directory of notes ends.
 const BESIDE: &str = "-vanished/";
 
@@ -45,15 +40,11 @@ pub(super) fn listed_beside(path: &str) -> Option<(&str, &str)> {
 }
 
 /// Copies a list. Files beside the archive get the name that their directory has now.
-pub(super) fn carry(list: &Path, beside: Option<&str>, out: &mut impl io::Write) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(1 << 16, storage::open(list)?);
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        let renamed = std::str::from_utf8(&line).ok().and_then(|line| renamed(line, beside?));
-        out.write_all(renamed.as_ref().map_or(line.as_slice(), String::as_bytes))?;
-        line.clear();
+pub(super) fn carry(list: &[u8], beside: Option<&str>, out: &mut Vec<u8>) {
+    for line in list.split_inclusive(|byte| *byte == b'\n') {
+        let renamed = std::str::from_utf8(line).ok().and_then(|line| renamed(line, beside?));
+        out.extend_from_slice(renamed.as_ref().map_or(line, String::as_bytes));
     }
-    Ok(())
 }
 
 fn renamed(one: &str, beside: &str) -> Option<String> {
@@ -62,19 +53,9 @@ fn renamed(one: &str, beside: &str) -> Option<String> {
     (directory != beside).then(|| line(&format!("{beside}/{path}"), sha256))
 }
 
-/// The last line of a file with its line break; `None` if there is no file, or no line.
-pub(super) fn last_line(path: &Path) -> io::Result<Option<String>> {
-    let file = match storage::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut reader = BufReader::with_capacity(1 << 16, file);
-    let (mut line, mut last) = (Vec::new(), Vec::new());
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        std::mem::swap(&mut line, &mut last);
-        line.clear();
-    }
-    Ok(String::from_utf8(last).ok().filter(|last| !last.is_empty()))
+/// The last line of a list with its line break; `None` if there is no line.
+pub(super) fn last_line(list: &[u8]) -> Option<&[u8]> {
+    list.split_inclusive(|byte| *byte == b'\n').next_back()
 }
 
 #[cfg(test)]

@@ -7,44 +7,34 @@ mod strays;
 mod sums;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::Arc;
 
 use self::files::Named;
 use super::contents::Contents;
-use super::places::{MANIFESTS, OWNER_RECORD, Places, is_inside};
-use super::storage::{self, failure};
+use super::places::{MANIFESTS, OWNER_RECORD, display, is_inside};
 use crate::archive::ArchiveError;
 use crate::archive::verify::chain::{self, FoundManifest};
 use crate::archive::verify::{Settings, Verification, Wrong};
 use crate::model::manifest::{BESIDE, Manifest};
+use crate::storage::Storage;
 
-/// Verifies the archive in a directory. Blocks, and reads every byte.
+/// Verifies an archive. Blocks, and reads every byte.
 ///
 /// # Errors
 ///
-/// There is no archive, or its directory cannot be read.
-pub(super) fn verify(root: &Path, settings: &Settings) -> Result<Verification, ArchiveError> {
-    let places = Places::new(root);
-    let mut out = Verification::new(root.display().to_string(), "parquet");
-    if !storage::is_directory(root)? {
-        return Err(ArchiveError::Unusable(format!(
-            "{} is no directory; an archive of Parquet files is one",
-            root.display()
-        )));
-    }
-    let contents = Contents::of(root, false).map_err(|error| failure("reading", root, error))?;
+/// There is no archive, or it cannot be read.
+pub(super) fn verify(storage: &Arc<dyn Storage>, settings: &Settings) -> Result<Verification, ArchiveError> {
+    let place = storage.place();
+    let mut out = Verification::new(place.to_owned(), "parquet");
+    let contents = Contents::of(&**storage, false)?;
     let has_owner = contents.others.iter().any(|name| name == OWNER_RECORD);
     if contents.manifests.is_empty() && contents.data.is_empty() && !has_owner {
         return Err(ArchiveError::Unusable(format!(
-            "{} is no archive of Parquet files: it has neither manifests (_manifests/*.json) nor data",
-            root.display()
+            "{place} is no archive of Parquet files: it has neither manifests (_manifests/*.json) nor data"
         )));
     }
-    let beside = match places.existing_beside() {
-        Some(beside) => Contents::of(&beside, false).map_err(|error| failure("reading", &beside, error))?,
-        None => Contents::default(),
-    };
-    let links = chain::follow(read_manifests(root, &contents)?, settings, is_called, &mut out);
+    let beside = Contents::beside(&**storage)?;
+    let links = chain::follow(read_manifests(&**storage, &contents)?, settings, is_called, &mut out);
     if links.is_empty() {
         out.wrong(Wrong::Sequence, MANIFESTS, "there is no manifest, and a file that no manifest names is no data");
     }
@@ -57,24 +47,22 @@ pub(super) fn verify(root: &Path, settings: &Settings) -> Result<Verification, A
             match named.get(&path) {
                 Some(first) => {
                     let message = format!("{} names it, and {} as well", first.manifest, link.name);
-                    out.wrong(Wrong::Sums, places.display(&path), message);
+                    out.wrong(Wrong::Sums, display(&**storage, &path), message);
                 }
                 None => drop(named.insert(path.clone(), Named { path, manifest: &link.name, file })),
             }
         }
     }
-    sums::check(&places, &links, &mut out)?;
-    strays::check([&contents, &beside], &places, &named, &links, &mut out);
+    sums::check(&**storage, &links, &mut out)?;
+    strays::check([&contents, &beside], &**storage, &named, &links, &mut out);
     let named: Vec<Named<'_>> = named.into_values().collect();
-    files::check(&places, &named, settings, &mut out)?;
+    files::check(storage, &named, settings, &mut out)?;
     Ok(out.done())
 }
 
-fn read_manifests(root: &Path, contents: &Contents) -> Result<Vec<FoundManifest>, ArchiveError> {
-    let read = |name: &str| {
-        let path = root.join(name);
-        let content = storage::read(&path).map_err(|error| failure("reading", &path, error))?;
-        Ok(content.unwrap_or_default())
+fn read_manifests(storage: &dyn Storage, contents: &Contents) -> Result<Vec<FoundManifest>, ArchiveError> {
+    let read = |name: &str| -> Result<Vec<u8>, ArchiveError> {
+        Ok(storage.read(name)?.map(|(content, _)| content).unwrap_or_default())
     };
     let manifests = contents.manifests.iter().map(|name| {
         let signature = format!("{name}.sig");

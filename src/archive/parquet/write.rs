@@ -4,7 +4,7 @@
 //! file. When memory runs short, the largest partitions are written: as a row group if they make a fair one, else to a
 //! scratch file. Between row groups an open file takes no descriptor and a few kilobytes.
 //!
-//! A commit finishes every open file in `_tmp/<ledger id>/`. Publishing renames them into place.
+//! A commit finishes every open file. It is staged until it is published.
 
 mod buffers;
 mod encode;
@@ -19,14 +19,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::buffers::Buffers;
-use self::vanished::{Notes, NotesFile};
+use self::vanished::Notes;
 use super::blocking::blocking;
 use super::existing::ParquetVersions;
 use super::manifests;
 use super::owner::OwnedArchive;
 use super::settings::Settings;
 use crate::archive::{ArchiveError, ArchiveWriter, Claim, ExistingVersions, Opened, Prepared, RunStamp};
-use crate::model::manifest::{BESIDE, Sealed, StagedFile};
+use crate::model::manifest::{Sealed, StagedFile};
 use crate::model::message::{MessageRows, Vanished};
 
 /// Notes of what vanished that make a commit due. They are in memory until then.
@@ -52,10 +52,10 @@ enum State {
 
 impl ParquetWriter {
     /// Touches nothing.
-    pub(super) fn new(settings: Settings, stamp: RunStamp) -> Self {
-        let archive = Arc::new(OwnedArchive::new(&settings.path, &stamp));
+    pub(super) fn new(settings: Settings, stamp: RunStamp) -> Result<Self, ArchiveError> {
+        let archive = Arc::new(OwnedArchive::new(settings.place.open(stamp.ledger_id)?, &stamp));
         let notes = Notes::new(&settings, &stamp);
-        Self { archive, settings, stamp, state: State::Closed, notes }
+        Ok(Self { archive, settings, stamp, state: State::Closed, notes })
     }
 
     /// Takes the buffers out. Until they are put back the writer is broken, so that neither an error nor a call that is
@@ -69,7 +69,7 @@ impl ParquetWriter {
             }
             State::Broken => "an earlier write failed or was cut off, and its rows are lost",
         };
-        Err(ArchiveError::failed(format!("writing to the archive at {}", self.settings.path.display()), why))
+        Err(ArchiveError::failed(format!("writing to the archive at {}", self.archive.storage().place()), why))
     }
 
     /// Does something with the archive that blocks.
@@ -87,8 +87,8 @@ impl ArchiveWriter for ParquetWriter {
     async fn open(&mut self, claim: &Claim) -> Result<Opened, ArchiveError> {
         let claim = claim.clone();
         let opened = self.with_archive(move |archive| archive.open(&claim)).await?;
-        let (directory, staging) = (self.archive.staging_directory(), self.archive.staging());
-        self.state = State::Open(Box::new(Buffers::new(&self.settings, &self.stamp, directory, staging)));
+        let storage = Arc::clone(self.archive.storage());
+        self.state = State::Open(Box::new(Buffers::new(&self.settings, &self.stamp, storage)));
         Ok(opened)
     }
 
@@ -106,7 +106,7 @@ impl ArchiveWriter for ParquetWriter {
 
     async fn existing_versions(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
         let app_key = self.stamp.app_key.clone();
-        let open = move |archive: &OwnedArchive| ParquetVersions::open(archive.places(), app_key, since);
+        let open = move |archive: &OwnedArchive| ParquetVersions::open(Arc::clone(archive.storage()), app_key, since);
         Ok(Box::new(self.with_archive(open).await?))
     }
 
@@ -123,14 +123,17 @@ impl ArchiveWriter for ParquetWriter {
         let mut files = buffers.finish().await?;
         let rows = files.iter().map(|staged| staged.file.rows).sum();
         if self.notes.len() > 0 {
-            let beside = self.archive.places().directory_of(BESIDE)?;
-            let notes = self.notes.take(&beside, &self.archive.staging());
-            files.extend(
-                blocking(move || notes.into_iter().map(NotesFile::write).collect::<Result<Vec<_>, _>>()).await?,
-            );
+            let notes = self.notes.take();
+            let write =
+                |archive: &OwnedArchive| notes.into_iter().map(|notes| notes.write(&**archive.storage())).collect();
+            files.extend(self.with_archive::<Vec<_>>(write).await?);
         }
         if !files.is_empty() {
-            self.with_archive(|archive| archive.still_owned().and_then(|()| archive.sync_staging())).await?;
+            self.with_archive(|archive| {
+                archive.still_owned()?;
+                Ok(archive.storage().sync_staged()?)
+            })
+            .await?;
         }
         self.state = State::Open(buffers);
         Ok(Prepared { rows, bytes: files.iter().map(|staged| staged.file.bytes).sum(), files })

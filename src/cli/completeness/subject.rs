@@ -1,6 +1,6 @@
 //! What is compared with what: an archive by a job or a path, and references by a job or a file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::super::{Exit, assemble};
 use crate::archive::read::ArchiveReader;
@@ -39,15 +39,15 @@ fn unknown(config: Option<&Config>, text: &str, otherwise: &str) -> Exit {
 pub(super) enum Target<'a> {
     /// A job's.
     Job(&'a Config, &'a Job),
-    /// A Parquet archive's directory.
-    Path(PathBuf),
+    /// A Parquet archive's directory or URL.
+    Path(String),
 }
 
 impl<'a> Target<'a> {
     pub(super) fn find(config: Option<&'a Config>, text: &str) -> Result<Self, Exit> {
         match job(config, text) {
             Some((config, job)) => Ok(Self::Job(config, job)),
-            None if Path::new(text).is_dir() => Ok(Self::Path(PathBuf::from(text))),
+            None if assemble::is_place(text) => Ok(Self::Path(text.to_owned())),
             None => Err(unknown(config, text, "the directory of a Parquet archive")),
         }
     }
@@ -62,8 +62,8 @@ impl<'a> Target<'a> {
     /// The archive as it is at this moment.
     pub(super) async fn open(&self) -> Result<Box<dyn ArchiveReader>, Exit> {
         let archive = match self {
-            Self::Path(path) => assemble::archive_at(path),
-            Self::Job(_, job) => assemble::archive(job),
+            Self::Path(path) => assemble::archive_at(Path::new(path))?,
+            Self::Job(config, job) => assemble::archive(config, job)?,
         };
         archive.reader().await.map_err(assemble::archive_exit)
     }

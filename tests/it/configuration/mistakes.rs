@@ -28,6 +28,18 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ("an unknown key of a source", source("{ csv: { paths: refs.csv } }")),
         ("an unknown key of a sink", sink("{ parquet: { directory: x } }")),
         ("an unknown key of a cursor", query("{ field: id }")),
+        ("a whole bucket", sink("{ parquet: { path: 's3://im-archive' } }")),
+        ("a URL that is no place of an archive", sink("{ parquet: { path: 'https://bucket/archive' } }")),
+        ("a bucket's URL with a secret", sink("{ parquet: { path: 's3://key:hunter2@im/archive' } }")),
+        ("an object store for a directory", sink("{ parquet: { path: a, storage: { region: eu-central-1 } } }")),
+        (
+            "a key without its secret",
+            sink("{ parquet: { path: 's3://im/a', storage: { access_key_id: AKIA, encryption: kms } } }"),
+        ),
+        (
+            "a secret of a store in the file",
+            sink("{ parquet: { path: 's3://im/a', storage: { secret_access_key: hunter2 } } }"),
+        ),
         ("an unknown kind of source", source("{ postgresql: { url: env:DB } }")),
         ("an unknown kind of sink", sink("{ s3: {} }")),
         ("two kinds of source", source("{ csv: { path: a }, jsonl: { path: b } }")),

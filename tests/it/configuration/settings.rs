@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use yunxin_archiver::config::{
-    ApiVersion, Compression, Concurrency, Config, Encodings, Format, Overlap, PartitionColumn, Sink, Source, Threads,
-    TimeUnit,
+    ApiVersion, Compression, Concurrency, Config, Encodings, Format, Location, Overlap, PartitionColumn, Sink, Source,
+    Threads, TimeUnit,
 };
 use yunxin_archiver::model::failure::Class;
 use yunxin_archiver::plan::TeamOwner;
@@ -87,7 +87,7 @@ fn a_minimal_file_has_every_default() {
     assert_eq!((&fetch.team_owner, fetch.threads, fetch.thread_depth), (&TeamOwner::Merge, Threads::Off, 32));
 
     let Sink::Parquet(parquet) = &job.sink else { panic!("{:?}", job.sink) };
-    assert_eq!(parquet.path, Path::new("/etc/yunxin/archive"));
+    assert_eq!(parquet.path, Location::Directory("/etc/yunxin/archive".into()));
     assert_eq!(parquet.partition_by, [PartitionColumn::Date]);
     assert_eq!(parquet.timezone.iana_name(), Some("UTC"));
     assert_eq!((parquet.compression, parquet.encodings), (Compression::Zstd(3), Encodings::Compatible));

@@ -70,7 +70,7 @@ async fn a_path_that_cannot_be_an_archive_is_unusable() {
     let error = archive.sink().open(&archive.claim(0, &[])).await.unwrap_err();
     assert!(matches!(&error, ArchiveError::Unusable(text) if text.contains("is no directory")), "{error:?}");
     let mut below = Archive::new();
-    below.settings.path = archive.root.join("below");
+    below.settings.place = yunxin_archiver::storage::Place::Directory(archive.root.join("below"));
     let error = below.sink().open(&below.claim(0, &[])).await.unwrap_err();
     assert!(matches!(error, ArchiveError::Unusable(_)), "{error:?}");
 }

@@ -135,6 +135,9 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
             {
                 breach(format!("names {path}, but only cli/assemble.rs matches on sinks"));
             }
+            if room == "storage" && other.is_some_and(|other| matches!(other, "archive" | "config" | "run" | "cli")) {
+                breach(format!("names {path}, but a storage knows files and not what is in them"));
+            }
             if room == "sort" && other.is_some() {
                 breach(format!("names {path}, but sorting knows nobody"));
             }

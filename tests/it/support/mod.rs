@@ -1,9 +1,11 @@
 //! What the tests stand on: a private Postgres cluster, readers of Parquet, the simulator, the binary.
 
+pub(crate) mod bucket;
 pub(crate) mod caller;
 pub(crate) mod circles;
 pub(crate) mod export;
 pub(crate) mod faulty_api;
+pub(crate) mod faulty_store;
 pub(crate) mod host;
 pub(crate) mod house;
 pub(crate) mod ledger;

@@ -15,6 +15,7 @@ use yunxin_archiver::ledger::{Ledger, RunRow};
 use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fate, Handle, Message, Quirk, Settings, World, start_with};
 
 use self::archive::{parquet_ids, parquet_manifests, postgres_ids, postgres_manifests};
+use super::bucket::{Bucket, SECRET_KEY};
 use super::postgres::PgUrl;
 
 /// A private key as openssl writes it, of RFC 8410.
@@ -33,6 +34,7 @@ const EXTRA: i64 = 1_000_000_000;
 #[derive(Debug, Clone)]
 pub(crate) enum To {
     Parquet,
+    Bucket(Bucket),
     Postgres(PgUrl),
 }
 
@@ -222,10 +224,14 @@ impl Site {
     pub(crate) fn configure(&self) {
         let sink = match &self.to {
             To::Parquet => format!("parquet: {{ path: archive{} }}", self.sink),
+            To::Bucket(bucket) => bucket.sink("", &self.sink),
             To::Postgres(_) => format!("postgres: {{ url: file:archive-url{} }}", self.sink),
         };
         if let To::Postgres(url) = &self.to {
             self.write_secret("archive-url", &url.url());
+        }
+        if let To::Bucket(_) = &self.to {
+            self.write_secret("bucket-secret", SECRET_KEY);
         }
         let endpoints = self.endpoints.clone().unwrap_or_else(|| format!("[\"{}\"]", self.api.url()));
         let Self { app, fetch, .. } = self;
@@ -333,8 +339,11 @@ impl Site {
         let known = ledger.known(&self.found.iter().copied().collect::<Vec<_>>()).await.unwrap();
         assert_eq!(known.len(), self.found.len());
         let last = ledger.last_commit().await.unwrap();
+        if let To::Bucket(bucket) = &self.to {
+            bucket.mirror(&self.path("archive"));
+        }
         let ids = match &self.to {
-            To::Parquet => {
+            To::Parquet | To::Bucket(_) => {
                 let files = ledger.files(None).await.unwrap();
                 let files: BTreeSet<String> = files.into_iter().map(|committed| committed.file.path).collect();
                 parquet_ids(&self.path("archive"), last, &files)
@@ -342,7 +351,7 @@ impl Site {
             To::Postgres(url) => postgres_ids(url, last).await,
         };
         let manifests = match &self.to {
-            To::Parquet => parquet_manifests(&self.path("archive")),
+            To::Parquet | To::Bucket(_) => parquet_manifests(&self.path("archive")),
             To::Postgres(url) => postgres_manifests(url).await,
         };
         self.agrees(&ledger.runs(100_000).await.unwrap(), &manifests, ids.len());

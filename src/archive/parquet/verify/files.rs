@@ -1,19 +1,19 @@
 //! Whether every file is the one that its manifest names, and whether a message is there twice.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::keys::Key;
 use crate::archive::ArchiveError;
 use crate::archive::parquet::data_file::{APP, ID, ParquetFile, REVISION, TIME, Unreadable};
-use crate::archive::parquet::places::Places;
-use crate::archive::parquet::storage;
+use crate::archive::parquet::places::display;
+use crate::archive::parquet::ranges::{Unread, hash};
 use crate::archive::verify::{LISTED, Problem, Settings, Verification, Wrong};
 use crate::model::manifest::{DataFile, FileRange, is_vanished};
 use crate::sort::Sorter;
+use crate::storage::Storage;
 
 /// Rows decoded at once.
 const ROWS: usize = 32_768;
@@ -30,7 +30,7 @@ pub(super) struct Named<'a> {
 
 /// What all threads share.
 struct Work<'a> {
-    places: &'a Places,
+    storage: &'a Arc<dyn Storage>,
     files: &'a [Named<'a>],
     next: AtomicUsize,
     apps: Mutex<HashMap<App, u32>>,
@@ -52,13 +52,13 @@ struct Part {
 
 /// Hashes every file, reads its keys, and looks for keys that are there twice.
 pub(super) fn check(
-    places: &Places,
+    storage: &Arc<dyn Storage>,
     files: &[Named<'_>],
     settings: &Settings,
     out: &mut Verification,
 ) -> Result<(), ArchiveError> {
     let keys = Mutex::new(Sorter::new(settings.temporary.clone(), settings.memory));
-    let work = Work { places, files, next: AtomicUsize::new(0), apps: Mutex::default(), keys };
+    let work = Work { storage, files, next: AtomicUsize::new(0), apps: Mutex::default(), keys };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(files.len()).max(1);
     let parts = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.run())).collect();
@@ -90,21 +90,24 @@ impl Work<'_> {
     /// Checks the hash of a file, and its content if it is the file that was written.
     fn check_file(&self, index: u32, named: &Named<'_>, part: &mut Part) -> Result<(), ArchiveError> {
         let Named { path, manifest, file } = named;
-        let subject = self.places.display(path);
+        let subject = display(&**self.storage, path);
         let problems = &mut part.problems;
         let mut wrong = |kind, message| problems.push(Problem { kind, subject: subject.clone(), message });
-        let Ok(place) = self.places.file(path) else {
+        if is_vanished(path) && self.storage.beside().is_none() {
             wrong(Wrong::Missing, format!("{manifest} names it, and there can be no directory beside this archive"));
             return Ok(());
-        };
-        let (bytes, sha256) = match storage::hash(&place) {
-            Ok(hashed) => hashed,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+        }
+        let found = self.storage.size(path).and_then(|size| {
+            size.map(|size| hash(&**self.storage, path, size).map(|sha256| (size, sha256))).transpose()
+        });
+        let (bytes, sha256) = match found {
+            Ok(Some(hashed)) => hashed,
+            Ok(None) => {
                 wrong(Wrong::Missing, format!("{manifest} names it, and it is not there"));
                 return Ok(());
             }
             Err(error) => {
-                wrong(Wrong::Altered, format!("it cannot be read: {error}"));
+                wrong(Wrong::Altered, format!("it cannot be read: {}", Unread::from(error)));
                 return Ok(());
             }
         };
@@ -119,7 +122,7 @@ impl Work<'_> {
         }
         part.files += 1;
         part.bytes += bytes;
-        let (keys, range) = match self.read_keys(index, path, &place) {
+        let (keys, range) = match self.read_keys(index, path) {
             Ok(read) => read,
             Err(error) => {
                 wrong(Wrong::Content, error.to_string());
@@ -141,11 +144,11 @@ impl Work<'_> {
     }
 
     /// The keys in a file, and the range of its times and IDs.
-    fn read_keys(&self, file: u32, path: &str, place: &Path) -> Result<(Vec<Key>, Option<FileRange>), Unreadable> {
+    fn read_keys(&self, file: u32, path: &str) -> Result<(Vec<Key>, Option<FileRange>), Unreadable> {
         let notes = is_vanished(path);
         let columns: &[&str] = if notes { &[APP, ID, TIME] } else { &[APP, ID, TIME, REVISION] };
         let (mut keys, mut range): (Vec<Key>, Option<FileRange>) = (Vec::new(), None);
-        for rows in ParquetFile::open(place)?.batches(columns, ROWS, |_| true)? {
+        for rows in ParquetFile::open(self.storage, path, None)?.batches(columns, ROWS, |_| true)? {
             let rows = rows?;
             let (apps, ids, times) = (rows.texts(APP)?, rows.int64s(ID)?, rows.times(TIME)?);
             let revisions = if notes { None } else { Some(rows.int32s(REVISION)?) };
@@ -193,7 +196,7 @@ impl Work<'_> {
             if *count > LISTED as u64 {
                 continue;
             }
-            let places = same.iter().map(|key| self.places.display(&self.files[key.file as usize].path));
+            let places = same.iter().map(|key| display(&**self.storage, &self.files[key.file as usize].path));
             let mut places: Vec<String> = places.collect();
             places.dedup();
             let (id, times) = (first.id, same.len());

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::ArchiveError;
-use crate::archive::parquet::places::{Places, SUMS};
-use crate::archive::parquet::storage::{self, failure};
+use crate::archive::parquet::places::{SUMS, display, last_part};
 use crate::archive::parquet::sums::{listed, listed_beside};
 use crate::archive::verify::chain::Link;
 use crate::archive::verify::{Verification, Wrong};
 use crate::model::manifest::BESIDE;
+use crate::storage::Storage;
 
-pub(super) fn check(places: &Places, chain: &[Link], out: &mut Verification) -> Result<(), ArchiveError> {
-    let path = places.root().join(SUMS);
-    let Some(content) = storage::read(&path).map_err(|error| failure("reading", &path, error))? else {
+pub(super) fn check(storage: &dyn Storage, chain: &[Link], out: &mut Verification) -> Result<(), ArchiveError> {
+    let Some((content, _)) = storage.read(SUMS)? else {
         if chain.iter().any(|link| link.manifest.version >= 2) {
             out.wrong(Wrong::List, SUMS, "it is missing; the next run writes it");
         }
@@ -34,13 +33,13 @@ pub(super) fn check(places: &Places, chain: &[Link], out: &mut Verification) -> 
         };
         hashes.insert(path, sha256);
     }
-    let beside = places.beside();
+    let beside = storage.beside();
     for link in chain {
         let files = link.manifest.files.iter().map(|file| (file.path.clone(), file.sha256.as_str()));
         let vanished = link.manifest.vanished.iter().filter(|_| beside.is_some());
         let vanished = vanished.map(|file| (format!("{BESIDE}{}", file.path), file.sha256.as_str()));
         for (path, sha256) in files.chain(vanished).chain([(link.name.clone(), link.sha256.as_str())]) {
-            let shown = places.display(&path);
+            let shown = display(storage, &path);
             match hashes.remove(&path) {
                 Some(said) if said == sha256 => {}
                 Some(said) => {
@@ -51,14 +50,14 @@ pub(super) fn check(places: &Places, chain: &[Link], out: &mut Verification) -> 
         }
     }
     for path in hashes.keys() {
-        out.wrong(Wrong::List, SUMS, format!("it names {}, which no manifest names", places.display(path)));
+        out.wrong(Wrong::List, SUMS, format!("it names {}, which no manifest names", display(storage, path)));
     }
-    let name = beside.as_ref().and_then(|beside| beside.file_name()).unwrap_or_default().to_string_lossy();
-    for directory in directories.iter().filter(|directory| directory.rsplit('/').next() != Some(&*name)) {
+    let name = beside.as_deref().map_or("", last_part);
+    for directory in directories.iter().filter(|directory| last_part(directory) != name) {
         out.note(format!(
             "{SUMS} expects the notes of what vanished in {directory}, and they belong in {}: the next run corrects \
              the list",
-            beside.as_deref().unwrap_or(places.root()).display()
+            storage.at(BESIDE).trim_end_matches('/')
         ));
     }
     Ok(())

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use ::parquet::file::properties::WriterPropertiesPtr;
@@ -14,11 +13,12 @@ use super::pack::{self, Packed};
 use super::partition::{Key, Partitioner};
 use super::scratch::{Scratch, Segment};
 use crate::archive::parquet::blocking::{blocking, joined};
+use crate::archive::parquet::properties;
 use crate::archive::parquet::settings::Settings;
-use crate::archive::parquet::{properties, storage};
 use crate::archive::{ArchiveError, RunStamp};
-use crate::model::manifest::{DataFile, StagedFile};
+use crate::model::manifest::StagedFile;
 use crate::model::message::MessageRows;
+use crate::storage::Storage;
 
 /// Rows and bytes (in packed form) at which a row group is complete.
 const GROUP_ROWS: usize = 122_880;
@@ -65,10 +65,7 @@ struct Bounds {
 struct Output {
     encoder: Encoder,
     properties: WriterPropertiesPtr,
-    /// The directory of staged files.
-    directory: PathBuf,
-    /// The same, relative to the archive.
-    staging: String,
+    storage: Arc<dyn Storage>,
     run: String,
 }
 
@@ -86,16 +83,9 @@ struct Partition {
 #[derive(Debug)]
 enum CurrentFile {
     None,
-    Open(Box<OpenFile>),
+    Open(Box<PartFile>),
     /// A row group is being encoded, and the file is with it.
     Encoding,
-}
-
-/// A file that is being written, and its number in the run.
-#[derive(Debug)]
-struct OpenFile {
-    number: u32,
-    file: PartFile,
 }
 
 /// A row group that is to be written, or a file that is to be finished, or both.
@@ -104,8 +94,8 @@ struct RowGroup {
     partition: usize,
     directory: String,
     /// A full file, which is finished first.
-    full: Option<Box<OpenFile>>,
-    file: Option<Box<OpenFile>>,
+    full: Option<Box<PartFile>>,
+    file: Option<Box<PartFile>>,
     /// The number of the file to begin if there is none.
     number: u32,
     packed: Packed,
@@ -119,19 +109,18 @@ struct RowGroup {
 struct Encoded {
     partition: usize,
     packed_bytes: usize,
-    file: Option<Box<OpenFile>>,
+    file: Option<Box<PartFile>>,
     finished: Vec<StagedFile>,
 }
 
 impl Buffers {
-    /// Files are staged in `directory`, which is `staging` relative to the archive.
-    pub(super) fn new(settings: &Settings, stamp: &RunStamp, directory: PathBuf, staging: String) -> Self {
+    pub(super) fn new(settings: &Settings, stamp: &RunStamp, storage: Arc<dyn Storage>) -> Self {
         let run = stamp.run_id.to_string();
         let encoder = Encoder::new(&stamp.app_key, &run, settings.raw);
         let properties = Arc::new(properties::of_messages(settings, stamp));
         let buffer = (settings.memory / 4).max(1);
         Self {
-            output: Arc::new(Output { encoder, properties, directory, staging, run }),
+            output: Arc::new(Output { encoder, properties, storage, run }),
             bounds: Bounds {
                 buffer,
                 group: GROUP_BYTES.min(buffer / 2),
@@ -237,10 +226,10 @@ impl Buffers {
         }
         let (output, scratch, mut start) = (Arc::clone(&self.output), self.scratch.clone(), self.scratched);
         let (scratch, segments) = blocking(move || {
-            let failed = |error| storage::failure("writing a scratch file in", &output.directory, error);
+            let failed = |error| ArchiveError::failed("writing a scratch file", error);
             let scratch = match scratch {
                 Some(scratch) => scratch,
-                None => Arc::new(Scratch::new(&output.directory).map_err(failed)?),
+                None => Arc::new(Scratch::new(&*output.storage)?),
             };
             let mut segments = Vec::with_capacity(moved.len());
             let mut bytes = Vec::new();
@@ -276,9 +265,7 @@ impl Buffers {
         let limit = self.bounds.file;
         let partition = &mut self.partitions[index];
         let (full, file) = match std::mem::replace(&mut partition.file, CurrentFile::Encoding) {
-            CurrentFile::Open(open) if bytes > 0 && open.file.bytes() + open.file.last_group() > limit => {
-                (Some(open), None)
-            }
+            CurrentFile::Open(open) if bytes > 0 && open.bytes() + open.last_group() > limit => (Some(open), None),
             CurrentFile::Open(open) => (None, Some(open)),
             CurrentFile::None | CurrentFile::Encoding => (None, None),
         };
@@ -321,7 +308,7 @@ impl Buffers {
         self.partitions[encoded.partition].file = match encoded.file {
             Some(open) => {
                 // One more row group, the rest of a commit, would make the file full.
-                self.due |= open.file.bytes() + 2 * open.file.last_group() > self.bounds.file;
+                self.due |= open.bytes() + 2 * open.last_group() > self.bounds.file;
                 CurrentFile::Open(open)
             }
             None => CurrentFile::None,
@@ -340,46 +327,28 @@ impl Output {
     fn write(&self, group: RowGroup) -> Result<Encoded, ArchiveError> {
         let mut finished = Vec::new();
         if let Some(full) = group.full {
-            finished.push(self.finish(&group.directory, *full)?);
+            finished.push(full.finish()?);
         }
         let mut open = if let Some(open) = group.file {
             open
         } else {
-            let path = self.directory.join(self.name(group.number) + ".inprogress");
-            let file = PartFile::new(&path, &self.encoder, &self.properties)?;
-            Box::new(OpenFile { number: group.number, file })
+            let slash = if group.directory.is_empty() { "" } else { "/" };
+            let path = format!("{}{slash}part-{}-{:05}.parquet", group.directory, self.run, group.number);
+            Box::new(PartFile::new(&*self.storage, path, &self.encoder, &self.properties)?)
         };
         let scratched: usize = group.segments.iter().map(|segment| segment.len).sum();
         let packed_bytes = group.packed.len() + scratched;
         if packed_bytes > 0 {
             let segments = group.segments.iter().flat_map(|segment| blocks(group.scratch.as_deref(), *segment));
-            open.file.append(&self.encoder, segments.chain(group.packed.into_blocks().map(Ok)))?;
+            open.append(&self.encoder, segments.chain(group.packed.into_blocks().map(Ok)))?;
         }
         let file = if group.is_last {
-            finished.push(self.finish(&group.directory, *open)?);
+            finished.push(open.finish()?);
             None
         } else {
             Some(open)
         };
         Ok(Encoded { partition: group.partition, packed_bytes, file, finished })
-    }
-
-    fn finish(&self, directory: &str, open: OpenFile) -> Result<StagedFile, ArchiveError> {
-        let name = self.name(open.number);
-        let done = open.file.finish()?;
-        let slash = if directory.is_empty() { "" } else { "/" };
-        let file = DataFile {
-            path: format!("{directory}{slash}{name}.parquet"),
-            rows: done.rows,
-            bytes: done.bytes,
-            sha256: done.sha256,
-            range: done.range,
-        };
-        Ok(StagedFile { file, staged: format!("{}/{name}.inprogress", self.staging) })
-    }
-
-    fn name(&self, number: u32) -> String {
-        format!("part-{}-{number:05}", self.run)
     }
 }
 

@@ -1,8 +1,6 @@
 //! A Parquet file that is being written: row groups, footer, hash.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowSchemaConverter;
@@ -16,39 +14,36 @@ use sha2::{Digest, Sha256};
 use super::encode::Encoder;
 use super::pack::Block;
 use crate::archive::ArchiveError;
-use crate::archive::parquet::storage;
 use crate::failpoint::reach;
-use crate::model::manifest::FileRange;
+use crate::model::manifest::{DataFile, FileRange, StagedFile};
+use crate::storage::{StagedOutput, Storage};
 
 /// A file that is being written. Between row groups it has no descriptor open.
 pub(super) struct PartFile {
     writer: SerializedFileWriter<Output>,
+    path: String,
+    /// Where it is staged, as people name it.
+    at: String,
     rows: u64,
     range: Option<FileRange>,
     last_group: u64,
 }
 
-/// What a finished file is.
-#[derive(Debug)]
-pub(super) struct Finished {
-    /// Messages in it.
-    pub(super) rows: u64,
-    /// Its size.
-    pub(super) bytes: u64,
-    /// Its SHA-256, lower-case hex.
-    pub(super) sha256: String,
-    /// The range of its times and IDs.
-    pub(super) range: Option<FileRange>,
-}
-
 impl PartFile {
-    /// A file at this path. It is created with its first row group.
-    pub(super) fn new(path: &Path, encoder: &Encoder, properties: &WriterPropertiesPtr) -> Result<Self, ArchiveError> {
-        let failed = |error| failure(path, error);
+    /// A staged file that will be published at this path.
+    pub(super) fn new(
+        storage: &dyn Storage,
+        path: String,
+        encoder: &Encoder,
+        properties: &WriterPropertiesPtr,
+    ) -> Result<Self, ArchiveError> {
+        let staged = storage.stage(&path)?;
+        let at = staged.at();
+        let failed = |error| failure(&at, error);
         let schema = ArrowSchemaConverter::new().schema_root("message").convert(encoder.schema()).map_err(failed)?;
-        let output = Output { path: path.to_path_buf(), open: None, created: false, hash: Sha256::new(), bytes: 0 };
+        let output = Output { staged, hash: Sha256::new(), bytes: 0 };
         let writer = SerializedFileWriter::new(output, schema.root_schema_ptr(), Arc::clone(properties));
-        Ok(Self { writer: writer.map_err(failed)?, rows: 0, range: None, last_group: 0 })
+        Ok(Self { writer: writer.map_err(failed)?, path, at, rows: 0, range: None, last_group: 0 })
     }
 
     /// Bytes written so far.
@@ -70,7 +65,7 @@ impl PartFile {
         let before = self.bytes();
         let result = self.append_group(encoder, blocks);
         self.last_group = self.bytes() - before;
-        result.map_err(|error| failure(&self.writer.inner().path, error))
+        result.map_err(|error| failure(&self.at, error))
     }
 
     fn append_group(
@@ -110,68 +105,47 @@ impl PartFile {
         }
         group.close()?;
         self.writer.flush()?;
-        self.writer.inner_mut().open = None;
+        self.writer.inner_mut().staged.pause();
         Ok(())
     }
 
     /// Writes the footer and makes the content durable.
-    pub(super) fn finish(mut self) -> Result<Finished, ArchiveError> {
-        let path = self.writer.inner().path.clone();
+    pub(super) fn finish(self) -> Result<StagedFile, ArchiveError> {
         reach("file.close");
-        self.writer.finish().map_err(|error| failure(&path, error))?;
-        reach("file.fsync");
-        let output = self.writer.inner_mut();
-        output.file().and_then(|file| file.sync_all()).map_err(|error| storage::failure("writing", &path, error))?;
-        reach("file.fsynced");
-        let hash = std::mem::take(&mut output.hash).finalize();
-        Ok(Finished { rows: self.rows, bytes: output.bytes, sha256: hex::encode(hash), range: self.range })
+        let Output { staged, hash, bytes } = self.writer.into_inner().map_err(|error| failure(&self.at, error))?;
+        let staged = staged.finish()?;
+        let sha256 = hex::encode(hash.finalize());
+        Ok(StagedFile { file: DataFile { path: self.path, rows: self.rows, bytes, sha256, range: self.range }, staged })
     }
 }
 
 impl std::fmt::Debug for PartFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PartFile")
-            .field("path", &self.writer.inner().path)
-            .field("rows", &self.rows)
-            .finish_non_exhaustive()
+        f.debug_struct("PartFile").field("path", &self.path).field("rows", &self.rows).finish_non_exhaustive()
     }
 }
 
-fn failure(path: &Path, error: ParquetError) -> ArchiveError {
+fn failure(at: &str, error: ParquetError) -> ArchiveError {
     let source = match error {
-        ParquetError::External(source) => match source.downcast::<io::Error>() {
-            Ok(error) => return storage::failure("writing", path, *error),
-            Err(source) => source,
-        },
+        ParquetError::External(source) => source,
         error => Box::new(error),
     };
-    ArchiveError::failed(format!("writing {}", path.display()), source)
+    if source.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+        return ArchiveError::Denied(format!("writing {at}: permission denied"));
+    }
+    ArchiveError::failed(format!("writing {at}"), source)
 }
 
-/// The way to disk. Hashes and counts what is written, and opens the file only when something is.
+/// The way to the storage. Hashes and counts what is written.
 struct Output {
-    path: PathBuf,
-    open: Option<File>,
-    created: bool,
+    staged: Box<dyn StagedOutput>,
     hash: Sha256,
     bytes: u64,
 }
 
-impl Output {
-    fn file(&mut self) -> io::Result<&mut File> {
-        if self.open.is_none() {
-            let created =
-                if self.created { storage::append(&self.path, self.bytes)? } else { storage::create(&self.path)? };
-            self.created = true;
-            self.open = Some(created);
-        }
-        Ok(self.open.as_mut().expect("it was opened above"))
-    }
-}
-
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file()?.write(bytes)?;
+        let written = self.staged.write(bytes)?;
         self.hash.update(&bytes[..written]);
         self.bytes += written as u64;
         Ok(written)

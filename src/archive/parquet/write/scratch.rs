@@ -3,9 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
-use crate::archive::parquet::storage;
+use crate::storage::{Storage, StorageError};
 
 /// A piece of the scratch file.
 #[derive(Debug, Clone, Copy)]
@@ -20,9 +19,9 @@ pub(super) struct Segment {
 pub(super) struct Scratch(File);
 
 impl Scratch {
-    /// Creates one in this directory.
-    pub(super) fn new(directory: &Path) -> io::Result<Self> {
-        storage::create_nameless(directory).map(Self)
+    /// Creates one.
+    pub(super) fn new(storage: &dyn Storage) -> Result<Self, StorageError> {
+        storage.scratch().map(Self)
     }
 
     /// Writes bytes. The caller keeps count of where.

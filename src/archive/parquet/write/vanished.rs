@@ -1,7 +1,6 @@
 //! Notes of what vanished, as files beside the archive: few rows, one file for each day and commit.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
@@ -12,12 +11,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::archive::parquet::settings::Settings;
-use crate::archive::parquet::storage::{self, failure};
 use crate::archive::parquet::{properties, schema};
 use crate::archive::{ArchiveError, RunStamp};
 use crate::failpoint::reach;
 use crate::model::manifest::{BESIDE, DataFile, FileRange, StagedFile, sha256};
 use crate::model::message::Vanished;
+use crate::storage::Storage;
 
 /// Notes that were accepted and are not committed.
 #[derive(Debug)]
@@ -49,9 +48,8 @@ impl Notes {
         self.vanished.len()
     }
 
-    /// Takes all notes, as files by the day on which they were noticed. `staging` is relative to `beside`, the directory
-    /// beside the archive.
-    pub(super) fn take(&mut self, beside: &Path, staging: &str) -> Vec<NotesFile> {
+    /// Takes all notes, as files by the day on which they were noticed.
+    pub(super) fn take(&mut self) -> Vec<NotesFile> {
         let mut days: BTreeMap<String, Vec<Vanished>> = BTreeMap::new();
         for vanished in std::mem::take(&mut self.vanished) {
             let noticed = Timestamp::from_millisecond(vanished.noticed_at).unwrap_or_default();
@@ -60,13 +58,10 @@ impl Notes {
         }
         let mut files = Vec::with_capacity(days.len());
         for (day, vanished) in days {
-            let name = format!("part-{}-{:05}", self.stamp.run_id, self.files);
+            let path = format!("{BESIDE}date={day}/part-{}-{:05}.parquet", self.stamp.run_id, self.files);
             self.files += 1;
-            let staged = format!("{staging}/{name}.inprogress");
             files.push(NotesFile {
-                path: format!("{BESIDE}date={day}/{name}.parquet"),
-                place: beside.join(&staged),
-                staged: format!("{BESIDE}{staged}"),
+                path,
                 properties: self.properties.clone(),
                 app_key: self.stamp.app_key.clone(),
                 run_id: self.stamp.run_id.to_string(),
@@ -81,8 +76,6 @@ impl Notes {
 #[derive(Debug)]
 pub(super) struct NotesFile {
     path: String,
-    staged: String,
-    place: PathBuf,
     properties: WriterProperties,
     app_key: String,
     run_id: String,
@@ -91,12 +84,12 @@ pub(super) struct NotesFile {
 
 impl NotesFile {
     /// Stages the file. Blocks.
-    pub(super) fn write(self) -> Result<StagedFile, ArchiveError> {
-        let failed = |error| failure("writing", &self.place, error);
-        let content =
-            self.content().map_err(|error| ArchiveError::failed(format!("writing {}", self.place.display()), error))?;
-        storage::create_directories(&storage::parent(&self.place)).map_err(failed)?;
-        storage::stage(&self.place, &content).map_err(failed)?;
+    pub(super) fn write(self, storage: &dyn Storage) -> Result<StagedFile, ArchiveError> {
+        let doing = || format!("writing {}", storage.at(&self.path));
+        let content = self.content().map_err(|error| ArchiveError::failed(doing(), error))?;
+        let mut output = storage.stage(&self.path)?;
+        output.write_all(&content).map_err(|error| ArchiveError::failed(doing(), error))?;
+        let staged = output.finish()?;
         reach("vanished.fsync");
         let range = |note: &Vanished| FileRange::of(note.create_time, note.message_server_id);
         let file = DataFile {
@@ -106,7 +99,7 @@ impl NotesFile {
             sha256: sha256(&content),
             range: self.vanished.iter().map(range).reduce(FileRange::with),
         };
-        Ok(StagedFile { file, staged: self.staged })
+        Ok(StagedFile { file, staged })
     }
 
     /// The columns of [`schema::vanished`].

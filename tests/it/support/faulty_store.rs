@@ -1,0 +1,115 @@
+//! An object store that fails as a test says: a proxy before a real one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::response::Response;
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fault {
+    /// It is refused with this status and code.
+    Refused(u16, &'static str),
+    /// The connection is closed without an answer.
+    Cut,
+    /// It is done, and answered as an error.
+    Done(u16, &'static str),
+    /// It is done, and the connection is closed without an answer.
+    DoneAndCut,
+}
+
+/// Decides by the number of the request, its method, and its path with the query.
+type Rule = Box<dyn Fn(u64, &str, &str) -> Option<Fault> + Send>;
+
+/// The proxy.
+pub(crate) struct FaultyStore {
+    address: String,
+    shared: Arc<Shared>,
+    _threads: tokio::runtime::Runtime,
+}
+
+struct Shared {
+    store: String,
+    http: reqwest::Client,
+    requests: AtomicU64,
+    faults: AtomicU64,
+    rule: Mutex<Rule>,
+}
+
+impl FaultyStore {
+    /// A proxy before the store at this address.
+    pub(crate) fn before(store: &str) -> Self {
+        let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let shared = Arc::new(Shared {
+            store: store.to_owned(),
+            http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
+            requests: AtomicU64::new(0),
+            faults: AtomicU64::new(0),
+            rule: Mutex::new(Box::new(|_, _, _| None)),
+        });
+        let listener = threads.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = Arc::clone(&shared);
+        let app = axum::Router::new().fallback(move |request| Arc::clone(&server).answer(request));
+        threads.spawn(async { axum::serve(listener, app).await.unwrap() });
+        Self { address, shared, _threads: threads }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// From now on requests fail by this rule.
+    pub(crate) fn fails(&self, rule: impl Fn(u64, &str, &str) -> Option<Fault> + Send + 'static) {
+        *self.shared.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// How many requests failed.
+    pub(crate) fn faults(&self) -> u64 {
+        self.shared.faults.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    async fn answer(self: Arc<Self>, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let number = self.requests.fetch_add(1, Ordering::SeqCst);
+        let path = parts.uri.path_and_query().unwrap().to_string();
+        let fault = (self.rule.lock().unwrap())(number, parts.method.as_str(), &path);
+        self.faults.fetch_add(u64::from(fault.is_some()), Ordering::SeqCst);
+        if let Some(Fault::Refused(status, code)) = fault {
+            return refused(status, code);
+        }
+        if let Some(Fault::Cut) = fault {
+            cut();
+        }
+        let mut headers = parts.headers;
+        headers.remove("host");
+        let asked = self.http.request(parts.method, format!("{}{path}", self.store)).headers(headers).body(body);
+        let answer = asked.send().await.unwrap();
+        let mut response = Response::builder().status(answer.status());
+        *response.headers_mut().unwrap() = answer.headers().clone();
+        let body = answer.bytes().await.unwrap();
+        match fault {
+            Some(Fault::Done(status, code)) => refused(status, code),
+            Some(Fault::DoneAndCut) => cut(),
+            _ => {
+                response.headers_mut().unwrap().remove("transfer-encoding");
+                response.body(Body::from(body)).unwrap()
+            }
+        }
+    }
+}
+
+fn refused(status: u16, code: &str) -> Response {
+    let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>as the test says</Message></Error>");
+    Response::builder().status(status).header("content-type", "application/xml").body(Body::from(text)).unwrap()
+}
+
+/// Ends the task of the connection, and with it the connection.
+fn cut() -> ! {
+    std::panic::resume_unwind(Box::new("cut"))
+}
