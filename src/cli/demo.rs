@@ -103,7 +103,7 @@ fn show(job: &crate::model::summary::JobSummary, directory: &Path, stats: &simul
         format!("  pending     {:>9}", output::count(references.pending)),
         String::new(),
         format!(
-            "  {} (at least {} needed; {} asked under another owner) in {seconds:.1} s: {} messages per second",
+            "  {} (at least {} are needed; {} asked under another owner) in {seconds:.1} s: {} messages per second",
             output::counted(job.requests.sent, "request", "requests"),
             output::count(job.requests.minimum),
             output::count(job.requests.other_owner),
