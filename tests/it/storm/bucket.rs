@@ -200,7 +200,7 @@ fn a_bucket_that_is_not_there_or_a_key_that_is_wrong_is_told_without_a_secret() 
     site.write_secret("bucket-secret", "wrong-hunter2");
     let refused = site.plain().exits(4);
     assert!(!format!("{refused:?}").contains("wrong-hunter2"), "{refused:?}");
-    assert!(Path::new(&site.path("state/nightly.sqlite")).exists());
+    assert!(!Path::new(&site.path("state/nightly.sqlite")).exists(), "a refused run begins no ledger");
 }
 
 #[test]
