@@ -91,6 +91,7 @@ for path in glob.glob("target/tables/duckdb_extension_*/extensions/*/*"):
     duckdb.execute(f"install \x27{path}\x27")'
   rm -r target/tables/duckdb_extension_*
   cp examples/requirements.txt target/tables/
+fi
 # Object stores have an environment of their own, because of what they depend on.
 if [ ${#stores[@]} -gt 0 ]; then
   python3 -m venv target/stores
