@@ -228,17 +228,34 @@ impl Assembly {
         let changes = beginning.former().map(|former| former.changes.clone());
         let begun = crate::run::begin(beginning, archive.as_mut()).await;
         let (ledger, opened) = begun.map_err(|error| {
-            let Exit { code, mut error } = run_exit(&error);
-            if let Some(changes) = changes {
-                error = anyhow::anyhow!(
-                    "{error:#}. The job changed its {changes}: its former ledger stays as it is, and is used again with \
-                     the former settings"
-                );
-            }
-            Exit { code, error }
+            let Exit { code, error } = run_exit(&error);
+            let text = format!("{error:#}");
+            let text = match (kept_ledger(&path, &text), changes) {
+                (Some(kept), _) => format!(
+                    "{text}. That ledger is kept in {}: to continue with it, rename {} to {}, and then the kept file to \
+                     {}",
+                    kept.display(),
+                    path.display(),
+                    path.with_extension("<its ledger ID>.sqlite").display(),
+                    path.display()
+                ),
+                (None, Some(changes)) => format!(
+                    "{text}. The job changed its {changes}: its former ledger stays as it is, and is used again with the \
+                     former settings"
+                ),
+                (None, None) => text,
+            };
+            Exit { code, error: anyhow::anyhow!("{text}") }
         })?;
         Ok(Self { lock, ledger: Arc::new(ledger), client, source, archive, opened: Some(opened), settings })
     }
+}
+
+/// The ledger that an error names by its ID, if it was set aside when the job changed.
+fn kept_ledger(path: &Path, error: &str) -> Option<PathBuf> {
+    let ids =
+        error.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').filter(|word| Uuid::try_parse(word).is_ok());
+    ids.map(|id| path.with_extension(format!("{id}.sqlite"))).find(|kept| kept.exists())
 }
 
 /// Why a retry cannot begin a ledger.

@@ -46,6 +46,16 @@ pub async fn adopt(
         ReplacedLedger::Read { commit, .. } => *commit,
         ReplacedLedger::None | ReplacedLedger::Foreign(_) | ReplacedLedger::Unreadable(_) => 0,
     };
+    if let ReplacedLedger::Read { elsewhere: Some(place), .. } = &former
+        && holding.is_empty
+    {
+        let words = format!(
+            "there is nothing to take over: this place is empty, and the job's ledger belongs to the archive at {place}. \
+             Correct the path; or move that archive here first; or begin a new one here with `yunxin-archiver run`"
+        );
+        discard(adoption).await;
+        return Err(LedgerError::Refused(words).into());
+    }
     if holding.is_empty && recorded == 0 {
         discard(adoption).await;
         return Err(LedgerError::Refused(

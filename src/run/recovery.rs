@@ -39,9 +39,11 @@ pub async fn begin(beginning: Beginning, archive: &mut dyn ArchiveWriter) -> Res
             dismissed_failures = former.dismissed_failures,
             kept = %kept.display(),
             "the job changed its {}: a new ledger begins, and the source is read from its start. The former ledger with \
-             its failures is kept. To continue with it, restore the former settings and move it to {}",
+             its failures is kept. To continue with it, restore the former settings, move {} to {}, and then the kept \
+             file to its place",
             former.changes,
-            ledger.path().display()
+            ledger.path().display(),
+            ledger.path().with_extension(format!("{}.sqlite", ledger.id())).display()
         );
     }
     Ok((ledger, opened))

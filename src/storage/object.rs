@@ -126,7 +126,8 @@ impl ObjectStorage {
     /// Creates one object twice and begins an upload, to find out whether all that is needed is allowed and whether the
     /// store heeds conditions.
     async fn probe_now(&self) -> Result<(), StorageError> {
-        let name = format!("{TEMPORARY}/{}.probe", Uuid::now_v7());
+        // With the files of its ledger, so that the next run removes one that a dead run left.
+        let name = format!("{TEMPORARY}/{}/{}.probe", self.ledger, Uuid::now_v7());
         let key = self.key(&name)?;
         self.put(&key, b"first", PutMode::Overwrite).await.map_err(self.failed("writing", &name))?;
         let again = match self.conditions {

@@ -25,6 +25,8 @@ pub enum ReplacedLedger {
         id: Uuid,
         /// The last commit that it recorded.
         commit: u64,
+        /// Where its archive is, if that is another place.
+        elsewhere: Option<String>,
     },
     /// It is of another job or app: nothing is carried over.
     Foreign(String),
@@ -74,7 +76,11 @@ async fn read(place: &Path, path: &Path, identity: &Identity) -> Result<Replaced
         Some((_, bound)) if bound.app_key != identity.app_key => {
             ReplacedLedger::Foreign(format!("it is of the app {}", bound.app_key))
         }
-        Some((id, _)) => ReplacedLedger::Read { id, commit: count(commit.unwrap_or(0)) },
+        Some((id, bound)) => ReplacedLedger::Read {
+            id,
+            commit: count(commit.unwrap_or(0)),
+            elsewhere: (bound.sink != identity.sink).then_some(bound.sink),
+        },
     })
 }
 

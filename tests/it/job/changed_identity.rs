@@ -103,6 +103,19 @@ fn whoever_looks_at_a_job_that_changed_is_told_so() {
     assert!(files.stderr.contains("files of the former settings"), "{files:?}");
 }
 
+#[test]
+fn an_empty_place_is_not_taken_over_in_the_name_of_another_archives_ledger() {
+    let site = with_a_failure();
+    site.jobs(&to("archve", ""));
+    let refused = site.run(&["adopt", "nightly"]).exits(2);
+    assert!(refused.stderr.contains("this place is empty") && refused.stderr.contains("archive"), "{refused:?}");
+    assert!(!site.path("archve").exists());
+    has_its_failure(&site);
+    site.jobs(NIGHTLY);
+    let ended = site.night().exits(0);
+    assert_eq!((ended.refs("duplicate"), ended.refs("accepted")), (5, 0));
+}
+
 /// The ledger that was kept beside the job's own.
 fn kept(site: &Site) -> PathBuf {
     let state = fs::read_dir(site.path("state")).unwrap().map(|entry| entry.unwrap().path());
@@ -124,8 +137,13 @@ fn the_former_ledger_of_a_job_that_changed_is_kept_and_works_when_it_is_put_back
     let name = kept.file_name().unwrap().to_str().unwrap();
     assert!(ended.stderr.contains(name) && ended.stderr.contains("open_failures=1"), "{}", ended.stderr);
     assert_eq!((ended.refs("archived"), ended.refs("failed")), (4, 1));
-    fs::rename(&kept, site.path("state/nightly.sqlite")).unwrap();
     site.jobs(NIGHTLY);
+    let refused = site.night().exits(2);
+    assert!(
+        refused.job()["error"].as_str().unwrap().contains(&format!("is kept in {}", kept.display())),
+        "{refused:?}"
+    );
+    fs::rename(&kept, site.path("state/nightly.sqlite")).unwrap();
     let ended = site.night().exits(0);
     assert_eq!((ended.refs("duplicate"), ended.refs("accepted")), (5, 0));
 }

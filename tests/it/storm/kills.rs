@@ -9,6 +9,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use yunxin_archiver::simulator::Rule;
 
+use crate::support::bucket::bucket;
+use crate::support::faulty_store::{Fault, FaultyStore};
 use crate::support::host::{Disk, Loss};
 use crate::support::storm::{Site, To, database};
 
@@ -119,4 +121,14 @@ fn runs_that_are_killed_at_any_moment_lose_nothing_in_parquet() {
 #[test]
 fn runs_that_are_killed_at_any_moment_lose_nothing_in_postgres() {
     storm(To::Postgres(database()), 20_261_123, until(20));
+}
+
+#[test]
+fn runs_that_are_killed_at_any_moment_lose_nothing_in_a_bucket() {
+    let bucket = bucket();
+    let store = FaultyStore::before(&bucket.endpoint());
+    let faults = [Fault::Refused(503, "SlowDown"), Fault::Done(500, "InternalError"), Fault::Cut, Fault::DoneAndCut];
+    store.fails(move |number, _, _| number.is_multiple_of(40).then(|| faults[(number / 40) as usize % faults.len()]));
+    storm(To::Bucket(bucket.by(store.address())), 20_261_124, until(10));
+    assert!(store.faults() > 0);
 }

@@ -41,6 +41,8 @@ struct Shared {
 impl FaultyStore {
     /// A proxy before the store at this address.
     pub(crate) fn before(store: &str) -> Self {
+        // Whichever test comes first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let threads = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let shared = Arc::new(Shared {
             store: store.to_owned(),
