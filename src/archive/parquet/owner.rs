@@ -69,6 +69,10 @@ impl OwnedArchive {
             self.write_owner_record(0, None)?;
         }
         if !claim.unpublished.is_empty() {
+            if opened.commit + 1 == claim.recorded {
+                self.claim_commit(claim.recorded, claim.run_of(claim.recorded))?;
+                opened.commit = claim.recorded;
+            }
             let published = self.storage.publish(&claim.unpublished)?;
             for (file, published) in claim.unpublished.iter().zip(published) {
                 if let Published::Lost(why) = published {
@@ -78,6 +82,10 @@ impl OwnedArchive {
             }
         }
         if !opened.missing.is_empty() {
+            if opened.commit == claim.recorded {
+                opened.commit -= 1;
+                self.write_owner_record(opened.commit, claim.run_of(opened.commit))?;
+            }
             self.take_back(&claim.unpublished)?;
         }
         let own = self.ledger_id.to_string();
@@ -85,10 +93,6 @@ impl OwnedArchive {
         for other in self.ledgers_that_stage()?.into_iter().filter(|other| *other != own) {
             let at = self.storage.at(&format!("{TEMPORARY}/{other}"));
             opened.warnings.push(format!("{at} holds temporary files of another ledger; they are left alone"));
-        }
-        if opened.commit + 1 == claim.recorded && !claim.unpublished.is_empty() && opened.missing.is_empty() {
-            self.write_owner_record(claim.recorded, claim.run_of(claim.recorded))?;
-            opened.commit = claim.recorded;
         }
         if opened.commit < claim.recorded {
             opened.warnings.push(format!(
@@ -144,15 +148,20 @@ impl OwnedArchive {
 
     /// Publishes the files of a commit. May be repeated.
     pub(super) fn publish(&self, commit: u64, files: &[StagedFile]) -> Result<(), ArchiveError> {
-        self.still_owned()?;
+        self.claim_commit(commit, Some(self.run_id))?;
         for (file, published) in files.iter().zip(self.storage.publish(files)?) {
             if let Published::Lost(why) = published {
                 let why = why.unwrap_or_else(|| "the staged file is gone".to_owned());
                 return Err(ArchiveError::failed(format!("publishing {}", self.storage.at(&file.file.path)), why));
             }
         }
+        Ok(())
+    }
+
+    /// Names a commit in the owner record before its files can be seen: of two copies of a ledger, one goes on.
+    fn claim_commit(&self, commit: u64, run: Option<Uuid>) -> Result<(), ArchiveError> {
         reach("deed.before");
-        self.write_owner_record(commit, Some(self.run_id))
+        self.write_owner_record(commit, run)
     }
 
     /// Whether this ledger may have the archive. Changes nothing. Returns the owner record.

@@ -314,9 +314,18 @@ fn a_machine_that_loses_its_power_is_mended_by_the_next_run() {
 
 #[test]
 fn a_recorded_file_that_is_lost_after_all_is_fetched_again_loudly() {
-    for second in [None, Some("recover.reopened"), Some("recover.opened")] {
+    let cases = [
+        ("record.after", None),
+        ("record.after", Some("recover.reopened")),
+        ("record.after", Some("recover.opened")),
+        // The owner record names the commit already.
+        ("rename.before", None),
+        ("rename.after", None),
+        ("rename.before", Some("recover.reopened")),
+    ];
+    for (first, second) in cases {
         let site = site(To::Parquet);
-        site.dies_at("record.after");
+        site.dies_at(first);
         let lost = below(&site.path("archive"), |path| ends(path, ".inprogress"));
         std::fs::remove_file(&lost[0]).unwrap();
         if let Some(step) = second {
