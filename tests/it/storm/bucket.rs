@@ -111,8 +111,8 @@ fn of_two_copies_of_a_ledger_one_is_refused_and_shows_nothing() {
     let copy = |from: &str, to: &str| nights::copy(&directory.join(from), &directory.join(to));
     copy("state", "other");
     site.night(60);
-    site.dies_at("complete.before");
-    // What died had recorded a commit and published nothing. Its copy goes on without it.
+    site.dies_at("deed.before");
+    // What died had recorded a commit, and the archive does not name it. Its copy goes on without it.
     copy("state", "dead");
     copy("other", "state");
     site.plain().exits(0);

@@ -67,7 +67,7 @@ const BUCKET: [&str; 20] = [
 const TWICE_BUCKET: [(&str, &str); 6] = [
     ("record.after", "complete.before"),
     ("record.after", "complete.after"),
-    ("complete.after", "deed.rename"),
+    ("deed.rename", "complete.after"),
     ("complete.after#2", "recover.opened"),
     ("file.fsynced", "upload.noted"),
     ("manifest.fsync", "sums.rename"),
