@@ -1,7 +1,7 @@
 //! Where the files of an archive are: a directory, or a prefix of a bucket.
 //!
 //! Everything above speaks to one seam, [`Storage`], so the commit protocol is written once. Names are relative to the
-//! archive and use `/`. A name that begins with [`BESIDE`](crate::model::manifest::BESIDE) is in the directory, or under
+//! archive and use `/`. A name that begins with [`BESIDE`] is in the directory, or under
 //! the prefix, beside the archive. No name leads out of these two. All calls block.
 //!
 //! | promise | directory | object store |
@@ -90,7 +90,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Reads `length` bytes of a file from `start`. It is an error if the file has fewer.
     fn read_range(&self, name: &str, start: u64, length: usize) -> Result<Vec<u8>, StorageError>;
 
-    /// Every file whose name begins with `below` (which ends with `/` or [`BESIDE`](crate::model::manifest::BESIDE), or is
+    /// Every file whose name begins with `below` (which ends with `/` or [`BESIDE`], or is
     /// empty), in the order of names. Names beside the archive are listed only if `below` begins with `BESIDE`. With
     /// `lenient`, skips directories that may not be read.
     fn list(&self, below: &str, lenient: bool) -> Result<Vec<Listed>, StorageError>;
