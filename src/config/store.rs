@@ -66,7 +66,8 @@ impl Bucket {
     /// The address of the store, which the environment may name too.
     fn endpoint(&self, storage: &Storage, environment: &Environment) -> Option<String> {
         let written = storage.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
-        written.or_else(|| environment.get("AWS_ENDPOINT_URL").filter(|url| self.scheme == "s3" && !url.is_empty()))
+        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().filter(|_| self.scheme == "s3");
+        written.or_else(|| variables.filter_map(|name| environment.get(name)).find(|url| !url.is_empty()))
     }
 
     /// The place in the identity of a job: the URL, and the host of the store if it is not the provider's own.
@@ -113,8 +114,8 @@ impl Setting for Location {
 settings! {
     /// How an object store is reached.
     pub Storage {
-        /// The address of the store if it is not the provider's own, such as `https://oss-cn-hangzhou.aliyuncs.com`. By
-        /// default that of the variable `AWS_ENDPOINT_URL`, if it is set. `http` is not encrypted.
+        /// The address of the store if it is not the provider's own, such as `https://s3.oss-cn-hangzhou.aliyuncs.com`. By
+        /// default that of the variable `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, if one is set. `http` is not encrypted.
         endpoint: Option<Url> as Option<StoreAddress>, default "null";
         /// The region that requests are signed for. By default that of the variable `AWS_REGION`, or `us-east-1`.
         region: Option<String> as Option<Word>, default "null";
@@ -225,7 +226,7 @@ impl Scalar for StoreAddress {
     }
 
     fn parse(text: &str) -> Result<Url, String> {
-        let wrong = || "is no URL of a store, such as https://oss-cn-hangzhou.aliyuncs.com".to_owned();
+        let wrong = || "is no URL of a store, such as https://s3.oss-cn-hangzhou.aliyuncs.com".to_owned();
         let url = Url::parse(text).map_err(|_| wrong())?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("carries a user or password: write access_key_id and secret_access_key instead".to_owned());
@@ -316,7 +317,9 @@ impl StoreAccess {
             _ => "https://blob.core.windows.net",
         });
         let address = Url::parse(address).map_err(|_| {
-            let message = "the environment variable AWS_ENDPOINT_URL is no URL".to_owned();
+            let message =
+                "the endpoint that the environment variable AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names is no URL"
+                    .to_owned();
             environment.error(Mistake { at, key: key.to_owned(), message })
         })?;
         let via = storage.proxy.resolve(environment, &format!("{key}.proxy"), at)?.of(&address).cloned();

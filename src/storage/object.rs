@@ -6,6 +6,7 @@
 
 mod blocking;
 mod connect;
+mod credentials;
 mod spool;
 mod upload;
 
@@ -52,6 +53,9 @@ const AGAIN: Policy = Policy {
     attempts: Some(6),
 };
 
+/// How long a request of a probe is tried: whoever checks a configuration waits for the answer.
+const PROBED: Duration = Duration::from_secs(10);
+
 /// What is asked of a store.
 trait Store: ObjectStore + MultipartStore {}
 impl<S: ObjectStore + MultipartStore> Store for S {}
@@ -60,6 +64,8 @@ impl<S: ObjectStore + MultipartStore> Store for S {}
 #[derive(Debug, Clone)]
 pub(super) struct ObjectStorage {
     store: Arc<dyn Store>,
+    /// The same, by a client that gives up soon.
+    probed: Arc<dyn Store>,
     /// The URL of the archive.
     place: String,
     prefix: String,
@@ -97,8 +103,10 @@ struct Note {
 impl ObjectStorage {
     /// Makes a client of the store. Asks nothing yet.
     pub(super) fn new(settings: &ObjectSettings, ledger: Uuid) -> Result<Self, StorageError> {
+        let patience = settings.patience.min(PROBED);
         Ok(Self {
             store: connect::connect(settings)?,
+            probed: connect::connect(&ObjectSettings { patience, ..settings.clone() })?,
             place: settings.url(),
             prefix: settings.prefix.clone(),
             conditions: settings.conditions,
@@ -321,7 +329,7 @@ impl Storage for ObjectStorage {
     }
 
     fn probe(&self) -> Result<String, StorageError> {
-        wait(self.probe_now())?;
+        wait(Self { store: Arc::clone(&self.probed), ..self.clone() }.probe_now())?;
         Ok(match self.conditions {
             Conditions::Auto => format!("{} can be written, and its store heeds conditions", self.place),
             Conditions::Off => format!(

@@ -24,6 +24,7 @@ mod report;
 mod simulator;
 mod source;
 mod storage;
+mod stores;
 mod storm;
 mod support;
 mod tables;

@@ -14,7 +14,7 @@ const API: &str = "yunxin.invalid";
 
 /// What a proxy does with what it is asked.
 #[derive(Clone, Copy)]
-enum Manner {
+pub(crate) enum Manner {
     /// Connects to the API.
     Connects,
     /// Answers with this status.
@@ -24,13 +24,13 @@ enum Manner {
 }
 
 /// A proxy of this manner before the API, and what it heard.
-struct Proxy {
-    address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
     heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl Proxy {
-    fn start(manner: Manner, api: SocketAddr) -> Self {
+    pub(crate) fn start(manner: Manner, api: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -44,7 +44,7 @@ impl Proxy {
         Self { address, heard }
     }
 
-    fn heard(&self) -> Vec<String> {
+    pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
 }

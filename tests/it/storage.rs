@@ -1,6 +1,6 @@
 //! Where the files of an archive are: what every storage promises, on a local disk and on a store that speaks S3.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use yunxin_archiver::storage::{
     Conditions, Created, Listed, ObjectSettings, Place, Published, Replaced, Storage, StorageError,
 };
 
-use crate::support::bucket::{Store, bucket};
+use crate::support::bucket::{Bucket, Store, bucket};
 
 const LEDGER: Uuid = Uuid::from_u128(7);
 
@@ -17,11 +17,22 @@ fn object(settings: ObjectSettings) -> Arc<dyn Storage> {
     Place::Bucket(settings).open(LEDGER).unwrap()
 }
 
-/// Both kinds, each with a second handle on the same place, as another process has it.
+/// A local disk and MiniStack, each with a second handle on the same place, as another process has it.
 fn on_both(work: impl Fn(&dyn Storage, &dyn Storage)) {
-    let bucket = bucket();
+    on(&[bucket()], work);
+}
+
+/// The same, with moto, and with Azurite if it is installed. moto completes no empty part, and Azure gives up no upload.
+fn on_every(work: impl Fn(&dyn Storage, &dyn Storage)) {
+    static OTHERS: OnceLock<Vec<Store>> = OnceLock::new();
+    let others = OTHERS.get_or_init(|| Store::azurite().into_iter().chain([Store::moto()]).collect());
+    on(&others.iter().map(Store::bucket).chain([bucket()]).collect::<Vec<_>>(), work);
+}
+
+fn on(buckets: &[Bucket], work: impl Fn(&dyn Storage, &dyn Storage)) {
     let (root, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    for place in [Place::Directory(root.path().join("archive")), Place::Bucket(bucket.settings(scratch.path()))] {
+    let buckets = buckets.iter().map(|bucket| Place::Bucket(bucket.settings(scratch.path())));
+    for place in buckets.chain([Place::Directory(root.path().join("archive"))]) {
         let [one, other] = [(); 2].map(|()| place.open(LEDGER).unwrap());
         one.clear(&|_| false).unwrap();
         work(&*one, &*other);
@@ -55,7 +66,7 @@ fn names(storage: &dyn Storage, below: &str) -> Vec<String> {
 
 #[test]
 fn a_small_file_is_created_once_whoever_asks() {
-    on_both(|one, other| {
+    on_every(|one, other| {
         assert_eq!(one.create("_manifests/1.json", b"first").unwrap(), Created::Yes);
         // Said again, as after an answer that was lost, its name is not taken by somebody else.
         assert_eq!(one.create("_manifests/1.json", b"first").unwrap(), Created::Yes);
@@ -66,7 +77,7 @@ fn a_small_file_is_created_once_whoever_asks() {
 
 #[test]
 fn a_small_file_is_replaced_only_as_it_was_read() {
-    on_both(|one, other| {
+    on_every(|one, other| {
         let Replaced::Yes(first) = one.replace("_archive.json", b"1", None).unwrap() else { panic!() };
         assert_eq!(other.replace("_archive.json", b"9", None).unwrap(), Replaced::Changed);
         let (read, seen) = other.read("_archive.json").unwrap().unwrap();
@@ -127,7 +138,7 @@ fn what_is_given_up_is_gone_finished_or_not() {
 
 #[test]
 fn a_file_of_another_size_is_not_the_one_that_was_recorded() {
-    on_both(|one, _| {
+    on_every(|one, _| {
         let file = staged(one, "a.parquet", b"recorded");
         assert_eq!(publish(one, &file), Published::Yes);
         one.remove("a.parquet").unwrap();
@@ -140,7 +151,7 @@ fn a_file_of_another_size_is_not_the_one_that_was_recorded() {
 
 #[test]
 fn files_are_listed_and_read_by_ranges() {
-    on_both(|one, _| {
+    on_every(|one, _| {
         for name in ["_manifests/2.json", "_manifests/1.json", "date=2026-11-22/a b+%.parquet"] {
             assert_eq!(one.create(name, name.as_bytes()).unwrap(), Created::Yes);
         }
@@ -193,4 +204,15 @@ fn a_store_that_refuses_is_named_and_no_secret_is() {
     let said = format!("{errors:?} {storage:?}");
     assert!(said.contains("s3://none/nightly/archive") && said.contains("NoSuchBucket"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_tried_for_as_long_as_patience_lasts() {
+    let scratch = TempDir::new().unwrap();
+    let patience = std::time::Duration::from_secs(10);
+    let nowhere = Some("http://127.0.0.1:9".to_owned());
+    let storage = object(ObjectSettings { endpoint: nowhere, patience, ..bucket().settings(scratch.path()) });
+    let began = std::time::Instant::now();
+    storage.list("", false).unwrap_err();
+    assert!(began.elapsed() >= patience, "given up after {:?}", began.elapsed());
 }

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, Checksum, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{BackoffConfig, ClientOptions, Error, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, Error, RetryConfig, StaticCredentialProvider};
 use reqwest::NoProxy;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::Store;
+use super::credentials::{FromEnvironment, NoCredentials, OF_AZURE, OF_GOOGLE, OF_S3};
 use crate::storage::StorageError;
 
 /// What becomes of a store that does not heed conditions.
@@ -36,7 +37,7 @@ pub struct ObjectSettings {
     pub bucket: String,
     /// What every name begins with, without a slash at either end; not empty.
     pub prefix: String,
-    /// The address of the store if it is not the provider's own, such as `https://oss-cn-hangzhou.aliyuncs.com`.
+    /// The address of the store if it is not the provider's own, such as `https://s3.oss-cn-hangzhou.aliyuncs.com`.
     pub endpoint: Option<String>,
     /// The region that requests are signed for.
     pub region: Option<String>,
@@ -197,9 +198,11 @@ fn build(settings: &ObjectSettings, connector: Connector) -> Result<Arc<dyn Stor
         backoff: BackoffConfig {
             init_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(15),
-            base: 2.0,
+            // Each wait is a random part of the last one times this: with 2 they would not grow.
+            base: 4.0,
         },
-        max_retries: 20,
+        // The time decides.
+        max_retries: 1_000,
         retry_timeout: settings.patience,
     };
     let credentials = settings.credentials.as_ref();
@@ -210,12 +213,15 @@ fn build(settings: &ObjectSettings, connector: Connector) -> Result<Arc<dyn Stor
                 .with_http_connector(connector)
                 .with_retry(retries)
                 .with_virtual_hosted_style_request(settings.virtual_hosted)
+                // Objects are removed one by one, and not every store knows how to remove many.
+                .with_disable_bulk_delete(true)
                 .with_conditional_put(match settings.conditions {
                     Conditions::Auto => S3ConditionalPut::ETagMatch,
                     Conditions::Off => S3ConditionalPut::Disabled,
                 });
             if let Some(endpoint) = settings.address() {
-                builder = builder.with_endpoint(endpoint);
+                // The key that comes before all others, whatever the environment says.
+                builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
             }
             if let Some(region) = &settings.region {
                 builder = builder.with_region(region);
@@ -228,37 +234,51 @@ fn build(settings: &ObjectSettings, connector: Connector) -> Result<Arc<dyn Stor
                 Encryption::Managed => builder.with_config("aws_server_side_encryption".parse()?, "AES256"),
                 Encryption::Kms(key) => builder.with_sse_kms_encryption(key),
             };
-            if let Some(Credentials { id, secret, token }) = credentials {
-                builder = builder.with_access_key_id(id).with_secret_access_key(secret.expose_secret());
-                if let Some(token) = token {
-                    builder = builder.with_token(token.expose_secret());
-                }
-            }
+            // As a whole: the environment may hold a token that belongs to another key.
+            builder = if let Some(Credentials { id, secret, token }) = credentials {
+                builder.with_credentials(Arc::new(StaticCredentialProvider::new(AwsCredential {
+                    key_id: id.clone(),
+                    secret_key: secret.expose_secret().to_owned(),
+                    token: token.as_ref().map(|token| token.expose_secret().to_owned()),
+                })))
+            } else {
+                let chain = FromEnvironment::new(builder.clone().build()?.credentials(), OF_S3);
+                builder.with_credentials(chain)
+            };
             Ok(Arc::new(builder.build()?))
         }
         Provider::Google => {
-            let mut builder = GoogleCloudStorageBuilder::from_env()
-                .with_bucket_name(&settings.bucket)
-                .with_http_connector(connector)
-                .with_retry(retries);
+            let builder = if credentials.is_some() {
+                GoogleCloudStorageBuilder::new()
+            } else {
+                GoogleCloudStorageBuilder::from_env()
+            };
+            let mut builder =
+                builder.with_bucket_name(&settings.bucket).with_http_connector(connector).with_retry(retries);
             if let Some(endpoint) = &settings.endpoint {
                 builder = builder.with_base_url(endpoint);
             }
             if let Some(credentials) = credentials {
                 builder = builder.with_service_account_key(credentials.secret.expose_secret());
+            } else {
+                let chain = FromEnvironment::new(builder.clone().build()?.credentials(), OF_GOOGLE);
+                builder = builder.with_credentials(chain);
             }
             Ok(Arc::new(builder.build()?))
         }
         Provider::Azure => {
-            let mut builder = MicrosoftAzureBuilder::from_env()
-                .with_container_name(&settings.bucket)
-                .with_http_connector(connector)
-                .with_retry(retries);
+            let builder =
+                if credentials.is_some() { MicrosoftAzureBuilder::new() } else { MicrosoftAzureBuilder::from_env() };
+            let mut builder =
+                builder.with_container_name(&settings.bucket).with_http_connector(connector).with_retry(retries);
             if let Some(endpoint) = &settings.endpoint {
                 builder = builder.with_endpoint(endpoint.clone());
             }
             if let Some(credentials) = credentials {
                 builder = builder.with_account(&credentials.id).with_access_key(credentials.secret.expose_secret());
+            } else {
+                let chain = FromEnvironment::new(builder.clone().build()?.credentials(), OF_AZURE);
+                builder = builder.with_credentials(chain);
             }
             Ok(Arc::new(builder.build()?))
         }
@@ -290,8 +310,17 @@ pub(super) fn is_without_bucket(error: &Error) -> bool {
 /// What an error means to the user.
 pub(super) fn explain(doing: &str, error: &Error) -> StorageError {
     let said = short(error);
+    if let Error::Unauthenticated { source, .. } = error
+        && let Some(missing) = source.downcast_ref::<NoCredentials>()
+    {
+        return StorageError::Denied(format!("{doing}: {}", whole(missing)));
+    }
     match error {
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+            StorageError::Denied(format!("{doing}: the store refused it: {said}"))
+        }
+        // S3 says these with the status of a bad request.
+        _ if ["ExpiredToken", "InvalidToken", "TokenRefreshRequired"].iter().any(|code| said.contains(code)) => {
             StorageError::Denied(format!("{doing}: the store refused it: {said}"))
         }
         _ if is_without_bucket(error) => StorageError::Unusable(format!("{doing}: there is no such bucket: {said}")),

@@ -1,4 +1,4 @@
-//! Object stores of our own: MiniStack, which knows conditions, and rclone, which ignores every one.
+//! Object stores of our own: MiniStack and moto, which know conditions, rclone, which ignores every one, and Azurite.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,8 +14,25 @@ use super::server::{Home, Keeper, find_program, free_port};
 /// The secret key of every store.
 pub(crate) const SECRET_KEY: &str = "hunter2-bucket";
 
-/// A server that speaks S3.
+/// The account of Azurite and its key, which are in its documentation.
+const AZURE: [&str; 2] =
+    ["devstoreaccount1", "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="];
+
+/// Makes a container of Azurite.
+const MAKE_CONTAINER: &str = "
+import base64, email.utils, hashlib, hmac, sys, urllib.request
+account, key, endpoint, name = sys.argv[1:]
+headers = {'x-ms-date': email.utils.formatdate(usegmt=True), 'x-ms-version': '2021-12-02'}
+lines = ['PUT'] + [''] * 11 + [f'{name}:{value}' for name, value in headers.items()]
+text = '\\n'.join(lines + [f'/{account}/{account}/{name}', 'restype:container'])
+signature = base64.b64encode(hmac.digest(base64.b64decode(key), text.encode(), hashlib.sha256)).decode()
+headers |= {'Authorization': f'SharedKey {account}:{signature}', 'Content-Length': '0'}
+urllib.request.urlopen(urllib.request.Request(f'{endpoint}/{name}?restype=container', headers=headers, method='PUT'))
+";
+
+/// A server that speaks S3 or Azure's own.
 pub(crate) struct Store {
+    provider: Provider,
     port: u16,
     buckets: AtomicU32,
     _home: Home,
@@ -25,8 +42,13 @@ pub(crate) struct Store {
 /// A bucket of its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
+    provider: Provider,
     address: String,
     pub(crate) name: String,
+    /// The address that a job is told.
+    told: String,
+    /// More keys of the job's `storage`.
+    keys: String,
 }
 
 impl Store {
@@ -38,6 +60,30 @@ impl Store {
                  import sys; sys.argv = ['ministack']; from ministack.app import main; main()"
             );
             vec!["-c".to_owned(), server]
+        })
+    }
+
+    /// A moto. It is kept in memory.
+    pub(crate) fn moto() -> Self {
+        Self::start("python3", |_, port| {
+            let server = format!(
+                "import sys; sys.argv = ['moto_server', '-H', '127.0.0.1', '-p', '{port}']; \
+                 from moto.server import main; main()"
+            );
+            vec!["-c".to_owned(), server]
+        })
+    }
+
+    /// An Azurite, if it is installed. It is kept in memory.
+    pub(crate) fn azurite() -> Option<Self> {
+        let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/azurite/node_modules/.bin/azurite-blob");
+        program.is_file().then(|| {
+            let store = Self::start(&program.display().to_string(), |_, port| {
+                let words =
+                    format!("--blobHost 127.0.0.1 --blobPort {port} --inMemoryPersistence --skipApiVersionCheck");
+                words.split(' ').map(str::to_owned).collect()
+            });
+            Self { provider: Provider::Azure, ..store }
         })
     }
 
@@ -66,7 +112,13 @@ impl Store {
             while began.elapsed() < Duration::from_mins(1) && !home.log().contains("in use") {
                 // Not by connecting alone: MiniStack takes connections before it answers.
                 if answers(port) {
-                    return Self { port, buckets: AtomicU32::new(0), _home: home, _keeper: keeper };
+                    return Self {
+                        provider: Provider::S3,
+                        port,
+                        buckets: AtomicU32::new(0),
+                        _home: home,
+                        _keeper: keeper,
+                    };
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
@@ -77,10 +129,24 @@ impl Store {
 
     /// A fresh bucket.
     pub(crate) fn bucket(&self) -> Bucket {
+        self.bucket_with("x-it: none")
+    }
+
+    /// A fresh bucket that was made with this header.
+    fn bucket_with(&self, header: &str) -> Bucket {
+        let provider = self.provider;
         let name = format!("bucket-{}", self.buckets.fetch_add(1, Ordering::Relaxed));
-        let bucket = Bucket { address: format!("http://127.0.0.1:{}", self.port), name };
-        let made = bucket.curl(&["-X", "PUT"], "");
-        assert!(made.ends_with("200"), "{made}");
+        let mut address = format!("http://127.0.0.1:{}", self.port);
+        if provider == Provider::Azure {
+            address = format!("{address}/{}", AZURE[0]);
+            let arguments = ["-c", MAKE_CONTAINER, AZURE[0], AZURE[1], &address, &name];
+            assert!(std::process::Command::new("python3").args(arguments).status().unwrap().success());
+        }
+        let mut bucket = Bucket { provider, told: address.clone(), address, name, keys: String::new() };
+        bucket.keys = format!(", access_key_id: {}, secret_access_key: file:bucket-secret", bucket.id());
+        if provider == Provider::S3 {
+            bucket.put(&["-H", header], "");
+        }
         bucket
     }
 }
@@ -94,10 +160,19 @@ fn answers(port: u16) -> bool {
 }
 
 impl Bucket {
+    fn id(&self) -> &'static str {
+        if self.provider == Provider::Azure { AZURE[0] } else { "yunxin-it" }
+    }
+
+    /// The secret of its key.
+    pub(crate) fn secret(&self) -> &'static str {
+        if self.provider == Provider::Azure { AZURE[1] } else { SECRET_KEY }
+    }
+
     /// How the program reaches it.
     pub(crate) fn settings(&self, scratch: &Path) -> ObjectSettings {
         ObjectSettings {
-            provider: Provider::S3,
+            provider: self.provider,
             bucket: self.name.clone(),
             prefix: "nightly/archive".to_owned(),
             endpoint: Some(self.endpoint()),
@@ -106,7 +181,7 @@ impl Bucket {
             conditions: Conditions::Auto,
             encryption: Encryption::Bucket,
             checksums: false,
-            credentials: Some(Credentials { id: "yunxin-it".to_owned(), secret: SECRET_KEY.into(), token: None }),
+            credentials: Some(Credentials { id: self.id().to_owned(), secret: self.secret().into(), token: None }),
             ca: None,
             proxy: None,
             scratch: scratch.to_owned(),
@@ -117,10 +192,11 @@ impl Bucket {
     /// The sink of a job that archives here, with more of its keys. The secret is in the file `bucket-secret`.
     pub(crate) fn sink(&self, storage: &str, more: &str) -> String {
         format!(
-            "parquet: {{ path: \"s3://{}/nightly/archive\", storage: {{ endpoint: \"{}\", access_key_id: yunxin-it, \
-             secret_access_key: file:bucket-secret{storage} }}{more} }}",
+            "parquet: {{ path: \"{}://{}/nightly/archive\", storage: {{ endpoint: \"{}\"{}{storage} }}{more} }}",
+            self.provider.scheme(),
             self.name,
-            self.endpoint()
+            self.told,
+            self.keys
         )
     }
 
@@ -158,9 +234,37 @@ impl Bucket {
         self.address.clone()
     }
 
-    /// The same bucket, reached by another address.
+    /// The same bucket, which jobs reach by another address.
     pub(crate) fn by(&self, address: &str) -> Self {
-        Self { address: address.to_owned(), name: self.name.clone() }
+        Self { told: address.to_owned(), ..self.clone() }
+    }
+
+    /// The same bucket, which jobs reach with more keys of `storage`.
+    pub(crate) fn with(&self, keys: &str) -> Self {
+        Self { keys: format!("{}, {keys}", self.keys), ..self.clone() }
+    }
+
+    /// The same bucket, for which jobs have no key of their own.
+    pub(crate) fn without_key(&self) -> Self {
+        Self { keys: String::new(), ..self.clone() }
+    }
+
+    /// Every version of every object, and every delete marker: their keys and versions.
+    pub(crate) fn versions(&self) -> [Vec<(String, String)>; 2] {
+        let listed = self.curl(&[], "?versions");
+        ["Version", "DeleteMarker"].map(|kind| {
+            let begin = format!("<{kind}>");
+            let pieces = listed.split(&begin).skip(1).map(|piece| {
+                let within = |tag: &str| piece.split_once(&format!("<{tag}>")).unwrap().1.split_once('<').unwrap().0;
+                (within("Key").to_owned(), within("VersionId").to_owned())
+            });
+            pieces.collect()
+        })
+    }
+
+    fn put(&self, arguments: &[&str], object: &str) {
+        let made = self.curl(&[&["-X", "PUT"], arguments].concat(), object);
+        assert!(made.ends_with("200"), "{made}");
     }
 
     /// The bucket as another S3 client sees it: the answer's body, and its status.
@@ -184,8 +288,32 @@ impl Bucket {
     }
 }
 
-/// A fresh bucket of the MiniStack that all tests of this process share.
-pub(crate) fn bucket() -> Bucket {
+/// The MiniStack that all tests of this process share.
+fn shared() -> &'static Store {
     static SHARED: OnceLock<Store> = OnceLock::new();
-    SHARED.get_or_init(Store::ministack).bucket()
+    SHARED.get_or_init(Store::ministack)
+}
+
+/// A fresh bucket.
+pub(crate) fn bucket() -> Bucket {
+    shared().bucket()
+}
+
+/// A fresh bucket that keeps every version.
+pub(crate) fn versioned_bucket() -> Bucket {
+    let bucket = bucket();
+    bucket.put(&["-d", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"], "?versioning");
+    bucket
+}
+
+/// A fresh bucket with Object Lock: nobody can remove a version before tomorrow.
+pub(crate) fn locked_bucket() -> Bucket {
+    let bucket = shared().bucket_with("x-amz-bucket-object-lock-enabled: true");
+    let retention = "<DefaultRetention><Mode>COMPLIANCE</Mode><Days>1</Days></DefaultRetention>";
+    let rule = format!(
+        "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled><Rule>{retention}</Rule>\
+         </ObjectLockConfiguration>"
+    );
+    bucket.put(&["-d", &rule], "?object-lock");
+    bucket
 }

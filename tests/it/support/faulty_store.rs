@@ -1,10 +1,11 @@
-//! An object store that fails as a test says: a proxy before a real one.
+//! An object store that fails as a test says, and remembers what it was asked: a proxy before a real one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
+use axum::http::HeaderMap;
 use axum::response::Response;
 
 /// What becomes of a request.
@@ -20,8 +21,27 @@ pub(crate) enum Fault {
     DoneAndCut,
 }
 
-/// Decides by the number of the request, its method, and its path with the query.
-type Rule = Box<dyn Fn(u64, &str, &str) -> Option<Fault> + Send>;
+/// A request.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) number: u64,
+    pub(crate) method: String,
+    /// With the query.
+    pub(crate) path: String,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    /// A header's value, or nothing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+type Rule = Box<dyn Fn(&Asked) -> Option<Fault> + Send>;
+
+/// What follows a bucket in the name of its host. No resolver knows it.
+pub(crate) const VIRTUAL: &str = ".store.invalid";
 
 /// The proxy.
 pub(crate) struct FaultyStore {
@@ -33,7 +53,7 @@ pub(crate) struct FaultyStore {
 struct Shared {
     store: String,
     http: reqwest::Client,
-    requests: AtomicU64,
+    asked: Mutex<Vec<Asked>>,
     faults: AtomicU64,
     rule: Mutex<Rule>,
 }
@@ -47,9 +67,9 @@ impl FaultyStore {
         let shared = Arc::new(Shared {
             store: store.to_owned(),
             http: reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap(),
-            requests: AtomicU64::new(0),
+            asked: Mutex::default(),
             faults: AtomicU64::new(0),
-            rule: Mutex::new(Box::new(|_, _, _| None)),
+            rule: Mutex::new(Box::new(|_| None)),
         });
         let listener = threads.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -64,8 +84,13 @@ impl FaultyStore {
     }
 
     /// From now on requests fail by this rule.
-    pub(crate) fn fails(&self, rule: impl Fn(u64, &str, &str) -> Option<Fault> + Send + 'static) {
+    pub(crate) fn fails(&self, rule: impl Fn(&Asked) -> Option<Fault> + Send + 'static) {
         *self.shared.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// Every request so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.shared.asked.lock().unwrap().clone()
     }
 
     /// How many requests failed.
@@ -78,9 +103,19 @@ impl Shared {
     async fn answer(self: Arc<Self>, request: Request) -> Response {
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        let number = self.requests.fetch_add(1, Ordering::SeqCst);
-        let path = parts.uri.path_and_query().unwrap().to_string();
-        let fault = (self.rule.lock().unwrap())(number, parts.method.as_str(), &path);
+        let mut path = parts.uri.path_and_query().unwrap().to_string();
+        let mut headers = parts.headers;
+        // The store behind knows the bucket by the path alone.
+        if let Some(bucket) = headers["host"].to_str().unwrap().split_once(VIRTUAL).map(|(bucket, _)| bucket) {
+            path = format!("/{bucket}{path}");
+        }
+        let asked = {
+            let mut all = self.asked.lock().unwrap();
+            let (number, method) = (all.len() as u64, parts.method.to_string());
+            all.push(Asked { number, method, path: path.clone(), headers: headers.clone() });
+            all[all.len() - 1].clone()
+        };
+        let fault = (self.rule.lock().unwrap())(&asked);
         self.faults.fetch_add(u64::from(fault.is_some()), Ordering::SeqCst);
         if let Some(Fault::Refused(status, code)) = fault {
             return refused(status, code);
@@ -88,8 +123,10 @@ impl Shared {
         if let Some(Fault::Cut) = fault {
             cut();
         }
-        let mut headers = parts.headers;
-        headers.remove("host");
+        // The store behind checks no signature, and knows no sessions.
+        for name in ["host", "x-amz-security-token"] {
+            headers.remove(name);
+        }
         let asked = self.http.request(parts.method, format!("{}{path}", self.store)).headers(headers).body(body);
         let answer = asked.send().await.unwrap();
         let mut response = Response::builder().status(answer.status());

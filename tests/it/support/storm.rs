@@ -15,7 +15,7 @@ use yunxin_archiver::ledger::{Ledger, RunRow};
 use yunxin_archiver::simulator::{APP_KEY, APP_SECRET, Fate, Handle, Message, Quirk, Settings, World, start_with};
 
 use self::archive::{parquet_ids, parquet_manifests, postgres_ids, postgres_manifests};
-use super::bucket::{Bucket, SECRET_KEY};
+use super::bucket::Bucket;
 use super::postgres::PgUrl;
 
 /// A private key as openssl writes it, of RFC 8410.
@@ -230,8 +230,8 @@ impl Site {
         if let To::Postgres(url) = &self.to {
             self.write_secret("archive-url", &url.url());
         }
-        if let To::Bucket(_) = &self.to {
-            self.write_secret("bucket-secret", SECRET_KEY);
+        if let To::Bucket(bucket) = &self.to {
+            self.write_secret("bucket-secret", bucket.secret());
         }
         let endpoints = self.endpoints.clone().unwrap_or_else(|| format!("[\"{}\"]", self.api.url()));
         let Self { app, fetch, .. } = self;
