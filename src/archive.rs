@@ -269,6 +269,8 @@ pub struct ListedManifest {
     pub sequence: u64,
     /// The run.
     pub run_id: Uuid,
+    /// The `AppKey` of the run.
+    pub app_key: String,
     /// SHA-256 of its exact bytes, lower-case hex.
     pub sha256: String,
     /// Those of its files that are there, in its order.

@@ -5,6 +5,7 @@
 mod adopt;
 mod arguments;
 mod assemble;
+mod assembly;
 mod check;
 mod completeness;
 mod completions;

@@ -17,6 +17,7 @@ mod local;
 mod object;
 mod scratch;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -90,6 +91,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Reads `length` bytes of a file from `start`. It is an error if the file has fewer.
     fn read_range(&self, name: &str, start: u64, length: usize) -> Result<Vec<u8>, StorageError>;
 
+    /// The size of a file and its last `length` bytes, or all of a shorter one. `None` if it does not exist.
+    fn read_end(&self, name: &str, length: usize) -> Result<Option<(u64, Vec<u8>)>, StorageError>;
+
     /// Every file whose name begins with `below` (which ends with `/` or [`BESIDE`], or is
     /// empty), in the order of names. Names beside the archive are listed only if `below` begins with `BESIDE`. With
     /// `lenient`, skips directories that may not be read.
@@ -113,8 +117,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Gives up a staged file. One that is unknown or already published is left alone.
     fn discard(&self, file: &StagedFile) -> Result<(), StorageError>;
 
-    /// Gives up everything that ledgers of these IDs staged and did not publish, and makes ready for staging.
-    fn clear(&self, is_given_up: &dyn Fn(&str) -> bool) -> Result<(), StorageError>;
+    /// Gives up everything that ledgers of these IDs staged and did not publish, and makes ready for staging. Returns the
+    /// other ledgers that staged something.
+    fn clear(&self, is_given_up: &dyn Fn(&str) -> bool) -> Result<BTreeSet<String>, StorageError>;
 
     /// Removes a file, durably. It need not exist.
     fn remove(&self, name: &str) -> Result<(), StorageError>;

@@ -18,6 +18,9 @@ pub(super) const LISTED: usize = 100;
 /// What an archive is checked against beyond itself.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Whether data is left unread: only the chain, the owner record, and which files are there with which sizes are
+    /// checked; in a database, the chain and the counts of each run.
+    pub quick: bool,
     /// Known keys. The last manifest must be signed with one of them; if there is none, any key will do.
     pub keys: Vec<PublicKey>,
     /// Hashes of manifests that were kept outside the archive.
@@ -31,7 +34,7 @@ pub struct Settings {
 impl Settings {
     /// Checks an archive only against itself.
     pub fn new() -> Self {
-        Self { keys: Vec::new(), kept: Vec::new(), memory: 64 << 20, temporary: std::env::temp_dir() }
+        Self { quick: false, keys: Vec::new(), kept: Vec::new(), memory: 64 << 20, temporary: std::env::temp_dir() }
     }
 }
 
@@ -66,6 +69,8 @@ pub enum Wrong {
     Signature,
     /// A hash that was kept outside the archive is not in the chain.
     Head,
+    /// The owner record is missing, cannot be read, or is older than the manifests.
+    Owner,
     /// The counts of a manifest do not agree with each other.
     Sums,
     /// A file that a manifest names is missing.
@@ -91,6 +96,7 @@ impl Wrong {
             Self::Chain => "chain",
             Self::Signature => "signature",
             Self::Head => "head",
+            Self::Owner => "owner",
             Self::Sums => "sums",
             Self::Missing => "missing",
             Self::Altered => "altered",
@@ -111,6 +117,18 @@ pub struct Problem {
     pub subject: String,
     /// In words.
     pub message: String,
+}
+
+/// Whether the content of an archive was checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub enum Content {
+    /// It was.
+    #[default]
+    #[serde(rename = "checked")]
+    Checked,
+    /// It was not: `--quick`.
+    #[serde(rename = "not checked")]
+    NotChecked,
 }
 
 /// Who signed.
@@ -137,22 +155,24 @@ pub struct Verification {
     pub kind: &'static str,
     /// Whether nothing is wrong.
     pub ok: bool,
+    /// Whether the content was checked.
+    pub content: Content,
     /// Manifests that could be read.
     pub manifests: u64,
     /// The last one.
     pub head: Option<ManifestHead>,
     /// Who signed.
     pub signatures: Signatures,
-    /// Files that were read and are as their manifests say.
+    /// Files that are as their manifests say. If content was not checked, these have the right size.
     pub files: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Messages, counting every revision.
+    /// Messages, counting every revision. If the content of files was not checked, as many as the manifests say.
     pub rows: u64,
-    /// Notes of messages that vanished.
+    /// Notes of messages that vanished. The same holds for them.
     pub vanished: u64,
-    /// Messages that are there more than once in one revision.
-    pub twice: u64,
+    /// Messages that are there more than once in one revision. `None` if content was not checked.
+    pub twice: Option<u64>,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// What is not wrong but worth mentioning.
@@ -160,8 +180,9 @@ pub struct Verification {
 }
 
 impl Verification {
-    pub(super) fn new(archive: String, kind: &'static str) -> Self {
-        Self { version: 1, archive, kind, ..Self::default() }
+    pub(super) fn new(archive: String, kind: &'static str, settings: &Settings) -> Self {
+        let content = if settings.quick { Content::NotChecked } else { Content::Checked };
+        Self { version: 1, archive, kind, content, ..Self::default() }
     }
 
     pub(super) fn wrong(&mut self, kind: Wrong, subject: impl Into<String>, message: impl Into<String>) {

@@ -1,5 +1,6 @@
 //! `adopt JOB`: takes over an archive whose ledger is lost, old, copied or another's.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,9 +10,9 @@ use uuid::Uuid;
 use super::arguments::Adopt;
 use super::provenance::{self, Provenance};
 use super::{Context, Exit, assemble, failures, output};
-use crate::archive::RunStamp;
+use crate::archive::{Inventory, RunStamp, Takeover};
 use crate::config::{Config, Job};
-use crate::ledger::{Adoption, CarriedCursor, JobLock, Ledger, ReplacedLedger};
+use crate::ledger::{Adoption, CarriedCursor, Identity, JobLock, Ledger, ReplacedLedger, RunNote};
 use crate::run::{self, Adopted, RunError};
 
 #[derive(Serialize)]
@@ -61,21 +62,16 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     let job = assemble::selected(&config, std::slice::from_ref(&arguments.job))?[0];
     let identity = assemble::identity(&config, job)?;
     let lock = JobLock::acquire(&config.state, &job.name, Duration::ZERO).await.map_err(assemble::ledger_exit)?;
-    let (run_id, now) = (Uuid::now_v7(), Timestamp::now());
-    let stamp =
-        RunStamp { job: job.name.clone(), app_key: identity.app_key.clone(), run_id, ledger_id: Uuid::now_v7() };
-    let (note, signer) = (provenance::note(&config, job, &Provenance::default())?, provenance::signer(job)?);
+    let signer = provenance::signer(job)?;
     let archive = assemble::archive(&config, job)?;
+    let stamp = stamp(&identity, Uuid::now_v7());
     let mut takeover = archive.takeover(stamp.clone()).map_err(exit)?;
     let holding = takeover.look().await.map_err(exit)?;
+    let note = provenance::note(&config, job, &Provenance::default())?;
     let path = assemble::ledger_path(&config, job);
-    let adoption = Adoption::begin(&path, &identity, stamp.ledger_id).await.map_err(assemble::ledger_exit)?;
-    let adopted = run::adopt(takeover.as_mut(), holding, adoption, run_id, now).await.map_err(exit)?;
-    // The writer takes the lock that this has.
-    drop(takeover);
-    let ledger = assemble::own_ledger(&path, &identity).await?;
+    let (ledger, adopted) = take_over(takeover, holding, &path, &identity, &stamp, &note).await?;
+    let run_id = stamp.run_id;
     let mut sink = archive.writer(stamp).map_err(exit)?;
-    ledger.note_run(run_id, &note, 0, 0).await.map_err(assemble::ledger_exit)?;
     run::recover(&ledger, sink.as_mut(), signer.as_ref()).await.map_err(exit)?;
     failures::write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
     warn(job, &adopted);
@@ -83,6 +79,75 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     ledger.close().await.map_err(assemble::ledger_exit)?;
     drop(lock);
     Ok(0)
+}
+
+/// Takes the archive of a job that has no ledger over, if there is one and it belongs to this job. Otherwise does nothing:
+/// then the job begins, or is refused, as it would be without this.
+///
+/// The caller holds the job's lock.
+///
+/// # Errors
+///
+/// The archive holds messages of another app, cannot be read, or another process writes it.
+pub(super) async fn if_missing(
+    config: &Config,
+    job: &Job,
+    identity: &Identity,
+    note: &RunNote,
+    run_id: Uuid,
+) -> Result<Option<Ledger>, Exit> {
+    let path = assemble::ledger_path(config, job);
+    if Ledger::read(&path).await.map_err(assemble::ledger_exit)?.is_some() {
+        return Ok(None);
+    }
+    let stamp = stamp(identity, run_id);
+    let mut takeover = assemble::archive(config, job)?.takeover(stamp.clone()).map_err(exit)?;
+    let holding = takeover.look().await.map_err(exit)?;
+    if holding.owner.as_ref().is_none_or(|(_, owner)| *owner != job.name) {
+        return Ok(None);
+    }
+    if let Some(other) = holding.manifests.iter().flatten().last().filter(|last| last.app_key != identity.app_key) {
+        return Err(Exit::words(format!(
+            "the archive at {} holds messages of the app {}, and this job's app is {}: choose another path; or, if both \
+             belong in one archive, `yunxin-archiver adopt {}` takes it over",
+            identity.sink, other.app_key, identity.app_key, job.name
+        )));
+    }
+    let (ledger, adopted) = take_over(takeover, holding, &path, identity, &stamp, note).await?;
+    warn(job, &adopted);
+    tracing::warn!(
+        job = job.name,
+        messages = adopted.archived.messages,
+        commit = adopted.commit,
+        "there was no ledger, and the archive was taken over. The former ledger's failures, dismissals, pending requests and \
+         cursor are lost: the source is read from its start, and whatever it still names and the archive does not hold is \
+         asked for again. What it no longer names is not"
+    );
+    Ok(Some(ledger))
+}
+
+fn stamp(identity: &Identity, run_id: Uuid) -> RunStamp {
+    let Identity { job, app_key, .. } = identity.clone();
+    RunStamp { job, app_key, run_id, ledger_id: Uuid::now_v7() }
+}
+
+/// Takes over the archive that was looked at. Returns the new ledger, which is in its place.
+async fn take_over(
+    mut archive: Box<dyn Takeover>,
+    holding: Inventory,
+    path: &Path,
+    identity: &Identity,
+    stamp: &RunStamp,
+    note: &RunNote,
+) -> Result<(Ledger, Adopted), Exit> {
+    let adoption = Adoption::begin(path, identity, stamp.ledger_id).await.map_err(assemble::ledger_exit)?;
+    let adopted =
+        run::adopt(archive.as_mut(), holding, adoption, stamp.run_id, Timestamp::now()).await.map_err(exit)?;
+    // The writer takes the lock that this has.
+    drop(archive);
+    let ledger = assemble::own_ledger(path, identity).await?;
+    ledger.note_run(stamp.run_id, note, 0, 0).await.map_err(assemble::ledger_exit)?;
+    Ok((ledger, adopted))
 }
 
 fn exit(error: impl Into<RunError>) -> Exit {

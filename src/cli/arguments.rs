@@ -157,6 +157,10 @@ pub struct Verify {
     #[arg(long, value_name = "SHA256", value_parser = parse_sha256)]
     pub head: Option<String>,
 
+    /// Read no data: check the manifests, the owner record, and that every file is there with its size.
+    #[arg(long, conflicts_with = "against")]
+    pub quick: bool,
+
     /// Completeness.
     #[command(flatten)]
     pub completeness: Completeness,
@@ -201,6 +205,11 @@ pub struct Run {
     /// Read the source from this value of its cursor, or from its `start`.
     #[arg(long, value_name = "VALUE")]
     pub from: Option<String>,
+
+    /// If the job has no ledger and its archive is there, first take the archive over, as `adopt` does. For hosts whose
+    /// state does not last.
+    #[arg(long)]
+    pub adopt_if_missing: bool,
 
     /// Then ask again for what was archived in this time (7d, 36h), or for everything (all), and record what was edited
     /// or has vanished since.

@@ -7,7 +7,8 @@ use jiff::{Timestamp, Zoned};
 use uuid::Uuid;
 
 use super::arguments::{Retry, Run, RunOptions};
-use super::assemble::{self, Apps, Assembly};
+use super::assemble;
+use super::assembly::{self, Apps, Assembly};
 use super::threads::on_suiting;
 use super::{Context, Exit, contained, ending, failures, output, provenance, signals};
 use crate::config::{Config, Job};
@@ -102,11 +103,13 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
 }
 
 async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop: &Stop, apps: &mut Apps) -> JobSummary {
+    // Of two runs the one that begins first has the lower ID.
+    let adoption = order.arguments.adopt_if_missing.then(Uuid::now_v7);
     let run_id = Uuid::now_v7();
     let RunOptions { provenance, wait, .. } = &order.arguments.options;
     let wait = wait.unwrap_or_default();
     let (read, from) = (order.retry.is_none(), order.arguments.from.as_deref());
-    let wanted = assemble::Order { run_id, command: order.command, provenance, wait, read, from };
+    let wanted = assembly::Order { run_id, command: order.command, provenance, wait, read, from, adoption };
     let assembled = tokio::select! {
         biased;
         assembled = contained(Assembly::new(config, job, &wanted, apps)) => assembled,

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use super::arguments::Verify;
 use super::{Context, Exit, assemble, completeness, output};
 use crate::archive::Archive;
-use crate::archive::verify::{Kept, Settings, Verification};
+use crate::archive::verify::{Content, Kept, Settings, Verification};
 use crate::completeness::certificate::Integrity;
 use crate::config::{self, Config, Job};
 use crate::model::manifest::{PublicKey, Signer};
@@ -18,7 +18,7 @@ pub(super) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, 
     if wanted.prints_page() && arguments.json {
         return Err(Exit::words("`--output -` and `--json` both print: choose one, or write the page to a file"));
     }
-    let mut settings = Settings::new();
+    let mut settings = Settings { quick: arguments.quick, ..Settings::new() };
     for path in &arguments.public_key {
         settings.keys.push(public_key(path)?);
     }
@@ -131,8 +131,16 @@ fn print(verified: &Verification) -> Result<(), Exit> {
     if verified.kind == "parquet" {
         output::line(&format!("files       {}, {}", count(verified.files), output::bytes(verified.bytes)))?;
     }
-    let twice = if verified.twice == 0 { "none twice".to_owned() } else { format!("{} twice", count(verified.twice)) };
+    let twice = match verified.twice {
+        None if verified.kind == "parquet" => "as the manifests say".to_owned(),
+        None => "and duplicates were not looked for".to_owned(),
+        Some(0) => "none twice".to_owned(),
+        Some(twice) => format!("{} twice", count(twice)),
+    };
     output::line(&format!("messages    {}, {twice}", count(verified.rows)))?;
+    if verified.content == Content::NotChecked {
+        output::line("content     not checked")?;
+    }
     if verified.vanished > 0 {
         output::line(&format!("vanished    {} noted", count(verified.vanished)))?;
     }
@@ -144,6 +152,9 @@ fn print(verified: &Verification) -> Result<(), Exit> {
         output::line(&format!("{:<10}  {}: {}", problem.kind.as_str(), problem.subject, problem.message))?;
     }
     match verified.problems.len() {
+        0 if verified.content == Content::NotChecked => {
+            output::line("nothing is wrong as far as this shows: the content was not checked")?;
+        }
         0 => output::line("the archive is what its manifests say")?,
         1 => output::line("1 problem: the archive is not what its manifests say")?,
         problems => output::line(&format!("{problems} problems: the archive is not what its manifests say"))?,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::error::RunError;
 use crate::archive::{Inventory, Takeover, UnsealedRun};
+use crate::failpoint::reach;
 use crate::ledger::{
     AdoptedManifest, AdoptedRun, Adoption, ArchiveContents, ArchivedCounts, CarriedOver, LedgerError, ReplacedLedger,
 };
@@ -30,8 +31,9 @@ pub struct Adopted {
     pub carried: CarriedOver,
 }
 
-/// Makes a new ledger for the archive, and then makes the ledger the archive's owner. The owner changes last: if the process
-/// dies before, the next `adopt` does all of it again, and nothing else can write meanwhile.
+/// Makes a new ledger for the archive, makes it the archive's owner, and then puts it into its place. If the process dies in
+/// between, the next `adopt` does all of it again, and nothing else can write meanwhile. If the archive refuses, the job has
+/// the ledger that it had before, or none.
 ///
 /// `holding` is what [`Takeover::look`] found. The archive has been locked since then.
 pub async fn adopt(
@@ -73,8 +75,12 @@ pub async fn adopt(
             return Err(error);
         }
     };
+    if let Err(error) = archive.hand_over(commit).await {
+        discard(adoption).await;
+        return Err(error.into());
+    }
+    reach("adopt.handed_over");
     let former_kept = adoption.install(now).await?;
-    archive.hand_over(commit).await?;
     Ok(Adopted { holding, commit, archived, other_apps, former, former_kept, carried })
 }
 

@@ -4,7 +4,7 @@ mod disk;
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -191,22 +191,18 @@ impl Storage for LocalStorage {
     fn read(&self, name: &str) -> Result<Option<(Vec<u8>, Version)>, StorageError> {
         let path = self.path(name)?;
         let content = disk::if_found(std::fs::read(&path)).map_err(|error| failure("reading", &path, error))?;
-        Ok(content.map(|content| {
-            let version = version(&content);
-            (content, version)
-        }))
+        let version = content.as_deref().map(version);
+        Ok(content.zip(version))
     }
 
     fn read_range(&self, name: &str, start: u64, length: usize) -> Result<Vec<u8>, StorageError> {
         let path = self.path(name)?;
-        let read = || {
-            let mut file = File::open(&path)?;
-            file.seek(SeekFrom::Start(start))?;
-            let mut bytes = vec![0; length];
-            file.read_exact(&mut bytes)?;
-            Ok(bytes)
-        };
-        read().map_err(|error| failure("reading", &path, error))
+        disk::read_range(&path, start, length).map_err(|error| failure("reading", &path, error))
+    }
+
+    fn read_end(&self, name: &str, length: usize) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
+        let path = self.path(name)?;
+        disk::read_end(&path, length).map_err(|error| failure("reading", &path, error))
     }
 
     /// Skips what disappears meanwhile, and a file system's own `lost+found`.
@@ -305,18 +301,23 @@ impl Storage for LocalStorage {
     }
 
     /// Leaves an empty directory for this ledger.
-    fn clear(&self, is_given_up: &dyn Fn(&str) -> bool) -> Result<(), StorageError> {
+    fn clear(&self, is_given_up: &dyn Fn(&str) -> bool) -> Result<BTreeSet<String>, StorageError> {
+        let mut others = BTreeSet::new();
         for (_, directory) in self.directories() {
             let all = directory.join(TEMPORARY);
             for path in disk::entries(&all).map_err(|error| failure("reading", &all, error))? {
-                if path.file_name().and_then(|name| name.to_str()).is_some_and(is_given_up) {
+                let Some(ledger) = path.file_name().and_then(|name| name.to_str()) else { continue };
+                if is_given_up(ledger) {
                     tracing::debug!(path = %path.display(), "removing temporary files");
                     std::fs::remove_dir_all(&path).map_err(|error| failure("removing", &path, error))?;
+                } else if disk::entries(&path).is_ok_and(|staged| !staged.is_empty()) {
+                    others.insert(ledger.to_owned());
                 }
             }
         }
         let staging = self.staging();
-        disk::create_directories(&staging).map_err(|error| failure("creating", &staging, error))
+        disk::create_directories(&staging).map_err(|error| failure("creating", &staging, error))?;
+        Ok(others)
     }
 
     fn remove(&self, name: &str) -> Result<(), StorageError> {

@@ -7,9 +7,11 @@
 mod blocking;
 mod connect;
 mod credentials;
+mod ranges;
 mod spool;
 mod upload;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -293,11 +295,13 @@ impl ObjectStorage {
         }
     }
 
-    async fn clear_now(&self, is_given_up: &(dyn Fn(&str) -> bool + '_)) -> Result<(), StorageError> {
+    async fn clear_now(&self, is_given_up: &(dyn Fn(&str) -> bool + '_)) -> Result<BTreeSet<String>, StorageError> {
+        let mut others = BTreeSet::new();
         for all in [format!("{TEMPORARY}/"), format!("{BESIDE}{TEMPORARY}/")] {
             for Listed { name, .. } in self.list_now(&all).await? {
-                let ledger = name[all.len()..].split('/').next().unwrap_or_default();
+                let Some((ledger, _)) = name[all.len()..].split_once('/') else { continue };
                 if !is_given_up(ledger) {
+                    others.insert(ledger.to_owned());
                     continue;
                 }
                 tracing::debug!(name, "removing a temporary object");
@@ -308,7 +312,7 @@ impl ObjectStorage {
                 }
             }
         }
-        Ok(())
+        Ok(others)
     }
 }
 
@@ -363,19 +367,19 @@ impl Storage for ObjectStorage {
         if length == 0 {
             return Ok(Vec::new());
         }
-        let bytes = match wait(self.store.get_range(&key, start..start + length as u64)) {
-            // Some stores answer a range that is the whole object as if no range had been asked for.
-            Err(error) if start == 0 && connect::is_whole(&error) => {
-                wait(async { self.store.get(&key).await?.bytes().await })
-            }
-            read => read,
-        }
-        .map_err(&failed)?;
+        let read = ranges::read(&*self.store, &key, start..start + length as u64);
+        let bytes = wait(read).map_err(&failed)?;
         if bytes.len() != length {
             let said = format!("{} bytes at {start} instead of {length}", bytes.len());
             return Err(failed(Error::Generic { store: "archive", source: said.into() }));
         }
         Ok(bytes.into())
+    }
+
+    fn read_end(&self, name: &str, length: usize) -> Result<Option<(u64, Vec<u8>)>, StorageError> {
+        let (key, failed) = (self.key(name)?, self.failed("reading", name));
+        let read = wait(ranges::read_end(&*self.store, &key, length as u64)).map_err(failed)?;
+        Ok(read.map(|(size, end)| (size, end.into())))
     }
 
     fn list(&self, below: &str, _lenient: bool) -> Result<Vec<Listed>, StorageError> {
@@ -414,7 +418,7 @@ impl Storage for ObjectStorage {
         wait(self.give_up(name, &Token::read(file)?.upload, &note_of(name, self.ledger)))
     }
 
-    fn clear(&self, is_given_up: &dyn Fn(&str) -> bool) -> Result<(), StorageError> {
+    fn clear(&self, is_given_up: &dyn Fn(&str) -> bool) -> Result<BTreeSet<String>, StorageError> {
         wait(self.clear_now(is_given_up))
     }
 

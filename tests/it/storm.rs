@@ -10,8 +10,10 @@ mod disk;
 mod host;
 mod kills;
 mod network;
+mod pods;
 mod power;
 mod quota;
+mod requests;
 mod secrets;
 mod steps;
 

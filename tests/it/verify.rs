@@ -12,6 +12,7 @@ use crate::support::storm::SIGNING_KEY;
 
 mod manifest;
 mod postgres;
+mod quick;
 
 /// The public half of [`SIGNING_KEY`].
 const PUBLIC_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\

@@ -12,7 +12,6 @@ use super::data_file::{APP, Batches, ID, ParquetFile, REVISION, Rows, Unreadable
 use super::manifests;
 use super::owner::OwnedArchive;
 use super::places::is_inside;
-use super::ranges::hash;
 use crate::archive::{ArchiveError, ExistingIds, Inventory, ListedManifest, RunStamp, Takeover};
 use crate::model::manifest::{BESIDE, DataFile, is_vanished};
 use crate::storage::Storage;
@@ -107,7 +106,8 @@ fn read_on(
 
 fn look(archive: &OwnedArchive) -> Result<Inventory, ArchiveError> {
     let storage = archive.storage();
-    if storage.list("", false)?.is_empty() {
+    // An archive that has an owner need not be listed to see that it is not empty.
+    if archive.look_up_owner()?.is_none() && storage.list("", false)?.is_empty() {
         return Ok(Inventory { is_empty: true, manifests: Some(Vec::new()), ..Inventory::default() });
     }
     archive.lock()?;
@@ -180,7 +180,7 @@ fn listed_manifests(
                 }
             }
         }
-        listed.push(ListedManifest { sequence: manifest.sequence, run_id, sha256, files });
+        listed.push(ListedManifest { sequence: manifest.sequence, run_id, app_key: manifest.app_key, sha256, files });
     }
     listed.sort_by_key(|manifest| manifest.sequence);
     if let Some([one, other]) = listed.array_windows().find(|[one, other]| one.sequence == other.sequence) {
@@ -199,7 +199,7 @@ fn listed_manifests(
 fn unnamed(storage: &Arc<dyn Storage>, path: &str, columns: &[&str]) -> Result<DataFile, ArchiveError> {
     let file = ParquetFile::open(storage, path, None).and_then(|file| file.require(columns).map(|()| file));
     let file = file.map_err(|error| foreign(storage, path, error))?;
-    let sha256 = hash(&**storage, path, file.bytes())?;
+    let sha256 = file.hash()?;
     Ok(DataFile { path: path.to_owned(), rows: file.rows(), bytes: file.bytes(), sha256, range: file.range() })
 }
 

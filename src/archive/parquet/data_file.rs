@@ -48,11 +48,16 @@ pub(super) struct ParquetFile {
 impl ParquetFile {
     /// Opens a file and reads its footer. If `bytes` are recorded, it must have so many.
     pub(super) fn open(storage: &Arc<dyn Storage>, path: &str, bytes: Option<u64>) -> Result<Self, Unreadable> {
-        let found = storage.size(path)?.ok_or(Unreadable::Missing)?;
+        let file = RangedFile::open(storage, path)?.ok_or(Unreadable::Missing)?;
+        let found = file.len();
         if let Some(bytes) = bytes.filter(|bytes| *bytes != found) {
             return Err(Unreadable::Content(format!("it has {found} bytes, and {bytes} are recorded")));
         }
-        let file = RangedFile::new(Arc::clone(storage), path, found);
+        Self::of(file)
+    }
+
+    /// Reads the footer of a file.
+    pub(super) fn of(file: RangedFile) -> Result<Self, Unreadable> {
         let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::default()).map_err(not_parquet)?;
         Ok(Self { file, metadata })
     }
@@ -60,6 +65,16 @@ impl ParquetFile {
     /// Its size.
     pub(super) fn bytes(&self) -> u64 {
         self.file.len()
+    }
+
+    /// Its SHA-256, lower-case hex.
+    pub(super) fn hash(&self) -> Result<String, StorageError> {
+        self.file.hash()
+    }
+
+    /// Whether there is such a row group.
+    pub(super) fn has_group(&self, is_it: impl Fn(&RowGroupMetaData) -> bool) -> bool {
+        self.metadata.metadata().row_groups().iter().any(is_it)
     }
 
     /// How many rows it has.

@@ -25,9 +25,10 @@ const COLUMNS: [&str; 8] = [APP, "conversation_id", ID, REVISION, TIME, "modify_
 pub(super) struct ParquetVersions {
     storage: Arc<dyn Storage>,
     wanted: Arc<WantedVersions>,
-    files: Vec<String>,
     /// Files that are still to be read this time.
     left: VecDeque<String>,
+    /// Files that may hold first versions that are wanted.
+    again: VecDeque<String>,
     current: Current,
 }
 
@@ -47,7 +48,7 @@ struct WantedVersions {
 impl ParquetVersions {
     /// Finds the files. Blocks.
     pub(super) fn open(storage: Arc<dyn Storage>, app_key: String, since: i64) -> Result<Self, ArchiveError> {
-        let files: Vec<String> = Contents::of(&*storage, false)?.data.into_keys().collect();
+        let left = Contents::of(&*storage, false)?.data.into_keys().collect();
         let mut vanished = Vec::new();
         for path in Contents::beside(&*storage)?.data.into_keys() {
             let ids = vanished_ids(&storage, &path, &app_key).map_err(|error| unreadable(&storage, &path, error))?;
@@ -55,7 +56,7 @@ impl ParquetVersions {
         }
         vanished.sort_unstable();
         let wanted = Arc::new(WantedVersions { app_key, since, later: true, vanished });
-        Ok(Self { storage, wanted, left: files.iter().cloned().collect(), files, current: None })
+        Ok(Self { storage, wanted, left, again: VecDeque::new(), current: None })
     }
 }
 
@@ -69,13 +70,14 @@ impl ExistingVersions for ParquetVersions {
                     return Ok(None);
                 }
                 Arc::make_mut(&mut self.wanted).later = false;
-                self.left = std::mem::take(&mut self.files).into();
+                self.left = std::mem::take(&mut self.again);
                 continue;
             }
             let next = if current.is_none() { self.left.pop_front() } else { None };
             let (storage, wanted) = (Arc::clone(&self.storage), Arc::clone(&self.wanted));
-            let (current, versions) = blocking(move || read_on(&storage, current, next, &wanted)).await?;
+            let (current, versions, again) = blocking(move || read_on(&storage, current, next, &wanted)).await?;
             self.current = current;
+            self.again.extend(again);
             if !versions.is_empty() {
                 return Ok(Some(versions));
             }
@@ -83,34 +85,39 @@ impl ExistingVersions for ParquetVersions {
     }
 }
 
-/// Reads the next rows of the current file, or the first ones of the next file.
+/// Reads the next rows of the current file, or the first ones of the next file. Also returns that file's name if it is to be
+/// read again for first versions.
 fn read_on(
     storage: &Arc<dyn Storage>,
     current: Current,
     next: Option<String>,
     wanted: &WantedVersions,
-) -> Result<(Current, Vec<ExistingVersion>), ArchiveError> {
+) -> Result<(Current, Vec<ExistingVersion>, Option<String>), ArchiveError> {
+    let mut again = None;
     let (path, mut batches) = match (current, next) {
         (Some(current), _) => current,
         (None, Some(path)) => {
-            let batches = ParquetFile::open(storage, &path, None)
-                .and_then(|file| file.batches(&COLUMNS, ROWS, |group| wanted.may_be_in(group)))
-                .map_err(|error| unreadable(storage, &path, error))?;
-            (path, batches)
+            let file = ParquetFile::open(storage, &path, None);
+            let file = file.map_err(|error| unreadable(storage, &path, error))?;
+            if wanted.later && file.has_group(|group| wanted.may_be_in(group, false)) {
+                again = Some(path.clone());
+            }
+            let batches = file.batches(&COLUMNS, ROWS, |group| wanted.may_be_in(group, wanted.later));
+            (path.clone(), batches.map_err(|error| unreadable(storage, &path, error))?)
         }
-        (None, None) => return Ok((None, Vec::new())),
+        (None, None) => return Ok((None, Vec::new(), None)),
     };
-    let Some(rows) = batches.next() else { return Ok((None, Vec::new())) };
+    let Some(rows) = batches.next() else { return Ok((None, Vec::new(), again)) };
     let versions = rows.and_then(|rows| wanted.among(&rows)).map_err(|error| unreadable(storage, &path, error))?;
-    Ok((Some((path, batches)), versions))
+    Ok((Some((path, batches)), versions, again))
 }
 
 impl WantedVersions {
-    /// Whether the statistics of a row group allow something that is wanted.
-    fn may_be_in(&self, group: &RowGroupMetaData) -> bool {
+    /// Whether the statistics of a row group allow a later version, or a first one, that is wanted.
+    fn may_be_in(&self, group: &RowGroupMetaData, later: bool) -> bool {
         group.columns().iter().all(|column| match (column.column_path().string().as_str(), column.statistics()) {
-            (REVISION, Some(Statistics::Int32(range))) if self.later => range.max_opt().is_none_or(|max| *max > 0),
-            ("fetched_at", Some(Statistics::Int64(range))) if !self.later => {
+            (REVISION, Some(Statistics::Int32(range))) if later => range.max_opt().is_none_or(|max| *max > 0),
+            ("fetched_at", Some(Statistics::Int64(range))) if !later => {
                 range.max_opt().is_none_or(|max| *max >= self.since)
             }
             _ => true,

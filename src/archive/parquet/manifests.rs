@@ -8,7 +8,7 @@ use super::places::{MANIFESTS, SUMS, last_part};
 use super::sums::{carry, last_line, line};
 use crate::archive::ArchiveError;
 use crate::model::manifest::{Manifest, Sealed};
-use crate::storage::{Created, Replaced, Storage};
+use crate::storage::{Created, Replaced, Storage, Version};
 
 /// The manifest of this number, if there is one.
 pub(super) fn find(archive: &OwnedArchive, sequence: u64) -> Result<Option<Sealed>, ArchiveError> {
@@ -25,7 +25,9 @@ pub(super) fn write(archive: &OwnedArchive, sealed: &Sealed) -> Result<(), Archi
     refuse_another(storage, &sealed.manifest, &manifests)?;
     if let Some(signature) = sealed.signature.as_ref().filter(|_| !manifests.contains(&path)) {
         // A signature that is there belongs to a manifest that was never written.
-        replace(storage, &format!("{path}.sig"), &signature.0)?;
+        let path = format!("{path}.sig");
+        let version = storage.read(&path)?.map(|(_, version)| version);
+        replace(storage, &path, &signature.0, version.as_ref())?;
     }
     if storage.create(&path, sealed.text.as_bytes())? == Created::Taken {
         let why = "a different manifest is there; manifests never change";
@@ -34,10 +36,9 @@ pub(super) fn write(archive: &OwnedArchive, sealed: &Sealed) -> Result<(), Archi
     write_sums(storage, sealed, manifests)
 }
 
-/// Replaces a small file by whatever it held.
-fn replace(storage: &dyn Storage, path: &str, content: &[u8]) -> Result<(), ArchiveError> {
-    let version = storage.read(path)?.map(|(_, version)| version);
-    match storage.replace(path, content, version.as_ref())? {
+/// Replaces a small file as it was read.
+fn replace(storage: &dyn Storage, path: &str, content: &[u8], read: Option<&Version>) -> Result<(), ArchiveError> {
+    match storage.replace(path, content, read)? {
         Replaced::Yes(_) => Ok(()),
         Replaced::Changed => Err(ArchiveError::failed(
             format!("writing {}", storage.at(path)),
@@ -65,7 +66,8 @@ fn refuse_another(storage: &dyn Storage, manifest: &Manifest, paths: &[String]) 
 /// `paths` are those of the manifests that were there before.
 fn write_sums(storage: &dyn Storage, sealed: &Sealed, paths: Vec<String>) -> Result<(), ArchiveError> {
     let (manifest, sha256) = (&sealed.manifest, sealed.sha256());
-    let sums = storage.read(SUMS)?.map(|(sums, _)| sums).unwrap_or_default();
+    let (sums, version) = storage.read(SUMS)?.unzip();
+    let sums = sums.unwrap_or_default();
     let last = last_line(&sums);
     if last == Some(manifest_line(manifest, &sha256).as_bytes()) {
         return Ok(());
@@ -90,7 +92,7 @@ fn write_sums(storage: &dyn Storage, sealed: &Sealed, paths: Vec<String>) -> Res
             add(&mut out, &one.manifest, &one.sha256(), beside);
         }
     }
-    replace(storage, SUMS, &out)
+    replace(storage, SUMS, &out, version.as_ref())
 }
 
 /// Reads a manifest from its file.

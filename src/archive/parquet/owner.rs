@@ -1,6 +1,5 @@
 //! Who owns the archive, and what a crash left in it.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -10,7 +9,7 @@ use super::contents::Contents;
 use super::places::OWNER_RECORD;
 use crate::archive::{ArchiveError, Claim, Opened, RunStamp};
 use crate::failpoint::reach;
-use crate::model::manifest::{BESIDE, StagedFile};
+use crate::model::manifest::StagedFile;
 use crate::storage::{PlaceLock, Published, Replaced, Storage, TEMPORARY, Version};
 
 const OWNER_RECORD_VERSION: u32 = 1;
@@ -89,8 +88,7 @@ impl OwnedArchive {
             self.take_back(&claim.unpublished)?;
         }
         let own = self.ledger_id.to_string();
-        self.storage.clear(&|ledger| ledger == own)?;
-        for other in self.ledgers_that_stage()?.into_iter().filter(|other| *other != own) {
+        for other in self.storage.clear(&|ledger| ledger == own)? {
             let at = self.storage.at(&format!("{TEMPORARY}/{other}"));
             opened.warnings.push(format!("{at} holds temporary files of another ledger; they are left alone"));
         }
@@ -216,17 +214,6 @@ impl OwnedArchive {
             }
         }
         Ok(())
-    }
-
-    /// The directories of temporary files by their names, which are those of ledgers.
-    fn ledgers_that_stage(&self) -> Result<BTreeSet<String>, ArchiveError> {
-        let mut ledgers = BTreeSet::new();
-        for all in [format!("{TEMPORARY}/"), format!("{BESIDE}{TEMPORARY}/")] {
-            let found = self.storage.list(&all, true)?;
-            ledgers
-                .extend(found.iter().filter_map(|found| Some(found.name[all.len()..].split_once('/')?.0.to_owned())));
-        }
-        Ok(ledgers)
     }
 
     fn read_owner_record(&self) -> Result<Option<(OwnerRecord, Version)>, ArchiveError> {

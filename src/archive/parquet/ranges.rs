@@ -39,6 +39,26 @@ impl RangedFile {
         Self { storage, name: name.to_owned(), size, spans: vec![tail], pieces: Arc::default() }
     }
 
+    /// Opens a file, of which the end is read at once. `None` if it is not there.
+    pub(super) fn open(storage: &Arc<dyn Storage>, name: &str) -> Result<Option<Self>, StorageError> {
+        let Some((size, end)) = storage.read_end(name, TAIL as usize)? else { return Ok(None) };
+        let file = Self::new(Arc::clone(storage), name, size);
+        let piece = (size - end.len() as u64, Bytes::from(end));
+        file.pieces.lock().unwrap_or_else(PoisonError::into_inner).push_back(piece);
+        Ok(Some(file))
+    }
+
+    /// The SHA-256 of the content, lower-case hex.
+    pub(super) fn hash(&self) -> Result<String, StorageError> {
+        let (mut digest, mut at) = (Sha256::new(), 0);
+        while at < self.size {
+            let bytes = self.some(at, PIECE)?;
+            digest.update(&bytes);
+            at += bytes.len() as u64;
+        }
+        Ok(hex::encode(digest.finalize()))
+    }
+
     /// Says what will be read, so that neighbours are read together. The ranges are in order.
     pub(super) fn plan(&mut self, ranges: impl IntoIterator<Item = Range<u64>>) {
         self.spans.clear();
@@ -147,16 +167,4 @@ impl From<StorageError> for Unread {
             other => other.to_string(),
         })
     }
-}
-
-/// The SHA-256 of a file of this size, lower-case hex.
-pub(super) fn hash(storage: &dyn Storage, name: &str, size: u64) -> Result<String, StorageError> {
-    let mut digest = Sha256::new();
-    let mut at = 0;
-    while at < size {
-        let length = PIECE.min(size - at);
-        digest.update(storage.read_range(name, at, length as usize)?);
-        at += length;
-    }
-    Ok(hex::encode(digest.finalize()))
 }

@@ -12,7 +12,7 @@ use super::schema::Names;
 use super::snapshot::exists;
 use super::target::Target;
 use crate::archive::{ArchiveError, Claim, ExistingIds, Inventory, ListedManifest, Takeover, UnsealedRun};
-use crate::model::manifest::sha256;
+use crate::model::manifest::{Manifest, sha256};
 
 /// Rows read by one statement.
 const ROWS: i64 = 50_000;
@@ -180,6 +180,7 @@ async fn manifests(connection: &mut PgConnection, names: &Names) -> Result<Optio
     let listed = rows.into_iter().map(|(sequence, run_id, body)| ListedManifest {
         sequence: sequence.max(0) as u64,
         run_id: Uuid::try_parse(&run_id).unwrap_or_default(),
+        app_key: serde_json::from_str(&body).map(|manifest: Manifest| manifest.app_key).unwrap_or_default(),
         // Of the text itself: the column beside it may say something else.
         sha256: sha256(body.as_bytes()),
         files: Vec::new(),

@@ -1,7 +1,7 @@
 //! The few steps of a file system that survive a crash: directories, atomic files, renames that never replace.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -67,6 +67,22 @@ pub(super) fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     paths.sort_unstable();
     Ok(paths)
+}
+
+/// Reads `length` bytes from `start`.
+pub(super) fn read_range(path: &Path, start: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    let mut bytes = vec![0; length];
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The size of a file and its last `length` bytes, or all of a shorter one.
+pub(super) fn read_end(path: &Path, length: usize) -> io::Result<Option<(u64, Vec<u8>)>> {
+    let Some(size) = size(path)? else { return Ok(None) };
+    let length = size.min(length as u64);
+    Ok(Some((size, read_range(path, size - length, length as usize)?)))
 }
 
 /// `None` for what does not exist.

@@ -128,7 +128,9 @@ fn runs_that_are_killed_at_any_moment_lose_nothing_in_a_bucket() {
     let bucket = bucket();
     let store = FaultyStore::before(&bucket.endpoint());
     let faults = [Fault::Refused(503, "SlowDown"), Fault::Done(500, "InternalError"), Fault::Cut, Fault::DoneAndCut];
-    store.fails(move |number, _, _| number.is_multiple_of(40).then(|| faults[(number / 40) as usize % faults.len()]));
+    store.fails(move |asked| {
+        asked.number.is_multiple_of(40).then(|| faults[(asked.number / 40) as usize % faults.len()])
+    });
     storm(To::Bucket(bucket.by(store.address())), 20_261_124, until(10));
     assert!(store.faults() > 0);
 }

@@ -38,7 +38,7 @@ impl Asked {
     }
 }
 
-type Rule = Box<dyn Fn(&Asked) -> Option<Fault> + Send>;
+type Rule = Box<dyn FnMut(&Asked) -> Option<Fault> + Send>;
 
 /// What follows a bucket in the name of its host. No resolver knows it.
 pub(crate) const VIRTUAL: &str = ".store.invalid";
@@ -84,13 +84,18 @@ impl FaultyStore {
     }
 
     /// From now on requests fail by this rule.
-    pub(crate) fn fails(&self, rule: impl Fn(&Asked) -> Option<Fault> + Send + 'static) {
+    pub(crate) fn fails(&self, rule: impl FnMut(&Asked) -> Option<Fault> + Send + 'static) {
         *self.shared.rule.lock().unwrap() = Box::new(rule);
     }
 
     /// Every request so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.shared.asked.lock().unwrap().clone()
+    }
+
+    /// Every request since the last call, which are forgotten with it.
+    pub(crate) fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.shared.asked.lock().unwrap())
     }
 
     /// How many requests failed.

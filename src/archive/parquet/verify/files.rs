@@ -1,4 +1,4 @@
-//! Whether every file is the one that its manifest names, and whether a message is there twice.
+//! Whether the content of every file is what its manifest says, and whether a message is there twice.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,7 @@ use super::keys::Key;
 use crate::archive::ArchiveError;
 use crate::archive::parquet::data_file::{APP, ID, ParquetFile, REVISION, TIME, Unreadable};
 use crate::archive::parquet::places::display;
-use crate::archive::parquet::ranges::{Unread, hash};
+use crate::archive::parquet::ranges::{RangedFile, Unread};
 use crate::archive::verify::{LISTED, Problem, Settings, Verification, Wrong};
 use crate::model::manifest::{DataFile, FileRange, is_vanished};
 use crate::sort::Sorter;
@@ -93,36 +93,24 @@ impl Work<'_> {
         let subject = display(&**self.storage, path);
         let problems = &mut part.problems;
         let mut wrong = |kind, message| problems.push(Problem { kind, subject: subject.clone(), message });
-        if is_vanished(path) && self.storage.beside().is_none() {
-            wrong(Wrong::Missing, format!("{manifest} names it, and there can be no directory beside this archive"));
-            return Ok(());
-        }
-        let found = self.storage.size(path).and_then(|size| {
-            size.map(|size| hash(&**self.storage, path, size).map(|sha256| (size, sha256))).transpose()
-        });
-        let (bytes, sha256) = match found {
-            Ok(Some(hashed)) => hashed,
-            Ok(None) => {
-                wrong(Wrong::Missing, format!("{manifest} names it, and it is not there"));
-                return Ok(());
-            }
+        let content = RangedFile::new(Arc::clone(self.storage), path, file.bytes);
+        let sha256 = match content.hash() {
+            Ok(sha256) => sha256,
             Err(error) => {
                 wrong(Wrong::Altered, format!("it cannot be read: {}", Unread::from(error)));
                 return Ok(());
             }
         };
-        if bytes != file.bytes || sha256 != file.sha256 {
-            let differs = if bytes == file.bytes {
-                format!("has the SHA-256 {}, and it has {sha256}", file.sha256)
-            } else {
-                format!("has {} bytes, and it has {bytes}", file.bytes)
-            };
-            wrong(Wrong::Altered, format!("{manifest} says it {differs}: its content was changed"));
+        if sha256 != file.sha256 {
+            let said = &file.sha256;
+            let message =
+                format!("{manifest} says it has the SHA-256 {said}, and it has {sha256}: its content was changed");
+            wrong(Wrong::Altered, message);
             return Ok(());
         }
         part.files += 1;
-        part.bytes += bytes;
-        let (keys, range) = match self.read_keys(index, path) {
+        part.bytes += file.bytes;
+        let (keys, range) = match self.read_keys(index, is_vanished(path), content) {
             Ok(read) => read,
             Err(error) => {
                 wrong(Wrong::Content, error.to_string());
@@ -144,11 +132,15 @@ impl Work<'_> {
     }
 
     /// The keys in a file, and the range of its times and IDs.
-    fn read_keys(&self, file: u32, path: &str) -> Result<(Vec<Key>, Option<FileRange>), Unreadable> {
-        let notes = is_vanished(path);
+    fn read_keys(
+        &self,
+        file: u32,
+        notes: bool,
+        content: RangedFile,
+    ) -> Result<(Vec<Key>, Option<FileRange>), Unreadable> {
         let columns: &[&str] = if notes { &[APP, ID, TIME] } else { &[APP, ID, TIME, REVISION] };
         let (mut keys, mut range): (Vec<Key>, Option<FileRange>) = (Vec::new(), None);
-        for rows in ParquetFile::open(self.storage, path, None)?.batches(columns, ROWS, |_| true)? {
+        for rows in ParquetFile::of(content)?.batches(columns, ROWS, |_| true)? {
             let rows = rows?;
             let (apps, ids, times) = (rows.texts(APP)?, rows.int64s(ID)?, rows.times(TIME)?);
             let revisions = if notes { None } else { Some(rows.int32s(REVISION)?) };
@@ -207,7 +199,7 @@ impl Work<'_> {
             };
             out.wrong(Wrong::Twice, &places[0], format!("{what}: in {}", places.join(", ")));
         }
-        out.twice = messages;
+        out.twice = Some(messages);
         for (count, what) in [(messages, "are there twice"), (notes, "are noted as vanished twice")] {
             if let Some(more @ 1..) = count.checked_sub(LISTED as u64) {
                 out.note(format!("{more} more messages {what}, and are not listed one by one"));
