@@ -7,6 +7,7 @@
 mod blocking;
 mod connect;
 mod credentials;
+mod probe;
 mod ranges;
 mod spool;
 mod upload;
@@ -55,9 +56,6 @@ const AGAIN: Policy = Policy {
     attempts: Some(6),
 };
 
-/// How long a request of a probe is tried: whoever checks a configuration waits for the answer.
-const PROBED: Duration = Duration::from_secs(10);
-
 /// What is asked of a store.
 trait Store: ObjectStore + MultipartStore {}
 impl<S: ObjectStore + MultipartStore> Store for S {}
@@ -105,7 +103,7 @@ struct Note {
 impl ObjectStorage {
     /// Makes a client of the store. Asks nothing yet.
     pub(super) fn new(settings: &ObjectSettings, ledger: Uuid) -> Result<Self, StorageError> {
-        let patience = settings.patience.min(PROBED);
+        let patience = settings.patience.min(probe::PATIENCE);
         Ok(Self {
             store: connect::connect(settings)?,
             probed: connect::connect(&ObjectSettings { patience, ..settings.clone() })?,
@@ -131,34 +129,6 @@ impl ObjectStorage {
 
     fn failed<'a>(&'a self, doing: &'a str, name: &'a str) -> impl Fn(Error) -> StorageError + 'a {
         move |error| connect::explain(&format!("{doing} {}", self.at(name)), &error)
-    }
-
-    /// Creates one object twice and begins an upload, to find out whether all that is needed is allowed and whether the
-    /// store heeds conditions.
-    async fn probe_now(&self) -> Result<(), StorageError> {
-        // With the files of its ledger, so that the next run removes one that a dead run left.
-        let name = format!("{TEMPORARY}/{}/{}.probe", self.ledger, Uuid::now_v7());
-        let key = self.key(&name)?;
-        self.put(&key, b"first", PutMode::Overwrite).await.map_err(self.failed("writing", &name))?;
-        let again = match self.conditions {
-            Conditions::Auto => Some(self.put(&key, b"second", PutMode::Create).await),
-            Conditions::Off => None,
-        };
-        self.remove_now(&name).await?;
-        match again {
-            None | Some(Err(Error::AlreadyExists { .. } | Error::Precondition { .. })) => {}
-            Some(Err(error)) => return Err(self.failed("writing", &name)(error)),
-            Some(Ok(_)) => {
-                return Err(StorageError::Unusable(format!(
-                    "{} ignores conditions: it replaced an object that was to be created only if there was none, so it \
-                     cannot keep a second writer out. {}",
-                    self.place,
-                    connect::OFF
-                )));
-            }
-        }
-        let upload = self.store.create_multipart(&key).await.map_err(self.failed("beginning an upload to", &name))?;
-        self.store.abort_multipart(&key, &upload).await.map_err(self.failed("giving up an upload to", &name))
     }
 
     async fn put(&self, key: &Path, content: &[u8], mode: PutMode) -> Result<PutResult, Error> {
@@ -333,14 +303,7 @@ impl Storage for ObjectStorage {
     }
 
     fn probe(&self) -> Result<String, StorageError> {
-        wait(Self { store: Arc::clone(&self.probed), ..self.clone() }.probe_now())?;
-        Ok(match self.conditions {
-            Conditions::Auto => format!("{} can be written, and its store heeds conditions", self.place),
-            Conditions::Off => format!(
-                "{} can be written. `conditional_writes: off`: nothing but your word keeps a second writer out",
-                self.place
-            ),
-        })
+        probe::probe(self)
     }
 
     fn lock(&self) -> Result<PlaceLock, StorageError> {

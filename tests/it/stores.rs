@@ -103,8 +103,9 @@ fn nights(site: &mut Site) -> BTreeMap<String, usize> {
 /// What is written once has one version.
 #[track_caller]
 fn only_two_objects_are_replaced(versions: &BTreeMap<String, usize>) {
+    let written = versions.iter().filter(|(key, _)| !key.ends_with(".probe"));
     let replaced: Vec<&str> =
-        versions.iter().filter(|(_, count)| **count > 1).map(|(key, _)| key.rsplit('/').next().unwrap()).collect();
+        written.filter(|(_, count)| **count > 1).map(|(key, _)| key.rsplit('/').next().unwrap()).collect();
     assert_eq!(replaced, ["_archive.json", "SHA256SUMS"], "{versions:?}");
 }
 

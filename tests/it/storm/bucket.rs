@@ -177,6 +177,22 @@ fn a_store_without_conditions_needs_the_operators_word() {
 }
 
 #[test]
+fn a_store_that_heeds_only_one_of_the_two_conditions_is_found_out() {
+    for (ignored, said) in
+        [("if-match", "replaced only if unchanged"), ("if-none-match", "created only if there was none")]
+    {
+        let bucket = bucket();
+        let store = FaultyStore::before(&bucket.endpoint());
+        store.fails(move |asked| (!asked.header(ignored).is_empty()).then_some(Fault::Ignored(ignored)));
+        let site = Site::of(To::Bucket(bucket.by(store.address())), 60);
+        for command in [&["check", "--connect"][..], &["run"]] {
+            let refused = site.run(command).exits(2);
+            assert!((refused.stdout.clone() + &refused.stderr).contains(said), "{refused:?}");
+        }
+    }
+}
+
+#[test]
 fn a_bucket_that_is_not_there_or_a_key_that_is_wrong_is_told_without_a_secret() {
     let (site, bucket) = in_bucket(12);
     let text = std::fs::read_to_string(site.path("jobs.yaml")).unwrap();
