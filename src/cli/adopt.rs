@@ -75,7 +75,7 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     run::recover(&ledger, sink.as_mut(), signer.as_ref()).await.map_err(exit)?;
     failures::write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
     warn(job, &adopted);
-    report(arguments, job, &identity.sink, run_id, &ledger, &adopted)?;
+    report(arguments, job, run_id, &ledger, &adopted).await?;
     ledger.close().await.map_err(assemble::ledger_exit)?;
     drop(lock);
     Ok(0)
@@ -140,7 +140,8 @@ async fn take_over(
     stamp: &RunStamp,
     note: &RunNote,
 ) -> Result<(Ledger, Adopted), Exit> {
-    let adoption = Adoption::begin(path, identity, stamp.ledger_id).await.map_err(assemble::ledger_exit)?;
+    let owner = holding.owner.as_ref().and_then(|(owner, _)| Uuid::try_parse(owner).ok());
+    let adoption = Adoption::begin(path, identity, stamp.ledger_id, owner).await.map_err(assemble::ledger_exit)?;
     let adopted =
         run::adopt(archive.as_mut(), holding, adoption, stamp.run_id, Timestamp::now()).await.map_err(exit)?;
     // The writer takes the lock that this has.
@@ -176,14 +177,7 @@ fn warn(job: &Job, adopted: &Adopted) {
     }
 }
 
-fn report(
-    arguments: &Adopt,
-    job: &Job,
-    archive: &str,
-    run_id: Uuid,
-    ledger: &Ledger,
-    adopted: &Adopted,
-) -> Result<(), Exit> {
+async fn report(arguments: &Adopt, job: &Job, run_id: Uuid, ledger: &Ledger, adopted: &Adopted) -> Result<(), Exit> {
     let Adopted { holding, archived, carried, .. } = adopted;
     let (state, why) = match (&adopted.former, &carried.damaged) {
         (ReplacedLedger::None, _) => ("none", None),
@@ -194,12 +188,13 @@ fn report(
         }
     };
     let kept = adopted.former_kept.as_ref().map(|path| path.display().to_string());
+    let open_failures = ledger.totals().await?.open_failures;
     let named: usize = holding.manifests.iter().flatten().map(|manifest| manifest.files.len()).sum();
     let result = Report {
         version: 1,
         job: &job.name,
         run_id: run_id.to_string(),
-        archive,
+        archive: &ledger.identity().sink,
         ledger_id: ledger.id().to_string(),
         commit: adopted.commit,
         former_owner: holding.owner.as_ref().map(|(ledger_id, job)| Owner { ledger_id, job }),
@@ -215,7 +210,7 @@ fn report(
         other_apps: adopted.other_apps,
         pending: carried.pending,
         lost: carried.lost,
-        open_failures: carried.failures,
+        open_failures: open_failures.values().sum(),
         cursor: match carried.cursor {
             CarriedCursor::None => "none",
             CarriedCursor::Kept => "kept",
@@ -225,10 +220,10 @@ fn report(
     if arguments.json {
         return Ok(output::json(&result)?);
     }
-    print(&result, job.sink.has_files())
+    print(&result, &output::failures(&open_failures), job.sink.has_files())
 }
 
-fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {
+fn print(result: &Report<'_>, open_failures: &str, has_files: bool) -> Result<(), Exit> {
     let count = output::count;
     let mut lines = vec![
         ("job", result.job.to_owned()),
@@ -276,7 +271,7 @@ fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {
     let lost =
         if result.lost > 0 { format!(", {} of them lost by the archive", count(result.lost)) } else { String::new() };
     lines.push(("pending", format!("{}{lost}", output::counted(result.pending, "reference", "references"))));
-    lines.push(("failures", format!("{} open", count(result.open_failures))));
+    lines.push(("failures", open_failures.to_owned()));
     lines.push((
         "cursor",
         match result.cursor {

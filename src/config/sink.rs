@@ -35,8 +35,9 @@ settings! {
         storage: Storage, default "{}", undigested "it changes nothing of what is archived";
         /// The directories under it, outermost first, each at most once. `[]`: none.
         partition_by: Vec<PartitionColumn>, default "[date]", undigested "the digest has the partitioning";
-        /// The zone of the days and months that `date` and `month` name.
-        timezone: TimeZone, default "UTC";
+        /// The zone of `date` and `month`; decide before the first run. Another zone is another partitioning, which
+        /// [needs another archive](operations.md#changing-a-job).
+        timezone: TimeZone, default "UTC", sample "Asia/Shanghai";
         /// How pages are compressed.
         compression: Compression, default "zstd(3)";
         /// The size at which a file is closed.

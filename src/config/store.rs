@@ -14,6 +14,9 @@ use super::secret::{Kind, Lookup, Secret};
 use super::setting::{Scalar, Setting, Text, defaults, text};
 use super::written::Position;
 
+/// The variables that name the address of a store that speaks S3, the first that is set.
+pub const ENDPOINT_VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+
 /// Where a Parquet archive is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
@@ -40,6 +43,11 @@ impl Bucket {
         let (scheme, rest) = text.split_once("://")?;
         let wrong = "is no place of an archive: write a path, s3://bucket/prefix, gs://bucket/prefix or \
                      az://container/prefix";
+        if matches!(scheme, "oss" | "cos" | "cosn") {
+            let message = "is no place of an archive: OSS and COS are reached as s3://bucket/prefix with \
+                           `storage: { endpoint: … }`, and docs/object-stores.md has a block for each";
+            return Some(Err(message.to_owned()));
+        }
         if !matches!(scheme, "s3" | "gs" | "az") {
             return Some(Err(wrong.to_owned()));
         }
@@ -66,7 +74,7 @@ impl Bucket {
     /// The address of the store, which the environment may name too.
     fn endpoint(&self, storage: &Storage, environment: &Environment) -> Option<String> {
         let written = storage.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
-        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().filter(|_| self.scheme == "s3");
+        let variables = ENDPOINT_VARIABLES.into_iter().filter(|_| self.scheme == "s3");
         written.or_else(|| variables.filter_map(|name| environment.get(name)).find(|url| !url.is_empty()))
     }
 
@@ -358,6 +366,10 @@ mod tests {
             ["s3://im", "s3://im/", "s3:///a", "http://im/a", "s3://key:secret@im/a", "s3://im/a/../b", "s3://im/a?b"]
         {
             assert!(Bucket::parse(wrong).expect("a URL").is_err(), "{wrong}");
+        }
+        for other in ["oss://im/a", "cos://im-1250000000/a"] {
+            let message = Bucket::parse(other).expect("a URL").expect_err("no scheme of ours");
+            assert!(message.contains("s3://bucket/prefix") && message.contains("endpoint"), "{message}");
         }
     }
 
