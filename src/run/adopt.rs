@@ -15,7 +15,8 @@ use crate::ledger::{
 /// What was taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
-    /// What the archive held. Files without a manifest are named by the manifest of the adoption.
+    /// What the archive held. Files without a manifest are named by the manifest of the adoption, or by that of their run if
+    /// the archive named it as its next.
     pub holding: Inventory,
     /// The commit that the new ledger goes on from.
     pub commit: u64,
@@ -123,6 +124,6 @@ async fn fill(
 }
 
 fn held_run(run: &UnsealedRun) -> AdoptedRun {
-    let UnsealedRun { run_id, began, rows, bytes } = *run;
-    AdoptedRun { run_id, began, rows, bytes }
+    let UnsealedRun { run_id, began, rows, bytes, files } = run.clone();
+    AdoptedRun { run_id, began, rows, bytes, files }
 }

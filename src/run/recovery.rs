@@ -55,6 +55,8 @@ pub async fn begin(beginning: Beginning, archive: &mut dyn ArchiveWriter) -> Res
 
 /// What a ledger knows of its archive.
 async fn claim(ledger: &Ledger) -> Result<Claim, RunError> {
+    let written = ledger.last_manifest().await?.map(|last| (last.sequence, last.run_id));
+    let due = ledger.manifest_due(None).await?.into_iter().map(|due| (due.sequence, due.run_id));
     Ok(Claim {
         ledger_id: ledger.id(),
         job: ledger.identity().job.clone(),
@@ -62,6 +64,7 @@ async fn claim(ledger: &Ledger) -> Result<Claim, RunError> {
         intent: ledger.intent().await?.map(|commit| commit.seq),
         unpublished: ledger.unpublished().await?,
         runs: ledger.commit_runs().await?,
+        manifests: written.into_iter().chain(due).collect(),
     })
 }
 
