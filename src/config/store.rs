@@ -155,6 +155,9 @@ settings! {
     }
 }
 
+/// Why a bucket has no host of its own.
+const NO_NAME: &str = "needs an endpoint with a name: the bucket's name cannot go before an IP address";
+
 impl Storage {
     /// The keys that mean nothing for this kind of store, or not without another, each with what would be right.
     pub(super) fn unsuited(&self, scheme: &str) -> Vec<(&'static str, String)> {
@@ -178,6 +181,9 @@ impl Storage {
             }
             "s3" | "az" if secret_access_key.is_some() && access_key_id.is_none() => {
                 unsuited.push(("secret_access_key", without("access_key_id")));
+            }
+            "s3" if self.virtual_hosted && self.endpoint.as_ref().is_some_and(|url| url.domain().is_none()) => {
+                unsuited.push(("virtual_hosted", NO_NAME.to_owned()));
             }
             "s3" if session_token.is_some() && secret_access_key.is_none() => {
                 unsuited.push(("session_token", without("access_key_id and secret_access_key")));
@@ -361,6 +367,10 @@ impl StoreAccess {
                     .to_owned();
             environment.error(Mistake { at, key: key.to_owned(), message })
         })?;
+        if storage.virtual_hosted && address.domain().is_none() {
+            let key = format!("{key}.virtual_hosted");
+            return Err(environment.error(Mistake { at, key, message: NO_NAME.to_owned() }));
+        }
         let via = storage.proxy.resolve(environment, &format!("{key}.proxy"), at)?.of(&address).cloned();
         Ok(Self {
             endpoint,

@@ -59,6 +59,16 @@ pub async fn adopt(
         discard(adoption).await;
         return Err(LedgerError::Refused(words).into());
     }
+    if let ReplacedLedger::Read { id, partitioned: Some(partitioning), .. } = &former
+        && holding.owner.as_ref().is_some_and(|(owner, _)| *owner == id.to_string())
+    {
+        let words = format!(
+            "the archive is partitioned otherwise ({partitioning}) than the job now says, and its directories would mean \
+             two things: restore `partition_by` and `timezone`; or choose another path, and begin a new archive there"
+        );
+        discard(adoption).await;
+        return Err(LedgerError::Refused(words).into());
+    }
     if holding.is_empty && recorded == 0 {
         discard(adoption).await;
         return Err(LedgerError::Refused(

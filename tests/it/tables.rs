@@ -222,6 +222,14 @@ fn archive(site: &Site) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
+fn all_runs_that_are_not_registered_are_registered_by_one_call() {
+    let (site, mut versions) = first_night("");
+    next_night(&site, &mut versions);
+    another_message(&site, &mut versions);
+    register_and_hold(&formats().map(|format| Table::new(&site, &format)), 3, &versions);
+}
+
+#[test]
 fn each_run_is_registered_once_and_the_archive_stays_as_it_is() {
     let (site, mut versions) = first_night("");
     let tables = formats().map(|format| Table::new(&site, &format));

@@ -187,7 +187,8 @@ fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
 fn files_are_listed_in_order_once_and_after_a_run() {
     let (refs, world) = dialogue("alice|1|bob", 0..20);
     let site = Site::nightly((refs.clone(), world));
-    assert_eq!(site.run(&["files", "nightly"]).exits(0).stdout, "");
+    let never = site.run(&["files", "nightly"]).exits(2);
+    assert!(never.stderr.contains("has not run yet, or its ledger is lost"), "{never:?}");
     site.write("refs.csv", csv(&refs[..10]));
     let first = site.night().exits(0);
     site.write("refs.csv", csv(&refs[10..]));

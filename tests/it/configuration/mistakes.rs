@@ -31,6 +31,12 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ("a whole bucket", sink("{ parquet: { path: 's3://im-archive' } }")),
         ("a URL that is no place of an archive", sink("{ parquet: { path: 'https://bucket/archive' } }")),
         ("a bucket's URL with a secret", sink("{ parquet: { path: 's3://key:hunter2@im/archive' } }")),
+        (
+            "a bucket's name before an IP address",
+            sink(
+                "{ parquet: { path: 's3://im/a', storage: { endpoint: 'http://10.0.0.5:9000', virtual_hosted: true } } }",
+            ),
+        ),
         ("an object store for a directory", sink("{ parquet: { path: a, storage: { region: eu-central-1 } } }")),
         (
             "a key without its secret",

@@ -81,6 +81,21 @@ fn a_refused_run_of_a_job_that_changed_leaves_the_former_ledger_as_it_is() {
 }
 
 #[test]
+fn an_archive_is_not_taken_over_with_another_partitioning_than_its_own() {
+    let site = with_a_failure();
+    for partitioning in [", partition_by: [month]", ", timezone: Asia/Tokyo"] {
+        site.jobs(&to("archive", partitioning));
+        let before = fs::read(site.path("archive/_archive.json")).unwrap();
+        let adopt = site.run(&["adopt", "nightly"]).exits(2);
+        assert!(adopt.stderr.contains("partitioned otherwise"), "{adopt:?}");
+        assert!(fs::read(site.path("archive/_archive.json")).unwrap() == before);
+        has_its_failure(&site);
+    }
+    site.jobs(NIGHTLY);
+    site.run(&["adopt", "nightly"]).exits(0);
+}
+
+#[test]
 fn a_retry_of_a_job_that_changed_or_never_ran_is_refused() {
     let site = with_a_failure();
     site.jobs(&to("archive-2", ""));
