@@ -78,6 +78,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// a sentence about what was found.
     fn probe(&self) -> Result<String, StorageError>;
 
+    /// Whether writes on conditions keep another writer out. If not, that is the operator's word.
+    fn has_conditions(&self) -> bool;
+
     /// Creates the place, and keeps other processes out for as long as the lock lives. Object stores and some file systems
     /// have no locks: there the owner record alone tells two writers apart.
     fn lock(&self) -> Result<PlaceLock, StorageError>;

@@ -82,7 +82,7 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
 }
 
 /// Takes the archive of a job that has no ledger over, if there is one and it belongs to this job. Otherwise does nothing:
-/// then the job begins, or is refused, as it would be without this.
+/// then the job begins, or is refused, as it would be without this. Also returns what looks wrong about the archive.
 ///
 /// The caller holds the job's lock.
 ///
@@ -95,7 +95,7 @@ pub(super) async fn if_missing(
     identity: &Identity,
     note: &RunNote,
     run_id: Uuid,
-) -> Result<Option<Ledger>, Exit> {
+) -> Result<Option<(Ledger, Option<String>)>, Exit> {
     let path = assemble::ledger_path(config, job);
     if Ledger::read(&path).await.map_err(assemble::ledger_exit)?.is_some() {
         return Ok(None);
@@ -123,7 +123,15 @@ pub(super) async fn if_missing(
          cursor are lost: the source is read from its start, and whatever it still names and the archive does not hold is \
          asked for again. What it no longer names is not"
     );
-    Ok(Some(ledger))
+    let missing = &adopted.holding.missing;
+    let lost = missing.first().map(|(run, file)| {
+        format!(
+            "the archive lost files that its manifests name ({} in all, the first {file} of run {run}): bring them back. Of \
+             their messages, what the source still names is fetched again",
+            missing.len()
+        )
+    });
+    Ok(Some((ledger, lost)))
 }
 
 fn stamp(identity: &Identity, run_id: Uuid) -> RunStamp {

@@ -71,7 +71,7 @@ impl Assembly {
         let identity = identity(config, job)?;
         let lock = JobLock::acquire(&config.state, &job.name, order.wait).await.map_err(ledger_exit)?;
         let client = Arc::new(apps.client(config, job, order.wait).await?);
-        let settings = run_settings(config, job, order.command, order.provenance)?;
+        let mut settings = run_settings(config, job, order.command, order.provenance)?;
         let path = ledger_path(config, job);
         let opening = Opening { config, job, order, identity: &identity, path: &path };
         let (parts, refusal) = match Ledger::open(&path, &identity).await.map_err(ledger_exit)? {
@@ -82,7 +82,10 @@ impl Assembly {
             (Some(parts), _) => parts,
             (None, Some(adoption)) => {
                 match adopt::if_missing(config, job, &identity, &settings.note, adoption).await? {
-                    Some(ledger) => opening.own(ledger).await?,
+                    Some((ledger, looks_wrong)) => {
+                        settings.looks_wrong.extend(looks_wrong);
+                        opening.own(ledger).await?
+                    }
                     None => opening.new_ledger(refusal).await?,
                 }
             }
@@ -129,7 +132,7 @@ impl Opening<'_> {
     async fn own(&self, ledger: Ledger) -> Result<LedgerParts, Exit> {
         let archive = self.writer(ledger.id())?;
         let source = self.source(Some(&ledger)).await?;
-        Beginning::clear(self.path).map_err(ledger_exit)?;
+        Beginning::set_aside(self.path).await.map_err(ledger_exit)?;
         Ok(LedgerParts { ledger, source, archive, opened: None })
     }
 
@@ -238,5 +241,6 @@ fn run_settings(config: &Config, job: &Job, command: &str, provenance: &Provenan
         quota: config.app_of(job).rate_limit,
         note: note(config, job, provenance)?,
         signer: signer(job)?.map(Arc::new),
+        looks_wrong: Vec::new(),
     })
 }

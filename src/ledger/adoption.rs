@@ -22,10 +22,10 @@ pub use contents::{AdoptedManifest, AdoptedRun, ArchiveContents};
 pub use former::ReplacedLedger;
 
 use self::build::Build;
-use super::beginning::make_one_file;
+use super::beginning::{make_one_file, set_aside};
 use super::connection::{Reader, connect};
 use super::database::Ledger;
-use super::disk::{BEGINNING, beside, free_name, kept_path, put_into_place, remove_database, sync_parent};
+use super::disk::{beside, free_name, kept_path, put_into_place, remove_database, sync_parent};
 use super::error::{Fault, LedgerError};
 use super::identity::Identity;
 use crate::panics::unended;
@@ -114,10 +114,9 @@ impl Adoption {
             if of_other_settings.is_some() {
                 make_one_file(&place).await?;
             }
+            set_aside(&place).await?;
             let place = place.clone();
             let moved = tokio::task::spawn_blocking(move || {
-                // A run that was refused may have left one.
-                remove_database(&beside(&place, BEGINNING))?;
                 let name = of_other_settings.map_or_else(|| former.clone(), |id| kept_path(&place, id));
                 let replaced = put_into_place(&path, &place, &name)?;
                 let Some(kept) = kept else { return Ok((replaced, None)) };

@@ -59,7 +59,7 @@ impl Beginning {
             let id = if let Some(prepared) = prepared {
                 prepared.id()
             } else {
-                remove_database(&path)?;
+                set_aside(place).await?;
                 create(&path)?;
                 Uuid::now_v7()
             };
@@ -114,10 +114,10 @@ impl Beginning {
         self.ledger.close().await
     }
 
-    /// Removes a ledger that an earlier run prepared with other settings, now that the job's own ledger is in use.
-    pub fn clear(place: &Path) -> Result<(), LedgerError> {
-        let path = beside(place, BEGINNING);
-        remove_database(&path).map_err(|error| Fault::Io(error).at(&path, "removing an unfinished ledger"))
+    /// Keeps a ledger that an earlier run prepared with other settings, now that the job's own ledger is in use: its
+    /// archive may have accepted it.
+    pub async fn set_aside(place: &Path) -> Result<(), LedgerError> {
+        set_aside(place).await.map_err(|fault| fault.at(place, "keeping an unfinished ledger"))
     }
 
     /// Puts the ledger into its place and opens it. Also returns under which name the former ledger is kept.
@@ -155,6 +155,17 @@ pub async fn kept(place: &Path, identity: &Identity) -> Result<Vec<PathBuf>, Led
         }
     }
     Ok(found)
+}
+
+pub(super) async fn set_aside(place: &Path) -> Result<(), Fault> {
+    let path = beside(place, BEGINNING);
+    if let Some(prepared) = Ledger::read(&path).await.ok().flatten() {
+        let kept = kept_path(place, prepared.id());
+        drop(prepared);
+        make_one_file(&path).await?;
+        std::fs::rename(&path, kept)?;
+    }
+    Ok(remove_database(&path)?)
 }
 
 /// Puts the log of a ledger that is closed into the ledger itself, so that it can be moved as one file.

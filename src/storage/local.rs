@@ -162,6 +162,10 @@ impl Storage for LocalStorage {
         })
     }
 
+    fn has_conditions(&self) -> bool {
+        true
+    }
+
     fn lock(&self) -> Result<PlaceLock, StorageError> {
         disk::create_directories(&self.root).map_err(|error| failure("creating", &self.root, error))?;
         let file = File::open(&self.root).map_err(|error| failure("opening", &self.root, error))?;

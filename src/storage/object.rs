@@ -290,6 +290,10 @@ impl Storage for ObjectStorage {
         probe::probe(self)
     }
 
+    fn has_conditions(&self) -> bool {
+        self.conditions == Conditions::Auto
+    }
+
     fn lock(&self) -> Result<PlaceLock, StorageError> {
         Ok(PlaceLock::default())
     }

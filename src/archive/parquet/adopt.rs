@@ -149,6 +149,8 @@ fn look(archive: &OwnedArchive) -> Result<(Inventory, Found), ArchiveError> {
         }
     }
     archive.lock()?;
+    // The archive may have been copied here from a place of another kind.
+    storage.probe()?;
     let record = archive.look_up_owner()?;
     let next = record.as_ref().and_then(|record| record.manifest.clone());
     let mut inventory = Inventory {

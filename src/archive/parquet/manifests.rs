@@ -37,7 +37,13 @@ pub(super) fn write(archive: &OwnedArchive, sealed: &Sealed) -> Result<(), Archi
         }
     }
     create(archive, &path, sealed.text.as_bytes(), "a different manifest is there; manifests never change")?;
-    write_sums(storage, sealed, manifests)
+    // Whoever lost the archive may write the list once more, and no oftener.
+    for _ in 0..3 {
+        if write_sums(archive, sealed, manifests.clone())? {
+            return Ok(());
+        }
+    }
+    Err(written_by_another(storage, SUMS))
 }
 
 /// Creates a small file. If its name is taken, the archive may have changed hands.
@@ -56,11 +62,15 @@ fn create(archive: &OwnedArchive, path: &str, content: &[u8], taken: &str) -> Re
 fn replace(storage: &dyn Storage, path: &str, content: &[u8], read: Option<&Version>) -> Result<(), ArchiveError> {
     match storage.replace(path, content, read)? {
         Replaced::Yes(_) => Ok(()),
-        Replaced::Changed => Err(ArchiveError::failed(
-            format!("writing {}", storage.at(path)),
-            "somebody else wrote it at the same moment; only one ledger may write an archive",
-        )),
+        Replaced::Changed => Err(written_by_another(storage, path)),
     }
+}
+
+fn written_by_another(storage: &dyn Storage, path: &str) -> ArchiveError {
+    ArchiveError::failed(
+        format!("writing {}", storage.at(path)),
+        "somebody else wrote it at the same moment; only one ledger may write an archive",
+    )
 }
 
 /// Refuses a manifest if another run has its number: the ledger is a copy from before that run.
@@ -79,14 +89,18 @@ fn refuse_another(archive: &OwnedArchive, manifest: &Manifest, paths: &[String])
 }
 
 /// Brings the list of hashes up to this manifest: appends to it if it ends with the manifest before, else writes it anew.
-/// `paths` are those of the manifests that were there before.
-fn write_sums(storage: &dyn Storage, sealed: &Sealed, paths: Vec<String>) -> Result<(), ArchiveError> {
+/// `paths` are those of the manifests that were there before. Returns whether nobody else wrote it at the same moment.
+fn write_sums(archive: &OwnedArchive, sealed: &Sealed, paths: Vec<String>) -> Result<bool, ArchiveError> {
+    let storage = &**archive.storage();
     let (manifest, sha256) = (&sealed.manifest, sealed.sha256());
     let (sums, version) = storage.read(SUMS)?.unzip();
+    // Whoever took the archive over since wrote manifests that `paths` lacks. If it does so only now, it writes the list
+    // after this.
+    archive.still_owned()?;
     let sums = sums.unwrap_or_default();
     let last = last_line(&sums);
     if last == Some(manifest_line(manifest, &sha256).as_bytes()) {
-        return Ok(());
+        return Ok(true);
     }
     // By its name alone: if somebody changed that manifest since, the hash in the list remains the evidence.
     let before =
@@ -108,7 +122,7 @@ fn write_sums(storage: &dyn Storage, sealed: &Sealed, paths: Vec<String>) -> Res
             add(&mut out, &one.manifest, &one.sha256(), beside);
         }
     }
-    replace(storage, SUMS, &out, version.as_ref())
+    Ok(matches!(storage.replace(SUMS, &out, version.as_ref())?, Replaced::Yes(_)))
 }
 
 /// Reads a manifest from its file.

@@ -28,6 +28,10 @@ pub(super) struct OwnerRecord {
     /// the first, and where an earlier version wrote the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) manifest: Option<NamedManifest>,
+    /// Whether it was written without conditions. Whoever then writes with conditions tries first whether the store heeds
+    /// them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unconditional: bool,
 }
 
 /// A manifest, by its number and its run.
@@ -68,9 +72,13 @@ impl OwnedArchive {
 
     /// Takes possession, or refuses and changes nothing. Then publishes what was recorded and removes what was not.
     pub(super) fn open(&self, claim: &Claim) -> Result<Opened, ArchiveError> {
-        if self.admit(claim)?.is_none() {
-            self.stands_alone()?;
-            self.storage.probe()?;
+        match self.admit(claim)? {
+            Some(record) if record.unconditional && self.storage.has_conditions() => drop(self.storage.probe()?),
+            Some(_) => {}
+            None => {
+                self.stands_alone()?;
+                self.storage.probe()?;
+            }
         }
         self.lock()?;
         // Where there are locks, only now can no other process change it.
@@ -318,7 +326,8 @@ impl OwnedArchive {
         let (last, read) = remembered.clone().unzip();
         let (commit, run_id, manifest) = last.map_or((0, None, None), |last| (last.commit, last.run_id, last.manifest));
         let (ledger_id, job) = (self.ledger_id.to_string(), self.job.clone());
-        let mut record = OwnerRecord { version: OWNER_RECORD_VERSION, ledger_id, job, commit, run_id, manifest };
+        let (version, unconditional) = (OWNER_RECORD_VERSION, !self.storage.has_conditions());
+        let mut record = OwnerRecord { version, ledger_id, job, commit, run_id, manifest, unconditional };
         change(&mut record);
         let mut content = serde_json::to_vec_pretty(&record).expect("text is JSON");
         content.push(b'\n');

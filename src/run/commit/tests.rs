@@ -98,6 +98,7 @@ async fn run(state: &std::path::Path, commit_interval: Duration) -> Arc<RunConte
         quota: 100,
         note: RunNote::default(),
         signer: None,
+        looks_wrong: Vec::new(),
     };
     let run = Arc::new(RunContext {
         run_id: Uuid::now_v7(),

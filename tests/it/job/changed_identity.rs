@@ -276,6 +276,28 @@ async fn a_death_while_a_ledger_begins_is_mended_by_the_next_run() {
 }
 
 #[test]
+fn a_ledger_that_its_archive_accepted_is_not_lost_when_the_job_returns_to_its_former_settings() {
+    for step in ["beginning.prepared", "beginning.accepted", "ledger.kept"] {
+        let (refs, world) = dialogues(4, 5);
+        let site = Site::nightly((refs.clone(), world));
+        site.night().exits(0);
+        let paths = ["archive-2", "archive-3"];
+        for path in paths {
+            site.jobs(&to(path, ""));
+            let died = site.command(&["run"]).env("YUNXIN_ARCHIVER_DIE_AT", step).output().unwrap();
+            assert!(!died.status.success(), "{step}");
+        }
+        site.jobs(NIGHTLY);
+        assert_eq!(site.night().exits(0).refs("duplicate"), 20, "{step}");
+        for path in paths {
+            site.jobs(&to(path, ""));
+            assert_eq!(site.night().exits(0).refs("archived"), 20, "{step} {path}");
+            assert_eq!(site.ids(path), ids_of(&refs));
+        }
+    }
+}
+
+#[test]
 fn the_first_run_of_a_job_leaves_no_ledger_if_it_is_refused() {
     let site = Site::nightly(dialogue("alice|1|bob", 0..5));
     site.night().exits(0);

@@ -104,6 +104,21 @@ fn of_two_copies_with_nothing_to_commit_one_writes_the_next_manifest_and_the_oth
 }
 
 #[test]
+fn a_slow_run_does_not_replace_the_list_of_hashes_of_whoever_took_its_archive_over() {
+    let bucket = bucket();
+    let store = FaultyStore::before(&bucket.endpoint());
+    let site = behind(&store, &bucket);
+    // Its manifest is written, and it is about to read the list.
+    let mut other = elsewhere(&site, [store.address(), &bucket.endpoint()], &ADOPT);
+    let is_list = |asked: &Asked| asked.method == "GET" && asked.path.ends_with("SHA256SUMS");
+    once_at(&store, is_list, move || drop(ran(&mut other).exits(0)));
+    let refused = site.plain().exits(2);
+    assert!(refused.error().contains("changed hands while this process was writing it"), "{refused:?}");
+    store.fails(|_| None);
+    holds_each_once(&site, 4);
+}
+
+#[test]
 fn a_copy_that_dies_between_the_owner_record_and_its_manifest_writes_that_manifest_when_it_comes_back() {
     for is_lost in [false, true] {
         let bucket = bucket();

@@ -112,6 +112,7 @@ fn a_foreign_object_that_no_path_can_name_is_named_and_nothing_else_comes_of_it(
     for key in keys {
         assert!(said.contains(&format!("{key} is no data and no part of the archive")), "{key}: {said}");
     }
+    site.run(&["export", "nightly", "--all", "--format", "jsonl", "--output", "export"]).exits(0);
     site.night(60);
     site.run(&["run", "--refetch", "all", "--json"]).exits(0);
     site.run(&["adopt", "nightly"]).exits(0);
