@@ -209,7 +209,7 @@ impl ObjectStorage {
             // Whatever was said, an attempt that was made may have been answered as an error, or as a conflict with itself.
             match self.read_now(name).await {
                 Ok(Some((found, _))) => return Ok(if found == content { Created::Yes } else { Created::Taken }),
-                Ok(None) if connect::may_pass(&error) && wait_for(tries.next()).await => {}
+                Ok(None) if (is_refused(&error) || connect::may_pass(&error)) && wait_for(tries.next()).await => {}
                 Ok(None) | Err(_) => return Err(self.failed("writing", name)(error)),
             }
         }
@@ -235,12 +235,12 @@ impl ObjectStorage {
                 Err(error) => error,
             };
             let now = self.read_now(name).await;
-            let is_refused =
-                matches!(error, Error::Precondition { .. } | Error::AlreadyExists { .. } | Error::NotFound { .. });
             match now {
                 Ok(Some((found, now))) if found == content => return Ok(Replaced::Yes(now)),
-                Ok(_) if is_refused => return Ok(Replaced::Changed),
-                Ok(_) if connect::may_pass(&error) && wait_for(tries.next()).await => {}
+                Ok(now) if is_refused(&error) && now.as_ref().map(|(_, version)| version) != read => {
+                    return Ok(Replaced::Changed);
+                }
+                Ok(_) if (is_refused(&error) || connect::may_pass(&error)) && wait_for(tries.next()).await => {}
                 Ok(_) | Err(_) => return Err(self.failed("writing", name)(error)),
             }
         }
@@ -380,6 +380,11 @@ impl Storage for ObjectStorage {
     fn remove(&self, name: &str) -> Result<(), StorageError> {
         wait(self.remove_now(name))
     }
+}
+
+/// Whether a store refused a condition. S3 also does so while another request for the same object is under way.
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Precondition { .. } | Error::AlreadyExists { .. } | Error::NotFound { .. })
 }
 
 /// Waits before the next try. Returns whether there is one.

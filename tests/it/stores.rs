@@ -1,6 +1,6 @@
 //! Archives in buckets of every kind, reached in every way that the configuration has, and read there by others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
@@ -131,6 +131,24 @@ fn a_bucket_with_object_lock_takes_every_night_and_no_locked_version_is_touched(
     let (key, version) = &bucket.versions()[0][0];
     let removed = bucket.curl(&["-X", "DELETE"], &format!("/{key}?versionId={version}"));
     assert!(removed.ends_with("403"), "{removed}");
+}
+
+#[test]
+fn a_condition_that_is_refused_though_nothing_changed_is_tried_again() {
+    let (site, store) = watched(&bucket(), 60);
+    let mut refused = HashSet::new();
+    store.fails(move |asked| {
+        let fault = match (asked.header("if-none-match"), asked.header("if-match")) {
+            ("*", _) => Fault::Refused(409, "ConditionalRequestConflict"),
+            ("", "") => return None,
+            _ => Fault::Refused(404, "NoSuchKey"),
+        };
+        (!asked.path.contains(".probe") && refused.insert((asked.path.clone(), asked.header("if-match").is_empty())))
+            .then_some(fault)
+    });
+    site.plain().exits(0);
+    site.is_whole();
+    assert!(store.faults() >= 3, "{}", store.faults());
 }
 
 /// A night, a death, a lost ledger: what every store must bear.
