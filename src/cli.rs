@@ -16,6 +16,7 @@ mod export;
 mod failures;
 mod files;
 mod init;
+mod notices;
 mod output;
 mod period;
 mod plan;

@@ -18,6 +18,7 @@ mod documentation;
 mod environment;
 mod job;
 mod mistake;
+mod notify;
 mod proxy;
 mod query;
 mod reader;
@@ -39,6 +40,7 @@ pub use columns::Format;
 pub use documentation::{json_schema, tables};
 pub use job::{Concurrency, Fetch, Job, Threads};
 pub use mistake::{ConfigError, Mistake};
+pub use notify::Metrics;
 pub use proxy::{Proxies, Proxy, Via};
 pub use query::{Cursor, Overlap, Query};
 pub use secret::Secret;
@@ -72,6 +74,8 @@ pub struct Config {
     pub file: PathBuf,
     /// The directory of the ledgers, absolute.
     pub state: PathBuf,
+    /// Where the metrics of runs go.
+    pub metrics: Metrics,
     /// The apps, in the order of the file.
     pub apps: Vec<App>,
     /// The jobs, in the order of the file; at least one.
@@ -118,12 +122,12 @@ impl Config {
         let mut reader = Reader::new(base, &environment);
         let document = Document::read(&mut reader, written, "");
         let Reader { mut mistakes, notes, .. } = reader;
-        let Some(Document { version: _, state, apps, jobs }) = document.filter(|_| mistakes.is_empty()) else {
+        let Some(Document { version: _, state, metrics, apps, jobs }) = document.filter(|_| mistakes.is_empty()) else {
             mistakes.sort_by_key(|mistake| mistake.at);
             return Err(fail(mistakes));
         };
         let warnings = notes.into_iter().map(|note| fail(vec![note]).to_string()).collect();
-        Ok(Self { file: file.to_owned(), state, apps, jobs, warnings, environment })
+        Ok(Self { file: file.to_owned(), state, metrics, apps, jobs, warnings, environment })
     }
 
     /// The job of this name.
@@ -145,6 +149,11 @@ impl Config {
     pub fn proxies(&self, app: &App) -> Result<Proxies, ConfigError> {
         let key = format!("apps.{}.proxy", app.name);
         app.proxy.resolve(&self.environment, &key, app.app_key.at)
+    }
+
+    /// Looks up through which proxies requests go that are no app's and no store's: those of the environment.
+    pub fn environment_proxies(&self) -> Result<Proxies, ConfigError> {
+        Proxy::Environment.resolve(&self.environment, "metrics", Position::default())
     }
 
     /// Looks up what reaches the bucket of a job's sink.

@@ -20,6 +20,8 @@
 //! | [`archive`] | where messages go, and what can be done with them there: Parquet, Postgres |
 //! | [`ledger`] | the job's durable memory |
 //! | [`run`] | the whole flow: one coordinator, which knows sources and archives by their traits |
+//! | [`metrics`] | what is told of a job after each run, as Prometheus reads it; pure |
+//! | [`notify`] | where that goes when a run has ended: a file, a Pushgateway |
 //! | [`report`](mod@report) | the page that shows a run |
 //! | [`completeness`] | whether everything referenced is archived, and the certificate that says so |
 //! | `page` | what reports, certificates and transcripts are made of: markup, charts, numbers |
@@ -44,11 +46,14 @@ mod failpoint;
 pub mod fuzzing;
 pub mod ledger;
 mod locked;
+pub mod metrics;
 pub mod model;
+pub mod notify;
 mod page;
 mod panics;
 pub mod plan;
 pub mod progress;
+mod replacement;
 pub mod report;
 mod retry;
 pub mod run;

@@ -11,5 +11,6 @@ pub mod selection;
 mod span;
 pub mod summary;
 pub mod timeline;
+pub mod trace;
 
 pub use columns::{Column, ColumnType};

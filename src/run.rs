@@ -28,6 +28,7 @@ mod summary;
 mod suspicion;
 mod ticker;
 mod timeline;
+mod trace;
 
 use std::sync::Arc;
 
@@ -49,10 +50,12 @@ use intake::intake;
 use meter::{Counts, Meter};
 use owners::NamedOwners;
 use timeline::TimelineRecorder;
+use trace::TraceRecorder;
 
 use crate::archive::{ArchiveWriter, Opened};
 use crate::ledger::Ledger;
 use crate::model::summary::{JobSummary, References, ThreadExtras};
+use crate::model::trace::{StageKind, Trace};
 use crate::panics::caught;
 use crate::progress::Progress;
 use crate::source::Source;
@@ -79,7 +82,8 @@ pub struct Parts {
 }
 
 /// Runs a job to its end and sums it up. A failure of source, archive, ledger or API, or a panic, is in the summary.
-pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
+/// Also returns where the time went.
+pub async fn execute(settings: Settings, parts: Parts) -> (JobSummary, Trace) {
     let Parts { source, archive, opened, ledger, client, run_id, progress, stop } = parts;
     let timeline = TimelineRecorder::new(settings.quota, settings.job.sink.timezone());
     let run = Arc::new(RunContext {
@@ -90,6 +94,7 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
         client,
         meter: Meter::default(),
         timeline,
+        trace: TraceRecorder::default(),
         named: NamedOwners::default(),
         planned: Notify::new(),
         stop: stop.child(),
@@ -97,7 +102,9 @@ pub async fn execute(settings: Settings, parts: Parts) -> JobSummary {
     let result = caught(flow(&run, source, (archive, opened), progress))
         .await
         .unwrap_or_else(|panicked| Err(RunError::died("its beginning or end", &panicked)));
-    summary::sum_up(&run, result).await
+    let summary = summary::sum_up(&run, result).await;
+    let trace = run.trace.trace(summary.requests.sent);
+    (summary, trace)
 }
 
 /// The whole flow: source → ledger → API → archive → ledger.
@@ -124,7 +131,7 @@ async fn flow(
     }
 
     let coordinator = Coordinator::new(Arc::clone(run), archive, ledger.last_commit().await?);
-    let (reading, showing) = (intake(Arc::clone(run), source), ticker::tick(Arc::clone(run), progress));
+    let (reading, showing) = (read(Arc::clone(run), source), ticker::tick(Arc::clone(run), progress));
     let (mut archive, Ended { read, asked }) = coordinator.run(reading, showing).await?;
 
     // What was committed gets its manifest, whatever else went wrong.
@@ -136,10 +143,21 @@ async fn flow(
     if matches!(read, Ok(()) | Err(RunError::Source(_))) {
         ledger.end_run(*run_id, Timestamp::now(), &references, &extras).await?;
     }
+    let sealing = Timestamp::now();
     manifest::write_missing(ledger, archive.as_mut(), signer, None).await?;
+    run.trace.ended(StageKind::Manifest, sealing, Vec::new());
     asked.and(read)?;
     ledger.end_refetch().await?;
     ledger.expire(settings.job.history, Timestamp::now()).await?;
     ledger.compact().await?;
     Ok(())
+}
+
+/// Reads the source into the ledger.
+async fn read(run: Arc<RunContext>, source: Option<Box<dyn Source>>) -> Result<(), RunError> {
+    let began = Timestamp::now();
+    let read = intake(Arc::clone(&run), source).await;
+    let References { read: rows, accepted, .. } = run.meter.counts().references;
+    run.trace.ended(StageKind::Intake, began, vec![("read", rows), ("accepted", accepted)]);
+    read
 }

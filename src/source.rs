@@ -13,6 +13,7 @@ mod checkpoint;
 mod error;
 mod files;
 mod mapping;
+mod reached;
 mod read_ahead;
 mod rows;
 mod settings;
@@ -32,6 +33,7 @@ use crate::model::reference::ReferenceChunk;
 pub use self::checkpoint::{Checkpoint, ConsumedFile, CursorValue};
 pub use self::error::SourceError;
 pub use self::mapping::names::field_names;
+pub use self::reached::reached;
 pub use self::rows::{SampleRow, Understood};
 pub use self::settings::{Begin, Cursor, Files, Format, Overlap, Query, Rows, Settings, TimeUnit};
 

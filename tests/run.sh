@@ -2,8 +2,8 @@
 # Runs all tests. Arguments go to `cargo test`.
 #
 # The tests use real services: the programs of Postgres, PgBouncer and MariaDB, of which each test process starts private
-# servers; MiniStack, moto and rclone as object stores, and Azurite if there is npm to install it; jq; and Python with
-# DuckDB and PyArrow, which read the Parquet files independently. They also run the recipes of docs/loading.md in the versions of DuckDB that it names and in an embedded
+# servers; MiniStack, moto and rclone as object stores, and Azurite if there is npm to install it; Prometheus' promtool and
+# its Pushgateway; jq; and Python with DuckDB and PyArrow, which read the Parquet files independently. They also run the recipes of docs/loading.md in the versions of DuckDB that it names and in an embedded
 # ClickHouse, and in Spark if target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark
 # pyspark; it needs Java). They run the scripts in examples/ from target/tables: 800 MB, a minute or two to install.
 #
@@ -24,6 +24,8 @@ found pgbouncer || [ -x /usr/sbin/pgbouncer ] || packages+=(pgbouncer)
 found mariadbd || [ -x /usr/sbin/mariadbd ] || packages+=(mariadb-server)
 found psql || packages+=(postgresql-client)
 found jq || packages+=(jq)
+found promtool || packages+=(prometheus)
+found prometheus-pushgateway || packages+=(prometheus-pushgateway)
 found curl || packages+=(curl)
 
 python=target/python/bin/python3

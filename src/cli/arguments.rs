@@ -236,6 +236,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "FILE")]
     pub summary: Option<PathBuf>,
 
+    /// Write the metrics of the jobs to this file, even if the run fails, as Prometheus' node_exporter reads them.
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
+
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::arguments::Check;
-use super::{Context, Exit, assemble, contained, output, provenance};
+use super::{Context, Exit, assemble, contained, notices, output, provenance};
 use crate::config::{self, Config, Job};
 use crate::model::reference::ConversationId;
 use crate::model::summary::gravest;
@@ -27,6 +27,7 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Ex
         return Ok(0);
     }
     let mut code = 0;
+    look(&mut code, async |_| notices::check_settings(&config)).await?;
     for job in jobs {
         output::line(&format!("\njob {}", job.name))?;
         let shown = arguments.sample;

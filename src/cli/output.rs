@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
 
 pub(super) use crate::page::figures::{count, counted, size as bytes};
+pub(super) use crate::replacement::{Replacement, replace};
 
 /// Prints a line of a result.
 pub(super) fn line(text: &str) -> io::Result<()> {
@@ -125,71 +123,6 @@ pub(super) fn failures<Class: Display>(open: &BTreeMap<Class, u64>) -> String {
 /// A duration, rounded up to the second.
 pub(super) fn duration(seconds: f64) -> String {
     humantime::format_duration(std::time::Duration::from_secs(seconds.ceil().max(0.0) as u64)).to_string()
-}
-
-/// Replaces a file as a whole, or leaves it as it is. Only the owner may read it.
-pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut replacement = Replacement::create(path)?;
-    replacement.write_all(content)?;
-    replacement.finish()
-}
-
-/// The new content of a file, which replaces the file once it is complete. If it is dropped before, the file stays as it is.
-pub(super) struct Replacement {
-    out: io::BufWriter<File>,
-    temporary: PathBuf,
-    path: PathBuf,
-}
-
-impl Replacement {
-    /// Starts a file that only its owner may read.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
-        sweep(path);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        Ok(Self { out: io::BufWriter::new(file), temporary, path: path.to_owned() })
-    }
-
-    /// Replaces the file, durably.
-    pub(super) fn finish(mut self) -> io::Result<()> {
-        self.out.flush()?;
-        self.out.get_ref().sync_all()?;
-        crate::failpoint::reach("replace.rename");
-        std::fs::rename(&self.temporary, &self.path)
-    }
-}
-
-impl Write for Replacement {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
-impl Drop for Replacement {
-    fn drop(&mut self) {
-        // After the rename nothing has this name.
-        std::fs::remove_file(&self.temporary).ok();
-    }
-}
-
-/// Removes temporary files of processes that died while they replaced this file.
-fn sweep(path: &Path) {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return };
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-        let left = entry.file_name();
-        let writer = left.to_str().and_then(|left| left.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(".tmp"));
-        let Some(writer) = writer.and_then(|id| rustix::process::Pid::from_raw(id.parse().ok()?)) else { continue };
-        if rustix::process::test_kill_process(writer) == Err(rustix::io::Errno::SRCH) {
-            std::fs::remove_file(entry.path()).ok();
-        }
-    }
 }
 
 #[cfg(test)]

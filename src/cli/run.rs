@@ -9,13 +9,15 @@ use uuid::Uuid;
 use super::arguments::{Retry, Run, RunOptions};
 use super::assemble;
 use super::assembly::{self, Apps, Assembly};
+use super::notices::{Notices, check_writable};
 use super::threads::on_suiting;
 use super::{Context, Exit, contained, ending, failures, output, provenance, signals};
 use crate::config::{Config, Job};
-use crate::ledger::RetryFilter;
+use crate::ledger::{Ledger, LedgerError, RetryFilter};
 use crate::model::summary::{
     Bytes, JobSummary, Outcome, Rates, References, Refetched, Requests, Summary, ThreadExtras, gravest,
 };
+use crate::model::trace::Trace;
 use crate::progress;
 use crate::run::{Parts, Settings, Stop, execute};
 
@@ -66,15 +68,17 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
 
 /// Runs jobs one after the other. One that fails does not stop the rest.
 async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Order, stop: &Stop) -> Result<u8, Exit> {
-    if let Some(path) = &order.arguments.options.summary {
-        check_writable(path)?;
+    let options = &order.arguments.options;
+    for (option, path) in [("--summary", &options.summary), ("--metrics", &options.metrics)] {
+        path.as_deref().map_or(Ok(()), |path| check_writable(option, path))?;
     }
+    let notices = Notices::new(config, options);
     let mut apps = Apps::default();
     let mut summaries = Vec::new();
     let mut unwritten = None;
     for job in jobs {
-        let summary = if stop.is_told() {
-            not_begun(&job.name, Outcome::Stopped, 5, stop.reason().unwrap_or("told to stop"))
+        let (summary, trace) = if stop.is_told() {
+            stopped(job, stop)
         } else {
             Box::pin(one(context, config, job, order, stop, &mut apps)).await
         };
@@ -83,8 +87,9 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
         } else if context.sums_up {
             output::say(&ending::block(&summary, &context.config, output::colours()));
         }
+        notices.ended(job, &summary, &trace).await;
         summaries.push(summary);
-        if let Some(path) = &order.arguments.options.summary {
+        if let Some(path) = &options.summary {
             unwritten = contained(async { write_summary(path, &summaries) }).await.err();
         }
     }
@@ -92,7 +97,7 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
     if let Some(exit) = unwritten {
         tracing::error!("{:#}", exit.error);
     }
-    if order.arguments.options.json {
+    if options.json {
         match output::json(&Summary { version: 1, jobs: summaries }) {
             // A reader that went away does not change how the jobs ended.
             Err(error) if !output::is_broken_pipe(&error) => return Err(Exit { code: gravest([code, 1]), error }),
@@ -102,7 +107,14 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
     Ok(code)
 }
 
-async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop: &Stop, apps: &mut Apps) -> JobSummary {
+async fn one(
+    context: &Context,
+    config: &Config,
+    job: &Job,
+    order: &Order,
+    stop: &Stop,
+    apps: &mut Apps,
+) -> (JobSummary, Trace) {
     // Of two runs the one that begins first has the lower ID.
     let adoption = order.arguments.adopt_if_missing.then(Uuid::now_v7);
     let run_id = Uuid::now_v7();
@@ -115,14 +127,15 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
         assembled = contained(Assembly::new(config, job, &wanted, apps)) => assembled,
         // A lock may be busy, and a database may not answer.
         () = stop.told() => {
-            return not_begun(&job.name, Outcome::Stopped, 5, stop.reason().unwrap_or("told to stop"));
+            return stopped(job, stop);
         }
     };
     let assembly = match assembled {
         Ok(assembly) => assembly,
         Err(Exit { code, error }) => {
             let advice = if code == 75 && wait.is_zero() { "; wait, or `--wait 30m`" } else { "" };
-            return not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}{advice}"));
+            let summary = not_begun(&job.name, Outcome::Failed, code, &format!("{error:#}{advice}"));
+            return (summary, Trace::default());
         }
     };
     let refetch = order.arguments.refetch.map(|refetch| refetch.since(Timestamp::now()));
@@ -141,7 +154,7 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
         progress: progress::new(context.progress, &job.name, &context.screen),
         stop: stop.clone(),
     };
-    let mut summary = execute(settings, parts).await;
+    let (mut summary, trace) = execute(settings, parts).await;
     let path = config.state.join(format!("failures-{}.jsonl", &job.name));
     let written = contained(async { Ok(failures::write_file(&ledger, job, &path).await?) });
     if let Err(Exit { error, .. }) = written.await {
@@ -150,6 +163,10 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
             summary.exit_code = 1;
             summary.outcome = Outcome::Failed;
             summary.error = Some(format!("{} could not be written: {error:#}", path.display()));
+            let closed = contained(async { Ok(close_again(&ledger, run_id, &summary).await?) });
+            if let Err(Exit { error, .. }) = closed.await {
+                tracing::error!("the run could not be closed in the ledger: {error:#}");
+            }
         }
     }
     // Closing removes the log beside the ledger's file, so that a copy of that one file is a backup.
@@ -159,7 +176,19 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
         tracing::warn!("{}", crate::run::describe(&error));
     }
     drop(assembly.lock);
-    summary
+    (summary, trace)
+}
+
+/// Records how a run ended that failed after all.
+async fn close_again(ledger: &Ledger, run_id: Uuid, summary: &JobSummary) -> Result<(), LedgerError> {
+    let (outcome, text) = (summary.outcome.as_str(), serde_json::to_string(summary).unwrap_or_default());
+    let error = summary.error.as_deref();
+    ledger.finish_run(run_id, summary.finished_at, outcome, summary.exit_code, error, &text).await
+}
+
+fn stopped(job: &Job, stop: &Stop) -> (JobSummary, Trace) {
+    let why = stop.reason().unwrap_or("told to stop");
+    (not_begun(&job.name, Outcome::Stopped, 5, why), Trace::default())
 }
 
 /// The summary of a job that did not start.
@@ -239,16 +268,6 @@ fn report(summary: &JobSummary, config: &Path) {
             }
         ),
     }
-}
-
-/// Finds out before the run, not after it, whether the summary can be written.
-fn check_writable(path: &Path) -> Result<(), Exit> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if directory.is_dir() && !path.is_dir() {
-        return Ok(());
-    }
-    let why = if path.is_dir() { "is a directory" } else { "cannot be written: its directory does not exist" };
-    Err(Exit::words(format!("--summary {} {why}", path.display())))
 }
 
 fn write_summary(path: &Path, jobs: &[JobSummary]) -> Result<(), Exit> {

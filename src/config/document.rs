@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::app::{App, note_shared_keys};
 use super::job::Job;
+use super::notify::Metrics;
 use super::setting::{Named, Text};
 
 settings! {
@@ -14,6 +15,8 @@ settings! {
         /// The directory of the ledgers, one `<job>.sqlite` per job. It is created for its owner only. It must be on a local
         /// disk, not on NFS.
         state: PathBuf, default "./state";
+        /// Where the [metrics](#metrics) of runs go.
+        metrics: Metrics, default "{}";
         /// The [apps](#apps) of Yunxin, at least one, each under a name of your choice.
         apps: Vec<App> as Named<App>;
         /// The [jobs](#jobs), at least one, each under a name of your choice. `run` without a name runs all, in this order.

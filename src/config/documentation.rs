@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use super::app::App;
 use super::document::Document;
 use super::job::{Fetch, Job};
+use super::notify::Metrics;
 use super::query::{Cursor, Query};
 use super::setting::{Key, Setting};
 use super::sink::Sink;
@@ -23,6 +24,7 @@ pub fn json_schema() -> Json {
 pub fn tables() -> Vec<(String, String)> {
     let mut tables = vec![
         ("## Top level".to_owned(), Document::keys()),
+        ("## Metrics".to_owned(), Metrics::keys()),
         ("## Apps".to_owned(), App::keys()),
         ("## Jobs".to_owned(), Job::keys()),
         ("### File sources".to_owned(), source_keys(&Files::keys())),

@@ -15,6 +15,9 @@ use crate::model::failure::Class;
 use crate::model::manifest::FailureCount;
 use crate::model::summary::{References, ThreadExtras};
 
+/// The number of the run that last ended with exit 0. A `retry` reads no source, so it says nothing about the night.
+const LAST_SUCCESS: &str = "(select max(number) from runs where exit_code = 0 and command = 'run')";
+
 /// What a run's transactions recorded, also of one that died: its manifest says the same.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunCounts {
@@ -182,6 +185,16 @@ impl Ledger {
         .await
     }
 
+    /// When the command `run` last ended with exit 0.
+    pub async fn last_success(&self) -> Result<Option<Timestamp>, LedgerError> {
+        self.query("reading runs", async |conn| {
+            let sql = format!("select finished_at from runs where number = {LAST_SUCCESS}");
+            let row = sqlx::query(AssertSqlSafe(sql)).fetch_optional(conn).await?;
+            Ok(row.map(|row| row.optional_time("finished_at")).transpose()?.flatten())
+        })
+        .await
+    }
+
     /// Whether a run is the latest of all.
     pub async fn is_latest(&self, run: Uuid) -> Result<bool, LedgerError> {
         Ok(self.run(None).await?.is_some_and(|latest| latest.run_id == run))
@@ -212,17 +225,21 @@ impl Ledger {
     }
 
     /// Forgets runs that began, and failures that were closed, longer than `history` ago; and invalid rows that were
-    /// not seen for so long. Files and manifests stay, and so does a run whose manifest is still due.
+    /// not seen for so long. Files and manifests stay, and so do a run whose manifest is still due and the last that
+    /// succeeded.
     pub async fn expire(&self, history: Duration, now: Timestamp) -> Result<(), LedgerError> {
+        let runs = format!(
+            "delete from runs where started_at < ? and outcome is not null and number is not {LAST_SUCCESS}
+             and (run_id in (select run_id from manifests) or ledger_id <> (select ledger_id from ledger))"
+        );
         self.transaction("forgetting old runs", async |tx| {
             for sql in [
-                "delete from runs where started_at < ? and outcome is not null
-                 and (run_id in (select run_id from manifests) or ledger_id <> (select ledger_id from ledger))",
+                runs.as_str(),
                 "delete from failures where state = 2 and closed_at < ?",
                 "delete from failures where state <= 0 and class = 'invalid' and last_seen < ?",
                 "delete from commits where kept = 0 and at < ?",
             ] {
-                sqlx::query(sql).bind(millis_before(now, history)).execute(&mut *tx).await?;
+                sqlx::query(AssertSqlSafe(sql)).bind(millis_before(now, history)).execute(&mut *tx).await?;
             }
             Ok(())
         })

@@ -19,6 +19,7 @@ use crate::archive::ArchiveWriter;
 use crate::failpoint::reach;
 use crate::ledger::{Commit, EarlyFollowUps, FailedRef, FinishedBatch, PendingBatch};
 use crate::model::message::Vanished;
+use crate::model::trace::StageKind;
 use crate::plan::BatchRef;
 
 /// The most bytes of answers that wait for the archive or the ledger before no more requests are begun.
@@ -295,7 +296,7 @@ impl Staged {
         if finished.is_empty() {
             return Ok(());
         }
-        let seq = self.last_commit + 1;
+        let (seq, began) = (self.last_commit + 1, Timestamp::now());
         reach("commit.before");
         let mut commit = Commit { seq, ..without_rows(run, finished) };
         let is_final = self.archive.needs_intent();
@@ -310,8 +311,10 @@ impl Staged {
         commit.files.clone_from(&prepared.files);
         let (rows, bytes, files) = (prepared.rows, prepared.bytes, prepared.files.len());
         tracing::debug!(commit = seq, rows, bytes, files, "committed");
+        let counts = vec![("rows", rows), ("bytes", bytes), ("files", files as u64)];
         let made = Made { commit, tally };
         if is_final {
+            run.trace.ended(StageKind::Commit, began, counts);
             self.made = Some(made);
             return Ok(());
         }
@@ -320,6 +323,7 @@ impl Staged {
         reach("publish.after");
         run.ledger.published(seq).await?;
         reach("published.after");
+        run.trace.ended(StageKind::Commit, began, counts);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use super::owners::NamedOwners;
 use super::settings::Settings;
 use super::stop::Stop;
 use super::timeline::TimelineRecorder;
+use super::trace::TraceRecorder;
 use crate::ledger::Ledger;
 use crate::yunxin::Client;
 
@@ -24,6 +25,7 @@ pub(super) struct RunContext {
     pub(super) client: Arc<Client>,
     pub(super) meter: Meter,
     pub(super) timeline: TimelineRecorder,
+    pub(super) trace: TraceRecorder,
     /// Owners that duplicate rows name for a team.
     pub(super) named: NamedOwners,
     /// Signalled whenever the intake has stored batches.

@@ -208,6 +208,7 @@ impl Coordinator {
             return;
         }
         reach("dispatch.before");
+        self.run.trace.asks();
         self.requests.spawn(ask(Arc::clone(&self.run), permit, assignment));
     }
 
@@ -290,6 +291,7 @@ impl Coordinator {
     /// Commits what was answered. If every reference that is left was refused like a wrong checksum would be, it is the
     /// credentials, and all of them stay pending.
     async fn finish(&mut self) -> Result<(), RunError> {
+        self.run.trace.leaves(self.run.client.stats().sent);
         let doubt = if self.doubtful.is_empty() { None } else { self.run.client.credentials_in_doubt() };
         if doubt.is_none() {
             self.end_doubts();

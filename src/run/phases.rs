@@ -14,6 +14,7 @@ use super::queue::Queue;
 use super::refetch;
 use crate::failpoint::reach;
 use crate::ledger::{CutOutcome, CutSettings};
+use crate::model::trace::StageKind;
 use crate::plan::FollowUp;
 
 /// How long the first wave of what was refused for now waits; each further one waits twice as long.
@@ -35,6 +36,15 @@ enum Phase {
 
 impl Phase {
     const IN_ORDER: [Self; 4] = [Self::FollowUps, Self::Wave, Self::Links, Self::Refetch];
+
+    fn stage(self) -> StageKind {
+        match self {
+            Self::FollowUps => StageKind::FollowUps,
+            Self::Wave => StageKind::Wave,
+            Self::Links => StageKind::Links,
+            Self::Refetch => StageKind::Refetch,
+        }
+    }
 }
 
 /// What is to be done next.
@@ -101,6 +111,7 @@ impl Phases {
                 Phase::Refetch => self.refetch(queue, commits, in_doubt).await?,
             };
             if next != Next::End {
+                self.run.trace.enters(phase.stage(), self.run.client.stats().sent);
                 return Ok(next);
             }
         }

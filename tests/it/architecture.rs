@@ -102,6 +102,8 @@ fn a_planted_breach_is_found() {
         ),
         ("sort.rs", "use crate::export::record::Record;", "sorting knows nobody"),
         ("storage/local.rs", "use crate::archive::ArchiveError;", "a storage knows files"),
+        ("notify/file.rs", "use crate::ledger::Ledger;", "who is told of a run knows values alone"),
+        ("metrics.rs", "use std::fs;", "names std::fs, but its room is pure"),
         ("simulator.rs", "use crate::model::reference::ConversationId;", "shares nothing"),
         ("config/job.rs", "use crate::run::Settings;", "config knows only pure rooms"),
         ("run.rs", "use crate::archive::parquet::ParquetArchive;", "run knows sources and archives by their traits"),

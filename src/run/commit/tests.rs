@@ -20,6 +20,7 @@ use crate::run::owners::NamedOwners;
 use crate::run::settings::Settings;
 use crate::run::stop::Stop;
 use crate::run::timeline::TimelineRecorder;
+use crate::run::trace::TraceRecorder;
 use crate::yunxin::{App, AppSettings, Client, FetchSettings};
 
 /// An archive that keeps nothing, and never says that a commit is due.
@@ -107,6 +108,7 @@ async fn run(state: &std::path::Path, commit_interval: Duration) -> Arc<RunConte
         client: Arc::new(Client::new(app, FetchSettings::default())),
         meter: Meter::default(),
         timeline: TimelineRecorder::new(settings.quota, TimeZone::UTC),
+        trace: TraceRecorder::default(),
         named: NamedOwners::default(),
         planned: Notify::new(),
         stop: Stop::default(),

@@ -53,6 +53,15 @@ pub fn field_names(format: Format) -> Vec<&'static str> {
     aliases(format).iter().map(|names| names[0]).chain(event).collect()
 }
 
+/// The input's names of the create time.
+pub(in crate::source) fn time_names(format: Format, columns: &BTreeMap<String, String>) -> Vec<&str> {
+    let names = aliases(format)[TIME];
+    match names.iter().find_map(|name| columns.get(*name)) {
+        Some(renamed) => vec![renamed],
+        None => names.to_vec(),
+    }
+}
+
 pub(super) fn aliases(format: Format) -> &'static [&'static [&'static str]; FIELDS] {
     match format {
         Format::Reference => &REFERENCE,

@@ -77,7 +77,7 @@ impl Times {
     }
 
     /// Milliseconds since the epoch, or what is wrong.
-    pub(super) fn read(&self, value: &Value<'_>) -> Result<i64, String> {
+    pub(in crate::source) fn read(&self, value: &Value<'_>) -> Result<i64, String> {
         if let Some(lack) = value.lack() {
             return Err(lack.to_owned());
         }

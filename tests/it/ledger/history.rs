@@ -37,7 +37,18 @@ async fn history_is_forgotten_and_what_is_open_is_not() {
     let due = fixture.ledger.manifest_due(None).await.unwrap();
     fixture.ledger.set_manifest(due[0].run_id, due[0].sequence, "00", None).await.unwrap();
     fixture.ledger.expire(history, fixture.now).await.unwrap();
-    assert!(fixture.ledger.runs(10).await.unwrap().is_empty());
+    assert_eq!(fixture.ledger.runs(10).await.unwrap().len(), 1, "no later run has succeeded");
+    let (retry, later) = (Uuid::now_v7(), Uuid::now_v7());
+    for (run, command, exit_code) in [(retry, "retry", 0), (later, "run", 1)] {
+        fixture.ledger.begin_run(run, command, fixture.now).await.unwrap();
+        fixture.ledger.finish_run(run, fixture.now, "any", exit_code, None, "{}").await.unwrap();
+        assert_eq!(fixture.ledger.last_success().await.unwrap(), Some(fixture.now - HOUR * 48), "{command}");
+    }
+    fixture.ledger.finish_run(later, fixture.now, "complete", 0, None, "{}").await.unwrap();
+    assert_eq!(fixture.ledger.last_success().await.unwrap(), Some(fixture.now));
+    fixture.ledger.expire(history, fixture.now).await.unwrap();
+    let left: Vec<Uuid> = fixture.ledger.runs(10).await.unwrap().into_iter().map(|run| run.run_id).collect();
+    assert_eq!(left, [later, retry]);
     let rows = fixture.ledger.failures(&FailureFilter::default(), 0, 10).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.message_server_id).collect::<Vec<_>>(), [Some(1)]);
     assert_eq!(fixture.ledger.known(&[1, 2]).await.unwrap(), [1, 2]);

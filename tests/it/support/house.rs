@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) type Sources = BTreeMap<String, String>;
 
 /// Rooms that are pure values.
-const PURE: [&str; 4] = ["model", "plan", "sql", "page"];
+const PURE: [&str; 5] = ["model", "plan", "sql", "page", "metrics"];
 /// What a pure room may not name: I/O, clocks, randomness, asynchrony.
 const IMPURE: [&str; 24] = [
     "arrow",
@@ -134,6 +134,10 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
                     .any(|kind| path.ends_with(kind))
             {
                 breach(format!("names {path}, but only cli/assemble.rs matches on sinks"));
+            }
+            let tells = ["notify", "config", "metrics", "model", "locked", "panics", "replacement", "retry"];
+            if room == "notify" && other.is_some_and(|other| !tells.contains(&other)) {
+                breach(format!("names {path}, but who is told of a run knows values alone"));
             }
             if room == "storage" && other.is_some_and(|other| matches!(other, "archive" | "config" | "run" | "cli")) {
                 breach(format!("names {path}, but a storage knows files and not what is in them"));

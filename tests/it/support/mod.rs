@@ -4,6 +4,7 @@ pub(crate) mod bucket;
 pub(crate) mod caller;
 pub(crate) mod circles;
 pub(crate) mod credentials;
+pub(crate) mod endpoint;
 pub(crate) mod export;
 pub(crate) mod faulty_api;
 pub(crate) mod faulty_store;

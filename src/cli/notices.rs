@@ -1,0 +1,89 @@
+//! Who is told how the runs of a command went, and what.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::arguments::RunOptions;
+use super::{Exit, assemble, contained};
+use crate::config::{Config, Job, Metrics};
+use crate::metrics::{JobMetrics, Standing};
+use crate::model::summary::JobSummary;
+use crate::model::trace::Trace;
+use crate::notify::Notifier;
+use crate::source::{Checkpoint, reached};
+
+/// Everybody whom a command tells.
+pub(super) struct Notices<'a> {
+    config: &'a Config,
+    notifier: Notifier,
+}
+
+impl<'a> Notices<'a> {
+    /// Those that the configuration and the command line name.
+    pub(super) fn new(config: &'a Config, options: &RunOptions) -> Self {
+        let mut metrics: Metrics = config.metrics.clone();
+        metrics.file = options.metrics.clone().or(metrics.file);
+        let proxies = config.environment_proxies().unwrap_or_else(|error| {
+            tracing::warn!("{error}");
+            Default::default()
+        });
+        let jobs = config.jobs.iter().map(|job| job.name.clone()).collect();
+        Self { config, notifier: Notifier::new(&metrics, &proxies, jobs) }
+    }
+
+    /// Tells how the run of a job ended.
+    pub(super) async fn ended(&self, job: &Job, summary: &JobSummary, trace: &Trace) {
+        if self.notifier.is_idle() {
+            return;
+        }
+        let mut metrics = JobMetrics::of_run(summary, trace, self.config.app_of(job).rate_limit);
+        match contained(standing(self.config, job, summary.finished_at)).await {
+            Ok(Some((standing, last_success))) => {
+                (metrics.standing, metrics.last_success) = (Some(standing), last_success);
+            }
+            Ok(None) => {}
+            Err(Exit { error, .. }) => {
+                tracing::warn!(
+                    job = job.name,
+                    "the metrics lack what the ledger holds, which cannot be read: {error:#}"
+                );
+            }
+        }
+        self.notifier.ended(&metrics).await;
+    }
+}
+
+/// Looks up what the configuration names of those who are told.
+pub(super) fn check_settings(config: &Config) -> Result<(), Exit> {
+    if let Some(url) = &config.metrics.pushgateway {
+        url.look_up().map_err(Exit::usage)?;
+    }
+    Ok(())
+}
+
+/// What the ledger of a job holds, and when the job last succeeded. None without a ledger.
+async fn standing(config: &Config, job: &Job, now: Timestamp) -> Result<Option<(Standing, Option<Timestamp>)>, Exit> {
+    let Some(ledger) = assemble::ledger_to_read(config, job).await? else { return Ok(None) };
+    let totals = ledger.totals().await?;
+    let cursor = ledger.checkpoint().await?.filter(|stored| stored.source == job.source.identity());
+    let cursor: Option<Checkpoint> = cursor.and_then(|stored| serde_json::from_str(&stored.text).ok());
+    let reached = cursor.and_then(|cursor| reached(&job.source, &cursor));
+    let standing = Standing {
+        pending: totals.sums.pending(),
+        open_failures: totals.open_failures,
+        cursor_lag_seconds: reached.map(|reached| now.duration_since(reached).as_secs_f64()),
+        ..Standing::default()
+    };
+    Ok(Some((standing, ledger.last_success().await?)))
+}
+
+/// Finds out before the run, not after it, whether a file of the command line can be written.
+pub(super) fn check_writable(option: &str, path: &Path) -> Result<(), Exit> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if directory.is_dir() && !path.is_dir() {
+        return Ok(());
+    }
+    let why = if path.is_dir() { "is a directory" } else { "cannot be written: its directory does not exist" };
+    Err(Exit::words(format!("{option} {} {why}", path.display())))
+}

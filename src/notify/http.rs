@@ -1,0 +1,105 @@
+//! Requests to endpoints. No error shows more of a URL than its host.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
+use tokio::time::sleep;
+use url::Url;
+
+use crate::config::Proxies;
+use crate::retry::{Jitter, Policy};
+
+/// A night is not called lost because of one lost packet. Whoever waits gives up before this does.
+const TRIES: Policy = Policy {
+    first: Duration::from_millis(250),
+    factor: 2.0,
+    longest: Duration::from_secs(2),
+    jitter: Jitter::Full,
+    attempts: Some(5),
+};
+/// How much of an error is quoted, in characters.
+const QUOTED: usize = 200;
+
+/// Sends requests.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    proxies: Arc<Proxies>,
+}
+
+/// How an endpoint refused a request.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It answered with another status than success. Its words may quote the request.
+    Status(StatusCode, String),
+    /// It did not answer.
+    Unanswered(String),
+}
+
+impl Http {
+    /// Sends through these proxies.
+    pub(super) fn new(proxies: &Proxies) -> Self {
+        Self { proxies: Arc::new(proxies.clone()) }
+    }
+
+    /// A client for the host of this URL, which trusts the platform's CA certificates.
+    pub(super) fn client(&self, url: &Url) -> Result<Client, String> {
+        // Another part of the process may have installed it already, which does no harm.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("yunxin-archiver/", env!("CARGO_PKG_VERSION")))
+            .redirect(redirect::Policy::none())
+            .no_proxy();
+        if let Some(via) = self.proxies.of(url) {
+            builder = builder.proxy(reqwest::Proxy::all(via.url.clone()).map_err(|error| describe(&error))?);
+        }
+        if url.scheme() == "http" {
+            // Without encryption no root certificate is needed, and a machine may have none.
+            builder = builder.tls_certs_only([]);
+        }
+        builder.build().map_err(|error| describe(&error.without_url()))
+    }
+
+    /// Sends a request until it succeeds or is refused for good.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        url: Url,
+        prepare: impl Fn(RequestBuilder) -> RequestBuilder,
+    ) -> Result<(), Refused> {
+        let client = self.client(&url).map_err(Refused::Unanswered)?;
+        let mut tries = TRIES.start();
+        loop {
+            let refused = match prepare(client.request(method.clone(), url.clone())).send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) => {
+                    let status = answer.status();
+                    let words = answer.text().await.unwrap_or_default();
+                    let words = words.trim().chars().filter(|c| !c.is_control()).take(QUOTED).collect();
+                    Refused::Status(status, words)
+                }
+                Err(error) => Refused::Unanswered(describe(&error.without_url())),
+            };
+            let may_pass = match &refused {
+                Refused::Status(status, _) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
+                Refused::Unanswered(_) => true,
+            };
+            match tries.failed(true).filter(|_| may_pass) {
+                Some(wait) => sleep(wait).await,
+                None => return Err(refused),
+            }
+        }
+    }
+}
+
+/// An error without its URL, with its causes.
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
+}
