@@ -48,6 +48,7 @@ mod record;
 mod refetch;
 mod runs;
 mod schema;
+mod times;
 mod totals;
 mod unarchived;
 mod values;

@@ -7,6 +7,7 @@ pub mod manifest;
 pub mod message;
 pub mod record;
 pub mod reference;
+pub mod retention;
 pub mod selection;
 mod span;
 pub mod summary;

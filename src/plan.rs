@@ -6,6 +6,7 @@
 
 mod follow_up;
 mod owner;
+mod retention;
 mod window;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use crate::model::reference::{ConversationKey, ConversationType, same_account};
 
 pub use follow_up::{Attempt, Candidates, Final, FollowUp, History, MOST_OWNERS, Miss, Remedy, follow_up};
 pub use owner::TeamOwner;
+pub use retention::{Forecast, Foreseen, Urgency, Watch};
 pub use window::Window;
 
 /// Why a batch is asked for.

@@ -393,6 +393,10 @@ pub struct Simulate {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub latency: Option<Duration>,
 
+    /// The age at which a message no longer exists, such as 7d; by default never.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub retention: Option<Duration>,
+
     /// The share of messages that do not exist, 0 to 1.
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub missing: Option<f64>,

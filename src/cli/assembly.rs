@@ -239,6 +239,8 @@ fn run_settings(config: &Config, job: &Job, command: &str, provenance: &Provenan
         refetch: None,
         retry: RetryFilter::Due { retry_for: job.fetch.retry_for },
         quota: config.app_of(job).rate_limit,
+        retention: config.app_of(job).retention,
+        deadline: None,
         note: note(config, job, provenance)?,
         signer: signer(job)?.map(Arc::new),
         looks_wrong: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::output::{bytes, count};
+use super::output::{self, bytes, count};
 use super::provenance;
 use crate::model::summary::{JobSummary, Outcome};
 
@@ -77,6 +77,14 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
             row("", "asked again", again.planned, &note);
         }
         row("", "requests", summary.requests.sent, &requests(summary));
+        if let Some(retention) = &summary.retention {
+            if retention.old_when_read > 0 {
+                row("", "old", retention.old_when_read, "had left the vendor's retention when they were read");
+            }
+            if retention.pending.oldest_pending_seconds.is_some() {
+                lines.push(format!("  {}", output::retention(&retention.pending)));
+            }
+        }
     }
     if let Some(head) = &summary.manifest {
         lines.push(format!("  manifest     {:>12}  SHA-256 {}", head.sequence, head.sha256));

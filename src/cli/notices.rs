@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::arguments::RunOptions;
-use super::{Exit, assemble, contained};
+use super::{Exit, assemble, contained, status};
 use crate::config::{Config, Job, Metrics};
 use crate::metrics::{JobMetrics, Standing};
 use crate::model::summary::JobSummary;
@@ -69,11 +69,13 @@ async fn standing(config: &Config, job: &Job, now: Timestamp) -> Result<Option<(
     let cursor = ledger.checkpoint().await?.filter(|stored| stored.source == job.source.identity());
     let cursor: Option<Checkpoint> = cursor.and_then(|stored| serde_json::from_str(&stored.text).ok());
     let reached = cursor.and_then(|cursor| reached(&job.source, &cursor));
+    let retention = status::retention(config, job, &ledger).await?;
     let standing = Standing {
         pending: totals.sums.pending(),
         open_failures: totals.open_failures,
         cursor_lag_seconds: reached.map(|reached| now.duration_since(reached).as_secs_f64()),
-        ..Standing::default()
+        oldest_pending_retention_seconds: retention.and_then(|outlook| outlook.oldest_pending_seconds).map(|s| s as f64),
+        expiring: retention.map(|outlook| outlook.expiring),
     };
     Ok(Some((standing, ledger.last_success().await?)))
 }

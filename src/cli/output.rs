@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use crate::model::retention::RetentionOutlook;
+use crate::page::figures;
 pub(super) use crate::page::figures::{count, counted, size as bytes};
 pub(super) use crate::replacement::{Replacement, replace};
 
@@ -118,6 +120,26 @@ pub(super) fn failures<Class: Display>(open: &BTreeMap<Class, u64>) -> String {
     let open = open.iter().filter(|(_, number)| **number > 0);
     let kinds: Vec<String> = open.map(|(class, number)| format!("{} {class}", count(*number))).collect();
     if kinds.is_empty() { "none open".to_owned() } else { kinds.join(", ") }
+}
+
+/// How references stand against the vendor's retention.
+pub(super) fn retention(outlook: &RetentionOutlook) -> String {
+    let RetentionOutlook { retention_seconds, oldest_pending_seconds, gone, expiring } = *outlook;
+    let span = |seconds: i64| figures::duration(seconds.unsigned_abs() as f64);
+    let kept = figures::duration(retention_seconds as f64);
+    let mut text = match oldest_pending_seconds {
+        None => format!("retention {kept}: nothing is pending"),
+        Some(left) if left < 0 => format!("retention {kept}: the oldest reference left it {} ago", span(left)),
+        Some(left) => format!("retention {kept}: the oldest reference leaves it in {}", span(left)),
+    };
+    for (references, what) in
+        [(gone, "gone already"), (expiring, "will be gone before the job gets to them at the quota")]
+    {
+        if references > 0 {
+            text.push_str(&format!("; {} {what}", count(references)));
+        }
+    }
+    text
 }
 
 /// A duration, rounded up to the second.

@@ -6,7 +6,7 @@ use super::arguments::Jobs;
 use super::{Context, Exit, assemble, contained, output};
 use crate::config::{Config, Job};
 use crate::model::summary::gravest;
-use crate::run::{Estimate, describe, estimate};
+use crate::run::{Estimate, describe, estimate, watch};
 
 #[derive(Serialize)]
 struct Row {
@@ -69,6 +69,11 @@ pub(super) async fn plan(context: &Context, arguments: &Jobs) -> Result<u8, Exit
     if !cells.is_empty() {
         output::line(&output::table(&header, &cells))?;
     }
+    for row in &rows {
+        if let Some(outlook) = &row.estimate.retention {
+            output::line(&format!("\n{}: {}", row.job, output::retention(outlook)))?;
+        }
+    }
     Ok(code)
 }
 
@@ -78,13 +83,15 @@ async fn row(config: &Config, job: &Job) -> Result<Row, Exit> {
     let source = assemble::open_source(job, checkpoint, None).await?;
     let fetch = &job.fetch;
     let owner = &fetch.team_owner;
-    let estimate = estimate(source, ledger.as_ref(), fetch.batch_size, job.plan_window, owner, fetch.retry_for)
+    let app = config.app_of(job);
+    let watch = app.retention.map(|retention| watch(retention, app.rate_limit));
+    let estimate = estimate(source, ledger.as_ref(), fetch.batch_size, job.plan_window, owner, fetch.retry_for, watch)
         .await
         .map_err(|error| Exit { code: error.exit_code(), error: anyhow::anyhow!("{}", describe(&error)) })?;
     Ok(Row {
         job: job.name.clone(),
         fill: estimate.fill(fetch.batch_size),
-        seconds_at_quota: estimate.requests as f64 / f64::from(config.app_of(job).rate_limit),
+        seconds_at_quota: estimate.requests as f64 / f64::from(app.rate_limit),
         estimate,
     })
 }

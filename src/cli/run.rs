@@ -25,6 +25,7 @@ use crate::run::{Parts, Settings, Stop, execute};
 struct Order {
     command: &'static str,
     arguments: Run,
+    deadline: Option<Timestamp>,
     /// The failures that are asked again, where no source is read.
     retry: Option<RetryFilter>,
 }
@@ -45,10 +46,13 @@ pub(super) async fn run(
     arguments: Run,
     stop: Stop,
 ) -> Result<u8, Exit> {
-    if let Some(deadline) = &arguments.deadline {
-        signals::stop_after(&stop, signals::until(deadline, &Zoned::now())?);
+    let mut deadline = None;
+    if let Some(text) = &arguments.deadline {
+        let wait = signals::until(text, &Zoned::now())?;
+        signals::stop_after(&stop, wait);
+        deadline = Timestamp::now().checked_add(wait).ok();
     }
-    let order = Order { command: "run", arguments, retry: None };
+    let order = Order { command: "run", arguments, deadline, retry: None };
     run_all(context, config, jobs, &order, &stop).await
 }
 
@@ -62,7 +66,7 @@ pub(super) fn retry(context: &Context, arguments: Retry) -> Result<u8, Exit> {
     let jobs = assemble::selected(&config, std::slice::from_ref(&arguments.job))?;
     let retry = RetryFilter::Chosen { classes: arguments.class, codes: arguments.code, all: arguments.all };
     let arguments = Run { options: arguments.options, ..Run::default() };
-    let order = Order { command: "retry", arguments, retry: Some(retry) };
+    let order = Order { command: "retry", arguments, deadline: None, retry: Some(retry) };
     on_suiting(&jobs, run_all(context, &config, &jobs, &order, &stop))
 }
 
@@ -139,7 +143,8 @@ async fn one(
         }
     };
     let refetch = order.arguments.refetch.map(|refetch| refetch.since(Timestamp::now()));
-    let mut settings = Settings { limit: order.arguments.limit, refetch, ..assembly.settings };
+    let (limit, deadline) = (order.arguments.limit, order.deadline);
+    let mut settings = Settings { limit, refetch, deadline, ..assembly.settings };
     if let Some(retry) = &order.retry {
         settings.retry = retry.clone();
     }
@@ -206,6 +211,7 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
         references: References::default(),
         thread_extras: ThreadExtras::default(),
         refetched: Refetched::default(),
+        retention: None,
         failures: std::collections::BTreeMap::new(),
         codes: std::collections::BTreeMap::new(),
         requests: Requests::default(),
@@ -222,6 +228,18 @@ fn report(summary: &JobSummary, config: &Path) {
     let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
     if let Some(head) = summary.manifest.as_ref().filter(|_| provenance::is_worth_keeping(summary)) {
         tracing::info!(job = summary.job, manifest = head.sequence, sha256 = head.sha256, "{}", provenance::ADVICE);
+    }
+    if let Some(retention) = &summary.retention {
+        if retention.old_when_read > 0 {
+            tracing::warn!(
+                job = summary.job,
+                references = retention.old_when_read,
+                "references had left the vendor's retention when they were read; they are asked for all the same"
+            );
+        }
+        if retention.pending.oldest_pending_seconds.is_some() {
+            tracing::warn!(job = summary.job, "{}", output::retention(&retention.pending));
+        }
     }
     for found in &summary.looks_wrong {
         tracing::warn!(job = summary.job, "this looks wrong: {found}");

@@ -51,6 +51,9 @@ fn settings(arguments: &Simulate) -> Result<Settings, Exit> {
     if let Some(latency) = arguments.latency {
         settings.faults.latency_ms = latency.as_millis() as u64;
     }
+    if let Some(retention) = arguments.retention {
+        settings.retention_ms = retention.as_millis() as u64;
+    }
     if let Some(share) = arguments.missing {
         settings.missing = share;
     }

@@ -7,8 +7,10 @@ use serde::Serialize;
 use super::arguments::Jobs;
 use super::{Context, Exit, assemble, ending, output, provenance};
 use crate::config::{Config, Job};
-use crate::ledger::JobLock;
+use crate::ledger::{JobLock, Ledger};
+use crate::model::retention::RetentionOutlook;
 use crate::model::summary::{JobSummary, ManifestHead};
+use crate::run::{outlook, watch};
 use crate::source::Checkpoint;
 
 const RUNS: u32 = 10;
@@ -29,6 +31,8 @@ struct Status {
     pending_extras: u64,
     /// Archived messages that will be asked for again.
     pending_refetch: u64,
+    /// Null if the app has no `retention`.
+    retention: Option<RetentionOutlook>,
     open_failures: BTreeMap<String, u64>,
     /// Failures that an operator dismissed.
     dismissed_failures: u64,
@@ -84,6 +88,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         pending: 0,
         pending_extras: 0,
         pending_refetch: 0,
+        retention: None,
         open_failures: BTreeMap::new(),
         dismissed_failures: 0,
         last_commit: 0,
@@ -109,6 +114,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
     status.pending = totals.sums.pending_refs + totals.sums.carried_refs;
     status.pending_extras = totals.sums.pending_extras;
     status.pending_refetch = totals.sums.pending_refetch;
+    status.retention = retention(config, job, &ledger).await?;
     status.open_failures =
         totals.open_failures.iter().map(|(class, count)| (class.as_str().to_owned(), *count)).collect();
     status.dismissed_failures = totals.dismissed;
@@ -137,6 +143,14 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         });
     }
     Ok(status)
+}
+
+/// How what is pending stands against the vendor's retention, if the app says how long that is.
+pub(super) async fn retention(config: &Config, job: &Job, ledger: &Ledger) -> Result<Option<RetentionOutlook>, Exit> {
+    let app = config.app_of(job);
+    let Some(retention) = app.retention else { return Ok(None) };
+    let watch = watch(retention, app.rate_limit);
+    Ok(Some(outlook(ledger, watch, job.fetch.batch_size).await.map_err(assemble::ledger_exit)?))
 }
 
 /// The cursor, with numbers beyond 2^53 as text, because many JSON readers round them.
@@ -169,6 +183,9 @@ fn print(status: &Status) -> Result<(), Exit> {
     if status.pending_refetch > 0 {
         let again = output::counted(status.pending_refetch, "message", "messages");
         output::line(&format!("          {again} to ask for again"))?;
+    }
+    if let Some(outlook) = &status.retention {
+        output::line(&format!("          {}", output::retention(outlook)))?;
     }
     output::line(&format!("failures  {}", output::failures(&status.open_failures)))?;
     if status.dismissed_failures > 0 {

@@ -1,6 +1,7 @@
 //! An app: an AppKey, where its API is, and its quota.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use url::Url;
@@ -59,6 +60,9 @@ settings! {
         /// Requests per second of `batch_messages`, of all jobs of this app together. The service counts each call by
         /// itself. Your plan says how many.
         rate_limit: u32 as Whole<u32, 1, 100_000>, default "100";
+        /// How long the service keeps messages, such as `365d`; `7d` on the free plan. With it, references that leave before
+        /// they can be asked for are said, and asked for first: [retention](operations.md#retention).
+        retention: Option<Duration>, default "null", undigested "it changes no message";
         /// CA certificates (PEM) to trust instead of the platform's, also those of a proxy.
         ca_file: Option<PathBuf>, default "null";
         /// [The proxy](#proxies) to the API. A URL with a user or password must be `env:` or `file:`.

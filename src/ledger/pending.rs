@@ -7,7 +7,7 @@ use super::database::Ledger;
 use super::encoding::{Damaged, histories, references};
 use super::error::{Fault, LedgerError};
 use super::schema::FIRST_REFETCH;
-use super::values::{Columns as _, ROWS};
+use super::values::{Columns as _, ROWS, json};
 use crate::model::reference::ConversationKey;
 use crate::plan::{Batch, BatchRef};
 
@@ -40,7 +40,17 @@ impl Ledger {
             let sql = "select seq as id, depth, key, asked, body, history from pending
                        where seq > ? and seq <= ? order by seq limit ?";
             let rows = sqlx::query(sql).bind(after).bind(last).bind(limit).fetch_all(conn).await?;
-            rows.iter().map(|row| Ok(PendingBatch { seq: row.value("id")?, batch: batch(row)? })).collect()
+            rows.iter().map(pending_batch).collect()
+        })
+        .await
+    }
+
+    /// The pending batches with these numbers, in their order.
+    pub async fn pending_numbered(&self, numbers: &[i64]) -> Result<Vec<PendingBatch>, LedgerError> {
+        self.query("reading pending batches", async |conn| {
+            let sql = "select seq as id, depth, pending.key, asked, body, history
+                       from json_each(?) as number join pending on seq = number.value order by number.key";
+            sqlx::query(sql).bind(json(numbers)).fetch_all(conn).await?.iter().map(pending_batch).collect()
         })
         .await
     }
@@ -53,6 +63,10 @@ impl Ledger {
         })
         .await
     }
+}
+
+fn pending_batch(row: &SqliteRow) -> Result<PendingBatch, Fault> {
+    Ok(PendingBatch { seq: row.value("id")?, batch: batch(row)? })
 }
 
 /// A batch from the columns `id`, `depth`, `key`, `asked`, `body` and `history`.

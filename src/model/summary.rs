@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::retention::Retention;
+
 /// What `run --summary FILE` and `run --json` write.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary {
@@ -68,6 +70,9 @@ pub struct JobSummary {
     /// Archived messages that were asked for again, by what became of them.
     #[serde(default)]
     pub refetched: Refetched,
+    /// How the references stand against the vendor's retention. Null if the app has no `retention`.
+    #[serde(default)]
+    pub retention: Option<Retention>,
     /// Failures new in this run, by class.
     pub failures: BTreeMap<String, u64>,
     /// Failures new in this run, by the API's code.

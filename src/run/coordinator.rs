@@ -17,6 +17,7 @@ use super::outcome::{Asked, Doubtful, Meaning};
 use super::owners::RefusedOwners;
 use super::phases::{Next, Phases};
 use super::queue::{Assignment, Queue};
+use super::retention;
 use super::review::Existing;
 use crate::archive::ArchiveWriter;
 use crate::failpoint::reach;
@@ -127,6 +128,7 @@ impl Coordinator {
 
     /// The flow, on one screen.
     async fn drive(&mut self) -> Result<(), RunError> {
+        retention::hurry(&self.run, &mut self.queue).await?;
         loop {
             self.commits.begin();
             self.queue_parts();
@@ -153,7 +155,10 @@ impl Coordinator {
                 Event::Answered(Err(error)) | Event::ShowingEnded(Err(error)) => self.fail(error),
                 Event::ShowingEnded(Ok(())) => {}
                 Event::GraceOver => self.give_up_requests(),
-                Event::Read(result) => self.end_reading(result),
+                Event::Read(result) => {
+                    self.end_reading(result);
+                    retention::hurry(&self.run, &mut self.queue).await?;
+                }
                 Event::Planned => self.queue.look_again(),
                 Event::CommitDue => self.commits.commit_now(),
                 Event::WaveDue => self.wave_at = None,

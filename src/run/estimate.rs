@@ -8,9 +8,11 @@ use serde::Serialize;
 
 use super::error::RunError;
 use super::lookup::{Standing, look_up};
+use super::retention;
 use crate::ledger::{Ledger, LedgerError, RetryFilter};
 use crate::model::reference::{ConversationId, Reference, ReferenceChunk};
-use crate::plan::{Batch, TeamOwner, Window};
+use crate::model::retention::RetentionOutlook;
+use crate::plan::{Batch, Forecast, TeamOwner, Watch, Window};
 use crate::source::Source;
 
 /// What a run would do.
@@ -34,6 +36,8 @@ pub struct Estimate {
     pub conversations: u64,
     /// Requests that would be sent, if every one succeeds.
     pub requests: u64,
+    /// How the references stand against the vendor's retention, if that is known.
+    pub retention: Option<RetentionOutlook>,
 }
 
 impl Estimate {
@@ -46,7 +50,8 @@ impl Estimate {
     }
 }
 
-/// Reads the source as a run would, and counts. Keeps about 20 bytes in memory for each new reference.
+/// Reads the source as a run would, and counts. Keeps about 20 bytes in memory for each new reference, and 8 more if there is
+/// a retention to watch.
 pub async fn estimate(
     mut source: Box<dyn Source>,
     ledger: Option<&Ledger>,
@@ -54,12 +59,22 @@ pub async fn estimate(
     plan_window: usize,
     team_owner: &TeamOwner,
     retry_for: Duration,
+    watch: Option<Watch>,
 ) -> Result<Estimate, RunError> {
     let mut estimate = Estimate::default();
     let mut rehearsal = Rehearsal::new(Window::new(batch_size, plan_window, team_owner.clone()));
     let (hasher, mut dialogues) = (RandomState::new(), HashSet::new());
-    let mut count = |estimate: &mut Estimate, batches: Vec<Batch>| {
+    let mut forecast = watch.map(|watch| Forecast::new(watch, u64::MAX));
+    if let (Some(forecast), Some(ledger)) = (&mut forecast, ledger) {
+        retention::tell_pending(ledger, forecast).await?;
+    }
+    let mut count = |estimate: &mut Estimate, forecast: &mut Option<Forecast>, batches: Vec<Batch>| {
         estimate.requests += batches.len() as u64;
+        if let Some(forecast) = forecast {
+            for batch in &batches {
+                forecast.ask(batch.refs.iter().map(|r| r.create_time), true);
+            }
+        }
         dialogues.extend(batches.iter().map(|batch| hasher.hash_one(batch.key.as_str())));
     };
     while let Some(chunk) = source.next().await? {
@@ -67,7 +82,7 @@ pub async fn estimate(
         estimate.skipped += chunk.skipped();
         estimate.invalid += chunk.invalid.len() as u64;
         let batches = rehearsal.take(ledger, chunk).await?;
-        count(&mut estimate, batches);
+        count(&mut estimate, &mut forecast, batches);
     }
     if let Some(ledger) = ledger {
         let filter = RetryFilter::Due { retry_for };
@@ -96,8 +111,12 @@ pub async fn estimate(
     estimate.duplicate = rehearsal.duplicates;
     estimate.references = rehearsal.accepted + estimate.pending;
     let batches = rehearsal.finish();
-    count(&mut estimate, batches);
+    count(&mut estimate, &mut forecast, batches);
     estimate.conversations = dialogues.len() as u64;
+    if let (Some(forecast), Some(ledger)) = (&mut forecast, ledger) {
+        retention::tell_carried(ledger, forecast, batch_size).await?;
+    }
+    estimate.retention = forecast.map(|forecast| forecast.end().outlook);
     Ok(estimate)
 }
 

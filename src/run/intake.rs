@@ -16,7 +16,7 @@ use crate::ledger::{EarlierFailure, FailureState, Planned};
 use crate::model::failure::Class;
 use crate::model::reference::{ConversationId, ConversationType, Invalid, Reference, ReferenceChunk, same_account};
 use crate::model::summary::References;
-use crate::plan::Window;
+use crate::plan::{Watch, Window};
 use crate::source::{Checkpoint, Source};
 
 /// How many references are looked up in the ledger at once: few at first, so that the first request is sent soon.
@@ -46,6 +46,8 @@ struct Intake {
     asked: HashMap<i64, Vec<String>>,
     /// New references so far.
     taken: u64,
+    /// What new references are held against.
+    watch: Option<Watch>,
 }
 
 /// Reads the source and plans what is new. Whatever ends it, what was read is in the ledger afterwards.
@@ -61,6 +63,7 @@ pub(super) async fn intake(run: Arc<RunContext>, source: Option<Box<dyn Source>>
         corrected: HashSet::default(),
         asked: HashMap::new(),
         taken: 0,
+        watch: run.settings.watch(),
         run: Arc::clone(&run),
     };
     let read = match source {
@@ -177,7 +180,7 @@ impl Intake {
 
     /// Carries those of some references that are to be asked for.
     fn carry(&mut self, some: &[(Reference<'_>, Standing)], failures: &HashMap<i64, EarlierFailure>) {
-        let mut taken = 0;
+        let (mut taken, mut old) = (0, 0);
         for (reference, standing) in some {
             match standing {
                 Standing::Carried | Standing::Known => {
@@ -196,8 +199,10 @@ impl Intake {
                 Standing::New => {}
             }
             taken += 1;
+            old += u64::from(self.watch.is_some_and(|watch| watch.is_gone(reference.create_time)));
             self.window.add(*reference);
         }
+        self.run.meter.counts().old_when_read += old;
         self.count(|references| {
             references.read += some.len() as u64;
             references.duplicate += some.len() as u64 - taken;

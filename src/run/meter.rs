@@ -40,6 +40,8 @@ pub(super) struct Counts {
     pub(super) deferred: u64,
     /// Bytes.
     pub(super) written: u64,
+    /// References that had left the vendor's retention when they were read.
+    pub(super) old_when_read: u64,
     pub(super) is_read_to_end: bool,
     /// Whether the source, the failures to be asked again or the refetch were not taken up to their end.
     pub(super) is_cut_short: bool,

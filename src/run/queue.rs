@@ -1,7 +1,9 @@
 //! Batches on their way to the API.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use super::expiry::ByExpiry;
 use crate::ledger::{Ledger, LedgerError, PendingBatch};
 
 /// Batches read from the ledger at a time.
@@ -15,8 +17,8 @@ pub(super) struct Assignment {
     pub(super) origin: i64,
 }
 
-/// Pending batches in the order in which they are asked: parts of split batches, then what the ledger has, then what is
-/// asked last.
+/// Pending batches in the order in which they are asked: parts of split batches, then what the ledger has, as planned or by
+/// urgency, then what is asked last.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     next: VecDeque<Assignment>,
@@ -26,14 +28,32 @@ pub(super) struct Queue {
     /// Whether the ledger has nothing more, as far as is known.
     is_read: bool,
     refetches: bool,
+    /// What the ledger has, if it is asked by urgency instead of in the order in which it was planned.
+    by_expiry: Option<ByExpiry>,
 }
 
 impl Queue {
     /// Reads more batches from the ledger if the next ones are all taken.
     pub(super) async fn fill(&mut self, ledger: &Ledger) -> Result<(), LedgerError> {
-        if self.is_read || !self.next.is_empty() {
+        if !self.next.is_empty() {
             return Ok(());
         }
+        let mut page = Vec::new();
+        if let Some(mut order) = self.by_expiry.take() {
+            while !self.is_read {
+                self.read(ledger).await?.iter().for_each(|pending| order.add(pending));
+            }
+            page = order.take(ledger).await?;
+            self.by_expiry = Some(order);
+        } else if !self.is_read {
+            page = self.read(ledger).await?;
+        }
+        self.next.extend(page.into_iter().map(|pending| Assignment { origin: pending.seq, pending }));
+        Ok(())
+    }
+
+    /// The next batches of the ledger that were not read before.
+    async fn read(&mut self, ledger: &Ledger) -> Result<Vec<PendingBatch>, LedgerError> {
         let page = if self.refetches {
             ledger.pending(self.read_up_to, PAGE).await?
         } else {
@@ -43,8 +63,24 @@ impl Queue {
             Some(last) => self.read_up_to = last.seq,
             None => self.is_read = true,
         }
-        self.next.extend(page.into_iter().map(|pending| Assignment { origin: pending.seq, pending }));
-        Ok(())
+        Ok(page)
+    }
+
+    /// From now on batches whose messages leave the retention first are asked first. False if they were before.
+    pub(super) fn order_by_expiry(&mut self, retention: Duration) -> bool {
+        if self.by_expiry.is_some() {
+            return false;
+        }
+        let mut order = ByExpiry::new(retention);
+        self.next.retain(|assignment| {
+            let is_part = assignment.origin != assignment.pending.seq;
+            if !is_part {
+                order.add(&assignment.pending);
+            }
+            is_part
+        });
+        self.by_expiry = Some(order);
+        true
     }
 
     /// The ledger may have more by now.

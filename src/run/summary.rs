@@ -7,12 +7,14 @@ use jiff::Timestamp;
 use super::context::RunContext;
 use super::error::{RunError, describe};
 use super::meter::Counts;
+use super::retention;
 use super::suspicion::suspicions;
 use super::ticker::keep_timeline;
 use crate::failpoint::reach;
 use crate::ledger::{LastManifest, LedgerError, Sums, Unreported};
 use crate::model::failure::Class;
 use crate::model::manifest::{DataFile, is_vanished};
+use crate::model::retention::Retention;
 use crate::model::summary::{FileSummary, JobSummary, ManifestHead, Outcome, Rates};
 use crate::panics::caught;
 
@@ -23,6 +25,7 @@ struct Left {
     files: Vec<DataFile>,
     head: Option<LastManifest>,
     untold: Unreported,
+    retention: Option<Retention>,
 }
 
 /// How a run ended.
@@ -36,7 +39,8 @@ struct Verdict {
 /// Sums up a run that ended like this, and closes it in the ledger.
 pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -> JobSummary {
     let elapsed = run.timeline.elapsed();
-    let left = match left(run).await {
+    let mut counts = run.meter.counts().clone();
+    let left = match left(run, counts.old_when_read).await {
         Ok(left) => Some(left),
         Err(error) => {
             result = result.and(Err(error.into()));
@@ -44,8 +48,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
         }
     };
     let is_known = left.is_some();
-    let Left { sums, files, head, untold } = left.unwrap_or_default();
-    let mut counts = run.meter.counts().clone();
+    let Left { sums, files, head, untold, retention } = left.unwrap_or_default();
     counts.references.pending = sums.pending();
     counts.thread_extras.pending = sums.pending_extras;
     counts.refetched.pending = sums.pending_refetch;
@@ -54,8 +57,9 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
         let checked = checked.and_then(|()| counts.thread_extras.check()).and_then(|()| counts.refetched.check());
         result = checked.map_err(RunError::from);
     }
+    let late = retention.as_ref().map(retention::suspicions).unwrap_or_default();
     let Verdict { outcome, exit_code, error, looks_wrong } =
-        verdict(run, &result, &counts, sums.waiting_links, &untold);
+        verdict(run, &result, &counts, sums.waiting_links, &untold, late);
     let stats = run.client.stats();
     let requests = counts.requests(&stats);
     let seconds = elapsed.as_secs_f64().max(0.001);
@@ -80,6 +84,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
         references: counts.references,
         thread_extras: counts.thread_extras,
         refetched: counts.refetched,
+        retention,
         failures,
         codes,
         requests,
@@ -109,13 +114,14 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
     summary
 }
 
-async fn left(run: &RunContext) -> Result<Left, LedgerError> {
+async fn left(run: &RunContext, old_when_read: u64) -> Result<Left, LedgerError> {
     let ledger = &run.ledger;
     Ok(Left {
         sums: ledger.sums().await?,
         files: ledger.files_of(run.run_id).await?,
         head: ledger.last_manifest().await?,
         untold: ledger.unreported(run.run_id).await?,
+        retention: retention::at_end(run, old_when_read).await?,
     })
 }
 
@@ -125,9 +131,10 @@ fn verdict(
     counts: &Counts,
     waiting_links: u64,
     untold: &Unreported,
+    late: Vec<String>,
 ) -> Verdict {
     let mut looks_wrong = run.settings.looks_wrong.clone();
-    looks_wrong.extend(suspicions(&counts.references, &counts.new_failures, untold));
+    looks_wrong.extend(suspicions(&counts.references, &counts.new_failures, untold).into_iter().chain(late));
     let is_alarm = |(class, code): &(Class, Option<i64>)| !run.settings.job.tolerate.covers(*class, *code);
     let left_untold: u64 = untold.failures.iter().filter(|(kind, _)| is_alarm(kind)).map(|(_, n)| n).sum();
     let pending = counts.references.pending + counts.thread_extras.pending + counts.refetched.pending + waiting_links;

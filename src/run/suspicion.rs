@@ -68,7 +68,7 @@ fn nearly_all(some: u64, all: u64) -> bool {
 }
 
 /// Whether a failure says that the message, or its conversation, does not exist.
-fn is_absent(class: Class, code: Option<i64>) -> bool {
+pub(super) fn is_absent(class: Class, code: Option<i64>) -> bool {
     match class {
         Class::Unanswered => true,
         Class::Unavailable => code.is_some_and(|code| Meaning::of(code).is_absence()),

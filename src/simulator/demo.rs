@@ -250,7 +250,7 @@ mod tests {
             if id < 0 || !asked.insert(id) {
                 continue;
             }
-            let answer = demo.world.answer(&conversation, &[(id, time)], false);
+            let answer = demo.world.answer(&conversation, &[(id, time)], false, 0);
             messages += answer.messages;
             failed += answer.failed;
             refused += u64::from(answer.code == 109_404);

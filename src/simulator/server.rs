@@ -164,7 +164,9 @@ impl Service {
         }
         let answer = early.unwrap_or_else(|| match refusal {
             Err((code, reason)) => refused(code, reason),
-            Ok((conversation, references)) => now.world.answer(&conversation, references, now.faults.unordered),
+            Ok((conversation, references)) => {
+                now.world.answer(&conversation, references, now.faults.unordered, skewed * 1000)
+            }
         });
         Decision { answer, fault, delay }
     }

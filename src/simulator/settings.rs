@@ -30,6 +30,8 @@ pub struct Settings {
     pub world: Kind,
     /// What generated messages, their IDs, and faults by chance derive from.
     pub seed: u64,
+    /// Milliseconds after which a message no longer exists; 0 for never.
+    pub retention_ms: u64,
     /// Share of the generated messages, 0 to 1, that are listed as failed with 107404.
     pub missing: f64,
     /// Share of the generated messages, 0 to 1, that are in neither list.
@@ -71,6 +73,7 @@ impl Default for Settings {
             batch_limit_code: 414,
             world: Kind::default(),
             seed: 1,
+            retention_ms: 0,
             missing: 0.0,
             unanswered: 0.0,
             odd: 0.0,
@@ -94,7 +97,7 @@ impl Settings {
             Kind::Explicit => World::explicit(),
         };
         (world.missing, world.unanswered, world.odd) = (self.missing, self.unanswered, self.odd);
-        world.seed = self.seed;
+        (world.seed, world.retention_ms) = (self.seed, self.retention_ms);
         if let Some(path) = &self.messages {
             let named = |error: String| std::io::Error::other(format!("{}: {error}", path.display()));
             let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;

@@ -38,6 +38,10 @@ pub struct World {
     pub unanswered: f64,
     /// Share of the messages not inserted, 0 to 1, that have a [`Quirk`]; never [`Quirk::Undecodable`].
     pub odd: f64,
+    /// Milliseconds after which a message no longer exists, inserted or not; 0 for never.
+    pub retention_ms: u64,
+    /// Messages that were created later exist, as far as retention goes.
+    forgotten: Option<i64>,
     messages: HashMap<i64, Vec<Message>>,
     refusals: HashMap<String, i64>,
 }
@@ -168,6 +172,9 @@ impl World {
 
     /// What becomes of a reference, and the inserted message that it names.
     fn fate(&self, dialogue: &Dialogue<'_>, id: i64, create_time: i64) -> (Fate, Option<&Message>) {
+        if self.forgotten.is_some_and(|forgotten| create_time <= forgotten) {
+            return (Fate::Missing, None);
+        }
         if let Some(message) = self.inserted(dialogue.conversation, id) {
             let fate = message.fate_for(&dialogue.conversation.owner);
             // A wrong time finds nothing, but does not make a request that may not be made.
@@ -192,8 +199,15 @@ impl World {
         (fate, None)
     }
 
-    /// Answers a well-formed request.
-    pub(super) fn answer(&mut self, conversation: &Conversation, references: &[(i64, i64)], unordered: bool) -> Answer {
+    /// Answers a well-formed request at this time, in milliseconds since the epoch.
+    pub(super) fn answer(
+        &mut self,
+        conversation: &Conversation,
+        references: &[(i64, i64)],
+        unordered: bool,
+        now: i64,
+    ) -> Answer {
+        self.forgotten = (self.retention_ms > 0).then(|| now.saturating_sub_unsigned(self.retention_ms));
         let answer = self.look_up(conversation, references, unordered);
         for (id, _) in references {
             for message in self.messages.get_mut(id).into_iter().flatten() {

@@ -13,6 +13,7 @@ mod nights;
 mod outage;
 mod reconciliation;
 mod refusals;
+mod retention;
 mod slow_commits;
 mod sources;
 mod stopping;

@@ -97,6 +97,8 @@ async fn run(state: &std::path::Path, commit_interval: Duration) -> Arc<RunConte
         refetch: None,
         retry: RetryFilter::Due { retry_for: Duration::ZERO },
         quota: 100,
+        retention: None,
+        deadline: None,
         note: RunNote::default(),
         signer: None,
         looks_wrong: Vec::new(),

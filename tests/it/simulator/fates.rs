@@ -77,3 +77,16 @@ async fn what_json_text_cannot_pass_through_a_value_arrives_untouched() {
     let text = Call::new("alice|1|bob", &[(7, TIME)]).send(&service).await.text().await.unwrap();
     assert!(text.contains(r#""text":"cut \ud83d""#) && text.contains(r#""odd":1.00e5"#), "{text}");
 }
+
+#[tokio::test]
+async fn a_message_that_is_older_than_the_retention_does_not_exist() {
+    let now = jiff::Timestamp::now().as_millisecond();
+    let (old, young) = (now - 7 * 86_400_000 - 60_000, now - 7 * 86_400_000 + 3_600_000);
+    let service = serve(World::any());
+    service.world(|world| world.retention_ms = 7 * 86_400_000);
+    let answer = Call::new("alice|1|bob", &[(1, old), (2, young)]).ask(&service).await;
+    assert_eq!(ids(&answer), (vec![2], vec![1]));
+    assert_eq!(list(&answer, "failed_list")[0]["error_code"], 107_404);
+    service.world(|world| world.retention_ms = 0);
+    assert_eq!(ids(&Call::new("alice|1|bob", &[(1, old)]).ask(&service).await), (vec![1], vec![]));
+}
