@@ -15,6 +15,7 @@ mod ending;
 mod export;
 mod failures;
 mod files;
+mod fleet;
 mod init;
 mod output;
 mod period;
@@ -28,6 +29,7 @@ mod simulate;
 mod status;
 mod threads;
 mod verify;
+mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -136,6 +138,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
     match command {
         Command::Run(run) => run::start(context, run),
         Command::Retry(retry) => run::retry(context, retry),
+        Command::Worker(worker) => worker::start(context, &worker),
         Command::Plan(plan) => on_all(plan::plan(context, &plan)),
         Command::Status(status) => on_all(status::status(context, &status)),
         Command::Failures(failures) => on_all(failures::failures(context, &failures)),

@@ -20,6 +20,7 @@
 //! | [`archive`] | where messages go, and what can be done with them there: Parquet, Postgres |
 //! | [`ledger`] | the job's durable memory |
 //! | [`run`] | the whole flow: one coordinator, which knows sources and archives by their traits |
+//! | `fleet` | a run whose batches are asked for by workers elsewhere: the queue, shares of the quota, deliveries |
 //! | [`report`](mod@report) | the page that shows a run |
 //! | [`completeness`] | whether everything referenced is archived, and the certificate that says so |
 //! | `page` | what reports, certificates and transcripts are made of: markup, charts, numbers |
@@ -40,6 +41,7 @@ pub mod completeness;
 pub mod config;
 pub mod export;
 mod failpoint;
+mod fleet;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod ledger;

@@ -10,6 +10,8 @@ mod window;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::reference::{ConversationKey, ConversationType, same_account};
 
 pub use follow_up::{Attempt, Candidates, Final, FollowUp, History, MOST_OWNERS, Miss, Remedy, follow_up};
@@ -17,7 +19,7 @@ pub use owner::TeamOwner;
 pub use window::Window;
 
 /// Why a batch is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Purpose {
     /// The source names its messages.
     #[default]
@@ -82,7 +84,7 @@ impl Purpose {
 }
 
 /// One reference of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BatchRef {
     /// The message's ID.
     pub message_server_id: i64,
@@ -93,7 +95,7 @@ pub struct BatchRef {
 }
 
 /// The references of one request, all of one conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// The conversation.
     pub key: ConversationKey,

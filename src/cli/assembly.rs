@@ -12,11 +12,11 @@ use super::assemble::{
     source_exit,
 };
 use super::provenance::{Provenance, note, signer};
-use super::{Exit, adopt};
+use super::{Exit, adopt, fleet};
 use crate::archive::{ArchiveWriter, Opened, RunStamp};
 use crate::config::{Config, Job};
 use crate::ledger::{AppLock, Beginning, Identity, JobLock, Ledger, RetryFilter};
-use crate::run::Settings;
+use crate::run::{Asker, Settings};
 use crate::source::{self, Source};
 use crate::yunxin::Client;
 
@@ -41,7 +41,7 @@ impl Apps {
 pub(super) struct Assembly {
     pub(super) lock: JobLock,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) client: Arc<Client>,
+    pub(super) asker: Asker,
     pub(super) source: Option<Box<dyn Source>>,
     pub(super) archive: Box<dyn ArchiveWriter>,
     /// What opening the archive found, if that was necessary.
@@ -62,6 +62,8 @@ pub(super) struct Order<'a> {
     pub(super) from: Option<&'a str>,
     /// The run that takes over the job's archive if the job has no ledger. Without it, no archive is taken over.
     pub(super) adoption: Option<Uuid>,
+    /// Whether workers ask for the messages.
+    pub(super) fleet: bool,
 }
 
 impl Assembly {
@@ -70,7 +72,9 @@ impl Assembly {
     pub(super) async fn new(config: &Config, job: &Job, order: &Order<'_>, apps: &mut Apps) -> Result<Self, Exit> {
         let identity = identity(config, job)?;
         let lock = JobLock::acquire(&config.state, &job.name, order.wait).await.map_err(ledger_exit)?;
-        let client = Arc::new(apps.client(config, job, order.wait).await?);
+        // Its lock keeps others from the app's quota, whoever asks.
+        let client = apps.client(config, job, order.wait).await?;
+        let fleet = if order.fleet { Some(fleet::Prepared::new(config, job).await?) } else { None };
         let settings = run_settings(config, job, order.command, order.provenance)?;
         let path = ledger_path(config, job);
         let stamp = |ledger_id| RunStamp {
@@ -93,7 +97,8 @@ impl Assembly {
             } else {
                 None
             };
-            return Ok(Self { lock, ledger: Arc::new(ledger), client, source, archive, opened: None, settings });
+            let (ledger, asker) = asker(ledger, client, fleet, order.run_id)?;
+            return Ok(Self { lock, ledger, asker, source, archive, opened: None, settings });
         }
         if !order.read {
             return Err(nothing_to_retry(&path, &identity).await);
@@ -127,8 +132,24 @@ impl Assembly {
             };
             Exit { code, error: anyhow::anyhow!("{text}") }
         })?;
-        Ok(Self { lock, ledger: Arc::new(ledger), client, source, archive, opened: Some(opened), settings })
+        let (ledger, asker) = asker(ledger, client, fleet, order.run_id)?;
+        Ok(Self { lock, ledger, asker, source, archive, opened: Some(opened), settings })
     }
+}
+
+/// Who asks for the messages of a run.
+fn asker(
+    ledger: Ledger,
+    client: Client,
+    fleet: Option<fleet::Prepared>,
+    run_id: Uuid,
+) -> Result<(Arc<Ledger>, Asker), Exit> {
+    let ledger = Arc::new(ledger);
+    let asker = match fleet {
+        Some(fleet) => fleet.asker(&ledger, run_id)?,
+        None => Asker::Client(Arc::new(client)),
+    };
+    Ok((ledger, asker))
 }
 
 /// The ledger that an error names by its ID, if it was set aside when the job changed.

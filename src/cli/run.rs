@@ -106,10 +106,11 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
     // Of two runs the one that begins first has the lower ID.
     let adoption = order.arguments.adopt_if_missing.then(Uuid::now_v7);
     let run_id = Uuid::now_v7();
-    let RunOptions { provenance, wait, .. } = &order.arguments.options;
+    let RunOptions { provenance, wait, fleet, .. } = &order.arguments.options;
     let wait = wait.unwrap_or_default();
     let (read, from) = (order.retry.is_none(), order.arguments.from.as_deref());
-    let wanted = assembly::Order { run_id, command: order.command, provenance, wait, read, from, adoption };
+    let wanted =
+        assembly::Order { run_id, command: order.command, provenance, wait, read, from, adoption, fleet: *fleet };
     let assembled = tokio::select! {
         biased;
         assembled = contained(Assembly::new(config, job, &wanted, apps)) => assembled,
@@ -136,7 +137,7 @@ async fn one(context: &Context, config: &Config, job: &Job, order: &Order, stop:
         archive: assembly.archive,
         opened: assembly.opened,
         ledger: Arc::clone(&ledger),
-        client: assembly.client,
+        asker: assembly.asker,
         run_id,
         progress: progress::new(context.progress, &job.name, &context.screen),
         stop: stop.clone(),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::app::{App, note_shared_keys};
+use super::fleet::Fleet;
 use super::job::Job;
 use super::setting::{Named, Text};
 
@@ -14,6 +15,8 @@ settings! {
         /// The directory of the ledgers, one `<job>.sqlite` per job. It is created for its owner only. It must be on a local
         /// disk, not on NFS.
         state: PathBuf, default "./state";
+        /// How the coordinator and the workers of a [fleet](#fleet) meet. Only `run --fleet` and `worker` need it.
+        fleet: Option<Fleet>, default "null";
         /// The [apps](#apps) of Yunxin, at least one, each under a name of your choice.
         apps: Vec<App> as Named<App>;
         /// The [jobs](#jobs), at least one, each under a name of your choice. `run` without a name runs all, in this order.

@@ -6,13 +6,13 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::asking::Statistics;
 use super::meter::Meter;
 use super::owners::NamedOwners;
 use super::settings::Settings;
 use super::stop::Stop;
 use super::timeline::TimelineRecorder;
 use crate::ledger::Ledger;
-use crate::yunxin::Client;
 
 /// What every part of a run knows.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct RunContext {
     pub(super) run_id: Uuid,
     pub(super) began: Timestamp,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) client: Arc<Client>,
+    pub(super) requests: Arc<dyn Statistics>,
     pub(super) meter: Meter,
     pub(super) timeline: TimelineRecorder,
     /// Owners that duplicate rows name for a team.

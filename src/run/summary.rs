@@ -56,7 +56,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
     }
     let Verdict { outcome, exit_code, error, looks_wrong } =
         verdict(run, &result, &counts, sums.waiting_links, &untold);
-    let stats = run.client.stats();
+    let stats = run.requests.stats();
     let requests = counts.requests(&stats);
     let seconds = elapsed.as_secs_f64().max(0.001);
     let per_second = requests.sent as f64 / seconds;

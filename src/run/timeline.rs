@@ -126,7 +126,7 @@ fn sample(at: u64, counts: &Counts, stats: &Stats) -> Sample {
 
 /// Counts of messages by day and type.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     timezone: TimeZone,
     types: Vec<Option<i32>>,
     /// Counts of the types, in their order.
@@ -136,17 +136,23 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn new(timezone: TimeZone) -> Self {
+    pub(crate) fn new(timezone: TimeZone) -> Self {
         Self { timezone, types: Vec::new(), days: BTreeMap::new(), elsewhere: 0 }
     }
 
     /// Counts these messages.
-    pub(super) fn add(&mut self, rows: &MessageRows) {
+    pub(crate) fn add(&mut self, rows: &MessageRows) {
         for row in rows.rows() {
             let time = Timestamp::from_millisecond(row.create_time);
             let date = time.ok().map(|time| self.timezone.to_datetime(time).date());
             self.count(date, row.message_type, 1);
         }
+    }
+
+    /// Counts messages that were counted elsewhere, by the same days.
+    pub(super) fn add_counted(&mut self, messages: Messages) {
+        let Messages { types, days, elsewhere, .. } = messages;
+        self.merge(Self { timezone: self.timezone.clone(), types, days: days.into_iter().collect(), elsewhere });
     }
 
     fn merge(&mut self, other: Self) {
@@ -186,7 +192,8 @@ impl Tally {
         self.days.extend(days);
     }
 
-    fn messages(&self) -> Messages {
+    /// The counts, of the days with the most messages.
+    pub(crate) fn messages(&self) -> Messages {
         let mut kept =
             Self { timezone: self.timezone.clone(), types: self.types.clone(), days: self.days.clone(), ..*self };
         kept.give_up_small_days();
