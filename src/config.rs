@@ -169,7 +169,7 @@ impl Config {
     /// SHA-256 of what a job means to a worker: how it fetches and what it writes, but not where its references come from.
     pub fn worker_digest(&self, job: &Job) -> Result<String, ConfigError> {
         let app = self.app_of(job);
-        digest::of_worker(app, &self.identity(job)?, job)
+        Ok(digest::of_worker(app, &self.identity(job)?, job))
     }
 
     /// SHA-256 of what a job means, without secrets. Looks up the AppKey and, without their credentials, URLs.

@@ -14,6 +14,7 @@ mod coordinator;
 mod grants;
 mod message;
 mod nats;
+mod queue;
 mod quota;
 mod shares;
 mod shift;

@@ -38,7 +38,7 @@ pub(super) fn digest(app: &App, app_key: &str, job: &Job, environment: &Environm
 }
 
 /// The same of what a worker of a fleet needs to know.
-pub(super) fn of_worker(app: &App, identity: &Identity, job: &Job) -> Result<String, ConfigError> {
+pub(super) fn of_worker(app: &App, identity: &Identity, job: &Job) -> String {
     let mut told = DigestValues::new();
     Job::tell(job, "", &mut told);
     told.retain(|key, _| key.starts_with("fetch.") || key.starts_with("sink."));
@@ -48,9 +48,11 @@ pub(super) fn of_worker(app: &App, identity: &Identity, job: &Job) -> Result<Str
         [("app_key", app_key), ("place", place), ("partitioning", partitioning)]
             .map(|(key, text)| (key.to_owned(), json!(text))),
     );
-    // Where the program that asks finds its certificates is its own affair.
-    told.remove("app.ca_file");
-    Ok(hex::encode(Sha256::digest(serde_json::to_string(&told).expect("text keys and plain values"))))
+    // What a machine is able to do is its own affair.
+    for key in ["app.ca_file", "fetch.concurrency", "sink.memory"] {
+        told.remove(key);
+    }
+    hex::encode(Sha256::digest(serde_json::to_string(&told).expect("text keys and plain values")))
 }
 
 #[cfg(test)]

@@ -15,8 +15,9 @@ use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
 use super::grants::Grants;
-use super::message::{Announcement, BatchOutcome, BatchResult, Order, Task, WorkerResult, decode, encode};
-use super::nats::{Inbox, MOST_OUT, Nats, NatsError, Received};
+use super::message::{Announcement, BatchOutcome, BatchResult, Order, WorkerResult, decode};
+use super::nats::{Inbox, MOST_OUT, Nats, Received};
+use super::queue::{Look, Out, Queue};
 use crate::archive::Deliveries;
 use crate::failpoint::reach;
 use crate::ledger::{Ledger, PendingBatch};
@@ -33,8 +34,6 @@ const PUBLISHING: usize = 256;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Every so many looks, every batch is looked for.
 const THOROUGH: u64 = 15;
-/// How long to wait before something is tried again with NATS.
-const AGAIN: Duration = Duration::from_secs(1);
 /// How long the end of a run waits for NATS.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -54,7 +53,8 @@ pub(crate) struct FleetParts {
 
 /// A fleet of workers, which asks for the batches of a run.
 pub(crate) struct Fleet {
-    parts: Arc<Shared>,
+    queue: Arc<Queue>,
+    give_up_after: Duration,
     grants: Arc<Grants>,
     results: Option<Inbox>,
     /// Batches that were given to the queue and whose result has not come, by their numbers.
@@ -76,42 +76,14 @@ pub(crate) struct Fleet {
     has_answered: bool,
 }
 
-struct Shared {
-    nats: Arc<Nats>,
-    deliveries: Arc<dyn Deliveries>,
-    ledger: Arc<Ledger>,
-    run: Uuid,
-    digest: String,
-    give_up_after: Duration,
-}
-
-/// A batch that is out.
-#[derive(Debug, Clone, Copy)]
-struct Out {
-    origin: i64,
-    /// How often a result of it was refused.
-    attempt: u32,
-    /// How often it was published.
-    publications: u32,
-    /// The look before which it was in the queue.
-    queued: Option<u64>,
-}
-
 /// What a piece of work came to.
 enum Done {
     Queued(i64),
-    Read(String, Option<WorkerResult>),
+    Read(String, Option<Box<WorkerResult>>),
     /// A delivery that is gone.
     Gone,
     Looked(u64, Option<Look>),
     Nothing,
-}
-
-/// What was found in the queue and among the deliveries.
-struct Look {
-    names: Vec<String>,
-    /// The batches in the queue, unless it has as many as it should.
-    queued: Option<HashSet<i64>>,
 }
 
 impl Fleet {
@@ -120,7 +92,8 @@ impl Fleet {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            parts: Arc::new(Shared { nats: Arc::new(nats), deliveries, ledger, run: run_id, digest, give_up_after }),
+            queue: Arc::new(Queue { nats: Arc::new(nats), deliveries, ledger, run: run_id, digest }),
+            give_up_after,
             grants: Arc::new(Grants::new(run_id, limit)),
             results: None,
             out: HashMap::new(),
@@ -141,23 +114,19 @@ impl Fleet {
         if self.out.is_empty() {
             self.grants.begins();
         }
-        let out = self.out.entry(pending.seq).or_insert(Out { origin, attempt: 0, publications: 0, queued: None });
+        let seq = pending.seq;
+        let out = self.out.entry(seq).or_insert(Out { origin, attempt: 0, publications: 0, queued: None });
         out.publications += 1;
-        self.work.spawn(publish(Arc::clone(&self.parts), pending, *out));
+        let (queue, out) = (Arc::clone(&self.queue), *out);
+        self.work.spawn(async move { queue.publish(pending, out).await.map(|()| Done::Queued(seq)) });
     }
 
     /// Publishes a batch again, as the ledger has it.
     fn publish_again(&mut self, seq: i64) {
         let Some(out) = self.out.get_mut(&seq) else { return };
         (out.publications, out.queued) = (out.publications + 1, None);
-        let (parts, out) = (Arc::clone(&self.parts), *out);
-        self.work.spawn(async move {
-            let found = parts.ledger.pending(seq - 1, 1).await?;
-            match found.into_iter().find(|pending| pending.seq == seq) {
-                Some(pending) => publish(parts, pending, out).await,
-                None => Err(RunError::Fleet(format!("batch {seq} is out, and the ledger does not have it"))),
-            }
-        });
+        let (queue, out) = (Arc::clone(&self.queue), *out);
+        self.work.spawn(async move { queue.publish_again(seq, out).await.map(|()| Done::Queued(seq)) });
     }
 
     fn announced(&mut self, received: &Received) {
@@ -173,39 +142,39 @@ impl Fleet {
             return;
         }
         self.reading += 1;
-        let parts = Arc::clone(&self.parts);
+        let queue = Arc::clone(&self.queue);
         self.work.spawn(async move {
-            let Some(content) = parts.deliveries.read(&name).await? else { return Ok(Done::Gone) };
+            let Some(content) = queue.deliveries.read(&name).await? else { return Ok(Done::Gone) };
             let result = decode(&content);
             if let Err(error) = &result {
                 tracing::warn!(name, "a result cannot be read, and its batches are asked for again: {error}");
             }
-            Ok(Done::Read(name, result.ok()))
+            Ok(Done::Read(name, result.ok().map(Box::new)))
         });
     }
 
     /// Whether every batch of a result is out under the attempt that it names, each once.
     fn counts(&self, result: &WorkerResult) -> bool {
         let mut seen = HashSet::new();
-        result.run == self.parts.run
+        result.run == self.queue.run
             && result.batches.iter().all(|batch| {
                 seen.insert(batch.seq) && self.out.get(&batch.seq).is_some_and(|out| out.attempt == batch.attempt)
             })
     }
 
     /// Takes a result as a whole, or refuses it as a whole.
-    fn take(&mut self, name: String, result: Option<WorkerResult>) -> Option<Happened> {
+    fn take(&mut self, name: String, result: Option<Box<WorkerResult>>) -> Option<Happened> {
         self.reading -= 1;
         let Some(result) = result else {
             self.refuse(name, Vec::new());
             return None;
         };
-        if result.run == self.parts.run {
+        if result.run == self.queue.run {
             self.grants.note(&result.worker, result.requests.clone());
         }
         if !self.counts(&result) {
             tracing::info!(name, worker = result.worker, "a result is refused: one of its batches is done already");
-            let is_of_run = result.run == self.parts.run;
+            let is_of_run = result.run == self.queue.run;
             let again: Vec<i64> = result
                 .batches
                 .iter()
@@ -245,9 +214,9 @@ impl Fleet {
     }
 
     fn refuse(&mut self, name: String, files: Vec<StagedFile>) {
-        let parts = Arc::clone(&self.parts);
+        let queue = Arc::clone(&self.queue);
         self.work.spawn(async move {
-            parts.deliveries.refuse(&name, files).await?;
+            queue.deliveries.refuse(&name, files).await?;
             Ok(Done::Nothing)
         });
     }
@@ -258,19 +227,19 @@ impl Fleet {
             return None;
         }
         let (tried_for, last_error) = self.grants.in_vain();
-        if tried_for >= self.parts.give_up_after {
+        if tried_for >= self.give_up_after {
             let since = Timestamp::now() - tried_for;
             return Some(Happened::Failed(RunError::Api(Stop::Unreachable { since, tried_for, last_error })));
         }
         if !self.is_looking {
             self.is_looking = true;
             self.look += 1;
-            let (parts, look) = (Arc::clone(&self.parts), self.look);
+            let (queue, look) = (Arc::clone(&self.queue), self.look);
             let expected = self.out.values().filter(|out| out.queued.is_some()).count() as u64;
             // Now and then every batch is looked for: one may be there twice and hide that another is lost.
             let expected = if look.is_multiple_of(THOROUGH) { u64::MAX } else { expected };
             self.work.spawn(async move {
-                let found = look_at(&parts, expected).await;
+                let found = queue.look(expected).await;
                 let found = found.inspect_err(|error| tracing::warn!("the queue cannot be looked at: {error}"));
                 Ok(Done::Looked(look, found.ok()))
             });
@@ -283,7 +252,9 @@ impl Fleet {
         self.is_looking = false;
         let Some(Look { names, queued }) = found else { return };
         let unseen: Vec<String> = names.into_iter().filter(|name| !self.seen.contains(name)).collect();
-        unseen.into_iter().for_each(|name| self.read(name));
+        for name in unseen {
+            self.read(name);
+        }
         let Some(queued) = queued.filter(|_| self.reading == 0) else {
             self.missed.clear();
             return;
@@ -294,7 +265,9 @@ impl Fleet {
         self.missed = missed;
         if !lost.is_empty() {
             tracing::warn!(batches = lost.len(), "batches are neither queued nor delivered: they are published again");
-            lost.into_iter().for_each(|seq| self.publish_again(seq));
+            for seq in lost {
+                self.publish_again(seq);
+            }
         }
     }
 
@@ -317,7 +290,7 @@ impl Fleet {
 #[async_trait]
 impl Asking for Fleet {
     async fn begin(&mut self) -> Result<(), RunError> {
-        let Shared { nats, deliveries, .. } = &*self.parts;
+        let Queue { nats, deliveries, .. } = &*self.queue;
         nats.prepare().await?;
         nats.purge().await?;
         deliveries.clear().await?;
@@ -328,7 +301,7 @@ impl Asking for Fleet {
     }
 
     async fn finish(&mut self) -> Result<(), RunError> {
-        Ok(self.parts.deliveries.clear().await?)
+        Ok(self.queue.deliveries.clear().await?)
     }
 
     async fn next(&mut self, may_ask: bool) -> Happened {
@@ -374,9 +347,9 @@ impl Asking for Fleet {
     }
 
     fn stop(&mut self) {
-        let nats = Arc::clone(&self.parts.nats);
+        let queue = Arc::clone(&self.queue);
         self.work.spawn(async move {
-            if let Err(error) = farewell(&nats).await {
+            if let Err(error) = queue.empty(&Order::HandOver).await {
                 tracing::warn!("the workers could not be told that the run stops: {error}");
             }
             Ok(Done::Nothing)
@@ -391,8 +364,9 @@ impl Asking for Fleet {
         self.work.shutdown().await;
         self.answering.shutdown().await;
         if self.results.is_some() {
-            let farewell = tokio::time::timeout(FAREWELL, farewell(&self.parts.nats)).await;
-            if !matches!(farewell, Ok(Ok(()))) {
+            let end = Order::Ended(self.queue.run);
+            let emptied = tokio::time::timeout(FAREWELL, self.queue.empty(&end)).await;
+            if !matches!(emptied, Ok(Ok(()))) {
                 tracing::debug!("the queue could not be emptied: the next run does that");
             }
         }
@@ -400,58 +374,5 @@ impl Asking for Fleet {
 
     fn statistics(&self) -> Arc<dyn Statistics> {
         Arc::clone(&self.grants) as Arc<dyn Statistics>
-    }
-}
-
-/// Empties the queue, and has workers hand over what they have done.
-async fn farewell(nats: &Nats) -> Result<(), NatsError> {
-    nats.purge().await?;
-    nats.order(encode(&Order::HandOver)).await
-}
-
-/// Puts a batch into the queue, however long that takes.
-async fn publish(parts: Arc<Shared>, pending: PendingBatch, out: Out) -> Result<Done, RunError> {
-    let (seq, batch) = (pending.seq, &pending.batch);
-    let mut existing = Vec::new();
-    if batch.purpose.is_refetch() {
-        let ids: Vec<i64> = batch.refs.iter().map(|reference| reference.message_server_id).collect();
-        existing = parts.ledger.versions(&ids).await?;
-    }
-    let Shared { nats, ledger, run, digest, .. } = &*parts;
-    let content = encode(&Task {
-        run: *run,
-        ledger: ledger.id(),
-        digest: digest.clone(),
-        attempt: out.attempt,
-        pending,
-        origin: out.origin,
-        existing,
-    });
-    let id = format!("{run}.{seq}.{}", out.publications);
-    while let Err(error) = nats.publish(seq, &id, content.clone()).await {
-        tracing::debug!(batch = seq, "a batch could not be published, and is tried again: {error}");
-        tokio::time::sleep(AGAIN).await;
-    }
-    Ok(Done::Queued(seq))
-}
-
-/// Looks at the queue, which is made again if it is gone, and then at the deliveries: a worker delivers before a batch leaves
-/// the queue. The numbers in the queue are read only if it has fewer batches than expected.
-async fn look_at(parts: &Shared, expected: u64) -> Result<Look, RunError> {
-    let Shared { nats, deliveries, .. } = parts;
-    let queued = match nats.queued().await {
-        Ok(queued) => queued,
-        Err(_) => {
-            nats.prepare().await?;
-            nats.queued().await?
-        }
-    };
-    let queued = if queued < expected { Some(nats.queued_numbers().await?) } else { None };
-    Ok(Look { names: deliveries.names().await?, queued })
-}
-
-impl From<NatsError> for RunError {
-    fn from(error: NatsError) -> Self {
-        Self::Fleet(error.to_string())
     }
 }

@@ -112,13 +112,14 @@ impl Grants {
 
     /// Nothing was asked before now.
     pub(super) fn begins(&self) {
-        self.state().succeeded = Instant::now();
+        let mut state = self.state();
+        state.succeeded = state.shares.opens().max(Instant::now());
     }
 
     /// For how long nothing has succeeded, and what was said last.
     pub(super) fn in_vain(&self) -> (Duration, String) {
         let state = self.state();
-        let (workers, _) = state.shares.in_use(Instant::now());
+        let workers = state.shares.workers(Instant::now());
         let why = match (&state.trouble, workers) {
             (Some(trouble), _) => trouble.clone(),
             (None, 0) => {

@@ -123,8 +123,10 @@ pub(super) struct ShareGrant {
 pub(super) enum Order {
     /// Send nothing for so long: one worker was refused for its rate.
     Pause(Duration),
-    /// Hand over what was done so far: the run is about to end.
+    /// Hand over what was done so far: the run is about to stop.
     HandOver,
+    /// Give up what was done for this run: it has ended.
+    Ended(Uuid),
 }
 
 /// The requests that a worker made for a run.

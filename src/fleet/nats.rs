@@ -16,7 +16,9 @@ use async_nats::jetstream::{self, AckKind, Context, message::PublishMessage};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Subscriber};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use percent_encoding::percent_decode_str;
 use secrecy::ExposeSecret as _;
+use url::Url;
 
 use crate::config::Fleet;
 
@@ -96,8 +98,25 @@ impl Nats {
         if patiently {
             options = options.retry_on_initial_connect();
         }
-        let urls: Vec<String> = urls.expose_secret().split(',').map(|url| url.trim().to_owned()).collect();
-        let client = options.connect(urls).await.map_err(|error| match error.kind() {
+        let mut servers = Vec::new();
+        for url in urls.expose_secret().split(',') {
+            let mut url = Url::parse(url.trim()).map_err(|_| {
+                NatsError::Unusable(
+                    fleet.nats.error("is no URL of a NATS server, such as nats://nats.example:4222").to_string(),
+                )
+            })?;
+            let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+            options = match (url.username(), url.password()) {
+                ("", None) => options,
+                (user, Some(password)) => options.user_and_password(decoded(user), decoded(password)),
+                (token, None) => options.token(decoded(token)),
+            };
+            // The library takes neither from a URL, and may log it.
+            url.set_username("").ok();
+            url.set_password(None).ok();
+            servers.push(url.to_string());
+        }
+        let client = options.connect(servers).await.map_err(|error| match error.kind() {
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                 NatsError::Denied(error.kind().to_string())
             }

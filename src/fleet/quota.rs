@@ -58,7 +58,7 @@ pub(super) struct Quota {
 impl Quota {
     /// Asks for the share, again and again, until it is dropped.
     pub(super) async fn keep(self) {
-        let mut held = Held { serial: 0, rate: 0, grew: Instant::now() };
+        let mut held = HeldShare { serial: 0, rate: 0, grew: Instant::now() };
         let mut paused = None;
         loop {
             let is_busy = self.need.is_busy.load(Ordering::Relaxed);
@@ -97,7 +97,7 @@ impl Quota {
         }
     }
 
-    async fn ask(&self, held: &mut Held, wants: u32, paused: Option<Duration>, trouble: Option<Trouble>) {
+    async fn ask(&self, held: &mut HeldShare, wants: u32, paused: Option<Duration>, trouble: Option<Trouble>) {
         let request = ShareRequest {
             worker: self.worker.clone(),
             applied: held.serial,
@@ -131,14 +131,14 @@ impl Quota {
 }
 
 /// The share that is held.
-struct Held {
+struct HeldShare {
     serial: u64,
     rate: u32,
     /// When it last grew.
     grew: Instant,
 }
 
-impl Held {
+impl HeldShare {
     /// What can be used, with `used` requests a second of late.
     fn wants(&self, used: f64) -> u32 {
         let is_used_up = used >= f64::from(self.rate) * 0.95;

@@ -51,6 +51,11 @@ impl Shares {
         Self { limit, from: now + LIFE + AFTER, serial: 0, holders: BTreeMap::new() }
     }
 
+    /// When the first share is granted.
+    pub(super) fn opens(&self) -> Instant {
+        self.from
+    }
+
     /// Grants a worker a share. `applied` is the serial of the grant that it goes by, and `wants` is what it can use.
     pub(super) fn grant(&mut self, worker: &str, applied: u64, wants: u32, now: Instant) -> Grant {
         let wants = wants.min(self.limit);
@@ -96,12 +101,9 @@ impl Shares {
         0
     }
 
-    /// The workers that asked lately, and what they have at most.
-    pub(super) fn in_use(&self, now: Instant) -> (usize, u32) {
-        let live = self.holders.values().filter(|holder| holder.asked + LIFE > now);
-        live.fold((0, 0), |(workers, rate), holder| {
-            (workers + 1, rate + holder.grants.last().map_or(0, |last| last.rate))
-        })
+    /// How many workers asked lately.
+    pub(super) fn workers(&self, now: Instant) -> usize {
+        self.holders.values().filter(|holder| holder.asked + LIFE > now).count()
     }
 }
 

@@ -31,9 +31,9 @@ pub(super) type AskedTask = (Key, Result<Asked, Stop>);
 
 /// The batches of a worker that are not handed over. They are renewed meanwhile, whatever else the worker waits for.
 #[derive(Debug, Default)]
-struct Hold(Mutex<HashMap<Key, Arc<Taken>>>);
+struct HeldBatches(Mutex<HashMap<Key, Arc<Taken>>>);
 
-impl Hold {
+impl HeldBatches {
     fn batches(&self) -> MutexGuard<'_, HashMap<Key, Arc<Taken>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,7 +84,7 @@ pub(super) struct Shift {
     pub(super) client: Arc<Client>,
     stager: Box<dyn Stager>,
     deliveries: Arc<dyn Deliveries>,
-    hold: Arc<Hold>,
+    hold: Arc<HeldBatches>,
     waiting: VecDeque<(Key, Assignment, Existing)>,
     asking: JoinSet<AskedTask>,
     done: Vec<BatchResult>,
@@ -111,7 +111,7 @@ impl Shift {
         let client = Arc::new(Client::new(Arc::clone(&app), job.fetch.clone()).with_raw(job.sink.raw()));
         // Nothing is sent before a share is granted.
         app.share(0, std::time::Instant::now());
-        let (hold, need) = (Arc::<Hold>::default(), Arc::<Need>::default());
+        let (hold, need) = (Arc::<HeldBatches>::default(), Arc::<Need>::default());
         let mut beside = JoinSet::new();
         let quota = Quota {
             nats: Arc::clone(nats),
@@ -300,6 +300,16 @@ impl Shift {
     pub(super) async fn end_soon(&mut self) {
         self.ends_soon = true;
         for (key, ..) in std::mem::take(&mut self.waiting) {
+            self.hold.done(key).await;
+        }
+        self.need.busy(!self.asking.is_empty());
+    }
+
+    /// Ends the work: the run has ended, so nobody wants what is left.
+    pub(super) async fn end(mut self) {
+        self.asking.shutdown().await;
+        let keys: Vec<Key> = self.hold.batches().keys().copied().collect();
+        for key in keys {
             self.hold.done(key).await;
         }
     }

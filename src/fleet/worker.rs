@@ -56,7 +56,7 @@ struct Worker {
 enum Event {
     Stopped,
     GraceOver,
-    Asked(Result<AskedTask, RunError>),
+    Asked(Box<Result<AskedTask, RunError>>),
     Ordered(Option<Order>),
     Due,
     Taken(Vec<Taken>),
@@ -129,10 +129,15 @@ impl Worker {
                         shift.end_soon().await;
                     }
                 }
+                Event::Ordered(Some(Order::Ended(run))) => {
+                    if let Some(shift) = self.shift.take_if(|shift| shift.run == run) {
+                        shift.end().await;
+                    }
+                }
                 Event::Ordered(None) => {}
                 Event::Asked(asked) => {
                     if let Some(shift) = &mut self.shift {
-                        shift.take(asked?).await?;
+                        shift.take((*asked)?).await?;
                     }
                 }
                 Event::Due => {
@@ -167,7 +172,7 @@ impl Worker {
                     Some(shift) => shift.asked().await,
                     None => std::future::pending().await,
                 }
-            } => Event::Asked(asked),
+            } => Event::Asked(Box::new(asked)),
             Some(received) = self.orders.next() => Event::Ordered(decode(&received.content).ok()),
             () = sleep_until(grace) => Event::GraceOver,
             () = sleep_until(due) => Event::Due,

@@ -149,8 +149,8 @@ proptest! {
 fn a_share_of_a_former_coordinator_has_ended_before_the_first_grant() {
     let now = Instant::now();
     let mut shares = Shares::new(100, now);
-    let before = now + LIFE + AFTER - Duration::from_millis(1);
-    assert_eq!(shares.grant("a", 0, 100, before).rate, 0);
+    let just_before = LIFE + Duration::from_millis(2_008);
+    assert_eq!(shares.grant("a", 0, 100, now + just_before).rate, 0);
     assert_eq!(shares.grant("a", 0, 100, now + LIFE + AFTER).rate, 100);
 }
 
@@ -160,7 +160,7 @@ fn the_share_of_a_dead_worker_comes_back_when_it_has_surely_ended() {
     let mut shares = Shares::new(100, now);
     now += LIFE + AFTER;
     assert_eq!(shares.grant("dead", 0, 100, now).rate, 100);
-    let surely = now + LIFE + AFTER;
-    assert_eq!(shares.grant("a", 0, 100, surely - Duration::from_millis(1)).rate, 0);
-    assert_eq!(shares.grant("a", 0, 100, surely).rate, 100);
+    let just_before = LIFE + Duration::from_millis(2_008);
+    assert_eq!(shares.grant("a", 0, 100, now + just_before).rate, 0);
+    assert_eq!(shares.grant("a", 0, 100, now + LIFE + AFTER).rate, 100);
 }

@@ -11,6 +11,7 @@ pub(crate) mod host;
 pub(crate) mod house;
 pub(crate) mod ledger;
 pub(crate) mod mariadb;
+pub(crate) mod nats;
 pub(crate) mod nights;
 pub(crate) mod page;
 pub(crate) mod parquet;
