@@ -37,10 +37,12 @@ struct State {
 }
 
 impl Grants {
+    /// Grants shares of `limit` requests a second. One percent is kept back, for requests that are late on their way by more
+    /// than a worker can know.
     pub(super) fn new(run: Uuid, limit: u32) -> Self {
         let now = Instant::now();
         let state = State {
-            shares: Shares::new(limit, now),
+            shares: Shares::new(limit - limit / 100, now),
             workers: BTreeMap::new(),
             paused_until: None,
             succeeded: now,

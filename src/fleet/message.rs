@@ -83,7 +83,7 @@ pub(super) struct Announcement {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ShareRequest {
     pub(super) worker: String,
-    /// The serial of the grant that it goes by; 0 for none.
+    /// The serial of the last grant that all of its requests go by which may not have arrived; 0 for none.
     pub(super) applied: u64,
     /// Requests a second that it can use.
     pub(super) wants: u32,

@@ -311,6 +311,11 @@ impl Taken {
         &self.0.payload
     }
 
+    /// Whether a worker had it before.
+    pub(super) fn came_back(&self) -> bool {
+        self.0.info().is_ok_and(|info| info.delivered > 1)
+    }
+
     /// Keeps it for longer.
     pub(super) async fn renew(&self) {
         self.say(AckKind::Progress).await;

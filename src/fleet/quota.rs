@@ -1,5 +1,6 @@
 //! A worker's share of the quota: it asks for it, and stops when the share has ended.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -58,7 +59,7 @@ pub(super) struct Quota {
 impl Quota {
     /// Asks for the share, again and again, until it is dropped.
     pub(super) async fn keep(self) {
-        let mut held = HeldShare { serial: 0, rate: 0, grew: Instant::now() };
+        let mut held = HeldShare { applied: VecDeque::new(), rate: 0, grew: Instant::now() };
         let mut paused = None;
         loop {
             let is_busy = self.need.is_busy.load(Ordering::Relaxed);
@@ -98,13 +99,18 @@ impl Quota {
     }
 
     async fn ask(&self, held: &mut HeldShare, wants: u32, paused: Option<Duration>, trouble: Option<Trouble>) {
+        let stats = self.client.stats();
+        if stats.paused_for.is_some() {
+            // After a pause nobody knows what can be used.
+            held.grew = Instant::now();
+        }
         let request = ShareRequest {
             worker: self.worker.clone(),
-            applied: held.serial,
+            applied: held.confirmed(self.app.oldest_open()),
             wants,
             paused,
             run: Some(self.run),
-            requests: self.client.stats().into(),
+            requests: stats.into(),
             trouble,
         };
         // The share counts from here: whatever stands still on the way, this worker stops before the coordinator takes the
@@ -120,10 +126,7 @@ impl Quota {
                 if let Some(pause) = pause {
                     self.app.pause(pause);
                 }
-                if rate > held.rate {
-                    held.grew = Instant::now();
-                }
-                (held.serial, held.rate) = (serial, rate);
+                held.apply(serial, rate);
             }
             Err(error) => tracing::debug!("no share of the quota: {error}"),
         }
@@ -132,16 +135,59 @@ impl Quota {
 
 /// The share that is held.
 struct HeldShare {
-    serial: u64,
+    /// The grants that were applied, with the moments from which each was, from the last one that all open requests go by.
+    applied: VecDeque<(u64, Instant)>,
     rate: u32,
-    /// When it last grew.
+    /// When it last grew, or was paused.
     grew: Instant,
 }
 
 impl HeldShare {
+    /// Takes up a grant.
+    fn apply(&mut self, serial: u64, rate: u32) {
+        let now = Instant::now();
+        self.applied.push_back((serial, now));
+        if rate > self.rate {
+            self.grew = now;
+        }
+        self.rate = rate;
+    }
+
+    /// The serial of the last grant that every request goes by that may not have arrived. `oldest` is when the oldest of these
+    /// was sent. Until then, others must not have what an earlier grant had more.
+    fn confirmed(&mut self, oldest: Option<Instant>) -> u64 {
+        while let Some((_, from)) = self.applied.get(1)
+            && oldest.is_none_or(|oldest| oldest >= *from)
+        {
+            self.applied.pop_front();
+        }
+        self.applied
+            .front()
+            .filter(|(_, from)| oldest.is_none_or(|oldest| oldest >= *from))
+            .map_or(0, |(serial, _)| *serial)
+    }
+
     /// What can be used, with `used` requests a second of late.
     fn wants(&self, used: f64) -> u32 {
         let is_used_up = used >= f64::from(self.rate) * 0.95;
         if is_used_up || self.grew.elapsed() < TRY { u32::MAX } else { (used * 1.25) as u32 + 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_is_confirmed_once_every_request_that_may_not_have_arrived_goes_by_it() {
+        let mut held = HeldShare { applied: VecDeque::new(), rate: 0, grew: Instant::now() };
+        assert_eq!(held.confirmed(None), 0);
+        held.apply(1, 50);
+        let under_the_first = Instant::now();
+        held.apply(2, 20);
+        assert_eq!(held.confirmed(Some(under_the_first)), 1);
+        assert_eq!(held.confirmed(Some(Instant::now())), 2);
+        held.apply(3, 30);
+        assert_eq!(held.confirmed(None), 3, "everything has arrived");
     }
 }

@@ -27,7 +27,32 @@ const MOST_WAITING: usize = 512;
 
 /// A batch by its number, and by how often a result of it was refused.
 type Key = (i64, u32);
-pub(super) type AskedTask = (Key, Result<Asked, Stop>);
+pub(super) type AskedTask = (Key, Part, Result<Asked, Stop>);
+
+/// Which part of the work a batch belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part {
+    /// Batches that nobody else had.
+    New,
+    /// Batches that came back to the queue. Whoever had them may deliver them yet, so their result may be refused, and then
+    /// nothing else is lost with it.
+    CameBack,
+}
+
+/// What is done and not handed over, of one part.
+struct Pile {
+    stager: Box<dyn Stager>,
+    done: Vec<BatchResult>,
+    tally: Tally,
+    /// When the first of it was done.
+    since: Option<Instant>,
+}
+
+impl Pile {
+    fn new(stager: Box<dyn Stager>, job: &Job) -> Self {
+        Self { stager, done: Vec::new(), tally: Tally::new(job.sink.timezone()), since: None }
+    }
+}
 
 /// The batches of a worker that are not handed over. They are renewed meanwhile, whatever else the worker waits for.
 #[derive(Debug, Default)]
@@ -82,15 +107,12 @@ pub(super) struct Shift {
     pub(super) run: Uuid,
     app: Arc<App>,
     pub(super) client: Arc<Client>,
-    stager: Box<dyn Stager>,
+    /// One for each [`Part`].
+    piles: [Pile; 2],
     deliveries: Arc<dyn Deliveries>,
     hold: Arc<HeldBatches>,
-    waiting: VecDeque<(Key, Assignment, Existing)>,
+    waiting: VecDeque<(Key, Part, Assignment, Existing)>,
     asking: JoinSet<AskedTask>,
-    done: Vec<BatchResult>,
-    tally: Tally,
-    /// When the first of what is done was done.
-    since: Option<Instant>,
     /// When there was last something to do.
     active: Instant,
     /// Whether the run is about to end.
@@ -105,7 +127,7 @@ impl Shift {
         post: &Arc<Post>,
         stamp: &RunStamp,
         app: Arc<App>,
-        (stager, deliveries): (Box<dyn Stager>, Arc<dyn Deliveries>),
+        (stagers, deliveries): ([Box<dyn Stager>; 2], Arc<dyn Deliveries>),
     ) -> Self {
         let Post { job, worker, nats, .. } = &**post;
         let client = Arc::new(Client::new(Arc::clone(&app), job.fetch.clone()).with_raw(job.sink.raw()));
@@ -128,14 +150,11 @@ impl Shift {
             run: stamp.run_id,
             app,
             client,
-            stager,
+            piles: stagers.map(|stager| Pile::new(stager, job)),
             deliveries,
             hold,
             waiting: VecDeque::new(),
             asking: JoinSet::new(),
-            done: Vec::new(),
-            tally: Tally::new(job.sink.timezone()),
-            since: None,
             active: Instant::now(),
             ends_soon: false,
             need,
@@ -147,9 +166,10 @@ impl Shift {
     pub(super) fn add(&mut self, task: Task, taken: Taken) {
         let Task { attempt, pending, origin, existing, .. } = task;
         let key = (pending.seq, attempt);
+        let part = if taken.came_back() { Part::CameBack } else { Part::New };
         if self.hold.keep(key, taken) {
             let existing = existing.into_iter().map(|version| (version.message_server_id, version)).collect();
-            self.waiting.push_back((key, Assignment { pending, origin }, existing));
+            self.waiting.push_back((key, part, Assignment { pending, origin }, existing));
             (self.active, self.ends_soon) = (Instant::now(), false);
             self.need.busy(true);
         }
@@ -173,11 +193,11 @@ impl Shift {
 
     /// Asks for the next batch.
     pub(super) fn ask(&mut self, permit: Permit) {
-        let Some((key, assignment, existing)) = self.waiting.pop_front() else { return };
+        let Some((key, part, assignment, existing)) = self.waiting.pop_front() else { return };
         let (client, cancel) = (Arc::clone(&self.client), self.post.cancel.clone());
         self.asking.spawn(async move {
             let asked = client.fetch(permit, &ask_for(&assignment), &cancel).await;
-            (key, asked.map(|outcome| Asked { assignment, outcome, existing }))
+            (key, part, asked.map(|outcome| Asked { assignment, outcome, existing }))
         });
     }
 
@@ -190,7 +210,7 @@ impl Shift {
     }
 
     /// Takes up what became of a batch.
-    pub(super) async fn take(&mut self, (key, asked): AskedTask) -> Result<(), RunError> {
+    pub(super) async fn take(&mut self, (key, part, asked): AskedTask) -> Result<(), RunError> {
         self.active = Instant::now();
         self.need.busy(!self.waiting.is_empty() || !self.asking.is_empty());
         let asked = match asked {
@@ -211,16 +231,17 @@ impl Shift {
         }
         let doubted = self.client.credentials_in_doubt().map(|(code, _)| code);
         let AskedBatch { meaning, refused, answered } = AskedBatch::of(asked, &self.post.job.fetch, doubted);
+        let pile = &mut self.piles[part as usize];
         let outcome = match meaning {
             Meaning::Finished(Finished { rows, vanished, batch, counts }) => {
                 if let Some(rows) = rows {
                     if counts {
-                        self.tally.add(&rows);
+                        pile.tally.add(&rows);
                     }
-                    self.stager.write(rows).await?;
+                    pile.stager.write(rows).await?;
                 }
                 if !vanished.is_empty() {
-                    self.stager.write_vanished(vanished).await?;
+                    pile.stager.write_vanished(vanished).await?;
                 }
                 BatchOutcome::Finished(batch)
             }
@@ -234,15 +255,15 @@ impl Shift {
                 BatchOutcome::Doubtful { pending: doubtful.pending, code: doubtful.code, message: doubtful.message }
             }
         };
-        self.since.get_or_insert_with(Instant::now);
-        self.done.push(BatchResult { seq: key.0, attempt: key.1, outcome, refused, answered });
+        pile.since.get_or_insert_with(Instant::now);
+        pile.done.push(BatchResult { seq: key.0, attempt: key.1, outcome, refused, answered });
         Ok(())
     }
 
     /// When what is done is to be handed over; `None` if there is nothing.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        let since = self.since?;
-        if self.stager.is_due() {
+        let since = self.piles.iter().filter_map(|pile| pile.since).min()?;
+        if self.piles.iter().any(|pile| pile.stager.is_due()) {
             return Some(since);
         }
         if self.ends_soon && self.asking.is_empty() {
@@ -254,17 +275,26 @@ impl Shift {
         Some(if is_idle { at_the_latest.min(self.active + IDLE) } else { at_the_latest })
     }
 
-    /// Hands over what is done: its files first, then the result that names them, and then the batches leave the queue.
+    /// Hands over what is done.
     pub(super) async fn hand_over(&mut self) -> Result<(), RunError> {
-        self.since = None;
-        if self.done.is_empty() {
+        for part in [Part::New, Part::CameBack] {
+            self.hand_over_part(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands over a part of it: its files first, then the result that names them, and then the batches leave the queue.
+    async fn hand_over_part(&mut self, part: Part) -> Result<(), RunError> {
+        let Post { job, worker, nats, .. } = &*self.post;
+        let pile = &mut self.piles[part as usize];
+        pile.since = None;
+        if pile.done.is_empty() {
             return Ok(());
         }
-        let files = self.stager.finish().await?;
+        let files = pile.stager.finish().await?;
         reach("worker.staged");
-        let Post { job, worker, nats, .. } = &*self.post;
-        let tally = std::mem::replace(&mut self.tally, Tally::new(job.sink.timezone()));
-        let batches = std::mem::take(&mut self.done);
+        let tally = std::mem::replace(&mut pile.tally, Tally::new(job.sink.timezone()));
+        let batches = std::mem::take(&mut pile.done);
         let keys: Vec<Key> = batches.iter().map(|batch| (batch.seq, batch.attempt)).collect();
         let result = WorkerResult {
             run: self.run,

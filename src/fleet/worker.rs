@@ -252,10 +252,11 @@ impl Worker {
             ledger_id: task.ledger,
         };
         let app = App::new(self.api.clone()).map_err(|error| RunError::Fleet(error.to_string()))?;
-        let stager = self.archive.stager(stamp.clone(), Uuid::now_v7())?;
+        let stager = || self.archive.stager(stamp.clone(), Uuid::now_v7());
+        let stagers = [stager()?, stager()?];
         let deliveries = self.archive.deliveries(task.ledger)?;
         tracing::info!(job = stamp.job, run = %stamp.run_id, "working for a run");
-        Ok(Shift::new(&self.post, &stamp, app, (stager, deliveries)))
+        Ok(Shift::new(&self.post, &stamp, app, (stagers, deliveries)))
     }
 
     /// Gives up what is under way. Returns the error if it cannot pass by itself.

@@ -107,6 +107,11 @@ impl App {
         self.batch_messages.pacer.share(share, until);
     }
 
+    /// When the oldest request was sent that has not ended. What was sent before it has arrived.
+    pub fn oldest_open(&self) -> Option<Instant> {
+        self.batch_messages.pacer.oldest_open()
+    }
+
     /// Pauses all requests, because another process of the app was refused for its rate.
     pub fn pause(&self, pause: Duration) {
         self.batch_messages.pacer.pause(pause);

@@ -72,6 +72,11 @@ impl Pacer {
         self.changed.notify_one();
     }
 
+    /// See [`Window::oldest_open`].
+    pub(super) fn oldest_open(&self) -> Option<Instant> {
+        self.with(|window, _| window.oldest_open())
+    }
+
     /// See [`Window::pause`].
     pub(super) fn pause(&self, pause: Duration) {
         self.with(|window, now| window.pause(now + pause));

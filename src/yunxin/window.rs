@@ -207,6 +207,11 @@ impl Window {
         over
     }
 
+    /// When the oldest request was sent that has not ended.
+    pub(super) fn oldest_open(&self) -> Option<Instant> {
+        self.arrivals.oldest_open()
+    }
+
     /// Until when nothing is sent.
     pub(super) fn paused_until(&self, now: Instant) -> Option<Instant> {
         self.pause.map(|pause| pause.until).filter(|until| *until > now)

@@ -394,7 +394,9 @@ fn credentials_that_the_service_refuses_end_the_run_and_the_worker() {
 
 #[test]
 fn a_run_that_is_told_to_stop_commits_what_its_workers_have_done() {
-    let (site, bucket) = site(nats(), 600);
+    let (mut site, bucket) = site(nats(), 0);
+    site.fetch = "batch_size: 12".to_owned();
+    site.night(600);
     site.api.faults(|faults| faults.latency_ms = 200);
     let _workers = Workers::start(&site, 2);
     let mut stopped = begin(&site);
