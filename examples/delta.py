@@ -50,6 +50,8 @@ def register(table: DeltaTable, application: str, run: Run) -> None:
     fields = [field for field in Schema.from_arrow(run.schema).fields if field.name not in known]
     if fields:
         table.alter.add_columns([Field(field.name, field.type, nullable=True) for field in fields])
+        if (table.transaction_version(application) or 0) >= run.number:
+            raise DeltaError("another registration added it meanwhile")
     table.create_write_transaction(
         [add_action(file) for file in run.files],
         mode="append",
@@ -84,6 +86,9 @@ def main() -> None:
         except DeltaError as error:
             sys.exit(f"{archive.dataset}: did not add {run}. Run this again. ({error})")
         print(f"{archive.dataset}: added {run}")
+        table.update_incremental()
+        if table.transaction_version(application) != run.number:
+            sys.exit(f"{archive.dataset}: another registration is at work. Run this again.")
 
 
 if __name__ == "__main__":

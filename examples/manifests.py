@@ -65,10 +65,15 @@ class Archive:
                 f"{self.location}: its manifest {number} is missing or is not the one that was registered: "
                 "this is not the archive that the table was made of, or an older copy of it"
             )
+        found = False
         for next_number in range(number + 1, len(self.run_ids) + 1):
             run = self._read_manifest(next_number)
             if run:
+                found = True
                 yield run
+        if not found:
+            what = "notes of messages that vanished" if self.key == "vanished" else "files"
+            print(f"{self.dataset}: no new {what} up to run {len(self.run_ids)}")
 
     def _list_manifests(self) -> list[str]:
         """The IDs of all runs that have ended, in the order of their manifests, which are numbered from 1."""

@@ -112,9 +112,31 @@ pub struct Claim {
     /// The ledger's last commits, including the intent, with the runs that made them. Two copies of a ledger that were
     /// both used have the same ID and may have the same number of commits; the runs tell them apart.
     pub runs: Vec<(u64, Uuid)>,
+    /// The last manifest that the ledger knows to be written, and those that are due, with their runs, ascending. Empty if nothing
+    /// is known of them.
+    pub manifests: Vec<(u64, Uuid)>,
 }
 
 impl Claim {
+    /// A ledger that has recorded nothing yet.
+    pub fn of_new(ledger_id: Uuid, job: String) -> Self {
+        let (unpublished, runs, manifests) = (Vec::new(), Vec::new(), Vec::new());
+        Self { ledger_id, job, recorded: 0, intent: None, unpublished, runs, manifests }
+    }
+
+    /// Explains, if this ledger does not know the last manifest that the archive names, what that means.
+    pub fn unknown_manifest(&self, sequence: u64, run: &str) -> Option<String> {
+        let is_earlier = self.manifests.first().is_none_or(|(first, _)| sequence < *first);
+        let is_known = self.manifests.iter().any(|(known, by)| *known == sequence && by.to_string() == run);
+        (!is_earlier && !is_known).then(|| {
+            format!(
+                "its manifest {sequence} is of run {run}, which this ledger does not know. The ledger is an old copy, or \
+                 another copy was used: rebuild it from the archive with `yunxin-archiver adopt {}`",
+                self.job
+            )
+        })
+    }
+
     /// The run that made this commit, if the ledger still knows.
     pub fn run_of(&self, commit: u64) -> Option<Uuid> {
         self.runs.iter().rev().find(|(number, _)| *number == commit).map(|(_, run)| *run)
@@ -226,7 +248,15 @@ pub trait ArchiveWriter: Send {
 
     /// The versions in the archive of messages of the job's app that were archived since a time (milliseconds since the
     /// epoch). Includes what is published, but neither messages that are noted as vanished nor rows not yet committed.
-    async fn existing_versions(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError>;
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Unusable`] if one of the files that were `published` is not there, or has another size.
+    async fn existing_versions(
+        &mut self,
+        since: i64,
+        published: Vec<DataFile>,
+    ) -> Result<Box<dyn ExistingVersions>, ArchiveError>;
 
     /// Whether a limit (file size, rows) is reached, so that it is time to commit.
     fn is_due(&self) -> bool;
@@ -308,7 +338,8 @@ pub struct Inventory {
     pub manifests: Option<Vec<ListedManifest>>,
     /// Complete files that no manifest names, in the order of their runs.
     pub unnamed: Vec<DataFile>,
-    /// In a database, which has no files: runs that made commits and that no manifest names, in order.
+    /// Runs that made commits and whose manifests are still to be written, in order: in a database each that has none; where
+    /// there are files the one, if any, whose manifest the archive names as its next.
     pub unsealed: Vec<UnsealedRun>,
     /// Files that a manifest names and that are missing, each with its run.
     pub missing: Vec<(Uuid, String)>,
@@ -316,6 +347,13 @@ pub struct Inventory {
     pub temporary_files: u64,
     /// Their size in bytes.
     pub temporary_bytes: u64,
+}
+
+impl Inventory {
+    /// Complete files that no manifest names, also those of runs whose manifest is still to be written.
+    pub fn without_manifest(&self) -> impl Iterator<Item = &DataFile> {
+        self.unsealed.iter().flat_map(|run| &run.files).chain(&self.unnamed)
+    }
 }
 
 /// A run that made commits and left no manifest.
@@ -329,6 +367,8 @@ pub struct UnsealedRun {
     pub rows: u64,
     /// Bytes sent for them.
     pub bytes: u64,
+    /// Its files, in a store that has files.
+    pub files: Vec<DataFile>,
 }
 
 /// A manifest of an [`Inventory`].
@@ -372,6 +412,10 @@ pub trait Takeover: Send {
     async fn ids(&mut self) -> Result<Option<ExistingIds>, ArchiveError>;
 
     /// Makes the stamp's ledger the owner of the archive, at this commit, in one step. Then removes the temporary files
-    /// of former ledgers.
+    /// of former ledgers, so that nobody can publish them any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Busy`] if the archive is not as [`Self::look`] found it: another process wrote it meanwhile.
     async fn hand_over(&mut self, commit: u64) -> Result<(), ArchiveError>;
 }

@@ -46,7 +46,7 @@ pub use query::{Cursor, Overlap, Query};
 pub use secret::Secret;
 pub use sink::*;
 pub use source::*;
-pub use store::{Bucket, ConditionalWrites, Encryption, Location, Storage, StoreAccess};
+pub use store::{Bucket, ConditionalWrites, ENDPOINT_VARIABLES, Encryption, Location, Storage, StoreAccess};
 pub use template::{example, template};
 pub use written::Position;
 

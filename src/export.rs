@@ -15,6 +15,7 @@ mod count;
 mod csv;
 mod error;
 mod html;
+mod indented;
 pub mod item;
 mod jsonl;
 mod output;

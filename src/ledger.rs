@@ -55,11 +55,12 @@ mod values;
 pub use adoption::{
     AdoptedManifest, AdoptedRun, Adoption, ArchiveContents, ArchivedCounts, CarriedCursor, CarriedOver, ReplacedLedger,
 };
-pub use beginning::{Beginning, FormerLedger};
+pub use beginning::{Beginning, FormerLedger, kept};
 pub use carried::EarlyFollowUps;
 pub use commit::{Commit, FinishedBatch};
 pub use cut::{CutOutcome, CutSettings};
 pub use database::Ledger;
+pub use disk::kept_path;
 pub use error::LedgerError;
 pub use failures::record::FailedRef;
 pub use failures::{Dismissed, EarlierFailure, FailureFilter, FailureRow, FailureState, RetryFilter};

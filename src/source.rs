@@ -117,7 +117,8 @@ async fn begin(
     stdin: Box<dyn Read + Send>,
     samples: Option<usize>,
 ) -> Result<ReadAhead, SourceError> {
-    let rows = RowCollector::new(settings.source.rows(), samples)?;
+    let is_csv = settings.source.kind() == config::SourceKind::Csv;
+    let rows = RowCollector::new(settings.source.rows(), is_csv, samples)?;
     let from = settings.from;
     let look_up = |url: &Secret| url.look_up().map_err(|error| SourceError::Unusable(error.to_string()));
     let (files, format) = match settings.source {

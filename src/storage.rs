@@ -13,6 +13,7 @@
 //! A staged file survives its process: the token that [`StagedOutput::finish`] returns is enough to publish or discard it
 //! later and elsewhere.
 
+mod above;
 mod local;
 mod object;
 mod scratch;
@@ -35,6 +36,8 @@ use crate::model::manifest::{BESIDE, StagedFile};
 
 /// The directory of files that are not published. It has one directory for each ledger.
 pub(crate) const TEMPORARY: &str = "_tmp";
+/// Stands in the listed name of an object that no path can name, such as `a//b`, before each part that is the reason.
+pub(crate) const NO_PATH: char = '\u{e000}';
 
 /// Where an archive is.
 #[derive(Debug, Clone)]
@@ -75,6 +78,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// a sentence about what was found.
     fn probe(&self) -> Result<String, StorageError>;
 
+    /// Whether writes on conditions keep another writer out. If not, that is the operator's word.
+    fn has_conditions(&self) -> bool;
+
     /// Creates the place, and keeps other processes out for as long as the lock lives. Object stores and some file systems
     /// have no locks: there the owner record alone tells two writers apart.
     fn lock(&self) -> Result<PlaceLock, StorageError>;
@@ -96,8 +102,12 @@ pub trait Storage: fmt::Debug + Send + Sync {
 
     /// Every file whose name begins with `below` (which ends with `/` or [`BESIDE`], or is
     /// empty), in the order of names. Names beside the archive are listed only if `below` begins with `BESIDE`. With
-    /// `lenient`, skips directories that may not be read.
+    /// `lenient`, skips directories that may not be read. A name with [`NO_PATH`] in it is for people to read only.
     fn list(&self, below: &str, lenient: bool) -> Result<Vec<Listed>, StorageError>;
+
+    /// Where a file of this name is in a place above this one, or beside which this one, or one above it, is. `None` also
+    /// where nobody may look.
+    fn find_above(&self, name: &str) -> Result<Option<String>, StorageError>;
 
     /// Creates a small file unless its name is taken. An attempt that seemed to fail is looked up.
     fn create(&self, name: &str, content: &[u8]) -> Result<Created, StorageError>;

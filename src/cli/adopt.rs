@@ -75,14 +75,14 @@ pub(super) async fn adopt(context: &Context, arguments: &Adopt) -> Result<u8, Ex
     run::recover(&ledger, sink.as_mut(), signer.as_ref()).await.map_err(exit)?;
     failures::write_file(&ledger, job, &config.state.join(format!("failures-{}.jsonl", job.name))).await?;
     warn(job, &adopted);
-    report(arguments, job, &identity.sink, run_id, &ledger, &adopted)?;
+    report(arguments, job, run_id, &ledger, &adopted).await?;
     ledger.close().await.map_err(assemble::ledger_exit)?;
     drop(lock);
     Ok(0)
 }
 
 /// Takes the archive of a job that has no ledger over, if there is one and it belongs to this job. Otherwise does nothing:
-/// then the job begins, or is refused, as it would be without this.
+/// then the job begins, or is refused, as it would be without this. Also returns what looks wrong about the archive.
 ///
 /// The caller holds the job's lock.
 ///
@@ -95,7 +95,7 @@ pub(super) async fn if_missing(
     identity: &Identity,
     note: &RunNote,
     run_id: Uuid,
-) -> Result<Option<Ledger>, Exit> {
+) -> Result<Option<(Ledger, Option<String>)>, Exit> {
     let path = assemble::ledger_path(config, job);
     if Ledger::read(&path).await.map_err(assemble::ledger_exit)?.is_some() {
         return Ok(None);
@@ -123,7 +123,15 @@ pub(super) async fn if_missing(
          cursor are lost: the source is read from its start, and whatever it still names and the archive does not hold is \
          asked for again. What it no longer names is not"
     );
-    Ok(Some(ledger))
+    let missing = &adopted.holding.missing;
+    let lost = missing.first().map(|(run, file)| {
+        format!(
+            "the archive lost files that its manifests name ({} in all, the first {file} of run {run}): bring them back. Of \
+             their messages, what the source still names is fetched again",
+            missing.len()
+        )
+    });
+    Ok(Some((ledger, lost)))
 }
 
 fn stamp(identity: &Identity, run_id: Uuid) -> RunStamp {
@@ -140,7 +148,8 @@ async fn take_over(
     stamp: &RunStamp,
     note: &RunNote,
 ) -> Result<(Ledger, Adopted), Exit> {
-    let adoption = Adoption::begin(path, identity, stamp.ledger_id).await.map_err(assemble::ledger_exit)?;
+    let owner = holding.owner.as_ref().and_then(|(owner, _)| Uuid::try_parse(owner).ok());
+    let adoption = Adoption::begin(path, identity, stamp.ledger_id, owner).await.map_err(assemble::ledger_exit)?;
     let adopted =
         run::adopt(archive.as_mut(), holding, adoption, stamp.run_id, Timestamp::now()).await.map_err(exit)?;
     // The writer takes the lock that this has.
@@ -176,14 +185,7 @@ fn warn(job: &Job, adopted: &Adopted) {
     }
 }
 
-fn report(
-    arguments: &Adopt,
-    job: &Job,
-    archive: &str,
-    run_id: Uuid,
-    ledger: &Ledger,
-    adopted: &Adopted,
-) -> Result<(), Exit> {
+async fn report(arguments: &Adopt, job: &Job, run_id: Uuid, ledger: &Ledger, adopted: &Adopted) -> Result<(), Exit> {
     let Adopted { holding, archived, carried, .. } = adopted;
     let (state, why) = match (&adopted.former, &carried.damaged) {
         (ReplacedLedger::None, _) => ("none", None),
@@ -194,18 +196,19 @@ fn report(
         }
     };
     let kept = adopted.former_kept.as_ref().map(|path| path.display().to_string());
+    let open_failures = ledger.totals().await?.open_failures;
     let named: usize = holding.manifests.iter().flatten().map(|manifest| manifest.files.len()).sum();
     let result = Report {
         version: 1,
         job: &job.name,
         run_id: run_id.to_string(),
-        archive,
+        archive: &ledger.identity().sink,
         ledger_id: ledger.id().to_string(),
         commit: adopted.commit,
         former_owner: holding.owner.as_ref().map(|(ledger_id, job)| Owner { ledger_id, job }),
         former_ledger: FormerLedger { state, why, kept },
-        files: (named + holding.unnamed.len()) as u64,
-        files_without_manifest: holding.unnamed.iter().map(|file| file.path.as_str()).collect(),
+        files: (named + holding.without_manifest().count()) as u64,
+        files_without_manifest: holding.without_manifest().map(|file| file.path.as_str()).collect(),
         files_missing: holding.missing.iter().map(|(_, path)| path.as_str()).collect(),
         temporary_files_removed: holding.temporary_files,
         temporary_bytes: holding.temporary_bytes,
@@ -215,7 +218,7 @@ fn report(
         other_apps: adopted.other_apps,
         pending: carried.pending,
         lost: carried.lost,
-        open_failures: carried.failures,
+        open_failures: open_failures.values().sum(),
         cursor: match carried.cursor {
             CarriedCursor::None => "none",
             CarriedCursor::Kept => "kept",
@@ -225,10 +228,10 @@ fn report(
     if arguments.json {
         return Ok(output::json(&result)?);
     }
-    print(&result, job.sink.has_files())
+    print(&result, &output::failures(&open_failures), job.sink.has_files())
 }
 
-fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {
+fn print(result: &Report<'_>, open_failures: &str, has_files: bool) -> Result<(), Exit> {
     let count = output::count;
     let mut lines = vec![
         ("job", result.job.to_owned()),
@@ -276,7 +279,7 @@ fn print(result: &Report<'_>, has_files: bool) -> Result<(), Exit> {
     let lost =
         if result.lost > 0 { format!(", {} of them lost by the archive", count(result.lost)) } else { String::new() };
     lines.push(("pending", format!("{}{lost}", output::counted(result.pending, "reference", "references"))));
-    lines.push(("failures", format!("{} open", count(result.open_failures))));
+    lines.push(("failures", open_failures.to_owned()));
     lines.push((
         "cursor",
         match result.cursor {

@@ -10,7 +10,7 @@ use crate::archive::parquet::{self, ParquetArchive};
 use crate::archive::postgres::{self, PostgresArchive};
 use crate::archive::{Archive, ArchiveError};
 use crate::config::{self, Config, Job};
-use crate::ledger::{Identity, Ledger, LedgerError};
+use crate::ledger::{self, Identity, Ledger, LedgerError};
 use crate::run::RunError;
 use crate::source::{self, Checkpoint, Source};
 use crate::storage::{self, Conditions, Credentials, Encryption, ObjectSettings, Place, Provider};
@@ -67,6 +67,46 @@ pub(super) async fn ledger_to_read(config: &Config, job: &Job) -> Result<Option<
 pub(super) fn changes(config: &Config, job: &Job, ledger: &Ledger) -> Option<String> {
     let identity = identity(config, job).ok().filter(|identity| identity != ledger.identity())?;
     Some(ledger.identity().changes(&identity))
+}
+
+/// What a job changed since its ledger began, and what its next run does about it.
+pub(super) async fn change(config: &Config, job: &Job, ledger: &Ledger) -> Result<Option<String>, Exit> {
+    let Some(changes) = changes(config, job, ledger) else { return Ok(None) };
+    let next = match kept(config, job).await? {
+        Some(kept) => format!("goes on with the ledger kept in {}", kept.display()),
+        None => "begins a new ledger".to_owned(),
+    };
+    Ok(Some(format!("the job changed its {changes}: its next run {next}")))
+}
+
+/// Warns if a job changed since its ledger began. What is shown of the ledger is then of the former settings.
+pub(super) async fn warn_of_change(config: &Config, job: &Job, ledger: &Ledger) -> Result<(), Exit> {
+    if let Some(change) = change(config, job, ledger).await? {
+        tracing::warn!(job = job.name, "{change}");
+    }
+    Ok(())
+}
+
+/// The ledger that a job's next run goes on with, to read. `None` if it begins a new one.
+pub(super) async fn next_ledger(config: &Config, job: &Job) -> Result<Option<Ledger>, Exit> {
+    let own = ledger_to_read(config, job).await?;
+    if let Some(ledger) = own {
+        if changes(config, job, &ledger).is_none() {
+            return Ok(Some(ledger));
+        }
+        warn_of_change(config, job, &ledger).await?;
+    }
+    match kept(config, job).await? {
+        Some(kept) => Ledger::read(&kept).await.map_err(ledger_exit),
+        None => Ok(None),
+    }
+}
+
+/// The ledger that was kept from when a job had the settings before that it has now.
+async fn kept(config: &Config, job: &Job) -> Result<Option<PathBuf>, Exit> {
+    let Ok(identity) = identity(config, job) else { return Ok(None) };
+    let kept = ledger::kept(&ledger_path(config, job), &identity).await.map_err(ledger_exit)?;
+    Ok(kept.into_iter().next())
 }
 
 /// The ledger with this identity to write, which is there.
@@ -182,6 +222,23 @@ pub(super) fn archive_at(path: &Path) -> Result<Box<dyn Archive>, Exit> {
         }
     };
     Ok(Box::new(ParquetArchive::new(parquet::Settings::at(place))))
+}
+
+/// The exit that an error of an archive asks for, which a job's name or the archive's place names.
+pub(super) fn place_exit(named: &str, error: ArchiveError) -> Exit {
+    let Exit { code, error } = archive_exit(error);
+    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|url| !url.is_empty());
+    if !named.starts_with("s3://") || config::ENDPOINT_VARIABLES.iter().any(is_set) {
+        return Exit { code, error };
+    }
+    let [first, second] = config::ENDPOINT_VARIABLES;
+    Exit {
+        code,
+        error: anyhow::anyhow!(
+            "{error:#}. The URL means Amazon S3 unless {first} or {second} is set: if the bucket is at another service, set \
+             one of them to its address"
+        ),
+    }
 }
 
 /// A prefix of a bucket. `scratch` is a directory for what does not fit in memory.

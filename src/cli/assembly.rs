@@ -13,10 +13,10 @@ use super::assemble::{
 };
 use super::provenance::{Provenance, note, signer};
 use super::{Exit, adopt, fleet};
-use crate::archive::{ArchiveWriter, Opened, RunStamp};
+use crate::archive::{ArchiveError, ArchiveWriter, Opened, RunStamp};
 use crate::config::{Config, Job};
-use crate::ledger::{AppLock, Beginning, Identity, JobLock, Ledger, RetryFilter};
-use crate::run::{Asker, Settings};
+use crate::ledger::{self, AppLock, Beginning, Identity, JobLock, Ledger, RetryFilter};
+use crate::run::{Asker, RunError, Settings};
 use crate::source::{self, Source};
 use crate::yunxin::Client;
 
@@ -75,88 +75,154 @@ impl Assembly {
         // Its lock keeps others from the app's quota, whoever asks.
         let client = apps.client(config, job, order.wait).await?;
         let fleet = if order.fleet { Some(fleet::Prepared::new(config, job).await?) } else { None };
-        let settings = run_settings(config, job, order.command, order.provenance)?;
+        let mut settings = run_settings(config, job, order.command, order.provenance)?;
         let path = ledger_path(config, job);
-        let stamp = |ledger_id| RunStamp {
-            job: job.name.clone(),
-            app_key: identity.app_key.clone(),
-            run_id: order.run_id,
-            ledger_id,
+        let opening = Opening { config, job, order, identity: &identity, path: &path };
+        let (parts, refusal) = match Ledger::open(&path, &identity).await.map_err(ledger_exit)? {
+            Some(ledger) => (Some(opening.own(ledger).await?), None),
+            None => opening.kept().await?,
         };
-        let writer = |ledger_id| archive(config, job)?.writer(stamp(ledger_id)).map_err(archive_exit);
-        let mut ledger = Ledger::open(&path, &identity).await.map_err(ledger_exit)?;
-        if ledger.is_none()
-            && let Some(adoption) = order.adoption
-        {
-            ledger = adopt::if_missing(config, job, &identity, &settings.note, adoption).await?;
-        }
-        if let Some(ledger) = ledger {
-            let archive = writer(ledger.id())?;
-            let source = if order.read {
-                Some(open_source(job, checkpoint(Some(&ledger), job).await?, order.from).await?)
-            } else {
-                None
-            };
-            let (ledger, asker) = asker(ledger, client, fleet, order.run_id)?;
-            return Ok(Self { lock, ledger, asker, source, archive, opened: None, settings });
-        }
-        if !order.read {
-            return Err(nothing_to_retry(&path, &identity).await);
-        }
-        let beginning = Beginning::prepare(&path, &identity).await.map_err(ledger_exit)?;
-        let mut archive = writer(beginning.id())?;
-        let mut source = open_source(job, None, order.from).await?;
-        if beginning.former().is_some() {
-            source = source::probed(source).await.map_err(source_exit)?;
-        }
-        let source = Some(source);
-        let changes = beginning.former().map(|former| former.changes.clone());
-        let begun = crate::run::begin(beginning, archive.as_mut()).await;
-        let (ledger, opened) = begun.map_err(|error| {
-            let Exit { code, error } = run_exit(&error);
-            let text = format!("{error:#}");
-            let text = match (kept_ledger(&path, &text), changes) {
-                (Some(kept), _) => format!(
-                    "{text}. That ledger is kept in {}: to continue with it, rename {} to {}, and then the kept file to \
-                     {}",
-                    kept.display(),
-                    path.display(),
-                    path.with_extension("<its ledger ID>.sqlite").display(),
-                    path.display()
-                ),
-                (None, Some(changes)) => format!(
-                    "{text}. The job changed its {changes}: its former ledger stays as it is, and is used again with the \
-                     former settings"
-                ),
-                (None, None) => text,
-            };
-            Exit { code, error: anyhow::anyhow!("{text}") }
-        })?;
-        let (ledger, asker) = asker(ledger, client, fleet, order.run_id)?;
-        Ok(Self { lock, ledger, asker, source, archive, opened: Some(opened), settings })
+        let parts = match (parts, order.adoption) {
+            (Some(parts), _) => parts,
+            (None, Some(adoption)) => {
+                match adopt::if_missing(config, job, &identity, &settings.note, adoption).await? {
+                    Some((ledger, looks_wrong)) => {
+                        settings.looks_wrong.extend(looks_wrong);
+                        opening.own(ledger).await?
+                    }
+                    None => opening.new_ledger(refusal).await?,
+                }
+            }
+            (None, None) => opening.new_ledger(refusal).await?,
+        };
+        let LedgerParts { ledger, source, archive, opened } = parts;
+        let ledger = Arc::new(ledger);
+        let asker = match fleet {
+            Some(fleet) => fleet.asker(&ledger, order.run_id)?,
+            None => Asker::Client(Arc::new(client)),
+        };
+        Ok(Self { lock, ledger, asker, source, archive, opened, settings })
     }
 }
 
-/// Who asks for the messages of a run.
-fn asker(
-    ledger: Ledger,
-    client: Client,
-    fleet: Option<fleet::Prepared>,
-    run_id: Uuid,
-) -> Result<(Arc<Ledger>, Asker), Exit> {
-    let ledger = Arc::new(ledger);
-    let asker = match fleet {
-        Some(fleet) => fleet.asker(&ledger, run_id)?,
-        None => Asker::Client(Arc::new(client)),
-    };
-    Ok((ledger, asker))
+/// A run that has its locks and no ledger yet.
+struct Opening<'a> {
+    config: &'a Config,
+    job: &'a Job,
+    order: &'a Order<'a>,
+    identity: &'a Identity,
+    path: &'a Path,
 }
 
-/// The ledger that an error names by its ID, if it was set aside when the job changed.
-fn kept_ledger(path: &Path, error: &str) -> Option<PathBuf> {
-    let ids =
-        error.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').filter(|word| Uuid::try_parse(word).is_ok());
-    ids.map(|id| path.with_extension(format!("{id}.sqlite"))).find(|kept| kept.exists())
+/// A ledger, and what depends on it.
+struct LedgerParts {
+    ledger: Ledger,
+    source: Option<Box<dyn Source>>,
+    archive: Box<dyn ArchiveWriter>,
+    opened: Option<Opened>,
+}
+
+impl Opening<'_> {
+    fn writer(&self, ledger_id: Uuid) -> Result<Box<dyn ArchiveWriter>, Exit> {
+        let Identity { job, app_key, .. } = self.identity.clone();
+        let stamp = RunStamp { job, app_key, run_id: self.order.run_id, ledger_id };
+        archive(self.config, self.job)?.writer(stamp).map_err(archive_exit)
+    }
+
+    /// The source, where this ledger goes on. None if the run reads none.
+    async fn source(&self, ledger: Option<&Ledger>) -> Result<Option<Box<dyn Source>>, Exit> {
+        if !self.order.read {
+            return Ok(None);
+        }
+        Ok(Some(open_source(self.job, checkpoint(ledger, self.job).await?, self.order.from).await?))
+    }
+
+    /// The parts for the ledger that the job has.
+    async fn own(&self, ledger: Ledger) -> Result<LedgerParts, Exit> {
+        let archive = self.writer(ledger.id())?;
+        let source = self.source(Some(&ledger)).await?;
+        Beginning::set_aside(self.path).await.map_err(ledger_exit)?;
+        Ok(LedgerParts { ledger, source, archive, opened: None })
+    }
+
+    /// The parts for a ledger that was kept when the job changed, if one has the identity that the job has now and its
+    /// archive accepts it. It is in its place then. Otherwise also returns why the archive refused the last one.
+    async fn kept(&self) -> Result<(Option<LedgerParts>, Option<String>), Exit> {
+        let mut refusal = None;
+        for kept in ledger::kept(self.path, self.identity).await.map_err(ledger_exit)? {
+            let beginning = Beginning::again(self.path, &kept, self.identity).await.map_err(ledger_exit)?;
+            let mut archive = self.writer(beginning.id())?;
+            let source = probed(self.source(Some(beginning.ledger())).await?).await?;
+            match crate::run::begin(beginning, archive.as_mut()).await {
+                Ok((ledger, opened)) => {
+                    return Ok((Some(LedgerParts { ledger, source, archive, opened: Some(opened) }), None));
+                }
+                Err(RunError::Archive(ArchiveError::NotOurs(why))) => {
+                    refusal = Some(format!("{why}. That ledger is kept in {}", kept.display()));
+                }
+                Err(error) => return Err(run_exit(&error)),
+            }
+        }
+        Ok((None, refusal))
+    }
+
+    /// The parts for a new ledger. `refusal` says why the archive refused one that the job had before.
+    async fn new_ledger(&self, refusal: Option<String>) -> Result<LedgerParts, Exit> {
+        if !self.order.read {
+            return Err(match refusal {
+                Some(refusal) => Exit::words(refusal),
+                None => nothing_to_retry(self.path, self.identity).await,
+            });
+        }
+        let beginning = Beginning::prepare(self.path, self.identity).await.map_err(ledger_exit)?;
+        let mut archive = self.writer(beginning.id())?;
+        let mut source = self.source(None).await?;
+        if beginning.former().is_some() {
+            source = probed(source).await?;
+        }
+        let changes = beginning.former().map(|former| former.changes.clone());
+        match crate::run::begin(beginning, archive.as_mut()).await {
+            Ok((ledger, opened)) => Ok(LedgerParts { ledger, source, archive, opened: Some(opened) }),
+            Err(error) => Err(self.refused(&error, refusal, changes).await),
+        }
+    }
+
+    /// Why a new ledger was refused, with what the user can do about it.
+    async fn refused(&self, error: &RunError, refusal: Option<String>, changes: Option<String>) -> Exit {
+        let Exit { code, error } = run_exit(error);
+        let text = format!("{error:#}");
+        let text = match (refusal, self.kept_owner(&text).await, changes) {
+            (Some(refusal), ..) => refusal,
+            (None, Some((kept, changes)), _) => format!(
+                "{text}. That ledger is kept in {}. The job changed its {changes}: with the former settings, that ledger \
+                 takes its place again",
+                kept.display()
+            ),
+            (None, None, Some(changes)) => format!(
+                "{text}. The job changed its {changes}: its former ledger stays as it is, and is used again with the \
+                 former settings"
+            ),
+            (None, None, None) => text,
+        };
+        Exit { code, error: anyhow::anyhow!("{text}") }
+    }
+
+    /// The kept ledger that an error names by its ID, and what the job changed since it had that.
+    async fn kept_owner(&self, error: &str) -> Option<(PathBuf, String)> {
+        let words = error.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let mut kept = words.filter_map(|word| Some(ledger::kept_path(self.path, Uuid::try_parse(word).ok()?)));
+        let kept = kept.find(|kept| kept.exists())?;
+        let owner = Ledger::read(&kept).await.ok()??;
+        Some((kept, owner.identity().changes(self.identity)))
+    }
+}
+
+/// The source, of which the first rows were read, so that one that cannot be read is refused now.
+async fn probed(source: Option<Box<dyn Source>>) -> Result<Option<Box<dyn Source>>, Exit> {
+    match source {
+        Some(source) => Ok(Some(source::probed(source).await.map_err(source_exit)?)),
+        None => Ok(None),
+    }
 }
 
 /// Why a retry cannot begin a ledger.
@@ -184,5 +250,6 @@ fn run_settings(config: &Config, job: &Job, command: &str, provenance: &Provenan
         quota: config.app_of(job).rate_limit,
         note: note(config, job, provenance)?,
         signer: signer(job)?.map(Arc::new),
+        looks_wrong: Vec::new(),
     })
 }

@@ -31,6 +31,7 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Ex
         output::line(&format!("\njob {}", job.name))?;
         let shown = arguments.sample;
         let may_ask = look(&mut code, async |_| check_settings(&config, job)).await?;
+        look(&mut code, async |lines| check_ledger(&config, job, lines).await).await?;
         let sample = look(&mut code, async |lines| check_source(job, shown, lines).await).await?;
         if may_ask && !sample.is_empty() {
             look(&mut code, async |lines| check_api(&config, job, &sample, lines).await).await?;
@@ -66,6 +67,15 @@ fn check_settings(config: &Config, job: &Job) -> Result<bool, Exit> {
     provenance::signer(job)?;
     App::new(assemble::app_settings(config, job)?).map_err(Exit::usage)?;
     Ok(true)
+}
+
+/// Warns if the job changed since its ledger began.
+async fn check_ledger(config: &Config, job: &Job, lines: &mut Vec<String>) -> Result<(), Exit> {
+    if let Some(ledger) = assemble::ledger_to_read(config, job).await? {
+        let change = assemble::change(config, job, &ledger).await?;
+        lines.extend(change.map(|change| format!("warning: {change}")));
+    }
+    Ok(())
 }
 
 /// A row that can be asked for.

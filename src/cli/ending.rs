@@ -11,12 +11,12 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
     let paint = |code: &str, text: &str| if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let r = &summary.references;
     let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
-    let (colour, outcome) = match summary.outcome {
-        Outcome::Complete => ("1;32", "complete"),
-        Outcome::Partial if summary.looks_wrong.is_empty() => ("1;33", "complete, with new failures"),
-        Outcome::Partial => ("1;31", "complete, but it looks wrong"),
-        Outcome::Stopped => ("1;33", "stopped"),
-        Outcome::Failed => ("1;31", "failed"),
+    let outcome = outcome(summary);
+    let colour = match summary.outcome {
+        Outcome::Complete => "1;32",
+        Outcome::Partial if summary.looks_wrong.is_empty() => "1;33",
+        Outcome::Stopped => "1;33",
+        Outcome::Partial | Outcome::Failed => "1;31",
     };
     let mut lines = vec![
         String::new(),
@@ -89,6 +89,17 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
         lines.push(format!("  {} {}", paint("2", "›"), command(config, &then)));
     }
     lines.join("\n")
+}
+
+/// How a run ended.
+pub(super) fn outcome(summary: &JobSummary) -> &'static str {
+    match summary.outcome {
+        Outcome::Complete => "complete",
+        Outcome::Partial if summary.looks_wrong.is_empty() => "complete, with new failures",
+        Outcome::Partial => "complete, but it looks wrong",
+        Outcome::Stopped => "stopped",
+        Outcome::Failed => "failed",
+    }
 }
 
 /// A command to type, with the configuration that is in use.

@@ -163,14 +163,15 @@ pub(super) async fn export(context: &Context, arguments: Export) -> Result<u8, E
 }
 
 async fn open(context: &Context, arguments: &Export) -> Result<(Box<dyn ArchiveReader>, TimeZone), Exit> {
-    let (archive, zone) = if let Some(path) = &arguments.archive {
-        (assemble::archive_at(path)?, TimeZone::UTC)
-    } else {
-        let config = Config::load(&context.config).map_err(Exit::usage)?;
-        let job = assemble::one(&config, arguments.job.as_deref().unwrap_or_default())?;
-        (assemble::archive(&config, job)?, job.sink.timezone())
-    };
-    Ok((archive.reader().await.map_err(assemble::archive_exit)?, zone))
+    if let Some(path) = &arguments.archive {
+        let reader = assemble::archive_at(path)?.reader().await;
+        let reader = reader.map_err(|error| assemble::place_exit(&path.to_string_lossy(), error))?;
+        return Ok((reader, TimeZone::UTC));
+    }
+    let config = Config::load(&context.config).map_err(Exit::usage)?;
+    let job = assemble::one(&config, arguments.job.as_deref().unwrap_or_default())?;
+    let reader = assemble::archive(&config, job)?.reader().await.map_err(assemble::archive_exit)?;
+    Ok((reader, job.sink.timezone()))
 }
 
 fn selection(arguments: &Export, zone: &TimeZone) -> Result<Selection, Exit> {

@@ -34,6 +34,9 @@ pub(super) async fn failures(context: &Context, arguments: &Failures) -> Result<
         return dismissal::dismiss_or_reopen(&config, job, arguments, &filter).await;
     }
     let ledger = assemble::ledger_to_read(&config, job).await?;
+    if let Some(ledger) = &ledger {
+        assemble::warn_of_change(&config, job, ledger).await?;
+    }
     let dismissed = arguments.dismissed;
     let out = BufWriter::new(io::stdout().lock());
     match arguments.format {

@@ -25,7 +25,9 @@ pub(super) async fn files(context: &Context, arguments: &Files) -> Result<u8, Ex
             job.name
         )));
     }
-    let Some(ledger) = assemble::ledger_to_read(&config, job).await? else { return Ok(0) };
+    let Some(ledger) = assemble::ledger_to_read(&config, job).await? else {
+        return Err(Exit::words(format!("job {} has not run yet, or its ledger is lost: it lists no files", job.name)));
+    };
     if let Some(changes) = assemble::changes(&config, job, &ledger) {
         return Err(Exit::words(format!(
             "job {} changed its {changes}: its ledger lists the files of the former settings. Restore them, or run the job first",

@@ -1,5 +1,7 @@
 //! Printing: results to stdout, complaints to stderr.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -111,6 +113,13 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut lines = vec![format(&header.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())];
     lines.extend(rows.iter().map(|row| format(row)));
     lines.join("\n")
+}
+
+/// Open failures, as a number for each class.
+pub(super) fn failures<Class: Display>(open: &BTreeMap<Class, u64>) -> String {
+    let open = open.iter().filter(|(_, number)| **number > 0);
+    let kinds: Vec<String> = open.map(|(class, number)| format!("{} {class}", count(*number))).collect();
+    if kinds.is_empty() { "none open".to_owned() } else { kinds.join(", ") }
 }
 
 /// A duration, rounded up to the second.

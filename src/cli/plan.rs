@@ -73,8 +73,7 @@ pub(super) async fn plan(context: &Context, arguments: &Jobs) -> Result<u8, Exit
 }
 
 async fn row(config: &Config, job: &Job) -> Result<Row, Exit> {
-    let ledger = assemble::ledger_to_read(config, job).await?;
-    let ledger = ledger.filter(|ledger| assemble::changes(config, job, ledger).is_none());
+    let ledger = assemble::next_ledger(config, job).await?;
     let checkpoint = assemble::checkpoint(ledger.as_ref(), job).await?;
     let source = assemble::open_source(job, checkpoint, None).await?;
     let fetch = &job.fetch;

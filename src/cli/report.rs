@@ -20,6 +20,7 @@ pub(super) async fn report(context: &Context, arguments: &Arguments) -> Result<u
     let ledger = assemble::ledger_to_read(&config, job).await?;
     let ledger =
         ledger.ok_or_else(|| Exit::words(format!("job {} has not run yet: there is nothing to report", job.name)))?;
+    assemble::warn_of_change(&config, job, &ledger).await?;
     let Some(run) = ledger.run(arguments.run).await.map_err(assemble::ledger_exit)? else {
         return Err(Exit::words(match arguments.run {
             Some(run) => {

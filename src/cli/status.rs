@@ -1,9 +1,11 @@
 //! `status [JOB]...`: shows runs, cursor, what is pending and what failed. Takes no lock and creates nothing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::arguments::Jobs;
-use super::{Context, Exit, assemble, output, provenance};
+use super::{Context, Exit, assemble, ending, output, provenance};
 use crate::config::{Config, Job};
 use crate::ledger::JobLock;
 use crate::model::summary::{JobSummary, ManifestHead};
@@ -14,6 +16,8 @@ const RUNS: u32 = 10;
 #[derive(Serialize)]
 struct Status {
     job: String,
+    /// Where the archive is; null until the job has run.
+    archive: Option<String>,
     /// Null until the job has run.
     ledger_id: Option<String>,
     cursor: Option<serde_json::Value>,
@@ -25,7 +29,7 @@ struct Status {
     pending_extras: u64,
     /// Archived messages that will be asked for again.
     pending_refetch: u64,
-    open_failures: std::collections::BTreeMap<String, u64>,
+    open_failures: BTreeMap<String, u64>,
     /// Failures that an operator dismissed.
     dismissed_failures: u64,
     last_commit: u64,
@@ -41,6 +45,9 @@ struct RunLine {
     finished_at: Option<String>,
     /// `died` when the process ended without saying how, `running` while it runs.
     outcome: String,
+    /// The outcome for people.
+    #[serde(skip)]
+    shown_outcome: String,
     exit_code: Option<u8>,
     error: Option<String>,
     archived: Option<u64>,
@@ -70,24 +77,24 @@ pub(super) async fn status(context: &Context, arguments: &Jobs) -> Result<u8, Ex
 async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
     let mut status = Status {
         job: job.name.clone(),
+        archive: None,
         ledger_id: None,
         cursor: None,
         shown_cursor: String::new(),
         pending: 0,
         pending_extras: 0,
         pending_refetch: 0,
-        open_failures: std::collections::BTreeMap::new(),
+        open_failures: BTreeMap::new(),
         dismissed_failures: 0,
         last_commit: 0,
         manifest: None,
         runs: Vec::new(),
     };
     let Some(ledger) = assemble::ledger_to_read(config, job).await? else { return Ok(status) };
-    if let Some(changes) = assemble::changes(config, job, &ledger) {
-        tracing::warn!(job = job.name, "the job changed its {changes}: its next run begins a new ledger");
-    }
+    assemble::warn_of_change(config, job, &ledger).await?;
     let running = JobLock::holder(&config.state, &job.name).is_some();
     let totals = ledger.totals().await?;
+    status.archive = Some(ledger.identity().sink.clone());
     status.ledger_id = Some(ledger.id().to_string());
     let stored = ledger.checkpoint().await?.map(|stored| stored.text);
     status.cursor = stored.as_deref().and_then(|text| serde_json::from_str(text).ok()).map(exact);
@@ -114,11 +121,14 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         // An earlier version recorded less than its summary says.
         let references = run.counts.references.or(summary.as_ref().map(|summary| summary.references));
         let references = references.filter(|_| run.command != "adopt");
+        let outcome = run.outcome.unwrap_or_else(|| if running && index == 0 { "running" } else { "died" }.to_owned());
+        let said = summary.as_ref().map(|summary| ending::outcome(summary).to_owned());
         status.runs.push(RunLine {
             run_id: run.run_id.to_string(),
             started_at: run.started_at.to_string(),
             finished_at: run.finished_at.map(|at| at.to_string()),
-            outcome: run.outcome.unwrap_or_else(|| if running && index == 0 { "running" } else { "died" }.to_owned()),
+            shown_outcome: said.unwrap_or_else(|| outcome.clone()),
+            outcome,
             exit_code: run.exit_code,
             error: run.error,
             archived: references.map(|references| references.archived),
@@ -147,6 +157,9 @@ fn print(status: &Status) -> Result<(), Exit> {
         output::line("          has not run yet")?;
         return Ok(());
     }
+    if let Some(archive) = &status.archive {
+        output::line(&format!("archive   {archive}"))?;
+    }
     output::line(&format!("cursor    {}", status.shown_cursor))?;
     output::line(&format!("pending   {}", output::counted(status.pending, "reference", "references")))?;
     if status.pending_extras > 0 {
@@ -157,18 +170,7 @@ fn print(status: &Status) -> Result<(), Exit> {
         let again = output::counted(status.pending_refetch, "message", "messages");
         output::line(&format!("          {again} to ask for again"))?;
     }
-    let failures = if status.open_failures.values().all(|count| *count == 0) {
-        "none open".to_owned()
-    } else {
-        status
-            .open_failures
-            .iter()
-            .filter(|(_, count)| **count > 0)
-            .map(|(class, count)| format!("{} {class}", output::count(*count)))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    output::line(&format!("failures  {failures}"))?;
+    output::line(&format!("failures  {}", output::failures(&status.open_failures)))?;
     if status.dismissed_failures > 0 {
         output::line(&format!("          {} dismissed", output::count(status.dismissed_failures)))?;
     }
@@ -183,7 +185,7 @@ fn print(status: &Status) -> Result<(), Exit> {
             let number = |value: Option<u64>| value.map(output::count).unwrap_or_default();
             vec![
                 run.started_at.chars().take(19).collect(),
-                run.outcome.clone(),
+                run.shown_outcome.clone(),
                 run.exit_code.map(|code| code.to_string()).unwrap_or_default(),
                 number(run.archived),
                 number(run.failed),

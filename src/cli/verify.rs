@@ -28,7 +28,8 @@ pub(super) async fn verify(context: &Context, arguments: &Verify) -> Result<u8, 
         last: false,
     }));
     let (archive, notes) = find(context, &arguments.archive, &mut settings).await?;
-    let mut verified = archive.verify(settings).await.map_err(assemble::archive_exit)?;
+    let verified = archive.verify(settings).await;
+    let mut verified = verified.map_err(|error| assemble::place_exit(&arguments.archive, error))?;
     verified.notes.extend(notes);
     let complete = match &wanted.against {
         Some(against) => {

@@ -33,6 +33,16 @@ settings! {
                     first.name
                 );
                 reader.mistake(&format!("jobs.{}.sink", job.name), message);
+                continue;
+            }
+            let overlaps = |first: &&Job| first.sink.overlaps(&job.sink, reader.environment);
+            if let Some(first) = document.jobs[..n].iter().find(overlaps) {
+                let message = format!(
+                    "overlaps the place of jobs.{}: an archive takes its path and `<path>-vanished` with all that lies within, \
+                     so choose a path apart from these",
+                    first.name
+                );
+                reader.mistake(&format!("jobs.{}.sink", job.name), message);
             }
         }
     }

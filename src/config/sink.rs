@@ -13,7 +13,8 @@ use super::mistake::ConfigError;
 use super::scalar::Size;
 use super::secret::{Lookup, Secret};
 use super::setting::{Scalar, Text, sample, text};
-use super::store::{Location, Storage};
+use super::store::{Bucket, Location, Storage};
+use crate::model::manifest::vanished_directory;
 
 one_of! {
     /// Where messages go.
@@ -35,8 +36,9 @@ settings! {
         storage: Storage, default "{}", undigested "it changes nothing of what is archived";
         /// The directories under it, outermost first, each at most once. `[]`: none.
         partition_by: Vec<PartitionColumn>, default "[date]", undigested "the digest has the partitioning";
-        /// The zone of the days and months that `date` and `month` name.
-        timezone: TimeZone, default "UTC";
+        /// The zone of `date` and `month`; decide before the first run. Another zone is another partitioning, which
+        /// [needs another archive](operations.md#changing-a-job).
+        timezone: TimeZone, default "UTC", sample "Asia/Shanghai";
         /// How pages are compressed.
         compression: Compression, default "zstd(3)";
         /// The size at which a file is closed.
@@ -54,6 +56,11 @@ settings! {
     check |parquet, reader, key| {
         if matches!(parquet.path, Location::Directory(_)) && parquet.storage.says_something() {
             reader.mistake(&format!("{key}.storage"), "is for object stores, and the path is a directory: write a path such as s3://bucket/prefix");
+        }
+        if let Location::Bucket(bucket) = &parquet.path {
+            for (name, message) in parquet.storage.unsuited(&bucket.scheme) {
+                reader.mistake(&format!("{key}.storage.{name}"), message);
+            }
         }
     }
 }
@@ -254,6 +261,30 @@ impl Sink {
             (Ok(a), Ok(b)) => self.kind() == other.kind() && a == b,
             _ => false,
         }
+    }
+
+    /// Whether both have files, and one lies within the other or in the place beside it.
+    pub(super) fn overlaps(&self, other: &Self, environment: &Environment) -> bool {
+        let (Some((store, own)), Some((other_store, others))) = (self.places(environment), other.places(environment))
+        else {
+            return false;
+        };
+        let is_within = |a: &PathBuf| others.iter().any(|b| a.starts_with(b) || b.starts_with(a));
+        store == other_store && own.iter().any(is_within)
+    }
+
+    /// The store of an archive that has files, and where in it they lie: in the archive, and in the place beside it.
+    fn places(&self, environment: &Environment) -> Option<(String, Vec<PathBuf>)> {
+        let Self::Parquet(parquet) = self else { return None };
+        let (store, own) = match &parquet.path {
+            Location::Directory(path) => (String::new(), real_path(path)),
+            Location::Bucket(bucket) => {
+                let whole = Bucket { prefix: String::new(), ..bucket.clone() };
+                (whole.place(&parquet.storage, environment), PathBuf::from(&bucket.prefix))
+            }
+        };
+        let beside = vanished_directory(&own);
+        Some((store, std::iter::once(own).chain(beside).collect()))
     }
 }
 

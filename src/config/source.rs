@@ -104,7 +104,7 @@ settings! {
     pub Files {
         /// A file, a [glob](#which-files-a-glob-names), or `-` for stdin. The wildcards are `*`, `?`, `[…]` and `**`.
         /// Parquet is not read from stdin. Files that end in `.gz` or `.zst` are decompressed.
-        path: String as Pattern, sample "refs/*";
+        path: String as Pattern, sample "refs.csv";
         /// `files` skips files that an earlier run consumed. Not for stdin.
         skip_consumed ("cursor"): bool as SkipConsumed, default "null", sample "files";
     }

@@ -14,6 +14,9 @@ use super::secret::{Kind, Lookup, Secret};
 use super::setting::{Scalar, Setting, Text, defaults, text};
 use super::written::Position;
 
+/// The variables that name the address of a store that speaks S3, the first that is set.
+pub const ENDPOINT_VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+
 /// Where a Parquet archive is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
@@ -40,6 +43,11 @@ impl Bucket {
         let (scheme, rest) = text.split_once("://")?;
         let wrong = "is no place of an archive: write a path, s3://bucket/prefix, gs://bucket/prefix or \
                      az://container/prefix";
+        if matches!(scheme, "oss" | "cos" | "cosn") {
+            let message = "is no place of an archive: OSS and COS are reached as s3://bucket/prefix with \
+                           `storage: { endpoint: … }`, and docs/object-stores.md has a block for each";
+            return Some(Err(message.to_owned()));
+        }
         if !matches!(scheme, "s3" | "gs" | "az") {
             return Some(Err(wrong.to_owned()));
         }
@@ -66,7 +74,7 @@ impl Bucket {
     /// The address of the store, which the environment may name too.
     fn endpoint(&self, storage: &Storage, environment: &Environment) -> Option<String> {
         let written = storage.endpoint.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned());
-        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].into_iter().filter(|_| self.scheme == "s3");
+        let variables = ENDPOINT_VARIABLES.into_iter().filter(|_| self.scheme == "s3");
         written.or_else(|| variables.filter_map(|name| environment.get(name)).find(|url| !url.is_empty()))
     }
 
@@ -117,23 +125,23 @@ settings! {
         /// The address of the store if it is not the provider's own, such as `https://s3.oss-cn-hangzhou.aliyuncs.com`. By
         /// default that of the variable `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`, if one is set. `http` is not encrypted.
         endpoint: Option<Url> as Option<StoreAddress>, default "null";
-        /// The region that requests are signed for. By default that of the variable `AWS_REGION`, or `us-east-1`.
+        /// `s3` alone: the region that requests are signed for. By default that of the variable `AWS_REGION`, or `us-east-1`.
         region: Option<String> as Option<Word>, default "null";
-        /// Whether the bucket is a part of the host's name, as OSS and COS want it.
+        /// `s3` alone: whether the bucket is a part of the host's name, as OSS and COS want it.
         virtual_hosted: bool, default "false";
         /// Whether objects are written on conditions, which keep a second writer out. With `off` this is your word.
         conditional_writes: ConditionalWrites, default "auto";
-        /// How the store encrypts objects: `bucket` as the bucket says, `managed` with the store's own keys (SSE-S3),
+        /// `s3` alone: how the store encrypts objects: `bucket` as the bucket says, `managed` with the store's own keys (SSE-S3),
         /// `kms:KEY` with this key (SSE-KMS).
         encryption: Encryption, default "bucket";
-        /// Whether every object is sent with its SHA-256, which a bucket with Object Lock may want.
+        /// `s3` alone: whether every object is sent with its SHA-256, which a bucket with Object Lock may want.
         checksums: bool, default "false";
         /// The ID of a static access key; for `az` the name of the account. By default credentials come from the
         /// environment, as the provider's own tools find them.
         access_key_id: Option<Secret> as Option<Lookup<AccessKeyId>>, default "null";
         /// The secret of that key; for `gs` a service account's key as JSON, without an ID.
         secret_access_key: Option<Secret> as Option<Lookup<StoreSecret>>, default "null";
-        /// The token of temporary credentials.
+        /// `s3` alone: the token of temporary credentials.
         session_token: Option<Secret> as Option<Lookup<StoreSecret>>, default "null";
         /// CA certificates (PEM) to trust instead of the platform's.
         ca_file: Option<PathBuf>, default "null";
@@ -147,7 +155,44 @@ settings! {
     }
 }
 
+/// Why a bucket has no host of its own.
+const NO_NAME: &str = "needs an endpoint with a name: the bucket's name cannot go before an IP address";
+
 impl Storage {
+    /// The keys that mean nothing for this kind of store, or not without another, each with what would be right.
+    pub(super) fn unsuited(&self, scheme: &str) -> Vec<(&'static str, String)> {
+        let Self { access_key_id, secret_access_key, session_token, .. } = self;
+        let of_s3 = [
+            ("region", self.region.is_some()),
+            ("virtual_hosted", self.virtual_hosted),
+            ("encryption", self.encryption != Encryption::Bucket),
+            ("checksums", self.checksums),
+            ("session_token", session_token.is_some()),
+        ];
+        let is_of_s3 = |name| (name, format!("is for s3:// alone, and the path is {scheme}://: leave it out"));
+        let unknown = of_s3.into_iter().filter(|(_, is_set)| *is_set && scheme != "s3").map(|(name, _)| is_of_s3(name));
+        let mut unsuited: Vec<_> = unknown.collect();
+        let without = |other: &str| format!("stands without {other}: write both, or neither");
+        match scheme {
+            "gs" if access_key_id.is_some() && secret_access_key.is_some() => {
+                let message =
+                    "has no meaning for gs://, where secret_access_key is a whole service account's key: leave it out";
+                unsuited.push(("access_key_id", message.to_owned()));
+            }
+            "s3" | "az" if secret_access_key.is_some() && access_key_id.is_none() => {
+                unsuited.push(("secret_access_key", without("access_key_id")));
+            }
+            "s3" if self.virtual_hosted && self.endpoint.as_ref().is_some_and(|url| url.domain().is_none()) => {
+                unsuited.push(("virtual_hosted", NO_NAME.to_owned()));
+            }
+            "s3" if session_token.is_some() && secret_access_key.is_none() => {
+                unsuited.push(("session_token", without("access_key_id and secret_access_key")));
+            }
+            _ => {}
+        }
+        unsuited
+    }
+
     /// Whether a key beside the proxy is not as it is by default.
     pub(super) fn says_something(&self) -> bool {
         let Self { endpoint, region, virtual_hosted, conditional_writes, encryption, checksums, .. } = self;
@@ -322,6 +367,10 @@ impl StoreAccess {
                     .to_owned();
             environment.error(Mistake { at, key: key.to_owned(), message })
         })?;
+        if storage.virtual_hosted && address.domain().is_none() {
+            let key = format!("{key}.virtual_hosted");
+            return Err(environment.error(Mistake { at, key, message: NO_NAME.to_owned() }));
+        }
         let via = storage.proxy.resolve(environment, &format!("{key}.proxy"), at)?.of(&address).cloned();
         Ok(Self {
             endpoint,
@@ -358,6 +407,10 @@ mod tests {
             ["s3://im", "s3://im/", "s3:///a", "http://im/a", "s3://key:secret@im/a", "s3://im/a/../b", "s3://im/a?b"]
         {
             assert!(Bucket::parse(wrong).expect("a URL").is_err(), "{wrong}");
+        }
+        for other in ["oss://im/a", "cos://im-1250000000/a"] {
+            let message = Bucket::parse(other).expect("a URL").expect_err("no scheme of ours");
+            assert!(message.contains("s3://bucket/prefix") && message.contains("endpoint"), "{message}");
         }
     }
 

@@ -47,7 +47,7 @@ const TEMPLATE: &str = "\
 
 const EXAMPLE: &str = "\
 # Every key of jobs.yaml, each kind of source and each kind of sink. docs/configuration.md explains them all.
-# What is optional has its default here. Any value may be env:NAME or file:PATH; a secret must be.
+# What is optional has its default here, or an example. Any value may be env:NAME or file:PATH; a secret must be.
 ";
 
 /// How keys are shown that have a default and need nothing else.
@@ -94,10 +94,14 @@ impl Page {
 
     /// The one kind of source or sink.
     fn kind(&mut self, kinds: &[Key], kind: &str, defaults: Defaults) {
+        let before = self.0.len();
         for key in kinds.iter().filter(|key| key.spec.name == kind) {
             self.line(&format!("      {kind}:"), key);
             self.keys(&key.keys, "        ", defaults);
         }
+        // All kinds of files share one sample.
+        let lines = self.0.split_off(before);
+        self.0 += &lines.replace("path: refs.csv    ", &format!("path: {:<12}", format!("refs.{kind}")));
     }
 
     /// What must be written first, then what has a default.

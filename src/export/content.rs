@@ -1,7 +1,10 @@
 //! What a message shows to people, whatever its type.
 
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::indented::indented;
 use crate::model::Column;
 use crate::model::message::type_name;
 use crate::model::record::Record;
@@ -31,6 +34,15 @@ pub(super) struct Content {
     pub(super) place: Option<String>,
     /// An attachment that has no simpler form: JSON, indented.
     pub(super) json: Option<String>,
+}
+
+/// A place's coordinates, as they are written.
+#[derive(Deserialize)]
+struct Place<'a> {
+    #[serde(borrow)]
+    lat: &'a RawValue,
+    #[serde(borrow)]
+    lng: &'a RawValue,
 }
 
 /// The kind of a message.
@@ -64,14 +76,16 @@ impl Content {
             Some(1 | 2 | 3 | 6) if attachment.get("url").is_some() || attachment.get("name").is_some() => {
                 content.attached = Some(attached(&attachment, &content.kind));
             }
-            Some(4) if attachment.get("lat").is_some() && attachment.get("lng").is_some() => {
-                let coordinates = format!("{}, {}", attachment["lat"], attachment["lng"]);
-                content.place = Some(match attachment.get("title").and_then(Value::as_str) {
-                    Some(title) if !title.is_empty() => format!("{title} ({coordinates})"),
-                    _ => coordinates,
-                });
-            }
-            _ => content.json = serde_json::to_string_pretty(&attachment).ok(),
+            Some(4) => match serde_json::from_str::<Place<'_>>(written) {
+                Ok(Place { lat, lng }) => {
+                    content.place = Some(match attachment.get("title").and_then(Value::as_str) {
+                        Some(title) if !title.is_empty() => format!("{title} ({lat}, {lng})"),
+                        _ => format!("{lat}, {lng}"),
+                    });
+                }
+                Err(_) => content.json = indented(written),
+            },
+            _ => content.json = indented(written),
         }
         content
     }
@@ -195,5 +209,13 @@ mod tests {
             content(4, None, Some(r#"{"lat":1.5,"lng":2,"title":"西湖"}"#)).line(40),
             "[location] 西湖 (1.5, 2)"
         );
+    }
+
+    #[test]
+    fn no_number_changes() {
+        let place = content(4, None, Some(r#"{"lat":30.250,"lng":1.2012345678901234567e2}"#));
+        assert_eq!(place.place.as_deref(), Some("30.250, 1.2012345678901234567e2"));
+        let custom = content(100, None, Some(r#"{"id":12345678901234567890123,"a":1e3}"#));
+        assert_eq!(custom.json.as_deref(), Some("{\n  \"id\": 12345678901234567890123,\n  \"a\": 1e3\n}"));
     }
 }

@@ -22,9 +22,10 @@ pub use contents::{AdoptedManifest, AdoptedRun, ArchiveContents};
 pub use former::ReplacedLedger;
 
 use self::build::Build;
+use super::beginning::{make_one_file, set_aside};
 use super::connection::{Reader, connect};
 use super::database::Ledger;
-use super::disk::{BEGINNING, beside, put_into_place, remove_database};
+use super::disk::{beside, free_name, kept_path, put_into_place, remove_database, sync_parent};
 use super::error::{Fault, LedgerError};
 use super::identity::Identity;
 use crate::panics::unended;
@@ -34,18 +35,26 @@ use crate::panics::unended;
 pub struct Adoption {
     /// Where it will be.
     place: PathBuf,
+    /// The ledger that is read, where it is not the one in the place.
+    kept: Option<PathBuf>,
     former: ReplacedLedger,
     build: Build,
 }
 
 impl Adoption {
-    /// Begins: copies what can be read of the former ledger at `place`. Leaves that as it is.
+    /// Begins: copies what can be read of the former ledger, and leaves that as it is. The former ledger is the one at
+    /// `place`, unless the archive's `owner` is another one that was kept when the job changed.
     ///
     /// The caller holds the job's lock.
-    pub async fn begin(place: &Path, identity: &Identity, id: Uuid) -> Result<Self, LedgerError> {
+    pub async fn begin(place: &Path, identity: &Identity, id: Uuid, owner: Option<Uuid>) -> Result<Self, LedgerError> {
         let path = beside(place, ".adopting");
-        let former = former::copy(place, &path, identity);
-        let former = former.await.map_err(|fault| fault.at(place, "reading the former ledger"))?;
+        let mut kept = owner.map(|owner| kept_path(place, owner)).filter(|kept| kept.exists());
+        if kept.is_some() && id_at(place).await == owner {
+            kept = None;
+        }
+        let from = kept.as_deref().unwrap_or(place);
+        let former = former::copy(from, &path, identity);
+        let former = former.await.map_err(|fault| fault.at(from, "reading the former ledger"))?;
         let made = async {
             let mut conn = connect(&path).await?;
             former::bind(&mut conn, identity, id).await?;
@@ -53,7 +62,7 @@ impl Adoption {
             Ok::<_, Fault>(Ledger::new(&path, (id, identity.clone()), Some(conn), reader))
         };
         let ledger = made.await.map_err(|fault| fault.at(&path, "making a ledger"))?;
-        Ok(Self { place: place.to_owned(), former, build: Build::new(ledger) })
+        Ok(Self { place: place.to_owned(), kept, former, build: Build::new(ledger) })
     }
 
     /// What became of the former ledger.
@@ -93,24 +102,45 @@ impl Adoption {
         Ok(filled)
     }
 
-    /// Puts the ledger into its place. The former one stays beside it, under the name that is returned.
+    /// Puts the ledger into its place. The former one stays beside it, under the name that is returned. If the former one
+    /// was kept, the ledger in the place is that of other settings, and is kept for them.
     pub async fn install(self, now: Timestamp) -> Result<Option<PathBuf>, LedgerError> {
-        let Self { place, build, .. } = self;
+        let Self { place, kept, build, .. } = self;
         let path = build.ledger.path().to_owned();
         build.ledger.close().await?;
-        let installed = tokio::task::spawn_blocking({
-            let place = place.clone();
-            move || {
-                // A run that was refused may have left one.
-                remove_database(&beside(&place, BEGINNING))?;
-                put_into_place(
-                    &path,
-                    &place,
-                    &beside(&place, &now.strftime(".before-adopt-%Y%m%dT%H%M%SZ").to_string()),
-                )
+        let former = beside(&place, &now.strftime(".before-adopt-%Y%m%dT%H%M%SZ").to_string());
+        let of_other_settings = if kept.is_some() { id_at(&place).await } else { None };
+        let installed = async {
+            if of_other_settings.is_some() {
+                make_one_file(&place).await?;
             }
-        });
-        let installed = installed.await.unwrap_or_else(|error| Err(io::Error::other(unended(error))));
-        installed.map_err(|error| Fault::Io(error).at(&place, "putting the ledger into place"))
+            set_aside(&place).await?;
+            let place = place.clone();
+            let moved = tokio::task::spawn_blocking(move || {
+                let name = of_other_settings.map_or_else(|| former.clone(), |id| kept_path(&place, id));
+                let replaced = put_into_place(&path, &place, &name)?;
+                let Some(kept) = kept else { return Ok((replaced, None)) };
+                let former = free_name(&former)?;
+                std::fs::rename(&kept, &former)?;
+                sync_parent(&place)?;
+                Ok((Some(former), replaced))
+            });
+            Ok(moved.await.unwrap_or_else(|error| Err(io::Error::other(unended(error))))?)
+        };
+        let (former, other) =
+            installed.await.map_err(|fault: Fault| fault.at(&place, "putting the ledger into place"))?;
+        if let Some(other) = other {
+            tracing::warn!(
+                kept = %other.display(),
+                "the archive belongs to a ledger that was kept when the job changed. The ledger that the job had until now \
+                 is kept in turn"
+            );
+        }
+        Ok(former)
     }
+}
+
+/// The ID of the ledger in this place, if it can be read.
+async fn id_at(place: &Path) -> Option<Uuid> {
+    Ledger::read(place).await.ok().flatten().map(|ledger| ledger.id())
 }

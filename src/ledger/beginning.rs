@@ -1,7 +1,8 @@
-//! A ledger that begins: a job's first one, or that of a job whose identity changed.
+//! A ledger that begins: a job's first one, or that of a job whose identity changed. If the job had this identity before,
+//! it is the ledger that was kept then.
 //!
-//! It is made beside its place, and takes the place only when its archive has accepted it. Until then the former ledger
-//! is the job's, and stays as it is.
+//! It is beside its place, and takes the place only when its archive has accepted it. Until then the former ledger is the
+//! job's, and stays as it is.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use uuid::Uuid;
 
 use super::connection::{Reader, begin, connect};
 use super::database::Ledger;
-use super::disk::{BEGINNING, beside, create, put_into_place, remove_database};
+use super::disk::{BEGINNING, beside, create, kept_ledgers, kept_path, put_into_place, remove_database};
 use super::error::{Fault, LedgerError};
 use super::identity::{self, Identity};
 use super::schema;
@@ -25,6 +26,7 @@ pub struct Beginning {
     place: PathBuf,
     ledger: Ledger,
     former: Option<FormerLedger>,
+    returns: bool,
 }
 
 /// The ledger that a job had before its identity changed.
@@ -57,7 +59,7 @@ impl Beginning {
             let id = if let Some(prepared) = prepared {
                 prepared.id()
             } else {
-                remove_database(&path)?;
+                set_aside(place).await?;
                 create(&path)?;
                 Uuid::now_v7()
             };
@@ -71,7 +73,20 @@ impl Beginning {
         };
         let ledger = made.await.map_err(|fault| fault.at(&path, "making a ledger"))?;
         reach("beginning.prepared");
-        Ok(Self { place: place.to_owned(), ledger, former })
+        Ok(Self { place: place.to_owned(), ledger, former, returns: false })
+    }
+
+    /// Opens a ledger of this identity that was [`kept`], to take its place again.
+    ///
+    /// The caller holds the job's lock, and [`Ledger::open`] returned `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Refused`] while the former ledger has something that its own settings must bring to an end.
+    pub async fn again(place: &Path, kept: &Path, identity: &Identity) -> Result<Self, LedgerError> {
+        let former = former(place, identity).await?;
+        let ledger = Ledger::open(kept, identity).await?.ok_or_else(|| replaced(kept))?;
+        Ok(Self { place: place.to_owned(), ledger, former, returns: true })
     }
 
     /// The ID that the archive is to know the ledger by.
@@ -79,9 +94,9 @@ impl Beginning {
         self.ledger.id()
     }
 
-    /// The job that it belongs to.
-    pub fn job(&self) -> &str {
-        &self.ledger.identity().job
+    /// The ledger, where it is now.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// The ledger that it takes the place of.
@@ -89,31 +104,79 @@ impl Beginning {
         self.former.as_ref()
     }
 
+    /// Whether the job had this ledger before.
+    pub fn returns(&self) -> bool {
+        self.returns
+    }
+
+    /// Gives up. The ledger stays where it is.
+    pub async fn close(self) -> Result<(), LedgerError> {
+        self.ledger.close().await
+    }
+
+    /// Keeps a ledger that an earlier run prepared with other settings, now that the job's own ledger is in use: its
+    /// archive may have accepted it.
+    pub async fn set_aside(place: &Path) -> Result<(), LedgerError> {
+        set_aside(place).await.map_err(|fault| fault.at(place, "keeping an unfinished ledger"))
+    }
+
     /// Puts the ledger into its place and opens it. Also returns under which name the former ledger is kept.
     pub async fn take_place(self) -> Result<(Ledger, Option<PathBuf>), LedgerError> {
-        let Self { place, ledger, former } = self;
+        let Self { place, ledger, former, .. } = self;
         let (path, identity) = (ledger.path().to_owned(), ledger.identity().clone());
         ledger.close().await?;
         let moved = async {
-            let suffix = former.map(|former| format!("{}.sqlite", former.id));
-            if suffix.is_some() {
-                // What is kept should be one file.
-                let mut conn = connect(&place).await?;
-                sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut conn).await?;
-                conn.close().await?;
-            }
-            let kept = place.with_extension(suffix.as_deref().unwrap_or("empty.sqlite"));
+            let kept = if let Some(former) = &former {
+                make_one_file(&place).await?;
+                kept_path(&place, former.id)
+            } else {
+                place.with_extension("empty.sqlite")
+            };
             let place = place.clone();
             let moved = spawn_blocking(move || put_into_place(&path, &place, &kept)).await;
             Ok(moved.unwrap_or_else(|error| Err(io::Error::other(unended(error))))?)
         };
         let kept = moved.await.map_err(|fault: Fault| fault.at(&place, "putting the ledger into place"))?;
         reach("beginning.placed");
-        match Ledger::open(&place, &identity).await? {
-            Some(ledger) => Ok((ledger, kept)),
-            None => Err(Fault::Damaged("another process replaced it".to_owned()).at(&place, "opening the ledger")),
+        let ledger = Ledger::open(&place, &identity).await?.ok_or_else(|| replaced(&place))?;
+        Ok((ledger, kept))
+    }
+}
+
+/// The ledgers with exactly this identity that were kept when the job changed, the latest first.
+pub async fn kept(place: &Path, identity: &Identity) -> Result<Vec<PathBuf>, LedgerError> {
+    let ledgers = kept_ledgers(place).map_err(|error| Fault::Io(error).at(place, "looking for kept ledgers"))?;
+    let mut found = Vec::new();
+    for path in ledgers {
+        match Ledger::read(&path).await {
+            Ok(Some(ledger)) if ledger.identity() == identity => found.push(path),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(file = %path.display(), "a kept ledger cannot be read: {error}"),
         }
     }
+    Ok(found)
+}
+
+pub(super) async fn set_aside(place: &Path) -> Result<(), Fault> {
+    let path = beside(place, BEGINNING);
+    if let Some(prepared) = Ledger::read(&path).await.ok().flatten() {
+        let kept = kept_path(place, prepared.id());
+        drop(prepared);
+        make_one_file(&path).await?;
+        std::fs::rename(&path, kept)?;
+    }
+    Ok(remove_database(&path)?)
+}
+
+/// Puts the log of a ledger that is closed into the ledger itself, so that it can be moved as one file.
+pub(super) async fn make_one_file(path: &Path) -> Result<(), Fault> {
+    let mut conn = connect(path).await?;
+    sqlx::query("pragma wal_checkpoint(truncate)").execute(&mut conn).await?;
+    Ok(conn.close().await?)
+}
+
+fn replaced(path: &Path) -> LedgerError {
+    Fault::Damaged("another process replaced it".to_owned()).at(path, "opening the ledger")
 }
 
 /// The ledger in this place, which is of another identity, if there is one.

@@ -2,8 +2,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
 
 /// What SQLite keeps beside a database.
 const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
@@ -62,6 +64,28 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Where the ledger with this ID is kept when another takes its place: `<job>.<ledger ID>.sqlite`.
+pub fn kept_path(place: &Path, id: Uuid) -> PathBuf {
+    place.with_extension(format!("{id}.sqlite"))
+}
+
+/// The ledgers that are kept under such names, the latest first.
+pub(super) fn kept_ledgers(place: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(parent(place).unwrap_or(Path::new("."))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut ids = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        // `<job>.<ledger ID>.sqlite` without `.sqlite` ends in the ID.
+        let id = Path::new(&name).file_stem().and_then(|name| Path::new(name).extension()?.to_str());
+        ids.extend(id.and_then(|id| Uuid::try_parse(id).ok()).filter(|id| kept_path(place, *id).ends_with(&name)));
+    }
+    ids.sort_unstable();
+    Ok(ids.into_iter().rev().map(|id| kept_path(place, id)).collect())
+}
+
 /// Whether a database has a write-ahead log, as it has whenever a process writes.
 pub(super) fn has_log(path: &Path) -> bool {
     beside(path, "-wal").exists()
@@ -90,18 +114,21 @@ pub(super) fn put_into_place(new: &Path, place: &Path, kept: &Path) -> io::Resul
     }
     let mut name = None;
     if has_content(place) {
-        let kept = free_name(kept)?;
+        // A process that died here has given it the name already.
+        let is_kept = is_same_file(place, kept)?;
+        let kept = if is_kept { kept.to_owned() } else { free_name(kept)? };
         let log = beside(place, "-wal");
         if has_content(&log) {
             // Only a ledger that could not be read still has one.
             fs::rename(&log, beside(&kept, "-wal"))?;
         }
-        if fs::hard_link(place, &kept).is_err() {
+        if !is_kept && fs::hard_link(place, &kept).is_err() {
             fs::copy(place, &kept)?;
             File::open(&kept)?.sync_all()?;
         }
         name = Some(kept);
     }
+    crate::failpoint::reach("ledger.kept");
     BESIDE.into_iter().try_for_each(|suffix| remove(&beside(place, suffix)))?;
     fs::rename(new, place)?;
     BESIDE.into_iter().try_for_each(|suffix| remove(&beside(new, suffix)))?;
@@ -109,8 +136,14 @@ pub(super) fn put_into_place(new: &Path, place: &Path, kept: &Path) -> io::Resul
     Ok(name)
 }
 
+/// Whether both names are those of one file.
+fn is_same_file(one: &Path, other: &Path) -> io::Result<bool> {
+    let file = |path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    Ok(other.try_exists()? && file(one)? == file(other)?)
+}
+
 /// A name that no file has: this one, or the same with a number.
-fn free_name(wanted: &Path) -> io::Result<PathBuf> {
+pub(super) fn free_name(wanted: &Path) -> io::Result<PathBuf> {
     let mut name = wanted.to_owned();
     for n in 1..1_000 {
         if !name.try_exists()? {

@@ -31,6 +31,11 @@ impl Ledger {
         self.query("reading files", async |conn| of_run(conn, run).await).await
     }
 
+    /// Every file that was published, also those that say what vanished.
+    pub async fn published_files(&self) -> Result<Vec<DataFile>, LedgerError> {
+        self.query("reading files", async |conn| select(conn, "published = 1").await?.iter().map(file).collect()).await
+    }
+
     /// Every file of messages that a manifest names, in order, from the first after the manifest of `after`. Files that
     /// say what vanished are not among them: they are beside the archive.
     pub async fn files(&self, after: Option<Uuid>) -> Result<Vec<CommittedFile>, LedgerError> {

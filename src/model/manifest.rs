@@ -104,6 +104,12 @@ pub fn vanished_directory(archive: &std::path::Path) -> Option<std::path::PathBu
     Some(archive.with_file_name(name))
 }
 
+/// The archive of which this would be the [`vanished_directory`], if it has such a name.
+pub fn vanished_owner(path: &std::path::Path) -> Option<std::path::PathBuf> {
+    let name = path.file_name()?.to_str()?.strip_suffix("-vanished")?;
+    (!name.is_empty()).then(|| path.with_file_name(name))
+}
+
 /// Failures of one kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureCount {

@@ -15,7 +15,8 @@ use crate::ledger::{
 /// What was taken over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adopted {
-    /// What the archive held. Files without a manifest are named by the manifest of the adoption.
+    /// What the archive held. Files without a manifest are named by the manifest of the adoption, or by that of their run if
+    /// the archive named it as its next.
     pub holding: Inventory,
     /// The commit that the new ledger goes on from.
     pub commit: u64,
@@ -54,6 +55,16 @@ pub async fn adopt(
         let words = format!(
             "there is nothing to take over: this place is empty, and the job's ledger belongs to the archive at {place}. \
              Correct the path; or move that archive here first; or begin a new one here with `yunxin-archiver run`"
+        );
+        discard(adoption).await;
+        return Err(LedgerError::Refused(words).into());
+    }
+    if let ReplacedLedger::Read { id, partitioned: Some(partitioning), .. } = &former
+        && holding.owner.as_ref().is_some_and(|(owner, _)| *owner == id.to_string())
+    {
+        let words = format!(
+            "the archive is partitioned otherwise ({partitioning}) than the job now says, and its directories would mean \
+             two things: restore `partition_by` and `timezone`; or choose another path, and begin a new archive there"
         );
         discard(adoption).await;
         return Err(LedgerError::Refused(words).into());
@@ -123,6 +134,6 @@ async fn fill(
 }
 
 fn held_run(run: &UnsealedRun) -> AdoptedRun {
-    let UnsealedRun { run_id, began, rows, bytes } = *run;
-    AdoptedRun { run_id, began, rows, bytes }
+    let UnsealedRun { run_id, began, rows, bytes, files } = run.clone();
+    AdoptedRun { run_id, began, rows, bytes, files }
 }

@@ -256,13 +256,18 @@ impl Intake {
                 {
                     continue;
                 }
-                self.window.add(Reference {
+                let reference = Reference {
                     owner: &conversation.owner,
                     conversation_type: conversation.conversation_type,
                     other: &conversation.other,
                     message_server_id: failure.message_server_id,
                     create_time: failure.create_time,
-                });
+                };
+                self.window.add(reference);
+                // No source has to name them once more.
+                for owner in &failure.asked {
+                    run.named.add(Reference { owner, ..reference }, true);
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Writes manifests: of this run when it ends, and of runs that died when the next one begins.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::error::RunError;
@@ -22,6 +24,14 @@ pub(super) async fn write_missing(
         // replace the manifest of another run.
         let found = archive.manifest(sequence).await?.filter(|found| found.manifest.run_id == run_id.to_string());
         let sealed = match found {
+            // Whoever takes an archive over may guess otherwise than a run that was slow, and wrote it after all.
+            Some(found) if !names(&found.manifest, &due.files) => {
+                return Err(RunError::Archive(ArchiveError::NotOurs(format!(
+                    "manifest {sequence} of run {run_id} names other files than this ledger has of that run, so somebody else \
+                     wrote or changed it: `yunxin-archiver adopt {}` makes a ledger of the archive as it is",
+                    ledger.identity().job
+                ))));
+            }
             Some(found) => found,
             None => Sealed::new(manifest(ledger, due, previous.take()), signer),
         };
@@ -34,6 +44,13 @@ pub(super) async fn write_missing(
         previous = Some(sha256);
     }
     Ok(())
+}
+
+/// Whether a manifest names these files.
+fn names(manifest: &Manifest, files: &[DataFile]) -> bool {
+    let vanished = manifest.vanished.iter().map(|file| format!("{BESIDE}{}", file.path));
+    let named: BTreeSet<String> = manifest.files.iter().map(|file| file.path.clone()).chain(vanished).collect();
+    named.iter().eq(files.iter().map(|file| &file.path).collect::<BTreeSet<_>>())
 }
 
 /// The hash of the last manifest as it was written, not as it is now: a change must not enter the chain.

@@ -20,33 +20,52 @@ pub async fn recover(
 /// Takes possession of the archive for a ledger that begins, and puts the ledger into its place. If the archive refuses,
 /// the job's former ledger stays in its place.
 pub async fn begin(beginning: Beginning, archive: &mut dyn ArchiveWriter) -> Result<(Ledger, Opened), RunError> {
-    let claim = Claim {
-        ledger_id: beginning.id(),
-        job: beginning.job().to_owned(),
-        recorded: 0,
-        intent: None,
-        unpublished: Vec::new(),
-        runs: Vec::new(),
+    let claim = claim(beginning.ledger()).await?;
+    let opened = match archive.open(&claim).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            beginning.close().await?;
+            return Err(error.into());
+        }
     };
-    let opened = archive.open(&claim).await?;
     reach("beginning.accepted");
-    let former = beginning.former().cloned();
+    let (former, returns) = (beginning.former().cloned(), beginning.returns());
     let (ledger, kept) = beginning.take_place().await?;
+    let job = claim.job;
     if let (Some(former), Some(kept)) = (former, kept) {
+        let then = if returns {
+            "the ledger that it had with these settings takes its place again, with its failures and its cursor"
+        } else {
+            "a new ledger begins, and the source is read from its start"
+        };
         tracing::warn!(
-            job = claim.job,
+            job,
             open_failures = former.open_failures,
             dismissed_failures = former.dismissed_failures,
             kept = %kept.display(),
-            "the job changed its {}: a new ledger begins, and the source is read from its start. The former ledger with \
-             its failures is kept. To continue with it, restore the former settings, move {} to {}, and then the kept \
-             file to its place",
-            former.changes,
-            ledger.path().display(),
-            ledger.path().with_extension(format!("{}.sqlite", ledger.id())).display()
+            "the job changed its {}: {then}. The former ledger is kept with its failures, and takes its place again when \
+             the former settings are restored",
+            former.changes
         );
+    } else if returns {
+        tracing::warn!(job, "the job's ledger was gone, and the one that was kept with these settings takes its place");
     }
     Ok((ledger, opened))
+}
+
+/// What a ledger knows of its archive.
+async fn claim(ledger: &Ledger) -> Result<Claim, RunError> {
+    let written = ledger.last_manifest().await?.map(|last| (last.sequence, last.run_id));
+    let due = ledger.manifest_due(None).await?.into_iter().map(|due| (due.sequence, due.run_id));
+    Ok(Claim {
+        ledger_id: ledger.id(),
+        job: ledger.identity().job.clone(),
+        recorded: ledger.last_commit().await?,
+        intent: ledger.intent().await?.map(|commit| commit.seq),
+        unpublished: ledger.unpublished().await?,
+        runs: ledger.commit_runs().await?,
+        manifests: written.into_iter().chain(due).collect(),
+    })
 }
 
 /// Takes possession of the archive, unless [`begin`] did that already, and finishes what a dead run left.
@@ -56,18 +75,9 @@ pub(super) async fn open(
     opened: Option<Opened>,
 ) -> Result<(), RunError> {
     let intent = ledger.intent().await?;
-    let opened = if let Some(opened) = opened {
-        opened
-    } else {
-        let claim = Claim {
-            ledger_id: ledger.id(),
-            job: ledger.identity().job.clone(),
-            recorded: ledger.last_commit().await?,
-            intent: intent.as_ref().map(|commit| commit.seq),
-            unpublished: ledger.unpublished().await?,
-            runs: ledger.commit_runs().await?,
-        };
-        archive.open(&claim).await?
+    let opened = match opened {
+        Some(opened) => opened,
+        None => archive.open(&claim(ledger).await?).await?,
     };
     reach("recover.opened");
     for warning in &opened.warnings {

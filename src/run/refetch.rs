@@ -40,7 +40,7 @@ pub(super) async fn plan(run: &RunContext, archive: &mut dyn ArchiveWriter, sinc
     let mut planning = Planning { run, window, carried: HashSet::new(), times, stored: 0 };
     ledger.begin_refetch().await?;
     reach("refetch.begun");
-    let mut existing = archive.existing_versions(since).await?;
+    let mut existing = archive.existing_versions(since, ledger.published_files().await?).await?;
     while !stop.is_told()
         && let Some(versions) = existing.next().await?
     {

@@ -30,4 +30,6 @@ pub struct Settings {
     pub note: RunNote,
     /// What manifests are signed with.
     pub signer: Option<Arc<Signer>>,
+    /// What looks wrong before the run begins. The run goes on and reports it, with exit 3.
+    pub looks_wrong: Vec<String>,
 }

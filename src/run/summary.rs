@@ -126,7 +126,8 @@ fn verdict(
     waiting_links: u64,
     untold: &Unreported,
 ) -> Verdict {
-    let looks_wrong = suspicions(&counts.references, &counts.new_failures, untold);
+    let mut looks_wrong = run.settings.looks_wrong.clone();
+    looks_wrong.extend(suspicions(&counts.references, &counts.new_failures, untold));
     let is_alarm = |(class, code): &(Class, Option<i64>)| !run.settings.job.tolerate.covers(*class, *code);
     let left_untold: u64 = untold.failures.iter().filter(|(kind, _)| is_alarm(kind)).map(|(_, n)| n).sum();
     let pending = counts.references.pending + counts.thread_extras.pending + counts.refetched.pending + waiting_links;

@@ -31,14 +31,16 @@ pub(super) enum Outcome {
 pub(super) struct Mapping {
     pub(super) names: Names,
     pub(super) times: Times,
+    /// Whether rows are those of CSV, in which an apostrophe may guard a cell against spreadsheets.
+    is_csv: bool,
 }
 
 type Conversation<'a> = (Cow<'a, str>, ConversationType, Cow<'a, str>);
 
 impl Mapping {
-    pub(super) fn new(rows: &Rows) -> Result<Self, SourceError> {
+    pub(super) fn new(rows: &Rows, is_csv: bool) -> Result<Self, SourceError> {
         let names = Names::new(rows.format, &rows.columns)?;
-        Ok(Self { names, times: Times { unit: rows.time_unit, zone: rows.timezone.clone() } })
+        Ok(Self { names, times: Times { unit: rows.time_unit, zone: rows.timezone.clone() }, is_csv })
     }
 
     /// The fields of a row of columns.
@@ -142,7 +144,7 @@ impl Mapping {
             return Err(format!("conversation_id {whole} is not text of the form owner|type|other"));
         };
         let text = std::str::from_utf8(bytes).map_err(|_| format!("conversation_id {whole} is not UTF-8"))?;
-        let text = without_guard(text);
+        let text = if self.is_csv { without_guard(text) } else { text };
         let (owner, kind, other) = split_conversation_id(text).map_err(|error| {
             // The error quotes the whole text, however long.
             if text.len() <= 160 { error.to_string() } else { format!("conversation_id {whole} is no conversation ID") }
@@ -151,9 +153,10 @@ impl Mapping {
     }
 }
 
-/// A text without the apostrophe that files for spreadsheets put before what would otherwise be a formula.
+/// A text without the apostrophe that `failures --format csv` puts before what would otherwise be a formula.
 fn without_guard(text: &str) -> &str {
-    text.strip_prefix('\'').filter(|rest| rest.starts_with(['=', '+', '-', '@'])).unwrap_or(text)
+    let is_guarded = text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']);
+    text.strip_prefix('\'').filter(|_| is_guarded).unwrap_or(text)
 }
 
 /// An account or a team. The API decides which characters are allowed, except for the separator.

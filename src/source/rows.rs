@@ -65,9 +65,9 @@ pub(super) struct RowCollector {
 
 impl RowCollector {
     /// Collects all rows, or with `samples` so many of them.
-    pub(super) fn new(rows: &Rows, samples: Option<usize>) -> Result<Self, SourceError> {
+    pub(super) fn new(rows: &Rows, is_csv: bool, samples: Option<usize>) -> Result<Self, SourceError> {
         Ok(Self {
-            mapping: Arc::new(Mapping::new(rows)?),
+            mapping: Arc::new(Mapping::new(rows, is_csv)?),
             filling: SampledChunk::default(),
             rows: 0,
             has_field: false,

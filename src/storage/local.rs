@@ -11,8 +11,9 @@ use rustix::fs::{Access, access};
 use uuid::Uuid;
 use walkdir::WalkDir;
 
+use self::disk::failure;
 use super::{
-    Created, Listed, PlaceLock, Published, Replaced, StagedOutput, Storage, StorageError, TEMPORARY, Version,
+    Created, Listed, PlaceLock, Published, Replaced, StagedOutput, Storage, StorageError, TEMPORARY, Version, above,
     reach_fsync, reach_rename, scratch, waiting,
 };
 use crate::failpoint::reach;
@@ -161,6 +162,10 @@ impl Storage for LocalStorage {
         })
     }
 
+    fn has_conditions(&self) -> bool {
+        true
+    }
+
     fn lock(&self) -> Result<PlaceLock, StorageError> {
         disk::create_directories(&self.root).map_err(|error| failure("creating", &self.root, error))?;
         let file = File::open(&self.root).map_err(|error| failure("opening", &self.root, error))?;
@@ -239,6 +244,11 @@ impl Storage for LocalStorage {
             }
         }
         Ok(found)
+    }
+
+    fn find_above(&self, name: &str) -> Result<Option<String>, StorageError> {
+        let found = above::find_file(&self.root, name).map_err(|error| failure("looking above", &self.root, error))?;
+        Ok(found.map(|path| path.display().to_string()))
     }
 
     fn create(&self, name: &str, content: &[u8]) -> Result<Created, StorageError> {
@@ -402,18 +412,6 @@ fn is_directory(path: &Path) -> Result<bool, StorageError> {
 
 fn version(content: &[u8]) -> Version {
     Version(sha256(content))
-}
-
-/// What an error of the file system means to the user. Names the path.
-fn failure(doing: &str, path: &Path, error: io::Error) -> StorageError {
-    let path = path.display();
-    match error.kind() {
-        ErrorKind::PermissionDenied => StorageError::Denied(format!("{doing} {path}: permission denied")),
-        ErrorKind::NotADirectory => {
-            StorageError::Unusable(format!("{doing} {path}: a part of this path is no directory"))
-        }
-        _ => StorageError::Failed { doing: format!("{doing} {path}"), source: Box::new(error) },
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 mod blocking;
 mod connect;
 mod credentials;
+mod listing;
+mod note;
 mod probe;
 mod ranges;
 mod spool;
@@ -30,11 +32,12 @@ use uuid::Uuid;
 
 use self::blocking::wait;
 pub use self::connect::{Conditions, Credentials, Encryption, ObjectSettings, Provider, Proxy};
+use self::note::note_of;
 use self::spool::Spool;
 use self::upload::Upload;
 use super::{
-    Created, Listed, PlaceLock, Published, Replaced, StagedOutput, Storage, StorageError, TEMPORARY, Version,
-    reach_fsync, reach_rename, scratch, waiting,
+    Created, Listed, PlaceLock, Published, Replaced, StagedOutput, Storage, StorageError, Version, above, reach_fsync,
+    reach_rename, scratch,
 };
 use crate::failpoint::reach;
 use crate::model::manifest::{BESIDE, StagedFile};
@@ -46,6 +49,8 @@ const PART: usize = 8 << 20;
 const PARTS_UNDER_WAY: usize = 4;
 /// Files that are published at the same time.
 const PUBLISHED_AT_ONCE: usize = 8;
+/// Places above an archive that are looked at, the nearest ones.
+const LOOKED_ABOVE: usize = 8;
 
 /// How a conditional write is tried again. The client does not do that itself, because an attempt may have been made.
 const AGAIN: Policy = Policy {
@@ -90,14 +95,6 @@ impl Token {
             source: Box::new(error),
         })
     }
-}
-
-/// The note of an upload that has begun.
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    /// The name of the file.
-    name: String,
-    upload: String,
 }
 
 impl ObjectStorage {
@@ -173,6 +170,21 @@ impl ObjectStorage {
         let mut listed: Vec<Listed> = listed.collect();
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
+    }
+
+    async fn find_above_now(&self, name: &str) -> Result<Option<String>, StorageError> {
+        let bucket = self.place.strip_suffix(&self.prefix).unwrap_or(&self.place);
+        for place in above::places_above(std::path::Path::new(&self.prefix)).take(LOOKED_ABOVE) {
+            let key = format!("{}/{name}", place.display());
+            let Ok(path) = Path::parse(&key) else { continue };
+            match self.store.head(&path).await {
+                Ok(_) => return Ok(Some(format!("{bucket}{key}"))),
+                // A policy that ends at the archive's own prefix.
+                Err(Error::NotFound { .. } | Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => {}
+                Err(error) => return Err(connect::explain(&format!("looking at {bucket}{key}"), &error)),
+            }
+        }
+        Ok(None)
     }
 
     async fn remove_now(&self, name: &str) -> Result<(), StorageError> {
@@ -256,34 +268,6 @@ impl ObjectStorage {
         self.remove_now(&note_of(name, self.ledger)).await?;
         Ok(Published::Yes)
     }
-
-    /// Gives up an upload, and removes its note.
-    async fn give_up(&self, name: &str, upload: &str, note: &str) -> Result<(), StorageError> {
-        match self.store.abort_multipart(&self.key(name)?, &upload.to_owned()).await {
-            Err(error) if !connect::is_gone(&error) => Err(self.failed("giving up", name)(error)),
-            _ => self.remove_now(note).await,
-        }
-    }
-
-    async fn clear_now(&self, is_given_up: &(dyn Fn(&str) -> bool + '_)) -> Result<BTreeSet<String>, StorageError> {
-        let mut others = BTreeSet::new();
-        for all in [format!("{TEMPORARY}/"), format!("{BESIDE}{TEMPORARY}/")] {
-            for Listed { name, .. } in self.list_now(&all).await? {
-                let Some((ledger, _)) = name[all.len()..].split_once('/') else { continue };
-                if !is_given_up(ledger) {
-                    others.insert(ledger.to_owned());
-                    continue;
-                }
-                tracing::debug!(name, "removing a temporary object");
-                let note = self.read_now(&name).await?.map(|(content, _)| serde_json::from_slice::<Note>(&content));
-                match note {
-                    Some(Ok(note)) => self.give_up(&note.name, &note.upload, &name).await?,
-                    _ => self.remove_now(&name).await?,
-                }
-            }
-        }
-        Ok(others)
-    }
 }
 
 impl Storage for ObjectStorage {
@@ -304,6 +288,10 @@ impl Storage for ObjectStorage {
 
     fn probe(&self) -> Result<String, StorageError> {
         probe::probe(self)
+    }
+
+    fn has_conditions(&self) -> bool {
+        self.conditions == Conditions::Auto
     }
 
     fn lock(&self) -> Result<PlaceLock, StorageError> {
@@ -347,6 +335,10 @@ impl Storage for ObjectStorage {
 
     fn list(&self, below: &str, _lenient: bool) -> Result<Vec<Listed>, StorageError> {
         wait(self.list_now(below))
+    }
+
+    fn find_above(&self, name: &str) -> Result<Option<String>, StorageError> {
+        wait(self.find_above_now(name))
     }
 
     fn create(&self, name: &str, content: &[u8]) -> Result<Created, StorageError> {
@@ -397,11 +389,6 @@ async fn wait_for(next: Option<Duration>) -> bool {
         None => return false,
     }
     true
-}
-
-/// The name of the note of an upload.
-fn note_of(name: &str, ledger: Uuid) -> String {
-    waiting(name, ledger) + ".upload"
 }
 
 /// An object's state: its ETag, and its generation where conditions name that.

@@ -18,7 +18,7 @@ const SCRIPT: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>\" on
 const FORMULA: &str = "=HYPERLINK(\"http://evil.example\";\"x\")\n+1;@SUM(A1)";
 const IMAGE: &str =
     r#"{"name":"合同","ext":"jpg","url":"https://files.example.com/a?b=1&c=2","size":123456,"w":2,"h":3}"#;
-const CUSTOM: &str = r#"{"topic":"</pre><script>","by":"alice","amount":1.50}"#;
+const CUSTOM: &str = r#"{"topic":"</pre><script>","by":"alice","amount":1.50,"order":20261122000000000001}"#;
 
 /// Two one-to-one dialogues and a team: answers, an edit, targeted messages, hostile texts.
 fn world() -> Vec<Sent<'static>> {

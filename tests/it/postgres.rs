@@ -30,7 +30,15 @@ fn stamp() -> RunStamp {
 }
 
 fn claim(recorded: u64, intent: Option<u64>) -> Claim {
-    Claim { ledger_id: LEDGER, job: "nightly".to_owned(), recorded, intent, unpublished: Vec::new(), runs: Vec::new() }
+    Claim {
+        ledger_id: LEDGER,
+        job: "nightly".to_owned(),
+        recorded,
+        intent,
+        unpublished: Vec::new(),
+        runs: Vec::new(),
+        manifests: Vec::new(),
+    }
 }
 
 fn settings(url: &str) -> Settings {

@@ -222,10 +222,22 @@ fn archive(site: &Site) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 #[test]
+fn all_runs_that_are_not_registered_are_registered_by_one_call() {
+    let (site, mut versions) = first_night("");
+    next_night(&site, &mut versions);
+    another_message(&site, &mut versions);
+    register_and_hold(&formats().map(|format| Table::new(&site, &format)), 3, &versions);
+}
+
+#[test]
 fn each_run_is_registered_once_and_the_archive_stays_as_it_is() {
     let (site, mut versions) = first_night("");
     let tables = formats().map(|format| Table::new(&site, &format));
     register_and_hold(&tables, 1, &versions);
+    for table in &tables {
+        let said = succeeded(&table.vanished().script(None).output().unwrap());
+        assert!(said.contains("no new notes of messages that vanished up to run 1"), "{said}");
+    }
     next_night(&site, &mut versions);
     // A night that finds nothing new leaves a manifest without files.
     site.night().exits(0);

@@ -1,18 +1,19 @@
 //! Gives an archive to another ledger: what is in it, which messages those are, and the new owner record.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::blocking::blocking;
 use super::contents::Contents;
 use super::data_file::{APP, Batches, ID, ParquetFile, REVISION, Rows, Unreadable};
 use super::manifests;
-use super::owner::OwnedArchive;
+use super::owner::{NamedManifest, OwnedArchive};
 use super::places::is_inside;
-use crate::archive::{ArchiveError, ExistingIds, Inventory, ListedManifest, RunStamp, Takeover};
+use crate::archive::{ArchiveError, ExistingIds, Inventory, ListedManifest, RunStamp, Takeover, UnsealedRun};
 use crate::model::manifest::{BESIDE, DataFile, is_vanished};
 use crate::storage::Storage;
 
@@ -25,16 +26,34 @@ const COLUMNS: [&str; 3] = [APP, ID, REVISION];
 pub(super) struct ParquetTakeover {
     archive: Arc<OwnedArchive>,
     app_key: String,
+    found: Found,
     /// Files whose IDs are still to be read.
     files: VecDeque<String>,
     current: Current,
+}
+
+/// What an archive was found to be, which it must still be when it changes hands.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    /// Data, also beside the archive, with sizes.
+    data: BTreeMap<String, u64>,
+    manifests: Vec<String>,
+    /// The last manifest, or the next one if the archive names it and it is not written.
+    last: Option<NamedManifest>,
+}
+
+impl Found {
+    fn of([within, beside]: [&Contents; 2], last: Option<NamedManifest>) -> Self {
+        let data = within.data.iter().chain(&beside.data).map(|(path, bytes)| (path.clone(), *bytes)).collect();
+        Self { data, manifests: within.manifests.clone(), last }
+    }
 }
 
 impl ParquetTakeover {
     /// Touches nothing.
     pub(super) fn new(storage: Arc<dyn Storage>, stamp: RunStamp) -> Self {
         let archive = Arc::new(OwnedArchive::new(storage, &stamp));
-        Self { archive, app_key: stamp.app_key, files: VecDeque::new(), current: None }
+        Self { archive, app_key: stamp.app_key, found: Found::default(), files: VecDeque::new(), current: None }
     }
 }
 
@@ -42,14 +61,14 @@ impl ParquetTakeover {
 impl Takeover for ParquetTakeover {
     async fn look(&mut self) -> Result<Inventory, ArchiveError> {
         let archive = Arc::clone(&self.archive);
-        let inventory = blocking(move || look(&archive)).await?;
-        self.current = None;
+        let (inventory, found) = blocking(move || look(&archive)).await?;
+        (self.found, self.current) = (found, None);
         self.files = inventory
             .manifests
             .iter()
             .flatten()
             .flat_map(|manifest| &manifest.files)
-            .chain(&inventory.unnamed)
+            .chain(inventory.without_manifest())
             .filter(|file| !is_vanished(&file.path))
             .map(|file| file.path.clone())
             .collect();
@@ -75,8 +94,8 @@ impl Takeover for ParquetTakeover {
     }
 
     async fn hand_over(&mut self, commit: u64) -> Result<(), ArchiveError> {
-        let archive = Arc::clone(&self.archive);
-        blocking(move || archive.hand_over(commit)).await
+        let (archive, found) = (Arc::clone(&self.archive), std::mem::take(&mut self.found));
+        blocking(move || hand_over(&archive, commit, &found)).await
     }
 }
 
@@ -104,22 +123,43 @@ fn read_on(
     Ok((Some((path, batches)), Some(ids)))
 }
 
-fn look(archive: &OwnedArchive) -> Result<Inventory, ArchiveError> {
+/// Takes the archive over as it was found. A run may have published files since then, of a commit that the owner record
+/// already named. Once its staged files are removed it can publish no more, and the archive shows whether it did.
+fn hand_over(archive: &OwnedArchive, commit: u64, found: &Found) -> Result<(), ArchiveError> {
+    archive.hand_over(commit, found.last.clone())?;
+    let [contents, beside] = list(&**archive.storage())?;
+    if Found::of([&contents, &beside], found.last.clone()) == *found { Ok(()) } else { Err(archive.was_written()) }
+}
+
+/// What is in an archive, and what is beside it.
+fn list(storage: &dyn Storage) -> Result<[Contents; 2], ArchiveError> {
+    let mut contents = Contents::of(storage, false)?;
+    contents.manifests.retain(|path| manifests::is_manifest(path));
+    Ok([contents, Contents::beside(storage)?])
+}
+
+fn look(archive: &OwnedArchive) -> Result<(Inventory, Found), ArchiveError> {
     let storage = archive.storage();
     // An archive that has an owner need not be listed to see that it is not empty.
-    if archive.look_up_owner()?.is_none() && storage.list("", false)?.is_empty() {
-        return Ok(Inventory { is_empty: true, manifests: Some(Vec::new()), ..Inventory::default() });
+    if archive.look_up_owner()?.is_none() {
+        archive.stands_alone()?;
+        if storage.list("", false)?.is_empty() {
+            let empty = Inventory { is_empty: true, manifests: Some(Vec::new()), ..Inventory::default() };
+            return Ok((empty, Found::default()));
+        }
     }
     archive.lock()?;
+    // The archive may have been copied here from a place of another kind.
+    storage.probe()?;
     let record = archive.look_up_owner()?;
+    let next = record.as_ref().and_then(|record| record.manifest.clone());
     let mut inventory = Inventory {
         commit: record.as_ref().map_or(0, |record| record.commit),
         owner: record.map(|record| (record.ledger_id, record.job)),
         ..Inventory::default()
     };
-    let mut contents = Contents::of(&**storage, false)?;
-    contents.manifests.retain(|path| manifests::is_manifest(path));
-    let beside = Contents::beside(&**storage)?;
+    let [contents, beside] = list(&**storage)?;
+    archive.holds_no_other(&contents)?;
     let mut named = HashSet::new();
     let found = [&contents, &beside];
     inventory.manifests = Some(listed_manifests(storage, found, &mut named, &mut inventory.missing)?);
@@ -135,7 +175,35 @@ fn look(archive: &OwnedArchive) -> Result<Inventory, ArchiveError> {
     inventory.temporary_files = (contents.temporary.len() + beside.temporary.len()) as u64;
     inventory.temporary_bytes = contents.temporary.iter().chain(&beside.temporary).map(|(_, bytes)| bytes).sum();
     inventory.is_empty = inventory.owner.is_none() && contents.manifests.is_empty() && contents.data.is_empty();
-    Ok(inventory)
+    let last = inventory.manifests.iter().flatten().last();
+    let last = last.map(|last| NamedManifest { sequence: last.sequence, run_id: last.run_id.to_string() });
+    // A run that named its manifest and has not written it may live, and write it at any time. So its number stays its own:
+    // whoever writes it first, it is there once.
+    let number = last.as_ref().map_or(1, |last| last.sequence + 1);
+    let has_one = |run: &str| inventory.manifests.iter().flatten().any(|listed| listed.run_id.to_string() == run);
+    let unwritten = next.filter(|next| next.sequence == number && !has_one(&next.run_id));
+    let unwritten = unwritten.and_then(|next| Some((Uuid::try_parse(&next.run_id).ok()?, next)));
+    let last = match unwritten {
+        Some((run_id, next)) => {
+            let (files, others) = inventory.unnamed.into_iter().partition(|file| name(file).contains(&next.run_id));
+            inventory.unnamed = others;
+            inventory.unsealed.push(unsealed(run_id, files));
+            Some(next)
+        }
+        None => last,
+    };
+    Ok((inventory, Found::of([&contents, &beside], last)))
+}
+
+/// A run with these files, whose manifest is not written.
+fn unsealed(run_id: Uuid, files: Vec<DataFile>) -> UnsealedRun {
+    let began = run_id.get_timestamp().and_then(|time| {
+        let (seconds, nanoseconds) = time.to_unix();
+        Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
+    });
+    let of_messages = || files.iter().filter(|file| !is_vanished(&file.path));
+    let (rows, bytes) = (of_messages().map(|file| file.rows).sum(), of_messages().map(|file| file.bytes).sum());
+    UnsealedRun { run_id, began: began.unwrap_or(Timestamp::UNIX_EPOCH), rows, bytes, files }
 }
 
 /// The manifests in their order. Notes the files that they name, and those of them that are missing.

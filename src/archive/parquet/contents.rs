@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::places::{DELTA_LOG, FLEET, MANIFESTS};
 use crate::model::manifest::BESIDE;
-use crate::storage::{Storage, StorageError, TEMPORARY};
+use crate::storage::{NO_PATH, Storage, StorageError, TEMPORARY};
 
 /// Files by their paths, in order.
 #[derive(Debug, Default)]
@@ -36,6 +36,10 @@ impl Contents {
     fn below(storage: &dyn Storage, start: &str, lenient: bool) -> Result<Self, StorageError> {
         let mut contents = Self::default();
         for found in storage.list(start, lenient)? {
+            if found.name.contains(NO_PATH) {
+                contents.others.push(found.name.replace(NO_PATH, ""));
+                continue;
+            }
             let path = found.name;
             let relative = &path[start.len()..];
             let (top, below) = relative.split_once('/').unwrap_or(("", relative));

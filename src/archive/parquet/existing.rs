@@ -3,7 +3,7 @@
 //! Every footer is read. Of the rest, only a few columns are read, in row groups whose statistics say that they may hold
 //! something. The IDs of vanished messages are kept in memory: eight bytes each.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ::parquet::file::metadata::RowGroupMetaData;
@@ -14,11 +14,14 @@ use super::blocking::blocking;
 use super::contents::Contents;
 use super::data_file::{APP, Batches, ID, ParquetFile, REVISION, Rows, TIME, Unreadable};
 use crate::archive::{ArchiveError, ExistingVersions};
+use crate::model::manifest::{DataFile, is_vanished};
 use crate::model::message::ExistingVersion;
 use crate::storage::Storage;
 
 /// Rows read at once.
 const ROWS: usize = 16_384;
+/// Missing files that an error names.
+const NAMED: usize = 5;
 const COLUMNS: [&str; 8] = [APP, "conversation_id", ID, REVISION, TIME, "modify_time", "requested", "fetched_at"];
 
 /// Reads the archive twice: for later versions, then for first ones.
@@ -45,18 +48,51 @@ struct WantedVersions {
     vanished: Vec<i64>,
 }
 
+/// The files of an archive and beside it. Insists that those that were published are among them. Blocks.
+pub(super) fn find(storage: &dyn Storage, published: &[DataFile], job: &str) -> Result<BTreeSet<String>, ArchiveError> {
+    let mut listed = Contents::of(storage, false)?.data;
+    listed.append(&mut Contents::beside(storage)?.data);
+    let mut lost = Vec::new();
+    for DataFile { path, bytes, .. } in published {
+        // A directory that is a link, and the size of what a link leads to, are not in the listing.
+        if listed.get(path) != Some(bytes) && storage.size(path)? != Some(*bytes) {
+            lost.push(storage.at(path));
+        } else {
+            listed.entry(path.clone()).or_insert(*bytes);
+        }
+    }
+    if lost.is_empty() {
+        return Ok(listed.into_keys().collect());
+    }
+    let more = lost.len().saturating_sub(NAMED);
+    let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    lost.truncate(NAMED);
+    Err(ArchiveError::Unusable(format!(
+        "files of the archive at {} are missing or have another size, so their messages cannot be asked for again: {}{and_more}. \
+         Restore them; or, if they are lost, `yunxin-archiver adopt {job}` takes the archive over as it is, and the next \
+         run fetches what they held if its source still names it",
+        storage.place(),
+        lost.join(", ")
+    )))
+}
+
 impl ParquetVersions {
-    /// Finds the files. Blocks.
-    pub(super) fn open(storage: Arc<dyn Storage>, app_key: String, since: i64) -> Result<Self, ArchiveError> {
-        let left = Contents::of(&*storage, false)?.data.into_keys().collect();
+    /// Reads which messages vanished. Blocks.
+    pub(super) fn open(
+        storage: Arc<dyn Storage>,
+        files: BTreeSet<String>,
+        app_key: String,
+        since: i64,
+    ) -> Result<Self, ArchiveError> {
+        let (beside, left): (Vec<_>, Vec<_>) = files.into_iter().partition(|path| is_vanished(path));
         let mut vanished = Vec::new();
-        for path in Contents::beside(&*storage)?.data.into_keys() {
+        for path in beside {
             let ids = vanished_ids(&storage, &path, &app_key).map_err(|error| unreadable(&storage, &path, error))?;
             vanished.extend(ids);
         }
         vanished.sort_unstable();
         let wanted = Arc::new(WantedVersions { app_key, since, later: true, vanished });
-        Ok(Self { storage, wanted, left, again: VecDeque::new(), current: None })
+        Ok(Self { storage, wanted, left: left.into(), again: VecDeque::new(), current: None })
     }
 }
 

@@ -1,9 +1,10 @@
 //! The manifests of an archive: each with its signature beside it, and the list of hashes of everything for `sha256sum`.
 //!
-//! They are written in this order, so that writing the same manifest again completes what a crash interrupted: the
-//! signature; the manifest, which never replaces another; the list, which replaces the one before.
+//! They are written in this order, so that writing the same manifest again completes what a crash interrupted: the owner
+//! record, which names the manifest; the signature; the manifest, which never replaces another; the list, which replaces the
+//! one before.
 
-use super::owner::OwnedArchive;
+use super::owner::{NamedManifest, OwnedArchive};
 use super::places::{MANIFESTS, SUMS, last_part};
 use super::sums::{carry, last_line, line};
 use crate::archive::ArchiveError;
@@ -13,7 +14,7 @@ use crate::storage::{Created, Replaced, Storage, Version};
 /// The manifest of this number, if there is one.
 pub(super) fn find(archive: &OwnedArchive, sequence: u64) -> Result<Option<Sealed>, ArchiveError> {
     let storage = &**archive.storage();
-    let found = paths(storage)?.into_iter().find(|path| is_numbered(path, sequence));
+    let found = names(storage)?.into_iter().find(|path| is_manifest(path) && is_numbered(path, sequence));
     found.map(|path| read(storage, &path)).transpose()
 }
 
@@ -21,56 +22,85 @@ pub(super) fn find(archive: &OwnedArchive, sequence: u64) -> Result<Option<Seale
 pub(super) fn write(archive: &OwnedArchive, sealed: &Sealed) -> Result<(), ArchiveError> {
     let storage = &**archive.storage();
     let path = path_of(&sealed.manifest);
-    let manifests = paths(storage)?;
-    refuse_another(storage, &sealed.manifest, &manifests)?;
+    let (manifests, others): (Vec<_>, Vec<_>) = names(storage)?.into_iter().partition(|path| is_manifest(path));
+    refuse_another(archive, &sealed.manifest, &manifests)?;
+    let Manifest { sequence, run_id, .. } = sealed.manifest.clone();
+    archive.name_manifest(NamedManifest { sequence, run_id })?;
     if let Some(signature) = sealed.signature.as_ref().filter(|_| !manifests.contains(&path)) {
-        // A signature that is there belongs to a manifest that was never written.
         let path = format!("{path}.sig");
-        let version = storage.read(&path)?.map(|(_, version)| version);
-        replace(storage, &path, &signature.0, version.as_ref())?;
+        if others.contains(&path) {
+            // It belongs to a manifest that was never written.
+            let version = storage.read(&path)?.map(|(_, version)| version);
+            replace(storage, &path, &signature.0, version.as_ref())?;
+        } else {
+            create(archive, &path, &signature.0, "a different signature is there")?;
+        }
     }
-    if storage.create(&path, sealed.text.as_bytes())? == Created::Taken {
-        let why = "a different manifest is there; manifests never change";
-        return Err(ArchiveError::failed(format!("writing {}", storage.at(&path)), why));
+    create(archive, &path, sealed.text.as_bytes(), "a different manifest is there; manifests never change")?;
+    // Whoever lost the archive may write the list once more, and no oftener.
+    for _ in 0..3 {
+        if write_sums(archive, sealed, manifests.clone())? {
+            return Ok(());
+        }
     }
-    write_sums(storage, sealed, manifests)
+    Err(written_by_another(storage, SUMS))
+}
+
+/// Creates a small file. If its name is taken, the archive may have changed hands.
+fn create(archive: &OwnedArchive, path: &str, content: &[u8], taken: &str) -> Result<(), ArchiveError> {
+    let storage = archive.storage();
+    match storage.create(path, content)? {
+        Created::Yes => Ok(()),
+        Created::Taken => {
+            archive.still_owned()?;
+            Err(ArchiveError::failed(format!("writing {}", storage.at(path)), taken.to_owned()))
+        }
+    }
 }
 
 /// Replaces a small file as it was read.
 fn replace(storage: &dyn Storage, path: &str, content: &[u8], read: Option<&Version>) -> Result<(), ArchiveError> {
     match storage.replace(path, content, read)? {
         Replaced::Yes(_) => Ok(()),
-        Replaced::Changed => Err(ArchiveError::failed(
-            format!("writing {}", storage.at(path)),
-            "somebody else wrote it at the same moment; only one ledger may write an archive",
-        )),
+        Replaced::Changed => Err(written_by_another(storage, path)),
     }
+}
+
+fn written_by_another(storage: &dyn Storage, path: &str) -> ArchiveError {
+    ArchiveError::failed(
+        format!("writing {}", storage.at(path)),
+        "somebody else wrote it at the same moment; only one ledger may write an archive",
+    )
 }
 
 /// Refuses a manifest if another run has its number: the ledger is a copy from before that run.
-fn refuse_another(storage: &dyn Storage, manifest: &Manifest, paths: &[String]) -> Result<(), ArchiveError> {
+fn refuse_another(archive: &OwnedArchive, manifest: &Manifest, paths: &[String]) -> Result<(), ArchiveError> {
     let own = path_of(manifest);
-    match paths.iter().find(|path| is_numbered(path, manifest.sequence) && **path != own) {
-        None => Ok(()),
-        Some(other) => Err(ArchiveError::NotOurs(format!(
-            "the archive at {} has a manifest {} of a run that this ledger does not know. The ledger is an \
-             old copy: `yunxin-archiver adopt {}` takes the archive over",
-            storage.place(),
-            last_part(other),
-            manifest.job
-        ))),
-    }
+    let other = paths.iter().find(|path| is_numbered(path, manifest.sequence) && **path != own);
+    let Some(other) = other else { return Ok(()) };
+    archive.still_owned()?;
+    Err(ArchiveError::NotOurs(format!(
+        "the archive at {} has a manifest {} of a run that this ledger does not know. The ledger is an \
+         old copy: `yunxin-archiver adopt {}` takes the archive over",
+        archive.storage().place(),
+        last_part(other),
+        manifest.job
+    )))
 }
 
 /// Brings the list of hashes up to this manifest: appends to it if it ends with the manifest before, else writes it anew.
-/// `paths` are those of the manifests that were there before.
-fn write_sums(storage: &dyn Storage, sealed: &Sealed, paths: Vec<String>) -> Result<(), ArchiveError> {
+/// `paths` are those of the manifests that were there before. Returns whether nobody else wrote it at the same moment.
+fn write_sums(archive: &OwnedArchive, sealed: &Sealed, paths: Vec<String>) -> Result<bool, ArchiveError> {
+    let storage = &**archive.storage();
     let (manifest, sha256) = (&sealed.manifest, sealed.sha256());
     let (sums, version) = storage.read(SUMS)?.unzip();
+    // Whoever took the archive over since wrote manifests that `paths` lacks. If it does so only now, it writes the list
+    // after this.
+    archive.still_owned()?;
     let sums = sums.unwrap_or_default();
     let last = last_line(&sums);
     if last == Some(manifest_line(manifest, &sha256).as_bytes()) {
-        return Ok(());
+        return Ok(true);
     }
     // By its name alone: if somebody changed that manifest since, the hash in the list remains the evidence.
     let before =
@@ -92,7 +122,7 @@ fn write_sums(storage: &dyn Storage, sealed: &Sealed, paths: Vec<String>) -> Res
             add(&mut out, &one.manifest, &one.sha256(), beside);
         }
     }
-    replace(storage, SUMS, &out, version.as_ref())
+    Ok(matches!(storage.replace(SUMS, &out, version.as_ref())?, Replaced::Yes(_)))
 }
 
 /// Reads a manifest from its file.
@@ -109,10 +139,10 @@ fn path_of(manifest: &Manifest) -> String {
     format!("{MANIFESTS}/{}", manifest.file_name())
 }
 
-/// The manifests, in order.
-fn paths(storage: &dyn Storage) -> Result<Vec<String>, ArchiveError> {
+/// The files in the directory of manifests, in order.
+fn names(storage: &dyn Storage) -> Result<Vec<String>, ArchiveError> {
     let listed = storage.list(&format!("{MANIFESTS}/"), false)?;
-    Ok(listed.into_iter().map(|found| found.name).filter(|path| is_manifest(path)).collect())
+    Ok(listed.into_iter().map(|found| found.name).collect())
 }
 
 fn is_numbered(path: &str, sequence: u64) -> bool {

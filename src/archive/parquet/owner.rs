@@ -9,12 +9,12 @@ use super::contents::Contents;
 use super::places::OWNER_RECORD;
 use crate::archive::{ArchiveError, Claim, Opened, RunStamp};
 use crate::failpoint::reach;
-use crate::model::manifest::StagedFile;
+use crate::model::manifest::{BESIDE, StagedFile};
 use crate::storage::{PlaceLock, Published, Replaced, Storage, TEMPORARY, Version};
 
 const OWNER_RECORD_VERSION: u32 = 1;
 
-/// Whose the archive is, and its last commit: `_archive.json`.
+/// Whose the archive is, its last commit and its last manifest: `_archive.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OwnerRecord {
     version: u32,
@@ -24,6 +24,21 @@ pub(super) struct OwnerRecord {
     /// The run that made the commit; none before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) run_id: Option<String>,
+    /// The last manifest. It is named before it is written, so of two copies of a ledger one writes the next. None before
+    /// the first, and where an earlier version wrote the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) manifest: Option<NamedManifest>,
+    /// Whether it was written without conditions. Whoever then writes with conditions tries first whether the store heeds
+    /// them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unconditional: bool,
+}
+
+/// A manifest, by its number and its run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NamedManifest {
+    pub(super) sequence: u64,
+    pub(super) run_id: String,
 }
 
 /// An archive in the hands of one ledger. Every function blocks.
@@ -57,8 +72,13 @@ impl OwnedArchive {
 
     /// Takes possession, or refuses and changes nothing. Then publishes what was recorded and removes what was not.
     pub(super) fn open(&self, claim: &Claim) -> Result<Opened, ArchiveError> {
-        if self.admit(claim)?.is_none() {
-            self.storage.probe()?;
+        match self.admit(claim)? {
+            Some(record) if record.unconditional && self.storage.has_conditions() => drop(self.storage.probe()?),
+            Some(_) => {}
+            None => {
+                self.stands_alone()?;
+                self.storage.probe()?;
+            }
         }
         self.lock()?;
         // Where there are locks, only now can no other process change it.
@@ -81,10 +101,14 @@ impl OwnedArchive {
             }
         }
         if !opened.missing.is_empty() {
-            if opened.commit == claim.recorded {
-                opened.commit -= 1;
-                self.write_owner_record(opened.commit, claim.run_of(opened.commit))?;
-            }
+            // Written in any case: if another ledger took over, it counts on the files that are there.
+            opened.commit = opened.commit.min(claim.recorded.saturating_sub(1));
+            self.change_owner_record(|record| {
+                if record.commit != opened.commit {
+                    record.commit = opened.commit;
+                    record.run_id = claim.run_of(opened.commit).map(|run| run.to_string());
+                }
+            })?;
             self.take_back(&claim.unpublished)?;
         }
         let own = self.ledger_id.to_string();
@@ -149,6 +173,8 @@ impl OwnedArchive {
         self.claim_commit(commit, Some(self.run_id))?;
         for (file, published) in files.iter().zip(self.storage.publish(files)?) {
             if let Published::Lost(why) = published {
+                // Whoever takes an archive over gives up what others staged.
+                self.still_owned()?;
                 let why = why.unwrap_or_else(|| "the staged file is gone".to_owned());
                 return Err(ArchiveError::failed(format!("publishing {}", self.storage.at(&file.file.path)), why));
             }
@@ -160,6 +186,52 @@ impl OwnedArchive {
     fn claim_commit(&self, commit: u64, run: Option<Uuid>) -> Result<(), ArchiveError> {
         reach("deed.before");
         self.write_owner_record(commit, run)
+    }
+
+    /// Names a manifest in the owner record before it is written, so that the chain does not fork: of two copies of a
+    /// ledger, one goes on. A run that died in between is the only one that may write it, when it is recovered.
+    pub(super) fn name_manifest(&self, manifest: NamedManifest) -> Result<(), ArchiveError> {
+        let last = self.remembered().as_ref().and_then(|(record, _)| record.manifest.clone());
+        match last {
+            Some(last) if last == manifest => Ok(()),
+            Some(last) if last.sequence >= manifest.sequence => Err(ArchiveError::NotOurs(format!(
+                "the archive at {} has manifest {} of run {} already, and this ledger would write number {} of run {}. The \
+                 ledger is an old copy: `yunxin-archiver adopt {}` takes the archive over",
+                self.storage.place(),
+                last.sequence,
+                last.run_id,
+                manifest.sequence,
+                manifest.run_id,
+                self.job
+            ))),
+            _ => self.change_owner_record(|record| record.manifest = Some(manifest)),
+        }
+    }
+
+    /// Refuses a place that lies within another archive, or beside which or within which another archive lies: each would
+    /// take the other's files for its own.
+    pub(super) fn stands_alone(&self) -> Result<(), ArchiveError> {
+        if let Some(other) = self.storage.find_above(OWNER_RECORD)? {
+            return Err(self.overlaps(&other));
+        }
+        self.holds_no_other(&Contents::beside(&*self.storage)?)
+    }
+
+    /// The same for what lies within a place.
+    pub(super) fn holds_no_other(&self, contents: &Contents) -> Result<(), ArchiveError> {
+        let other = contents
+            .others
+            .iter()
+            .find(|name| name.strip_suffix(OWNER_RECORD).is_some_and(|above| above == BESIDE || above.ends_with('/')));
+        other.map_or(Ok(()), |other| Err(self.overlaps(&self.storage.at(other))))
+    }
+
+    fn overlaps(&self, other: &str) -> ArchiveError {
+        ArchiveError::NotOurs(format!(
+            "{} cannot be an archive: {other} is the owner record of another one, and no archive may lie within another, or \
+             in the place beside it that is for what vanished. Choose another path, or move that archive away",
+            self.storage.place()
+        ))
     }
 
     /// Whether this ledger may have the archive. Changes nothing. Returns the owner record.
@@ -181,12 +253,18 @@ impl OwnedArchive {
                     record.commit, claim.recorded
                 )));
             }
-            if let Some(what) = record.run_id.as_deref().and_then(|run| claim.contradiction(record.commit, run)) {
+            let by_commit = record.run_id.as_deref().and_then(|run| claim.contradiction(record.commit, run));
+            let by_manifest = || {
+                let NamedManifest { sequence, run_id } = record.manifest.as_ref()?;
+                claim.unknown_manifest(*sequence, run_id)
+            };
+            if let Some(what) = by_commit.or_else(by_manifest) {
                 return Err(ArchiveError::NotOurs(format!("the archive at {place} belongs to another copy: {what}")));
             }
             return Ok(Some(record));
         }
         let contents = Contents::of(&*self.storage, true)?;
+        self.holds_no_other(&contents)?;
         if let Some(trace) = contents.data.keys().next().or(contents.manifests.first()) {
             return Err(ArchiveError::NotOurs(format!(
                 "the archive at {place} has data ({}) and no {OWNER_RECORD} that names its owner: {adopt}",
@@ -235,20 +313,25 @@ impl OwnedArchive {
         Ok(Some((record, version)))
     }
 
-    /// Writes the owner record, unless somebody else changed it since it was remembered.
+    /// Names this commit in the owner record.
     fn write_owner_record(&self, commit: u64, run: Option<Uuid>) -> Result<(), ArchiveError> {
-        let record = OwnerRecord {
-            version: OWNER_RECORD_VERSION,
-            ledger_id: self.ledger_id.to_string(),
-            job: self.job.clone(),
-            commit,
-            run_id: run.map(|run| run.to_string()),
-        };
+        self.change_owner_record(|record| {
+            (record.commit, record.run_id) = (commit, run.map(|run| run.to_string()));
+        })
+    }
+
+    /// Writes the owner record in the name of this ledger, unless somebody else changed it since it was remembered.
+    fn change_owner_record(&self, change: impl FnOnce(&mut OwnerRecord)) -> Result<(), ArchiveError> {
+        let mut remembered = self.remembered();
+        let (last, read) = remembered.clone().unzip();
+        let (commit, run_id, manifest) = last.map_or((0, None, None), |last| (last.commit, last.run_id, last.manifest));
+        let (ledger_id, job) = (self.ledger_id.to_string(), self.job.clone());
+        let (version, unconditional) = (OWNER_RECORD_VERSION, !self.storage.has_conditions());
+        let mut record = OwnerRecord { version, ledger_id, job, commit, run_id, manifest, unconditional };
+        change(&mut record);
         let mut content = serde_json::to_vec_pretty(&record).expect("text is JSON");
         content.push(b'\n');
-        let mut remembered = self.remembered();
-        let read = remembered.as_ref().map(|(_, version)| version);
-        match self.storage.replace(OWNER_RECORD, &content, read)? {
+        match self.storage.replace(OWNER_RECORD, &content, read.as_ref())? {
             Replaced::Yes(version) => {
                 *remembered = Some((record, version));
                 Ok(())
@@ -257,26 +340,33 @@ impl OwnedArchive {
         }
     }
 
-    /// Makes this ledger the owner, at this commit, unless the archive changed since it was looked at. Then removes the
-    /// staged files of former ledgers.
-    pub(super) fn hand_over(&self, commit: u64) -> Result<(), ArchiveError> {
+    /// Makes this ledger the owner, at this commit and this last manifest, unless the owner record changed since it was
+    /// looked at. Then removes the staged files of former ledgers.
+    pub(super) fn hand_over(&self, commit: u64, manifest: Option<NamedManifest>) -> Result<(), ArchiveError> {
         self.lock()?;
-        let before = self.remembered().as_ref().map(|(record, _)| record.clone());
-        let run = before.filter(|record| record.commit == commit).and_then(|record| record.run_id);
-        match self.write_owner_record(commit, run.and_then(|run| Uuid::try_parse(&run).ok())) {
-            Err(ArchiveError::NotOurs(_)) => {
-                return Err(ArchiveError::Busy(format!(
-                    "another process wrote the archive at {} while it was being taken over: stop that process, and run \
-                     `yunxin-archiver adopt {}` again",
-                    self.storage.place(),
-                    self.job
-                )));
+        let written = self.change_owner_record(|record| {
+            if record.commit != commit {
+                (record.commit, record.run_id) = (commit, None);
             }
+            record.manifest = manifest;
+        });
+        match written {
+            Err(ArchiveError::NotOurs(_)) => return Err(self.was_written()),
             written => written?,
         }
         let own = self.ledger_id.to_string();
         self.storage.clear(&|ledger| Uuid::try_parse(ledger).is_ok() && ledger != own)?;
         tracing::debug!(place = self.storage.place(), commit, "{OWNER_RECORD} names the new ledger");
         Ok(())
+    }
+
+    /// Why the archive cannot be taken over as it was looked at.
+    pub(super) fn was_written(&self) -> ArchiveError {
+        ArchiveError::Busy(format!(
+            "another process wrote the archive at {} while it was being taken over: stop that process, and run \
+             `yunxin-archiver adopt {}` again",
+            self.storage.place(),
+            self.job
+        ))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
@@ -13,6 +12,7 @@ use arrow::error::ArrowError;
 use async_trait::async_trait;
 
 use super::data_file::{APP, ID, ParquetFile, overlaps};
+use super::manifests::is_manifest;
 use super::places::{MANIFESTS, is_inside};
 use super::pruning::{directory_may_hold, group_may_hold};
 use super::records::Records;
@@ -71,11 +71,7 @@ impl ParquetReader {
             )));
         }
         let (mut manifests, mut app_keys) = (BTreeMap::new(), BTreeSet::new());
-        for file in listed
-            .into_iter()
-            .map(|found| found.name)
-            .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "json"))
-        {
+        for file in listed.into_iter().map(|found| found.name).filter(|name| is_manifest(name)) {
             let content = storage.read(&file)?.map(|(content, _)| content).unwrap_or_default();
             let manifest: Manifest = serde_json::from_slice(&content)
                 .map_err(|error| ArchiveError::failed(format!("reading {}", storage.at(&file)), error))?;

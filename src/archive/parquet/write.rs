@@ -23,12 +23,12 @@ use self::buffers::Buffers;
 pub(super) use self::stage::ParquetStager;
 use self::vanished::Notes;
 use super::blocking::blocking;
-use super::existing::ParquetVersions;
+use super::existing::{self, ParquetVersions};
 use super::manifests;
 use super::owner::OwnedArchive;
 use super::settings::Settings;
 use crate::archive::{ArchiveError, ArchiveWriter, Claim, ExistingVersions, Opened, Prepared, RunStamp};
-use crate::model::manifest::{Sealed, StagedFile, is_vanished};
+use crate::model::manifest::{DataFile, Sealed, StagedFile, is_vanished};
 use crate::model::message::{MessageRows, Vanished};
 
 /// Notes of what vanished that make a commit due. They are in memory until then.
@@ -114,9 +114,16 @@ impl ArchiveWriter for ParquetWriter {
         Ok(())
     }
 
-    async fn existing_versions(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
-        let app_key = self.stamp.app_key.clone();
-        let open = move |archive: &OwnedArchive| ParquetVersions::open(Arc::clone(archive.storage()), app_key, since);
+    async fn existing_versions(
+        &mut self,
+        since: i64,
+        published: Vec<DataFile>,
+    ) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
+        let RunStamp { app_key, job, .. } = self.stamp.clone();
+        let open = move |archive: &OwnedArchive| {
+            let files = existing::find(&**archive.storage(), &published, &job)?;
+            ParquetVersions::open(Arc::clone(archive.storage()), files, app_key, since)
+        };
         Ok(Box::new(self.with_archive(open).await?))
     }
 

@@ -89,14 +89,7 @@ impl Takeover for PostgresTakeover {
     }
 
     async fn hand_over(&mut self, commit: u64) -> Result<(), ArchiveError> {
-        let claim = Claim {
-            ledger_id: self.target.stamp.ledger_id,
-            job: self.target.stamp.job.clone(),
-            recorded: 0,
-            intent: None,
-            unpublished: Vec::new(),
-            runs: Vec::new(),
-        };
+        let claim = Claim::of_new(self.target.stamp.ledger_id, self.target.stamp.job.clone());
         self.session()?;
         let Self { target, session: Some(session), .. } = self else { return Ok(()) };
         match open::hand_over(&target.server, session, &target.names, &claim, commit).await {
@@ -163,6 +156,7 @@ async fn unsealed(connection: &mut PgConnection, names: &Names) -> Result<Vec<Un
             began: Timestamp::from_millisecond(began).ok()?,
             rows: rows.max(0) as u64,
             bytes: bytes.max(0) as u64,
+            files: Vec::new(),
         })
     });
     Ok(runs.collect())

@@ -13,7 +13,7 @@ use super::statements::{CommitId, Statements};
 use super::target::{OpenArchive, Target};
 use super::unlogged;
 use crate::archive::{ArchiveError, ArchiveWriter, Claim, ExistingVersions, Opened, Prepared};
-use crate::model::manifest::{Sealed, StagedFile};
+use crate::model::manifest::{DataFile, Sealed, StagedFile};
 use crate::model::message::{MessageRows, Vanished};
 
 /// Messages that make a commit due. More would make its transaction long.
@@ -86,7 +86,11 @@ impl ArchiveWriter for PostgresWriter {
         Ok(())
     }
 
-    async fn existing_versions(&mut self, since: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
+    async fn existing_versions(
+        &mut self,
+        since: i64,
+        _published: Vec<DataFile>,
+    ) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
         let session = self.target.server.connect().await?;
         Ok(Box::new(PostgresVersions::new(&self.target, session, since)))
     }

@@ -61,11 +61,11 @@ impl<'a> Target<'a> {
 
     /// The archive as it is at this moment.
     pub(super) async fn open(&self) -> Result<Box<dyn ArchiveReader>, Exit> {
-        let archive = match self {
-            Self::Path(path) => assemble::archive_at(Path::new(path))?,
-            Self::Job(config, job) => assemble::archive(config, job)?,
+        let (archive, named) = match self {
+            Self::Path(path) => (assemble::archive_at(Path::new(path))?, path),
+            Self::Job(config, job) => (assemble::archive(config, job)?, &job.name),
         };
-        archive.reader().await.map_err(assemble::archive_exit)
+        archive.reader().await.map_err(|error| assemble::place_exit(named, error))
     }
 
     /// The job's ledger, of this archive.

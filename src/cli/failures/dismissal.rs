@@ -25,6 +25,7 @@ pub(super) async fn dismiss_or_reopen(
     let Some(former) = assemble::ledger_to_read(config, job).await? else {
         return Err(Exit::words(format!("job {} has not run yet: it has no failures", job.name)));
     };
+    assemble::warn_of_change(config, job, &former).await?;
     // Open the ledger with its own identity: no run begins here, so it must not be bound to a changed job.
     let identity = former.identity().clone();
     former.close().await.map_err(assemble::ledger_exit)?;

@@ -122,9 +122,11 @@ pub(super) fn cells(row: &FailureRow, dismissed: bool) -> Vec<String> {
     cells
 }
 
-/// A text that no spreadsheet takes for a formula.
+/// A text that no spreadsheet takes for a formula. A source of CSV takes the apostrophe away again, and so that it takes
+/// none of the text's own, a text with apostrophes before such a beginning gets one more.
 fn harmless(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+    let begins = text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if begins { format!("'{text}") } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -133,9 +135,10 @@ mod tests {
 
     #[test]
     fn no_cell_is_a_formula() {
-        for text in ["=1+1", "+1", "-1", "@x", "\tx", "\rx"] {
+        for text in ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "'=1", "''@x"] {
             assert_eq!(harmless(text), format!("'{text}"));
         }
         assert_eq!(harmless("a|1|b"), "a|1|b");
+        assert_eq!(harmless("'a|1|b"), "'a|1|b");
     }
 }

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::export::clock::Clock;
 use crate::export::content::Content;
+use crate::export::indented::indented;
 use crate::export::item::Item;
 use crate::model::Column;
 use crate::model::record::Record;
@@ -133,15 +134,8 @@ fn more(record: &Record) -> Markup {
     html! {
         @for (name, column) in [("extension", Column::Extension), ("further fields", Column::Extra)] {
             @if let Some(text) = record.text(column).filter(|text| !text.is_empty()) {
-                details { summary { (name) } pre { (pretty(text)) } }
+                details { summary { (name) } pre { (indented(text).as_deref().unwrap_or(text)) } }
             }
         }
     }
-}
-
-/// Indented JSON; any other text as it is.
-fn pretty(text: &str) -> String {
-    serde_json::from_str::<serde_json::Value>(text)
-        .and_then(|value| serde_json::to_string_pretty(&value))
-        .unwrap_or_else(|_| text.to_owned())
 }

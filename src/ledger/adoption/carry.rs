@@ -13,7 +13,7 @@ use crate::ledger::encoding::{histories, ids};
 use crate::ledger::error::Fault;
 use crate::ledger::failures::record::close;
 use crate::ledger::pending::{self, append, body};
-use crate::ledger::values::{Columns as _, count, millis};
+use crate::ledger::values::{Columns as _, millis};
 use crate::plan::Batch;
 
 /// How many batches are read at once.
@@ -32,8 +32,6 @@ pub struct CarriedOver {
     pub lost: u64,
     /// References that were to be asked for, and that the archive holds.
     pub archived: u64,
-    /// Failures that stay open.
-    pub failures: u64,
     /// What became of the cursor.
     pub cursor: CarriedCursor,
     /// Why the former ledger could not be read to its end, so that nothing of it was carried over.
@@ -128,8 +126,6 @@ async fn know_the_rest(build: &mut Build, mut carried: CarriedOver) -> Result<Ca
         build.make_known(ids).await?;
     }
     build.flush().await?;
-    let open = sqlx::query_scalar("select count(*) from failures where state = 0 and class <> 'invalid'");
-    carried.failures = count(open.fetch_one(&mut *build.ledger.writer().await?).await?);
     carried.cursor = cursor(build).await?;
     Ok(carried)
 }

@@ -18,7 +18,7 @@ pub struct ArchiveContents {
     pub manifests: Option<Vec<AdoptedManifest>>,
     /// Files that no manifest names yet: they will be in that of the adoption.
     pub unnamed: Vec<DataFile>,
-    /// Runs of a database that no manifest names yet: each will have one.
+    /// Runs that no manifest names yet, and that will have one of their own.
     pub unsealed: Vec<AdoptedRun>,
 }
 
@@ -33,6 +33,8 @@ pub struct AdoptedRun {
     pub rows: u64,
     /// Bytes sent for them.
     pub bytes: u64,
+    /// Its files.
+    pub files: Vec<DataFile>,
 }
 
 /// A manifest in an archive.
@@ -74,7 +76,10 @@ impl Ledger {
                 files::insert(tx, 0, run, file, None).await?;
             }
             sqlx::query("update runs set outcome = 'died' where outcome is null").execute(&mut *tx).await?;
-            for AdoptedRun { run_id, began, rows, bytes } in &held.unsealed {
+            for AdoptedRun { run_id, began, rows, bytes, files } in &held.unsealed {
+                for file in files {
+                    files::insert(tx, 0, *run_id, file, None).await?;
+                }
                 // Where the former ledger lacks a commit, what it says of the run's references is not all.
                 sqlx::query(
                     "insert into runs (run_id, ledger_id, command, started_at, outcome, rows, bytes)

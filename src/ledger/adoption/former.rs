@@ -27,6 +27,8 @@ pub enum ReplacedLedger {
         commit: u64,
         /// Where its archive is, if that is another place.
         elsewhere: Option<String>,
+        /// How its archive is partitioned, if that is another way.
+        partitioned: Option<String>,
     },
     /// It is of another job or app: nothing is carried over.
     Foreign(String),
@@ -80,6 +82,7 @@ async fn read(place: &Path, path: &Path, identity: &Identity) -> Result<Replaced
             id,
             commit: count(commit.unwrap_or(0)),
             elsewhere: (bound.sink != identity.sink).then_some(bound.sink),
+            partitioned: (bound.partitioning != identity.partitioning).then_some(bound.partitioning),
         },
     })
 }

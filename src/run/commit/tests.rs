@@ -11,7 +11,7 @@ use super::*;
 use crate::archive::{ArchiveError, Claim, ExistingVersions, Opened, Prepared};
 use crate::config::{Config, Job, Sink};
 use crate::ledger::{Beginning, Identity, Ledger, Planned, RetryFilter, RunNote};
-use crate::model::manifest::{Sealed, StagedFile};
+use crate::model::manifest::{DataFile, Sealed, StagedFile};
 use crate::model::message::MessageRows;
 use crate::model::reference::ConversationId;
 use crate::plan::{Batch, Purpose};
@@ -39,7 +39,7 @@ impl ArchiveWriter for Nowhere {
         Ok(())
     }
 
-    async fn existing_versions(&mut self, _: i64) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
+    async fn existing_versions(&mut self, _: i64, _: Vec<DataFile>) -> Result<Box<dyn ExistingVersions>, ArchiveError> {
         Err(ArchiveError::Unusable("it keeps nothing".to_owned()))
     }
 
@@ -98,6 +98,7 @@ async fn run(state: &std::path::Path, commit_interval: Duration) -> Arc<RunConte
         quota: 100,
         note: RunNote::default(),
         signer: None,
+        looks_wrong: Vec::new(),
     };
     let run = Arc::new(RunContext {
         run_id: Uuid::now_v7(),

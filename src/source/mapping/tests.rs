@@ -6,7 +6,7 @@ use super::*;
 
 fn mapping(format: Format, columns: &[(&str, &str)]) -> Result<Mapping, SourceError> {
     let columns = columns.iter().map(|&(field, input)| (field.to_owned(), input.to_owned())).collect();
-    Mapping::new(&Rows { format, columns, ..Rows::default() })
+    Mapping::new(&Rows { format, columns, ..Rows::default() }, false)
 }
 
 fn columns(format: Format, mapped: &[(&str, &str)], found: &[&str]) -> Result<Columns, String> {
@@ -35,16 +35,37 @@ fn complaint(fields: &Fields<'_>) -> String {
     chunk.invalid[0].message.clone()
 }
 
+/// A row of CSV.
+fn read_csv(fields: &Fields<'_>) -> ReferenceChunk {
+    let mut chunk = ReferenceChunk::default();
+    let mapping = Mapping::new(&Rows::default(), true).unwrap();
+    assert_eq!(mapping.row(fields, &mut chunk, String::new), Outcome::Reference);
+    chunk
+}
+
 #[test]
-fn an_apostrophe_that_keeps_a_cell_text_is_no_part_of_it() {
+fn an_apostrophe_that_keeps_a_cell_of_csv_text_is_no_part_of_it() {
     for (conversation, id) in [("'@bob|1|carol", "'158844553334358018"), ("@bob|1|carol", " '158844553334358018 ")] {
-        let (outcome, chunk) = read(Format::Reference, &whole(conversation, id, "1753951805248"));
-        assert_eq!(outcome, Outcome::Reference);
+        let chunk = read_csv(&whole(conversation, id, "1753951805248"));
         let reference = chunk.get(0).unwrap();
         assert_eq!(reference.conversation_id().to_string(), "@bob|1|carol");
         assert_eq!(reference.message_server_id, 158_844_553_334_358_018);
     }
     assert!(complaint(&whole("a|1|b", "'x", "1753951805248")).contains("is no integer above 0"));
+}
+
+#[test]
+fn an_account_that_begins_with_an_apostrophe_is_itself_wherever_nothing_guards_cells() {
+    for owner in ["'=bob", "'@bob", "'-", "''+1"] {
+        let conversation = format!("{owner}|1|carol");
+        let (_, chunk) = read(Format::Reference, &whole(&conversation, "5", "1753951805248"));
+        assert_eq!(chunk.get(0).unwrap().owner, owner);
+        // In CSV the program guards such an account with one more.
+        let guarded = format!("'{conversation}");
+        assert_eq!(read_csv(&whole(&guarded, "5", "1753951805248")).get(0).unwrap().owner, owner);
+    }
+    let chunk = read_csv(&whole("'bob|1|carol", "5", "1753951805248"));
+    assert_eq!(chunk.get(0).unwrap().owner, "'bob");
 }
 
 #[test]
@@ -200,7 +221,7 @@ fn an_account_longer_than_any_is_refused() {
 proptest! {
     #[test]
     fn every_row_is_counted_once_and_every_reference_is_as_given(
-        owner in "([^|'][^|]{0,11})?", kind in 0..5_i32, other in "[^|]{0,12}", id: i64,
+        owner in "('?[=+@-]?[^|]{0,10})?", kind in 0..5_i32, other in "[^|]{0,12}", id: i64,
         time in prop_oneof![any::<i64>(), 1_200_000_000_000..1_750_000_000_000_i64],
     ) {
         let conversation = format!("{owner}|{kind}|{other}");

@@ -1,9 +1,12 @@
-//! The few steps of a file system that survive a crash: directories, atomic files, renames that never replace.
+//! The few steps of a file system that survive a crash: directories, atomic files, renames that never replace; and what its
+//! errors mean.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::storage::StorageError;
 
 /// Creates a file that must not exist yet, readable by its owner only.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
@@ -129,6 +132,18 @@ fn link_new(from: &Path, to: &Path) -> io::Result<()> {
             std::fs::rename(from, to)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// What an error of the file system means to the user. Names the path.
+pub(super) fn failure(doing: &str, path: &Path, error: io::Error) -> StorageError {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::PermissionDenied => StorageError::Denied(format!("{doing} {path}: permission denied")),
+        ErrorKind::NotADirectory => {
+            StorageError::Unusable(format!("{doing} {path}: a part of this path is no directory"))
+        }
+        _ => StorageError::Failed { doing: format!("{doing} {path}"), source: Box::new(error) },
     }
 }
 

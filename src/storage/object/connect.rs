@@ -16,6 +16,7 @@ use url::Url;
 
 use super::Store;
 use super::credentials::{FromEnvironment, NoCredentials, OF_AZURE, OF_GOOGLE, OF_S3};
+use super::listing::Listings;
 use crate::storage::StorageError;
 
 /// What becomes of a store that does not heed conditions.
@@ -153,7 +154,31 @@ impl ObjectSettings {
 pub(super) fn connect(settings: &ObjectSettings) -> Result<Arc<dyn Store>, StorageError> {
     let unusable = |why: String| StorageError::Unusable(format!("{} cannot be used: {why}", settings.url()));
     let client = client(settings).map_err(|error| unusable(whole(&error)))?;
-    build(settings, Connector(client)).map_err(|error| unusable(short(&error)))
+    build(settings, Connector(client)).map_err(|error| unusable(refused(settings.provider, &error)))
+}
+
+/// Why no client can be made. Those for Google and Azure quote what they cannot read of credentials, so their words are not
+/// repeated: only where they stopped.
+fn refused(provider: Provider, error: &Error) -> String {
+    let places = match provider {
+        Provider::S3 => return short(error),
+        Provider::Google => OF_GOOGLE,
+        Provider::Azure => OF_AZURE,
+    };
+    let mut why = "they are malformed".to_owned();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(json) = error.downcast_ref::<serde_json::Error>() {
+            why = format!("at line {}, column {} they are not what they should be", json.line(), json.column());
+        } else if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            why = format!("their file cannot be read: {}", io.kind());
+        }
+        cause = error.source();
+    }
+    format!(
+        "its credentials, or `storage.endpoint`, cannot be used: {why}. What they say is not repeated here. Credentials are \
+         looked for in {places}"
+    )
 }
 
 /// One HTTP client for the store and for where its credentials come from.
@@ -162,7 +187,7 @@ struct Connector(reqwest::Client);
 
 impl HttpConnector for Connector {
     fn connect(&self, _: &ClientOptions) -> Result<HttpClient, Error> {
-        Ok(HttpClient::new(self.0.clone()))
+        Ok(HttpClient::new(Listings(self.0.clone())))
     }
 }
 

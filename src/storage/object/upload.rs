@@ -8,7 +8,8 @@ use object_store::{PutMode, PutPayload};
 use tokio::task::JoinHandle;
 
 use super::blocking::{connections, wait};
-use super::{Note, ObjectStorage, Token, note_of};
+use super::note::{Note, note_of};
+use super::{ObjectStorage, Token};
 use crate::failpoint::reach;
 use crate::panics::unended;
 use crate::storage::{StagedOutput, Storage as _, StorageError};

@@ -55,7 +55,7 @@ async fn die(nights: &Nights, place: &Path, dies: Dies) {
     let mut archive = Dying(archive.takeover(stamp.clone()).unwrap(), dies);
     let holding = archive.look().await.unwrap();
     let identity = Ledger::read(place).await.unwrap().unwrap().identity().clone();
-    let adoption = Adoption::begin(place, &identity, stamp.ledger_id).await.unwrap();
+    let adoption = Adoption::begin(place, &identity, stamp.ledger_id, None).await.unwrap();
     adopt(&mut archive, holding, adoption, stamp.run_id, Timestamp::now()).await.unwrap_err();
 }
 

@@ -87,14 +87,14 @@ async fn what_was_to_be_done_and_is_not_archived_is_still_to_be_done() {
     let place = dir.path().join("state/nightly.sqlite");
     former(&place).await;
     let id = Uuid::now_v7();
-    let mut adoption = Adoption::begin(&place, &identity(), id).await.unwrap();
+    let mut adoption = Adoption::begin(&place, &identity(), id, None).await.unwrap();
     assert!(matches!(adoption.former(), ReplacedLedger::Read { commit: 1, .. }));
     // The archive lost 4, and holds 6 and 9 that the ledger does not know of; 9 is there twice, 2 in a later version.
     adoption.archived(vec![9, 6, 3, 2, 1, 9], &[(2, 1), (11, 1), (11, 1)]).await.unwrap();
     let held = ArchiveContents { commit: 7, manifests: None, ..ArchiveContents::default() };
     let (archived, carried) = adoption.fill(&held, Uuid::now_v7(), Timestamp::now()).await.unwrap();
     assert_eq!((archived.messages, archived.ids, archived.twice), (9, 6, 2));
-    assert_eq!((carried.pending, carried.lost, carried.archived, carried.failures), (4, 1, 1, 1));
+    assert_eq!((carried.pending, carried.lost, carried.archived), (4, 1, 1));
     assert_eq!(carried.cursor, CarriedCursor::Kept);
     let kept = adoption.install(Timestamp::now()).await.unwrap().unwrap();
     assert!(kept.file_name().unwrap().to_str().unwrap().starts_with("nightly.sqlite.before-adopt-"));
@@ -121,7 +121,7 @@ async fn a_batch_that_is_damaged_inside_loses_all_that_was_to_be_done_and_the_cu
     let mut conn = sqlx::sqlite::SqliteConnectOptions::new().filename(&place).connect().await.unwrap();
     sqlx::query("update pending set body = x'00'").execute(&mut conn).await.unwrap();
     conn.close().await.unwrap();
-    let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7()).await.unwrap();
+    let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7(), None).await.unwrap();
     adoption.archived(vec![1, 2, 3, 4], &[]).await.unwrap();
     let (_, carried) = adoption.fill(&ArchiveContents::default(), Uuid::now_v7(), Timestamp::now()).await.unwrap();
     assert!(carried.damaged.is_some());
@@ -138,7 +138,7 @@ async fn millions_of_ids_in_any_order_are_sorted_on_disk() {
     const IDS: i64 = 2_500_000;
     let dir = TempDir::new().unwrap();
     let place = dir.path().join("nightly.sqlite");
-    let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7()).await.unwrap();
+    let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7(), None).await.unwrap();
     assert_eq!(adoption.former(), &ReplacedLedger::None);
     // Every ID once, in an order that jumps over the whole range; every hundredth once more.
     let id = |n: i64| (n * 1_000_003 % IDS) * 7;
@@ -178,7 +178,7 @@ async fn what_waits_for_another_owner_keeps_its_history_and_what_the_archive_hol
     ledger.record(&Commit { seq: 0, run_id: run, now, finished, files, rows: 0, bytes: 0 }).await.unwrap();
     ledger.close().await.unwrap();
 
-    let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7()).await.unwrap();
+    let mut adoption = Adoption::begin(&place, &identity(), Uuid::now_v7(), None).await.unwrap();
     adoption.archived(vec![13], &[]).await.unwrap();
     let held = ArchiveContents { commit: 1, manifests: None, ..ArchiveContents::default() };
     let (_, carried) = adoption.fill(&held, Uuid::now_v7(), now).await.unwrap();

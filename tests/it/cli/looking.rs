@@ -122,24 +122,25 @@ fn status_shows_runs_what_is_pending_and_what_failed() {
     assert!(!site.path("state").exists(), "looking creates nothing");
     site.night().exits(3);
     site.night().exits(0);
-    snapshot!(site.run(&["status", "nightly"]).exits(0).stdout, @r##"
+    snapshot!(plain(&site, &site.run(&["status", "nightly"]).exits(0).stdout), @r##"
     job       nightly
+    archive   DIR/archive
     cursor    none
     pending   0 references
     failures  1 unavailable
     manifest  2, SHA-256 HASH
               keep this hash outside this system: with it, `verify --head` detects whatever is changed or cut off later
 
-    run (UTC)            outcome   exit  archived  failed  requests  id
-    TIME  complete     0         0       0         0  RUN
-    TIME  partial      3         5       1         2  RUN
+    run (UTC)            outcome                      exit  archived  failed  requests  id
+    TIME  complete                        0         0       0         0  RUN
+    TIME  complete, with new failures     3         5       1         2  RUN
     "##);
     let status = site.run(&["status", "--json"]).exits(0).summary;
     assert_eq!(status["version"], 1);
     let job = &status["jobs"][0];
     assert_eq!((&job["pending"], &job["last_commit"]), (&json!(0), &json!(1)));
     assert_eq!(job["open_failures"], json!({ "unavailable": 1 }));
-    assert_eq!(job["runs"][1]["archived"], 5);
+    assert_eq!((&job["runs"][1]["archived"], &job["runs"][1]["outcome"]), (&json!(5), &json!("partial")));
 }
 
 #[test]
@@ -186,7 +187,8 @@ fn failures_are_listed_as_a_table_as_csv_and_as_json_lines() {
 fn files_are_listed_in_order_once_and_after_a_run() {
     let (refs, world) = dialogue("alice|1|bob", 0..20);
     let site = Site::nightly((refs.clone(), world));
-    assert_eq!(site.run(&["files", "nightly"]).exits(0).stdout, "");
+    let never = site.run(&["files", "nightly"]).exits(2);
+    assert!(never.stderr.contains("has not run yet, or its ledger is lost"), "{never:?}");
     site.write("refs.csv", csv(&refs[..10]));
     let first = site.night().exits(0);
     site.write("refs.csv", csv(&refs[10..]));

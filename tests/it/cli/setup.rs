@@ -26,6 +26,11 @@ fn init_writes_a_file_that_passes_check_for_every_source_and_sink() {
             assert!(String::from_utf8_lossy(&init.stderr).contains(&format!("wrote {name}")));
             let check = run(&["check"]);
             assert!(check.status.success(), "{name}: {}", String::from_utf8_lossy(&check.stderr));
+            let written = std::fs::read_to_string(dir.path().join(&name)).unwrap();
+            let zone = written.lines().any(|line| line.trim_start().starts_with("timezone: Asia/Shanghai"));
+            assert_eq!(zone, sink == "parquet", "the days of an archive must not be UTC's unnoticed: {written}");
+            let file = written.contains(&format!("path: refs.{source} "));
+            assert_eq!(file, ["csv", "jsonl", "parquet"].contains(&source), "{written}");
             let again = run(&["init"]);
             assert_eq!(again.status.code(), Some(2));
             assert!(String::from_utf8_lossy(&again.stderr).contains("already exists and is left as it is"));

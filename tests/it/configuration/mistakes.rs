@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use yunxin_archiver::config::{Config, Sink};
 
-use super::{APP, MINIMAL, SINK, SOURCE, app, fetch, job, mistakes, query, sink, source, with};
+use super::{APP, MINIMAL, SINK, SOURCE, app, fetch, job, mistakes, parse, query, sink, source, with};
 
 /// Every mistake that a file can hold, each in a file that is right otherwise.
 fn wrong_files() -> Vec<(&'static str, String)> {
@@ -34,11 +34,36 @@ fn wrong_files() -> Vec<(&'static str, String)> {
         ("a whole bucket", sink("{ parquet: { path: 's3://im-archive' } }")),
         ("a URL that is no place of an archive", sink("{ parquet: { path: 'https://bucket/archive' } }")),
         ("a bucket's URL with a secret", sink("{ parquet: { path: 's3://key:hunter2@im/archive' } }")),
+        (
+            "a bucket's name before an IP address",
+            sink(
+                "{ parquet: { path: 's3://im/a', storage: { endpoint: 'http://10.0.0.5:9000', virtual_hosted: true } } }",
+            ),
+        ),
         ("an object store for a directory", sink("{ parquet: { path: a, storage: { region: eu-central-1 } } }")),
         (
             "a key without its secret",
             sink("{ parquet: { path: 's3://im/a', storage: { access_key_id: AKIA, encryption: kms } } }"),
         ),
+        (
+            "keys of S3 for Google",
+            sink(
+                "{ parquet: { path: 'gs://im/a', storage: { region: x, virtual_hosted: true, encryption: managed, \
+                 checksums: true, access_key_id: id, secret_access_key: env:KEY } } }",
+            ),
+        ),
+        (
+            "keys of S3 for Azure, and none of its own",
+            sink(
+                "{ parquet: { path: 'az://im/a', storage: { encryption: kms:key, secret_access_key: env:KEY, \
+                 session_token: env:TOKEN } } }",
+            ),
+        ),
+        (
+            "a secret without its key",
+            sink("{ parquet: { path: 's3://im/a', storage: { secret_access_key: env:KEY } } }"),
+        ),
+        ("a token without its key", sink("{ parquet: { path: 's3://im/a', storage: { session_token: env:TOKEN } } }")),
         (
             "a secret of a store in the file",
             sink("{ parquet: { path: 's3://im/a', storage: { secret_access_key: hunter2 } } }"),
@@ -178,6 +203,11 @@ fn wrong_files() -> Vec<(&'static str, String)> {
                 "{MINIMAL}  again: {{ app: main, source: {SOURCE}, sink: {{ parquet: {{ path: x/../archive }} }} }}\n"
             ),
         ),
+        ("a Parquet path within that of another job", two_places("two", "two/sub")),
+        ("a Parquet path above that of another job", two_places("two/../one/sub", "one")),
+        ("a Parquet path at what vanished of another job", two_places("x", "x-vanished")),
+        ("a prefix within that of another job", two_places("s3://im/two", "s3://im/two/sub")),
+        ("a prefix within what vanished of another job", two_places("s3://im/x-vanished/sub", "s3://im/x/")),
         (
             "a table of two jobs",
             format!(
@@ -193,6 +223,26 @@ fn wrong_files() -> Vec<(&'static str, String)> {
             ),
         ),
     ]
+}
+
+/// A file of two jobs with these places.
+fn two_places(one: &str, other: &str) -> String {
+    let first = sink(&format!("{{ parquet: {{ path: '{one}' }} }}"));
+    format!("{first}  again: {{ app: main, source: {SOURCE}, sink: {{ parquet: {{ path: '{other}' }} }} }}\n")
+}
+
+#[test]
+fn places_that_lie_side_by_side_are_no_mistake() {
+    for (one, other) in [
+        ("x", "x-y"),
+        ("x", "y/x-vanished"),
+        ("x-vanished", "x-vanished-old"),
+        ("s3://im/x", "s3://in/x/sub"),
+        ("s3://im/x", "gs://im/x/sub"),
+        ("x", "s3://im/x/sub"),
+    ] {
+        parse(&two_places(one, other)).unwrap();
+    }
 }
 
 #[test]

@@ -75,6 +75,10 @@ async fn every_format_holds_the_same_messages_from_either_archive() {
         assert_eq!(parts(3)["tag"], "edited 2026-11-21 18:02:00");
         assert!(parts(3)["earlier"].as_str().unwrap().contains("the first words"));
         assert!(parts(4)["file"].as_str().unwrap().contains("合同.jpg 123.5 kB, 2 × 3"));
+        // No number is rounded or written in another way.
+        for number in ["\"amount\": 1.50", "\"order\": 20261122000000000001"] {
+            assert!(parts(5)["json"].as_str().unwrap().contains(number), "{}", parts(5));
+        }
         let linked = pages["c00001.html"]["links"].as_array().unwrap();
         assert!(linked.contains(&json!("#m101")) && linked.contains(&json!("https://files.example.com/a?b=1&c=2")));
 
@@ -91,6 +95,7 @@ async fn every_format_holds_the_same_messages_from_either_archive() {
         assert_eq!(events[3]["edits"][0]["previous"], "the first words");
         assert_eq!(events[3]["edits"][0]["new"], "the second words");
         assert_eq!(events[2]["body"], SCRIPT);
+        assert!(events[5]["body"].as_str().unwrap().contains("\"order\": 20261122000000000001"), "{}", events[5]);
         assert!(slices["c00003/2026-11-20.rsmf"]["text"].as_str().unwrap().contains("carol: who comes?"));
     }
 }

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::postgres::database;
-use crate::support::site::{Ended, NIGHTLY, Site, dialogue, dialogues, ids_of, reference};
+use crate::support::site::{Ended, NIGHTLY, Site, dialogue, dialogues, ids_of, message, reference};
 
 /// Steps at which a new ledger is on its way into its place.
-pub(crate) const STEPS: [&str; 3] = ["beginning.prepared", "beginning.accepted", "beginning.placed"];
+pub(crate) const STEPS: [&str; 4] = ["beginning.prepared", "beginning.accepted", "ledger.kept", "beginning.placed"];
 
 /// The job with an archive at this path, and with these settings of the archive.
 fn to(path: &str, settings: &str) -> String {
@@ -71,11 +71,28 @@ fn a_refused_run_of_a_job_that_changed_leaves_the_former_ledger_as_it_is() {
     has_its_failure(&site);
     assert!(!site.path("archive-2").exists());
 
-    // With its own settings it goes on as if nothing had happened.
+    // With its own settings it goes on as if nothing had happened, and no half-made ledger stays behind.
+    assert!(site.path("state/nightly.sqlite.beginning").exists());
     site.jobs(NIGHTLY);
     let ended = site.night().exits(0);
     assert_eq!((ended.refs("duplicate"), ended.refs("accepted")), (5, 0));
     has_its_failure(&site);
+    assert!(!site.path("state/nightly.sqlite.beginning").exists());
+}
+
+#[test]
+fn an_archive_is_not_taken_over_with_another_partitioning_than_its_own() {
+    let site = with_a_failure();
+    for partitioning in [", partition_by: [month]", ", timezone: Asia/Tokyo"] {
+        site.jobs(&to("archive", partitioning));
+        let before = fs::read(site.path("archive/_archive.json")).unwrap();
+        let adopt = site.run(&["adopt", "nightly"]).exits(2);
+        assert!(adopt.stderr.contains("partitioned otherwise"), "{adopt:?}");
+        assert!(fs::read(site.path("archive/_archive.json")).unwrap() == before);
+        has_its_failure(&site);
+    }
+    site.jobs(NIGHTLY);
+    site.run(&["adopt", "nightly"]).exits(0);
 }
 
 #[test]
@@ -97,10 +114,27 @@ fn whoever_looks_at_a_job_that_changed_is_told_so() {
     assert_eq!(site.run(&["plan", "--json"]).exits(0).summary["jobs"][0]["references"], 0);
     site.jobs(&to("archive-2", ""));
     assert_eq!(site.run(&["plan", "--json"]).exits(0).summary["jobs"][0]["references"], 5, "as the next run does");
-    let status = site.run(&["status"]).exits(0);
-    assert!(status.stderr.contains("archive-2") && status.stderr.contains("begins a new ledger"), "{status:?}");
+    for command in [["status"].as_slice(), &["plan"], &["failures", "nightly"], &["report", "nightly", "-o", "-"]] {
+        let told = site.run(command).exits(0).stderr;
+        assert!(told.contains("the job changed its sink from") && told.contains("archive-2"), "{command:?} {told}");
+        assert!(told.contains("its next run begins a new ledger"), "{command:?} {told}");
+    }
+    let checked = site.run(&["check", "--connect"]).exits(0).stdout;
+    assert!(checked.contains("warning: the job changed its sink from"), "{checked}");
     let files = site.run(&["files", "nightly"]).exits(2);
     assert!(files.stderr.contains("files of the former settings"), "{files:?}");
+    // The settings that a kept ledger belongs to: the next run goes on with it.
+    site.night().exits(3);
+    site.jobs(NIGHTLY);
+    assert_eq!(site.run(&["plan", "--json"]).exits(0).summary["jobs"][0]["references"], 0, "as the next run does");
+    let status = site.run(&["status"]).exits(0);
+    assert!(
+        status.stderr.contains(&format!("goes on with the ledger kept in {}", kept(&site).display())),
+        "{status:?}"
+    );
+    site.jobs(&to("archive-2", ""));
+    let status = site.run(&["status"]).exits(0);
+    assert!(!status.stderr.contains("changed"), "{status:?}");
 }
 
 #[test]
@@ -129,23 +163,85 @@ fn kept(site: &Site) -> PathBuf {
 }
 
 #[test]
-fn the_former_ledger_of_a_job_that_changed_is_kept_and_works_when_it_is_put_back() {
+fn the_former_ledger_of_a_job_that_changed_is_kept_and_takes_its_place_again_with_its_settings() {
     let site = with_a_failure();
     site.jobs(&to("archive-2", ""));
     let ended = site.night().exits(3);
-    let kept = kept(&site);
-    let name = kept.file_name().unwrap().to_str().unwrap();
+    let first = kept(&site);
+    let name = first.file_name().unwrap().to_str().unwrap();
     assert!(ended.stderr.contains(name) && ended.stderr.contains("open_failures=1"), "{}", ended.stderr);
     assert_eq!((ended.refs("archived"), ended.refs("failed")), (4, 1));
+    // Back and forth, as often as the user likes. A retry returns to it as well.
+    for (path, command) in
+        [("archive", ["run", "--json"].as_slice()), ("archive-2", &["retry", "nightly", "--all", "--json"])]
+    {
+        let before = kept(&site);
+        site.jobs(&to(path, ""));
+        let ended = site.run(command).exits(0);
+        assert!(ended.stderr.contains("takes its place again, with its failures and its cursor"), "{}", ended.stderr);
+        assert_eq!((ended.refs("accepted"), ended.refs("archived")), (0, 0));
+        assert!(!before.exists() && kept(&site) != before);
+        has_its_failure(&site);
+        assert!(!site.night().exits(0).stderr.contains("takes its place"));
+    }
+    for archive in ["archive", "archive-2"] {
+        assert_eq!(site.ids(archive).len(), 4, "{archive}");
+    }
+}
+
+#[test]
+fn a_kept_ledger_that_its_archive_does_not_accept_stays_where_it_is() {
+    let site = with_a_failure();
+    let backup = fs::read(site.path("state/nightly.sqlite")).unwrap();
+    site.api.world(|world| world.insert(message("alice|1|bob", 4)));
+    site.run(&["retry", "nightly", "--all"]).exits(0);
+    site.jobs(&to("archive-2", ""));
+    site.night().exits(0);
+    // An old copy.
+    let kept_ledger = kept(&site);
+    fs::write(&kept_ledger, backup).unwrap();
     site.jobs(NIGHTLY);
     let refused = site.night().exits(2);
-    assert!(
-        refused.job()["error"].as_str().unwrap().contains(&format!("is kept in {}", kept.display())),
-        "{refused:?}"
-    );
-    fs::rename(&kept, site.path("state/nightly.sqlite")).unwrap();
+    let error = refused.job()["error"].as_str().unwrap();
+    assert!(error.contains("is ahead of this ledger") && error.contains("adopt nightly"), "{error}");
+    assert!(error.contains(&format!("That ledger is kept in {}", kept_ledger.display())), "{error}");
+    assert_eq!(kept(&site), kept_ledger);
+    // The archive is its, but with another partitioning.
+    site.jobs(&to("archive", ", partition_by: [month]"));
+    let refused = site.night().exits(2);
+    let error = refused.job()["error"].as_str().unwrap();
+    assert!(error.contains("with the former settings, that ledger takes its place again"), "{error}");
+    // Where the archive is gone, the job begins anew, as it does in any other empty place.
+    fs::rename(site.path("archive"), site.path("elsewhere")).unwrap();
+    site.jobs(NIGHTLY);
+    assert_eq!(site.night().exits(0).refs("archived"), 5);
+}
+
+#[test]
+fn adopt_reads_the_kept_ledger_that_owns_the_archive_and_keeps_that_of_other_settings() {
+    let site = with_a_failure();
+    site.jobs(&to("archive-2", ""));
+    site.night().exits(3);
+    site.jobs(NIGHTLY);
+    let adopted = site.run(&["adopt", "nightly", "--json"]).exits(0);
+    let former = &adopted.summary["former_ledger"];
+    assert_eq!((&former["state"], &adopted.summary["open_failures"]), (&"read".into(), &1.into()), "{former}");
+    let put_away = former["kept"].as_str().unwrap();
+    assert!(put_away.contains(".sqlite.before-adopt-") && PathBuf::from(put_away).exists(), "{former}");
+    assert!(adopted.stderr.contains(kept(&site).to_str().unwrap()), "{}", adopted.stderr);
     let ended = site.night().exits(0);
     assert_eq!((ended.refs("duplicate"), ended.refs("accepted")), (5, 0));
+    site.jobs(&to("archive-2", ""));
+    let ended = site.night().exits(0);
+    assert_eq!((ended.refs("duplicate"), ended.refs("accepted")), (5, 0));
+    // A ledger that cannot be read is put away too, and neither takes the name of the other.
+    fs::write(site.path("state/nightly.sqlite"), "no ledger").unwrap();
+    site.jobs(NIGHTLY);
+    let adopted = site.run(&["adopt", "nightly", "--json"]).exits(0);
+    assert_eq!(adopted.summary["former_ledger"]["state"], "read");
+    let files = fs::read_dir(site.path("state")).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    assert!(files.into_iter().any(|content| content == b"no ledger"));
+    assert!(PathBuf::from(adopted.summary["former_ledger"]["kept"].as_str().unwrap()).exists());
 }
 
 #[tokio::test]
@@ -166,8 +262,38 @@ async fn a_death_while_a_ledger_begins_is_mended_by_the_next_run() {
             assert_eq!(site.night().exits(0).refs("archived"), 20, "{step} {number}");
             assert_eq!(site.night().exits(0).refs("duplicate"), 20, "{step} {number}");
         }
+        // And while one that was kept takes its place again.
+        site.jobs(NIGHTLY);
+        let ended = site.command(&["run"]).env("YUNXIN_ARCHIVER_DIE_AT", step).output().unwrap();
+        assert_eq!(ended.status.success(), step == "beginning.prepared", "{step}");
+        assert_eq!(site.night().exits(0).refs("duplicate"), 20, "{step}");
         assert_eq!(site.ids("archive"), ids_of(&refs));
         assert_eq!(site.ids("archive-2"), ids_of(&refs));
+        let names = fs::read_dir(site.path("state")).unwrap().map(|entry| entry.unwrap().file_name());
+        let kept = names.filter(|name| name.to_str().unwrap().ends_with(".sqlite")).count();
+        assert_eq!(kept, 3, "{step}: one ledger for each place, and no second name");
+    }
+}
+
+#[test]
+fn a_ledger_that_its_archive_accepted_is_not_lost_when_the_job_returns_to_its_former_settings() {
+    for step in ["beginning.prepared", "beginning.accepted", "ledger.kept"] {
+        let (refs, world) = dialogues(4, 5);
+        let site = Site::nightly((refs.clone(), world));
+        site.night().exits(0);
+        let paths = ["archive-2", "archive-3"];
+        for path in paths {
+            site.jobs(&to(path, ""));
+            let died = site.command(&["run"]).env("YUNXIN_ARCHIVER_DIE_AT", step).output().unwrap();
+            assert!(!died.status.success(), "{step}");
+        }
+        site.jobs(NIGHTLY);
+        assert_eq!(site.night().exits(0).refs("duplicate"), 20, "{step}");
+        for path in paths {
+            site.jobs(&to(path, ""));
+            assert_eq!(site.night().exits(0).refs("archived"), 20, "{step} {path}");
+            assert_eq!(site.ids(path), ids_of(&refs));
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use yunxin_archiver::simulator::{Fate, World};
 
-use crate::support::site::{HASTY, NIGHTLY, Ref, Site, csv, id, message, reference, time};
+use crate::support::site::{HASTY, NIGHTLY, Ref, Site, csv, id, jsonl, message, reference, time};
 
 /// Ten messages, of which each of the even ones fails in another way.
 fn site() -> Site {
@@ -102,6 +102,30 @@ fn a_reference_with_another_time_or_conversation_is_a_correction() {
     assert_eq!((corrected.refs("duplicate"), corrected.refs("accepted"), corrected.refs("archived")), (1, 2, 2));
     assert!(site.failures("nightly").is_empty());
     assert_eq!(site.ids("archive"), [id(0), id(1), id(2)]);
+}
+
+#[test]
+fn failures_as_csv_name_every_account_as_it_is_when_they_are_a_source() {
+    let accounts = ["=a", "'=a", "''+b", "'c", "@d", "-e"];
+    let refs: Vec<Ref> = (0..).zip(accounts).map(|(n, who)| reference(&format!("{who}|1|bob"), n)).collect();
+    let site = Site::new(World::explicit());
+    site.write("refs.jsonl", jsonl(&refs));
+    site.jobs(&NIGHTLY.replace("csv: { path: refs.csv }", "jsonl: { path: refs.jsonl }"));
+    site.night().exits(3);
+    let named = || -> Vec<String> {
+        let lines = site.run(&["failures", "nightly", "--format", "jsonl"]).exits(0).stdout;
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["conversation_id"].clone();
+        let mut named: Vec<_> = lines.lines().map(|text| line(text).as_str().unwrap().to_owned()).collect();
+        named.sort_unstable();
+        named
+    };
+    let mut expected: Vec<String> = refs.iter().map(|(conversation, ..)| conversation.clone()).collect();
+    expected.sort_unstable();
+    assert_eq!(named(), expected);
+    site.write("refs.csv", site.run(&["failures", "nightly", "--format", "csv"]).exits(0).stdout);
+    site.jobs(&NIGHTLY.replace("path: archive }", "path: archive-2 }"));
+    site.night().exits(3);
+    assert_eq!(named(), expected);
 }
 
 #[test]

@@ -302,6 +302,22 @@ fn a_failure_of_a_team_is_asked_once_under_each_owner_that_later_rows_name() {
 }
 
 #[test]
+fn a_retry_asks_every_owner_under_whom_a_failure_was_asked() {
+    let (rows, world) = recipients(&["ann"], &[]);
+    let site = Site::nightly((rows, world));
+    site.night().exits(3);
+    let (rows, _) = recipients(&["ann", "ben"], &[]);
+    site.write("refs.csv", csv(&rows));
+    assert_eq!(site.night().exits(0).refs("retried"), 20);
+    // The failure is now of the owner who was asked last, and only the first one sees the messages.
+    let (_, world) = recipients(&[], &["ann"]);
+    site.api.world(|now| *now = world);
+    site.api.reset_stats();
+    let ended = site.run(&["retry", "nightly", "--all", "--json"]).exits(0);
+    assert_eq!((ended.refs("archived"), asked(&site)), (20, expected(&[("ben", 20), ("ann", 20)])));
+}
+
+#[test]
 fn what_was_dismissed_is_not_asked_again_whoever_names_it() {
     let (rows, world) = recipients(&["ann", "cleo"], &["cleo"]);
     let site = Site::nightly((rows[..20].to_vec(), world));

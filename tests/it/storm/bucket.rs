@@ -177,6 +177,25 @@ fn a_store_without_conditions_needs_the_operators_word() {
 }
 
 #[test]
+fn an_archive_that_was_written_without_conditions_or_copied_is_tried_before_conditions_are_counted_on() {
+    let store = Store::rclone();
+    let site = Site::of(To::Bucket(store.bucket()), 60);
+    let To::Bucket(bucket) = &site.to else { unreachable!() };
+    let with_conditions = std::fs::read_to_string(site.path("jobs.yaml")).unwrap();
+    let with_word = bucket.sink(", conditional_writes: off", "");
+    std::fs::write(site.path("jobs.yaml"), with_conditions.replace(&bucket.sink("", ""), &with_word)).unwrap();
+    site.plain().exits(0);
+    std::fs::write(site.path("jobs.yaml"), with_conditions).unwrap();
+    for command in [&["run", "--json"][..], &["adopt", "nightly"], &["run", "--adopt-if-missing", "--json"]] {
+        let refused = site.run(command).exits(2);
+        assert!((refused.stdout.clone() + &refused.stderr).contains("ignores conditions"), "{refused:?}");
+        if command[0] == "adopt" {
+            std::fs::remove_dir_all(site.path("state")).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_store_that_heeds_only_one_of_the_two_conditions_is_found_out() {
     for (ignored, said) in
         [("if-match", "replaced only if unchanged"), ("if-none-match", "created only if there was none")]

@@ -128,6 +128,27 @@ fn the_archive_of_another_job_or_app_is_not_taken_over() {
 }
 
 #[test]
+fn a_pod_whose_archive_lost_a_file_says_so_whatever_else_it_archives() {
+    for to in [To::Parquet, To::Bucket(bucket())] {
+        let site = Site::of(to, 60);
+        site.run(&RUN).exits(0);
+        let listed = site.run(&["files", "nightly"]).exits(0).stdout;
+        let lost = &listed[listed.find("date=").unwrap()..listed.find('\n').unwrap()];
+        match &site.to {
+            To::Bucket(bucket) => bucket.storage().remove(lost).unwrap(),
+            _ => std::fs::remove_file(site.path("archive").join(lost)).unwrap(),
+        }
+        loses_its_state(&site);
+        let ran = site.run(&RUN).exits(3);
+        assert!(ran.error().contains("the archive lost files") && ran.error().contains(lost), "{ran:?}");
+        // What it held is there again, and nothing else twice.
+        let verified: Value =
+            serde_json::from_str(&site.run(&["verify", "nightly", "--json"]).exits(1).stdout).unwrap();
+        assert_eq!((&verified["rows"], &verified["twice"]), (&site.found().len().into(), &0.into()));
+    }
+}
+
+#[test]
 fn of_two_pods_that_take_an_archive_over_the_slower_is_refused_before_it_asks_for_anything() {
     let bucket = bucket();
     let store = FaultyStore::before(&bucket.endpoint());

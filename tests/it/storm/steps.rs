@@ -364,7 +364,7 @@ fn every_step_has_been_died_at() {
         .chain(&BUCKET)
         .copied()
         .chain(twice)
-        .chain(["recover.reopened"])
+        .chain(["recover.reopened", "adopt.handed_over"])
         .chain(crate::edits::STEPS)
         .chain(crate::fleet::STEPS)
         .chain(crate::job::changed_identity::STEPS)

@@ -119,6 +119,7 @@ impl Stage {
             intent: None,
             unpublished: Vec::new(),
             runs: Vec::new(),
+            manifests: Vec::new(),
         };
         sink.open(&claim).await.unwrap();
         for (n, run) in runs.iter().enumerate() {
@@ -204,6 +205,7 @@ async fn seal(settings: &Settings, ledger_id: Uuid, sequence: u64, rows: Message
         intent: None,
         unpublished: Vec::new(),
         runs: Vec::new(),
+        manifests: Vec::new(),
     };
     sink.open(&claim).await.unwrap();
     sink.write(Arc::new(rows)).await.unwrap();

@@ -37,6 +37,7 @@ impl Archive {
             intent: None,
             unpublished: unpublished.to_vec(),
             runs: Vec::new(),
+            manifests: Vec::new(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whether the owner record is there, and not older than the manifests.
 
 use crate::archive::ArchiveError;
-use crate::archive::parquet::owner::OwnerRecord;
+use crate::archive::parquet::owner::{NamedManifest, OwnerRecord};
 use crate::archive::parquet::places::OWNER_RECORD;
 use crate::archive::verify::chain::Link;
 use crate::archive::verify::{Verification, Wrong};
@@ -19,6 +19,23 @@ pub(super) fn check(storage: &dyn Storage, chain: &[Link], out: &mut Verificatio
             return Ok(());
         }
     };
+    let last = chain.last().map_or(0, |link| link.manifest.sequence);
+    if let Some(named) = &record.manifest {
+        let NamedManifest { sequence, run_id } = named;
+        let is_its = |link: &Link| link.manifest.sequence == *sequence && link.manifest.run_id == *run_id;
+        if *sequence == last + 1 {
+            out.note(format!(
+                "{OWNER_RECORD} names manifest {sequence} of run {run_id}, which is not there: that run has not ended, or it \
+                 died, and then the next run writes it"
+            ));
+        } else if last > 0 && (*sequence < last || !chain.iter().any(is_its)) {
+            let message = format!(
+                "it says that manifest {sequence} of run {run_id} is the last, and the last one here is {last}: manifests were \
+                 removed, or it is an old copy, or it was changed"
+            );
+            out.wrong(Wrong::Owner, OWNER_RECORD, message);
+        }
+    }
     // An adoption makes no commit: its manifest names files of runs that died.
     let has_commits = |link: &&Link| {
         let manifest = &link.manifest;
