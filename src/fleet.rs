@@ -12,6 +12,7 @@
 
 mod coordinator;
 mod grants;
+mod health;
 mod message;
 mod nats;
 mod queue;
@@ -21,5 +22,6 @@ mod shift;
 mod worker;
 
 pub(crate) use coordinator::{Fleet, FleetParts};
+pub(crate) use health::serve as serve_health;
 pub(crate) use nats::{Nats, NatsError};
 pub(crate) use worker::{WorkerParts, work};

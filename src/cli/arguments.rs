@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -195,6 +196,10 @@ pub struct Worker {
     /// The jobs; by default all whose archive is in a bucket.
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
+
+    /// Answer /healthz and /readyz over HTTP at this address, for probes.
+    #[arg(long, value_name = "IP:PORT")]
+    pub health: Option<SocketAddr>,
 }
 
 /// Arguments of `run`.

@@ -15,7 +15,7 @@ use super::provenance::{Provenance, note, signer};
 use super::{Exit, adopt, fleet};
 use crate::archive::{ArchiveError, ArchiveWriter, Opened, RunStamp};
 use crate::config::{Config, Job};
-use crate::ledger::{self, AppLock, Beginning, Identity, JobLock, Ledger, RetryFilter};
+use crate::ledger::{self, AppLock, Beginning, Identity, JobLock, Ledger, RetryFilter, SharesNote};
 use crate::run::{Asker, RunError, Settings};
 use crate::source::{self, Source};
 use crate::yunxin::Client;
@@ -25,15 +25,27 @@ use crate::yunxin::Client;
 pub(super) struct Apps(HashMap<String, (AppLock, Arc<crate::yunxin::App>)>);
 
 impl Apps {
-    async fn client(&mut self, config: &Config, job: &Job, wait: Duration) -> Result<Client, Exit> {
+    /// The app's client. A run without workers also waits until those of an earlier run have ended their shares of the quota.
+    async fn client(&mut self, config: &Config, job: &Job, order: &Order<'_>) -> Result<Client, Exit> {
         if !self.0.contains_key(&job.app) {
             let settings = app_settings(config, job)?;
-            let lock = AppLock::acquire(&config.state, &job.app, wait).await.map_err(ledger_exit)?;
+            let lock = AppLock::acquire(&config.state, &job.app, order.wait).await.map_err(ledger_exit)?;
             let app = crate::yunxin::App::new(settings).map_err(Exit::usage)?;
             self.0.insert(job.app.clone(), (lock, app));
         }
-        let (_, app) = &self.0[&job.app];
+        let (lock, app) = &self.0[&job.app];
+        let left = lock.shares().left();
+        if !order.fleet && !left.is_zero() {
+            let seconds = left.as_secs_f64().ceil();
+            tracing::info!(app = job.app, "workers of an earlier run may use the app's quota for {seconds} s: waiting");
+            tokio::time::sleep(left).await;
+        }
         Ok(Client::new(Arc::clone(app), job.fetch.clone()).with_raw(job.sink.raw()))
+    }
+
+    /// Where it is noted until when shares of the app's quota may be in use. The app must have been taken.
+    fn shares(&self, job: &Job) -> SharesNote {
+        self.0[&job.app].0.shares()
     }
 }
 
@@ -73,7 +85,7 @@ impl Assembly {
         let identity = identity(config, job)?;
         let lock = JobLock::acquire(&config.state, &job.name, order.wait).await.map_err(ledger_exit)?;
         // Its lock keeps others from the app's quota, whoever asks.
-        let client = apps.client(config, job, order.wait).await?;
+        let client = apps.client(config, job, order).await?;
         let fleet = if order.fleet { Some(fleet::Prepared::new(config, job).await?) } else { None };
         let mut settings = run_settings(config, job, order.command, order.provenance)?;
         let path = ledger_path(config, job);
@@ -98,7 +110,7 @@ impl Assembly {
         let LedgerParts { ledger, source, archive, opened } = parts;
         let ledger = Arc::new(ledger);
         let asker = match fleet {
-            Some(fleet) => fleet.asker(&ledger, order.run_id)?,
+            Some(fleet) => fleet.asker(&ledger, order.run_id, apps.shares(job))?,
             None => Asker::Client(Arc::new(client)),
         };
         Ok(Self { lock, ledger, asker, source, archive, opened, settings })

@@ -9,7 +9,7 @@ use super::assemble::{archive, archive_exit};
 use crate::archive::{Archive, ArchiveError};
 use crate::config::{self, Config, Job};
 use crate::fleet::{Fleet, FleetParts, Nats, NatsError};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, SharesNote};
 use crate::run::Asker;
 
 /// What a run with workers needs, before its ledger is known.
@@ -37,11 +37,11 @@ impl Prepared {
     }
 
     /// The workers, for a run with this ledger.
-    pub(super) fn asker(self, ledger: &Arc<Ledger>, run_id: Uuid) -> Result<Asker, Exit> {
+    pub(super) fn asker(self, ledger: &Arc<Ledger>, run_id: Uuid, note: SharesNote) -> Result<Asker, Exit> {
         let Self { nats, archive, digest, limit, give_up_after } = self;
         let deliveries = archive.deliveries(ledger.id()).map_err(archive_exit)?;
         let ledger = Arc::clone(ledger);
-        let parts = FleetParts { nats, deliveries, ledger, run_id, digest, limit, give_up_after };
+        let parts = FleetParts { nats, deliveries, ledger, run_id, digest, limit, note, give_up_after };
         Ok(Asker::Fleet(Box::new(Fleet::new(parts))))
     }
 }

@@ -185,6 +185,7 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
         files: Vec::new(),
         manifest: None,
         rates: Rates::default(),
+        fleet: None,
     }
 }
 

@@ -1,5 +1,9 @@
 //! `worker [JOB]...`
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::arguments::Worker;
@@ -7,7 +11,7 @@ use super::assemble::{self, app_settings, run_exit};
 use super::threads::on_suiting;
 use super::{Context, Exit, contained, fleet, signals};
 use crate::config::{Config, Job};
-use crate::fleet::{Nats, WorkerParts, work};
+use crate::fleet::{Nats, WorkerParts, serve_health, work};
 use crate::model::summary::gravest;
 use crate::run::Stop;
 
@@ -29,15 +33,24 @@ pub(super) fn start(context: &Context, arguments: &Worker) -> Result<u8, Exit> {
             return Err(Exit::words(format!("no job of {file} archives in a bucket, as a fleet must")));
         }
     }
-    on_suiting(&jobs, all(&config, &jobs, &stop))
+    on_suiting(&jobs, all(&config, &jobs, arguments.health, &stop))
 }
 
 /// Works for jobs, each on its own, until told to stop or until one of them cannot go on.
-async fn all(config: &Config, jobs: &[&Job], stop: &Stop) -> Result<u8, Exit> {
-    let mut working = JoinSet::new();
+async fn all(config: &Config, jobs: &[&Job], health: Option<SocketAddr>, stop: &Stop) -> Result<u8, Exit> {
+    let (mut working, mut connections) = (JoinSet::new(), Vec::new());
     for job in jobs {
         let parts = parts(config, job, stop).await?;
+        connections.push((job.name.clone(), Arc::clone(&parts.nats)));
         working.spawn(contained(async { work(parts).await.map_err(|error| run_exit(&error)) }));
+    }
+    // Dropping it ends the answers.
+    let mut answering = JoinSet::new();
+    if let Some(address) = health {
+        let listener = TcpListener::bind(address).await;
+        let listener =
+            listener.map_err(|error| Exit::words(format!("--health {address} cannot be served: {error}")))?;
+        answering.spawn(serve_health(listener, connections));
     }
     let mut codes = vec![0];
     while let Some(ended) = working.join_next().await {
@@ -61,7 +74,7 @@ async fn parts(config: &Config, job: &Job, stop: &Stop) -> Result<WorkerParts, E
         digest: config.worker_digest(job).map_err(Exit::usage)?,
         api: app_settings(config, job)?,
         archive,
-        nats: Nats::connect(settings, &job.name, true).await.map_err(fleet::exit)?,
+        nats: Arc::new(Nats::connect(settings, &job.name, true).await.map_err(fleet::exit)?),
         stop: stop.clone(),
     })
 }

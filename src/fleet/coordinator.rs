@@ -20,7 +20,7 @@ use super::nats::{Inbox, MOST_OUT, Nats, Received};
 use super::queue::{Look, Out, Queue};
 use crate::archive::Deliveries;
 use crate::failpoint::reach;
-use crate::ledger::{Ledger, PendingBatch};
+use crate::ledger::{Ledger, PendingBatch, SharesNote};
 use crate::model::manifest::StagedFile;
 use crate::run::{
     AskedBatch, Asking, Assignment, Delivery, Doubtful, Finished, Happened, Meaning, RunError, Split, Statistics,
@@ -47,6 +47,8 @@ pub(crate) struct FleetParts {
     pub(crate) digest: String,
     /// The app's quota, requests a second.
     pub(crate) limit: u32,
+    /// Where it is noted until when shares of the quota may be in use.
+    pub(crate) note: SharesNote,
     /// The run ends if nothing succeeds for so long.
     pub(crate) give_up_after: Duration,
 }
@@ -88,13 +90,13 @@ enum Done {
 
 impl Fleet {
     pub(crate) fn new(parts: FleetParts) -> Self {
-        let FleetParts { nats, deliveries, ledger, run_id, digest, limit, give_up_after } = parts;
+        let FleetParts { nats, deliveries, ledger, run_id, digest, limit, note, give_up_after } = parts;
         let mut looks = tokio::time::interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             queue: Arc::new(Queue { nats: Arc::new(nats), deliveries, ledger, run: run_id, digest }),
             give_up_after,
-            grants: Arc::new(Grants::new(run_id, limit)),
+            grants: Arc::new(Grants::new(run_id, limit, note)),
             results: None,
             out: HashMap::new(),
             seen: HashSet::new(),
@@ -171,9 +173,13 @@ impl Fleet {
         };
         if result.run == self.queue.run {
             self.grants.note(&result.worker, result.requests.clone());
+            if result.came_back {
+                self.grants.redelivered(result.batches.len());
+            }
         }
         if !self.counts(&result) {
             tracing::info!(name, worker = result.worker, "a result is refused: one of its batches is done already");
+            self.grants.refuses();
             let is_of_run = result.run == self.queue.run;
             let again: Vec<i64> = result
                 .batches
@@ -191,6 +197,7 @@ impl Fleet {
             return None;
         }
         reach("result.taken");
+        self.grants.delivered(&result.worker, result.batches.len());
         let mut asked = Vec::with_capacity(result.batches.len());
         for batch in result.batches {
             let origin = self.out.remove(&batch.seq).map_or(batch.seq, |out| out.origin);
@@ -265,6 +272,7 @@ impl Fleet {
         self.missed = missed;
         if !lost.is_empty() {
             tracing::warn!(batches = lost.len(), "batches are neither queued nor delivered: they are published again");
+            self.grants.redelivered(lost.len());
             for seq in lost {
                 self.publish_again(seq);
             }
@@ -306,6 +314,7 @@ impl Asking for Fleet {
 
     async fn next(&mut self, may_ask: bool) -> Happened {
         loop {
+            self.grants.out(self.out.len());
             let grants = Arc::clone(&self.grants);
             let Some(results) = &mut self.results else { return std::future::pending().await };
             let happened = tokio::select! {
@@ -358,11 +367,13 @@ impl Asking for Fleet {
 
     fn give_up(&mut self) {
         self.out.clear();
+        self.grants.out(0);
     }
 
     async fn shutdown(&mut self) {
         self.work.shutdown().await;
         self.answering.shutdown().await;
+        self.grants.out(self.out.len());
         if self.results.is_some() {
             let end = Order::Ended(self.queue.run);
             let emptied = tokio::time::timeout(FAREWELL, self.queue.empty(&end)).await;

@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use super::message::{Order, RequestCounts, ShareGrant, ShareRequest, Trouble, decode, encode, total};
 use super::nats::{Inbox, Nats, Received};
-use super::shares::{LIFE, Shares};
+use super::shares::{AFTER, LIFE, Shares};
+use crate::ledger::SharesNote;
+use crate::model::fleet::{FleetState, WorkerState};
 use crate::run::Statistics;
 use crate::yunxin::Stats;
 
@@ -18,6 +20,8 @@ use crate::yunxin::Stats;
 pub(super) struct Grants {
     run: Uuid,
     state: Mutex<State>,
+    /// Tells later runs until when shares may be in use.
+    note: SharesNote,
     /// Signalled when the API refuses the app.
     refused: Notify,
 }
@@ -25,8 +29,10 @@ pub(super) struct Grants {
 #[derive(Debug)]
 struct State {
     shares: Shares,
-    /// What each worker did, and when it said so.
-    workers: BTreeMap<String, (RequestCounts, Instant)>,
+    workers: BTreeMap<String, Worker>,
+    in_flight: u64,
+    redelivered: u64,
+    refused: u64,
     /// Until when nobody sends anything.
     paused_until: Option<Instant>,
     /// When something last succeeded, or was first asked.
@@ -36,20 +42,31 @@ struct State {
     refusal: Option<(i64, String)>,
 }
 
+/// What a worker did, and when it said so.
+#[derive(Debug)]
+struct Worker {
+    counts: RequestCounts,
+    noted: Instant,
+    batches: u64,
+}
+
 impl Grants {
     /// Grants shares of `limit` requests a second. One percent is kept back, for requests that are late on their way by more
     /// than a worker can know.
-    pub(super) fn new(run: Uuid, limit: u32) -> Self {
+    pub(super) fn new(run: Uuid, limit: u32, note: SharesNote) -> Self {
         let now = Instant::now();
         let state = State {
             shares: Shares::new(limit - limit / 100, now),
             workers: BTreeMap::new(),
+            in_flight: 0,
+            redelivered: 0,
+            refused: 0,
             paused_until: None,
             succeeded: now,
             trouble: None,
             refusal: None,
         };
-        Self { run, state: Mutex::new(state), refused: Notify::new() }
+        Self { run, state: Mutex::new(state), note, refused: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,6 +88,10 @@ impl Grants {
                 return;
             }
         };
+        if let Err(error) = self.note.extend(LIFE + AFTER) {
+            tracing::warn!("no share is granted, because it cannot be noted: {error}");
+            return;
+        }
         let (grant, tell) = self.grant(request, Instant::now());
         received.answer(encode(&grant)).await;
         if let Some(pause) = tell
@@ -112,6 +133,28 @@ impl Grants {
         state.succeeded = now;
     }
 
+    /// A result of a worker counts, with so many batches.
+    pub(super) fn delivered(&self, worker: &str, batches: usize) {
+        if let Some(worker) = self.state().workers.get_mut(worker) {
+            worker.batches += batches as u64;
+        }
+    }
+
+    /// A result is refused.
+    pub(super) fn refuses(&self) {
+        self.state().refused += 1;
+    }
+
+    /// So many batches came back to the queue, or had to be published again.
+    pub(super) fn redelivered(&self, batches: usize) {
+        self.state().redelivered += batches as u64;
+    }
+
+    /// So many batches are out.
+    pub(super) fn out(&self, batches: usize) {
+        self.state().in_flight = batches as u64;
+    }
+
     /// Nothing was asked before now.
     pub(super) fn begins(&self) {
         let mut state = self.state();
@@ -143,14 +186,23 @@ impl Grants {
     }
 }
 
+impl Worker {
+    /// Whether it was heard of lately.
+    fn is_live(&self, now: Instant) -> bool {
+        now.duration_since(self.noted) < LIFE
+    }
+}
+
 impl State {
     fn note(&mut self, worker: &str, requests: RequestCounts, now: Instant) {
-        let before = self.workers.get(worker).map_or(0, |(before, _)| before.ok);
-        if requests.ok > before {
+        let known = self.workers.entry(worker.to_owned());
+        let known = known.or_insert(Worker { counts: RequestCounts::default(), noted: now, batches: 0 });
+        if requests.ok > known.counts.ok {
             (self.succeeded, self.trouble) = (now, None);
         }
-        if requests.ok >= before {
-            self.workers.insert(worker.to_owned(), (requests, now));
+        // A message may be older than one that came before it.
+        if requests.sent >= known.counts.sent {
+            (known.counts, known.noted) = (requests, now);
         }
     }
 }
@@ -159,7 +211,22 @@ impl Statistics for Grants {
     fn stats(&self) -> Stats {
         let (state, now) = (self.state(), Instant::now());
         let paused_for = state.paused_until.map(|until| until.saturating_duration_since(now));
-        let counts = state.workers.values().map(|(counts, noted)| (counts, now.duration_since(*noted) < LIFE));
+        let counts = state.workers.values().map(|worker| (&worker.counts, worker.is_live(now)));
         Stats { paused_for: paused_for.filter(|left| !left.is_zero()), ..total(counts) }
+    }
+
+    fn fleet(&self) -> Option<FleetState> {
+        let (state, now) = (self.state(), Instant::now());
+        let workers = state.workers.iter().map(|(name, worker)| WorkerState {
+            worker: name.chars().filter(|c| !c.is_control()).take(100).collect(),
+            is_live: worker.is_live(now),
+            share: state.shares.of(name, now),
+            sent: worker.counts.sent,
+            ok: worker.counts.ok,
+            throttled: worker.counts.throttled,
+            batches: worker.batches,
+        });
+        let State { in_flight, redelivered, refused, .. } = *state;
+        Some(FleetState { in_flight, redelivered, refused, workers: workers.collect() })
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct WorkerResult {
     /// The new messages in the files.
     pub(super) messages: Messages,
     pub(super) requests: RequestCounts,
+    /// Whether its batches came back to the queue from another worker.
+    pub(super) came_back: bool,
 }
 
 /// What became of a batch.
@@ -132,10 +134,10 @@ pub(super) enum Order {
 /// The requests that a worker made for a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct RequestCounts {
-    sent: u64,
+    pub(super) sent: u64,
     pub(super) ok: u64,
     retried: u64,
-    throttled: u64,
+    pub(super) throttled: u64,
     bytes: u64,
     in_flight: u32,
     latency: [u64; LATENCY_BUCKETS],

@@ -10,6 +10,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
 use async_nats::jetstream::{self, AckKind, Context, message::PublishMessage};
@@ -133,6 +134,11 @@ impl Nats {
             replicas: fleet.replicas,
             redeliver_after: fleet.redeliver_after,
         })
+    }
+
+    /// Whether it is connected at present.
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
     }
 
     /// How often batches are renewed that a worker holds.

@@ -101,6 +101,12 @@ impl Shares {
         0
     }
 
+    /// The requests a second that a worker was last granted, and may still use.
+    pub(super) fn of(&self, worker: &str, now: Instant) -> u32 {
+        let last = self.holders.get(worker).and_then(|holder| holder.grants.last());
+        last.filter(|grant| grant.until > now).map_or(0, |grant| grant.rate)
+    }
+
     /// How many workers asked lately.
     pub(super) fn workers(&self, now: Instant) -> usize {
         self.holders.values().filter(|holder| holder.asked + LIFE > now).count()

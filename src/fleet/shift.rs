@@ -303,6 +303,7 @@ impl Shift {
             files,
             messages: tally.messages(),
             requests: self.client.stats().into(),
+            came_back: matches!(part, Part::CameBack),
         };
         let name = format!("{}.json.zst", Uuid::now_v7());
         self.deliveries.put(&name, encode(&result)).await?;

@@ -33,7 +33,7 @@ pub(crate) struct WorkerParts {
     pub(crate) digest: String,
     pub(crate) api: AppSettings,
     pub(crate) archive: Box<dyn Archive>,
-    pub(crate) nats: Nats,
+    pub(crate) nats: Arc<Nats>,
     pub(crate) stop: Stop,
 }
 
@@ -74,9 +74,9 @@ pub(crate) async fn work(parts: WorkerParts) -> Result<(), RunError> {
         orders = nats.orders() => orders?,
         () = stop.told() => return Ok(()),
     };
-    let worker = Uuid::now_v7().to_string();
+    let worker = name();
     tracing::info!(job = job.name, worker, "waiting for batches");
-    let post = Post { job, worker, nats: Arc::new(nats), cancel: CancellationToken::new() };
+    let post = Post { job, worker, nats, cancel: CancellationToken::new() };
     let mut worker = Worker {
         post: Arc::new(post),
         digest,
@@ -282,6 +282,13 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// A name that tells this worker from all others, and its host.
+fn name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let id = Uuid::now_v7().simple().to_string();
+    format!("{host}-{}", &id[id.len() - 12..])
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -9,6 +9,7 @@ use super::error::RunError;
 use super::outcome::AskedBatch;
 use super::queue::Assignment;
 use crate::ledger::FinishedBatch;
+use crate::model::fleet::FleetState;
 use crate::model::manifest::StagedFile;
 use crate::model::timeline::Messages;
 use crate::yunxin::{Client, Stats};
@@ -68,6 +69,11 @@ pub(crate) trait Asking: Send {
 pub(crate) trait Statistics: fmt::Debug + Send + Sync {
     /// The requests so far, and the pace.
     fn stats(&self) -> Stats;
+
+    /// The workers that make them, if this process does not.
+    fn fleet(&self) -> Option<FleetState> {
+        None
+    }
 }
 
 impl Statistics for Client {

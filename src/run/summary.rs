@@ -97,6 +97,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
             messages_per_second: archived as f64 / seconds,
             quota_used: per_second / f64::from(run.settings.quota.max(1)),
         },
+        fleet: run.requests.fleet(),
     };
     if let Err(error) = close(run, &summary).await {
         tracing::error!(error = %error, "the run could not be closed in the ledger");

@@ -2,6 +2,9 @@
 
 #![allow(clippy::print_stdout, clippy::assigning_clones)]
 
+mod deployment;
+mod example;
+
 use std::collections::HashMap;
 use std::process::{Child, Stdio};
 
@@ -135,9 +138,47 @@ fn a_worker_that_is_killed_in_the_middle_loses_nothing_and_another_takes_its_bat
     let run = begin(&site);
     site.until("requests", |site| site.api.stats().requests > 10);
     workers.kill(0);
+    let status = |site: &Site| -> Value {
+        let said = site.run(&["status", "--json"]).exits(0).stdout;
+        serde_json::from_str::<Value>(&said).unwrap()["jobs"][0]["fleet"].clone()
+    };
+    site.until("the coordinator knows its workers", |site| {
+        let fleet = status(site);
+        fleet["workers"].as_array().is_some_and(|workers| workers.len() == 2) && fleet["in_flight"].as_u64() > Some(0)
+    });
     site.api.faults(|faults| faults.latency_ms = 0);
     ends_well(&site, run);
     is_whole(&site, &bucket);
+    // The summary, `status` and the page tell what each worker did.
+    let summary: Value = serde_json::from_str(&std::fs::read_to_string(site.path("summary.json")).unwrap()).unwrap();
+    let fleet = &summary["jobs"][0]["fleet"];
+    let sum = |what: &str| {
+        fleet["workers"].as_array().unwrap().iter().map(|worker| worker[what].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(sum("sent"), summary["jobs"][0]["requests"]["sent"]);
+    assert!(fleet["redelivered"].as_u64() > Some(0) && sum("batches") > 0 && fleet["in_flight"] == 0, "{fleet}");
+    assert_eq!(status(&site)["redelivered"], fleet["redelivered"]);
+    let shown = site.run(&["status"]).exits(0).stdout;
+    let name = fleet["workers"][0]["worker"].as_str().unwrap();
+    assert!(shown.contains("fleet     0 batches in flight") && shown.contains(name), "{shown}");
+    site.run(&["report", "nightly", "-o", "page.html"]).exits(0);
+    let page = std::fs::read_to_string(site.path("page.html")).unwrap();
+    assert!(page.contains("Requests per second of 2 workers") && page.matches(name).count() > 2);
+}
+
+#[test]
+fn a_run_without_workers_waits_until_the_shares_of_a_dead_coordinator_have_ended() {
+    let (site, _) = strict(600);
+    let _workers = Workers::start(&site, 3);
+    let mut dead = begin(&site);
+    site.until("requests", |site| site.api.stats().requests > 100);
+    dead.kill().unwrap();
+    dead.wait().unwrap();
+    let ran = site.run(&["run", "--json", "-v"]).exits(0);
+    assert!(ran.stderr.contains("may use the app's quota"), "{}", ran.stderr);
+    let stats = site.api.stats();
+    assert!(stats.throttled == 0 && stats.busiest_second <= 100, "{stats:?}");
+    site.is_whole();
 }
 
 #[test]
