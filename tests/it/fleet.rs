@@ -2,8 +2,10 @@
 
 #![allow(clippy::print_stdout, clippy::assigning_clones)]
 
+mod deaths;
 mod deployment;
 mod example;
+mod storm;
 
 use std::collections::HashMap;
 use std::process::{Child, Stdio};

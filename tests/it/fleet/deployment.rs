@@ -44,7 +44,8 @@ fn the_manifests_for_kubernetes_are_valid_and_a_wrong_key_is_not() {
 fn the_configuration_for_kubernetes_is_one_that_the_program_takes_with_every_variable_from_the_secret() {
     let text = std::fs::read_to_string(root().join("deploy/kubernetes/config.yaml")).unwrap();
     let (_, block) = text.split_once("jobs.yaml: |\n").unwrap();
-    let jobs: String = block.lines().map(|line| format!("{}\n", line.get(4..).unwrap_or_default())).collect();
+    let lines: Vec<&str> = block.lines().map(|line| line.get(4..).unwrap_or_default()).collect();
+    let jobs = lines.join("\n");
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("jobs.yaml"), jobs.replace("/state", "state")).unwrap();
     let secret = std::fs::read_to_string(root().join("deploy/kubernetes/secret.yaml")).unwrap();

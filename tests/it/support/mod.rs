@@ -19,6 +19,7 @@ pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
 pub(crate) mod refs;
+pub(crate) mod relay;
 pub(crate) mod server;
 pub(crate) mod site;
 pub(crate) mod storm;

@@ -36,9 +36,12 @@ impl Nats {
 
     /// Begins with nothing in its store.
     fn begin(&mut self) {
+        self.begin_in(Home::new("nobody"));
+    }
+
+    fn begin_in(&mut self, home: Home) {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/nats/bin/nats-server");
         let program = if path.is_file() { path } else { find_program("nats-server", &[]) };
-        let home = Home::new("nobody");
         let words =
             format!("-a 127.0.0.1 -p {} -js -sd {} {}", self.port, home.path.join("store").display(), self.more);
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
@@ -55,6 +58,14 @@ impl Nats {
     pub(crate) fn kill(&mut self) {
         if let Some((_, keeper)) = self.running.take() {
             keeper.stop();
+        }
+    }
+
+    /// Kills it, and begins again with what its store has.
+    pub(crate) fn restart(&mut self) {
+        if let Some((home, keeper)) = self.running.take() {
+            keeper.stop();
+            self.begin_in(home);
         }
     }
 
