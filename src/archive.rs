@@ -36,6 +36,24 @@ pub trait Archive: Send + Sync {
     /// Gives the archive to the stamp's ledger. Touches nothing until it is looked at.
     fn takeover(&self, stamp: RunStamp) -> Result<Box<dyn Takeover>, ArchiveError>;
 
+    /// Writes files that another process commits, in the name of a run. The last argument tells them from those of other writers.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Unusable`] if the archive is not made of files.
+    fn stager(&self, _stamp: RunStamp, _part: Uuid) -> Result<Box<dyn Stager>, ArchiveError> {
+        Err(ArchiveError::of_no_files())
+    }
+
+    /// Where the workers of a fleet deliver what they did for this ledger.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Unusable`] if a fleet cannot write this archive.
+    fn deliveries(&self, _ledger_id: Uuid) -> Result<Arc<dyn Deliveries>, ArchiveError> {
+        Err(ArchiveError::of_no_files())
+    }
+
     /// Checks that the archive is what its manifests say.
     ///
     /// # Errors
@@ -180,6 +198,12 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    fn of_no_files() -> Self {
+        let why = "a fleet archives in a bucket, which all of its workers reach, and this archive is a database: give the \
+                   job a sink such as parquet: { path: s3://bucket/prefix }, or run without --fleet";
+        Self::Unusable(why.to_owned())
+    }
+
     pub(crate) fn failed(
         context: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -213,6 +237,15 @@ pub trait ArchiveWriter: Send {
     /// messages.
     async fn write_vanished(&mut self, vanished: Vec<Vanished>) -> Result<(), ArchiveError>;
 
+    /// Accepts files that a [`Stager`] finished elsewhere. The next commit holds them.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveError::Unusable`] if the archive is not made of files.
+    async fn accept(&mut self, _files: Vec<StagedFile>) -> Result<(), ArchiveError> {
+        Err(ArchiveError::of_no_files())
+    }
+
     /// The versions in the archive of messages of the job's app that were archived since a time (milliseconds since the
     /// epoch). Includes what is published, but neither messages that are noted as vanished nor rows not yet committed.
     ///
@@ -244,6 +277,42 @@ pub trait ArchiveWriter: Send {
     /// Writes the manifest of a run, last and atomically. Writing the same manifest again completes what belongs beside
     /// it and changes nothing else.
     async fn write_manifest(&mut self, sealed: &Sealed) -> Result<(), ArchiveError>;
+}
+
+/// Writes files of an archive that another process commits.
+#[async_trait]
+pub trait Stager: Send {
+    /// Accepts messages.
+    async fn write(&mut self, rows: Arc<MessageRows>) -> Result<(), ArchiveError>;
+
+    /// Accepts notes of archived messages that the service no longer has.
+    async fn write_vanished(&mut self, vanished: Vec<Vanished>) -> Result<(), ArchiveError>;
+
+    /// Whether a limit (file size) is reached, so that it is time to finish.
+    fn is_due(&self) -> bool;
+
+    /// Makes everything accepted durable as staged files.
+    async fn finish(&mut self) -> Result<Vec<StagedFile>, ArchiveError>;
+}
+
+/// What the workers of a fleet deliver through the archive, for one ledger.
+#[async_trait]
+pub trait Deliveries: std::fmt::Debug + Send + Sync {
+    /// Delivers something under a name of its own.
+    async fn put(&self, name: &str, content: Vec<u8>) -> Result<(), ArchiveError>;
+
+    /// The names of what is there.
+    async fn names(&self) -> Result<Vec<String>, ArchiveError>;
+
+    /// What was delivered under this name. `None` if it is gone.
+    async fn read(&self, name: &str) -> Result<Option<Vec<u8>>, ArchiveError>;
+
+    /// Refuses a delivery: removes it, and gives up the files that it names.
+    async fn refuse(&self, name: &str, files: Vec<StagedFile>) -> Result<(), ArchiveError>;
+
+    /// Removes all deliveries, and gives up everything that was staged for the ledger. Only while all that the ledger
+    /// recorded is published.
+    async fn clear(&self) -> Result<(), ArchiveError>;
 }
 
 /// Reads which versions of messages an archive has.

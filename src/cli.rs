@@ -15,6 +15,7 @@ mod ending;
 mod export;
 mod failures;
 mod files;
+mod fleet;
 mod init;
 mod notices;
 mod output;
@@ -29,6 +30,7 @@ mod simulate;
 mod status;
 mod threads;
 mod verify;
+mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -137,6 +139,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
     match command {
         Command::Run(run) => run::start(context, run),
         Command::Retry(retry) => run::retry(context, retry),
+        Command::Worker(worker) => worker::start(context, &worker),
         Command::Plan(plan) => on_all(plan::plan(context, &plan)),
         Command::Status(status) => on_all(status::status(context, &status)),
         Command::Failures(failures) => on_all(failures::failures(context, &failures)),

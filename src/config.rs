@@ -16,6 +16,7 @@ mod digest;
 mod document;
 mod documentation;
 mod environment;
+mod fleet;
 mod job;
 mod mistake;
 mod notify;
@@ -38,6 +39,7 @@ use secrecy::ExposeSecret as _;
 pub use app::{ApiVersion, App, Region};
 pub use columns::Format;
 pub use documentation::{json_schema, tables};
+pub use fleet::Fleet;
 pub use job::{Concurrency, Fetch, Job, Threads};
 pub use mistake::{ConfigError, Mistake};
 pub use notify::Metrics;
@@ -76,6 +78,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Where the metrics of runs go.
     pub metrics: Metrics,
+    /// How the coordinator and the workers of a fleet meet, if the file says so.
+    pub fleet: Option<Fleet>,
     /// The apps, in the order of the file.
     pub apps: Vec<App>,
     /// The jobs, in the order of the file; at least one.
@@ -122,12 +126,13 @@ impl Config {
         let mut reader = Reader::new(base, &environment);
         let document = Document::read(&mut reader, written, "");
         let Reader { mut mistakes, notes, .. } = reader;
-        let Some(Document { version: _, state, metrics, apps, jobs }) = document.filter(|_| mistakes.is_empty()) else {
+        let Some(Document { version: _, state, metrics, fleet, apps, jobs }) = document.filter(|_| mistakes.is_empty())
+        else {
             mistakes.sort_by_key(|mistake| mistake.at);
             return Err(fail(mistakes));
         };
         let warnings = notes.into_iter().map(|note| fail(vec![note]).to_string()).collect();
-        Ok(Self { file: file.to_owned(), state, metrics, apps, jobs, warnings, environment })
+        Ok(Self { file: file.to_owned(), state, metrics, fleet, apps, jobs, warnings, environment })
     }
 
     /// The job of this name.
@@ -169,6 +174,12 @@ impl Config {
             place: job.sink.place(&self.environment)?,
             partitioning: job.sink.partitioning(),
         })
+    }
+
+    /// SHA-256 of what a job means to a worker: how it fetches and what it writes, but not where its references come from.
+    pub fn worker_digest(&self, job: &Job) -> Result<String, ConfigError> {
+        let app = self.app_of(job);
+        Ok(digest::of_worker(app, &self.identity(job)?, job))
     }
 
     /// SHA-256 of what a job means, without secrets. Looks up the AppKey and, without their credentials, URLs.

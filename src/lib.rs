@@ -20,6 +20,7 @@
 //! | [`archive`] | where messages go, and what can be done with them there: Parquet, Postgres |
 //! | [`ledger`] | the job's durable memory |
 //! | [`run`] | the whole flow: one coordinator, which knows sources and archives by their traits |
+//! | `fleet` | a run whose batches are asked for by workers elsewhere: the queue, shares of the quota, deliveries |
 //! | [`metrics`] | what is told of a job after each run, as Prometheus reads it; pure |
 //! | [`notify`] | where that goes when a run has ended: a file, a Pushgateway |
 //! | [`report`](mod@report) | the page that shows a run |
@@ -42,6 +43,7 @@ pub mod completeness;
 pub mod config;
 pub mod export;
 mod failpoint;
+mod fleet;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod ledger;

@@ -3,6 +3,7 @@
 
 pub mod columns;
 pub mod failure;
+pub mod fleet;
 pub mod manifest;
 pub mod message;
 pub mod record;

@@ -11,6 +11,8 @@ mod window;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::reference::{ConversationKey, ConversationType, same_account};
 
 pub use follow_up::{Attempt, Candidates, Final, FollowUp, History, MOST_OWNERS, Miss, Remedy, follow_up};
@@ -19,7 +21,7 @@ pub use retention::{Forecast, Foreseen, Urgency, Watch};
 pub use window::Window;
 
 /// Why a batch is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Purpose {
     /// The source names its messages.
     #[default]
@@ -84,7 +86,7 @@ impl Purpose {
 }
 
 /// One reference of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BatchRef {
     /// The message's ID.
     pub message_server_id: i64,
@@ -95,7 +97,7 @@ pub struct BatchRef {
 }
 
 /// The references of one request, all of one conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// The conversation.
     pub key: ConversationKey,

@@ -10,6 +10,7 @@ mod latency;
 mod pace;
 mod page;
 mod reconciliation;
+mod workers;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

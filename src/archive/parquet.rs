@@ -4,6 +4,7 @@ mod adopt;
 mod blocking;
 mod contents;
 mod data_file;
+mod deliveries;
 mod existing;
 mod manifests;
 mod owner;
@@ -26,13 +27,14 @@ use uuid::Uuid;
 
 use self::adopt::ParquetTakeover;
 use self::blocking::blocking;
+use self::deliveries::ParquetDeliveries;
 use self::read::ParquetReader;
 pub use self::settings::{Compression, Encodings, PartitionColumn, Settings};
-use self::write::ParquetWriter;
+use self::write::{ParquetStager, ParquetWriter};
 use super::read::ArchiveReader;
 use super::verify::Verification;
-use super::{Archive, ArchiveError, ArchiveWriter, RunStamp, Takeover};
-use crate::storage::Storage;
+use super::{Archive, ArchiveError, ArchiveWriter, Deliveries, RunStamp, Stager, Takeover};
+use crate::storage::{Place, Storage};
 
 /// An archive of Parquet files.
 #[derive(Debug, Clone)]
@@ -60,6 +62,19 @@ impl Archive for ParquetArchive {
 
     fn takeover(&self, stamp: RunStamp) -> Result<Box<dyn Takeover>, ArchiveError> {
         Ok(Box::new(ParquetTakeover::new(self.settings.place.open(stamp.ledger_id)?, stamp)))
+    }
+
+    fn stager(&self, stamp: RunStamp, part: Uuid) -> Result<Box<dyn Stager>, ArchiveError> {
+        Ok(Box::new(ParquetStager::new(&self.settings, &stamp, part)?))
+    }
+
+    fn deliveries(&self, ledger_id: Uuid) -> Result<Arc<dyn Deliveries>, ArchiveError> {
+        if matches!(self.settings.place, Place::Directory(_)) {
+            let why = "a fleet archives in a bucket, which all of its workers reach, and this archive is a directory: \
+                       write s3://bucket/prefix as the sink's path, or run without --fleet";
+            return Err(ArchiveError::Unusable(why.to_owned()));
+        }
+        Ok(Arc::new(ParquetDeliveries::new(self.settings.place.open(ledger_id)?, ledger_id)))
     }
 
     async fn verify(&self, settings: super::verify::Settings) -> Result<Verification, ArchiveError> {

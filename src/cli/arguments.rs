@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -110,6 +111,8 @@ enum ProgressStyle {
 pub enum Command {
     /// Run jobs: read, fetch, archive.
     Run(Run),
+    /// Work for runs with --fleet: ask for messages and stage them, until told to stop.
+    Worker(Worker),
     /// Show what a run would do. Sends nothing and writes nothing.
     Plan(Jobs),
     /// Ask again for selected failures of a job.
@@ -187,6 +190,18 @@ pub struct Jobs {
     pub json: bool,
 }
 
+/// Arguments of `worker`.
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// The jobs; by default all whose archive is in a bucket.
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Answer /healthz and /readyz over HTTP at this address, for probes.
+    #[arg(long, value_name = "IP:PORT")]
+    pub health: Option<SocketAddr>,
+}
+
 /// Arguments of `run`.
 #[derive(Debug, Default, Args)]
 pub struct Run {
@@ -231,6 +246,11 @@ pub struct RunOptions {
     /// Wait this long if the job or another job of its app is running.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub wait: Option<Duration>,
+
+    /// Let workers ask for the messages: a fleet, as `fleet` in the configuration describes it. The archive must be in a
+    /// bucket.
+    #[arg(long)]
+    pub fleet: bool,
 
     /// Write the summary to this file, even if the run fails.
     #[arg(long, value_name = "FILE")]

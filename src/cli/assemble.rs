@@ -186,13 +186,18 @@ pub(super) fn app_settings(config: &Config, job: &Job) -> Result<AppSettings, Ex
 
 /// The archive of a job. A further kind of store is one more arm here.
 pub(super) fn archive(config: &Config, job: &Job) -> Result<Box<dyn Archive>, Exit> {
+    archive_with(config, job, config.state.clone())
+}
+
+/// The same, with a directory for what does not fit in memory.
+pub(super) fn archive_with(config: &Config, job: &Job, scratch: PathBuf) -> Result<Box<dyn Archive>, Exit> {
     Ok(match &job.sink {
         config::Sink::Parquet(parquet) => {
             let place = match &parquet.path {
                 config::Location::Directory(directory) => Place::Directory(directory.clone()),
                 config::Location::Bucket(bucket) => {
                     let access = config.store(job, bucket, &parquet.storage).map_err(Exit::usage)?;
-                    store(bucket, &parquet.storage, access, config.state.clone())?
+                    store(bucket, &parquet.storage, access, scratch)?
                 }
             };
             Box::new(ParquetArchive::new(parquet_settings(parquet, place)))

@@ -12,11 +12,11 @@ use super::assemble::{
     source_exit,
 };
 use super::provenance::{Provenance, note, signer};
-use super::{Exit, adopt};
+use super::{Exit, adopt, fleet};
 use crate::archive::{ArchiveError, ArchiveWriter, Opened, RunStamp};
 use crate::config::{Config, Job};
-use crate::ledger::{self, AppLock, Beginning, Identity, JobLock, Ledger, RetryFilter};
-use crate::run::{RunError, Settings};
+use crate::ledger::{self, AppLock, Beginning, Identity, JobLock, Ledger, RetryFilter, SharesNote};
+use crate::run::{Asker, RunError, Settings};
 use crate::source::{self, Source};
 use crate::yunxin::Client;
 
@@ -25,15 +25,27 @@ use crate::yunxin::Client;
 pub(super) struct Apps(HashMap<String, (AppLock, Arc<crate::yunxin::App>)>);
 
 impl Apps {
-    async fn client(&mut self, config: &Config, job: &Job, wait: Duration) -> Result<Client, Exit> {
+    /// The app's client. A run without workers also waits until those of an earlier run have ended their shares of the quota.
+    async fn client(&mut self, config: &Config, job: &Job, order: &Order<'_>) -> Result<Client, Exit> {
         if !self.0.contains_key(&job.app) {
             let settings = app_settings(config, job)?;
-            let lock = AppLock::acquire(&config.state, &job.app, wait).await.map_err(ledger_exit)?;
+            let lock = AppLock::acquire(&config.state, &job.app, order.wait).await.map_err(ledger_exit)?;
             let app = crate::yunxin::App::new(settings).map_err(Exit::usage)?;
             self.0.insert(job.app.clone(), (lock, app));
         }
-        let (_, app) = &self.0[&job.app];
+        let (lock, app) = &self.0[&job.app];
+        let left = lock.shares().left();
+        if !order.fleet && !left.is_zero() {
+            let seconds = left.as_secs_f64().ceil();
+            tracing::info!(app = job.app, "workers of an earlier run may use the app's quota for {seconds} s: waiting");
+            tokio::time::sleep(left).await;
+        }
         Ok(Client::new(Arc::clone(app), job.fetch.clone()).with_raw(job.sink.raw()))
+    }
+
+    /// Where it is noted until when shares of the app's quota may be in use. The app must have been taken.
+    fn shares(&self, job: &Job) -> SharesNote {
+        self.0[&job.app].0.shares()
     }
 }
 
@@ -41,7 +53,7 @@ impl Apps {
 pub(super) struct Assembly {
     pub(super) lock: JobLock,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) client: Arc<Client>,
+    pub(super) asker: Asker,
     pub(super) source: Option<Box<dyn Source>>,
     pub(super) archive: Box<dyn ArchiveWriter>,
     /// What opening the archive found, if that was necessary.
@@ -62,6 +74,8 @@ pub(super) struct Order<'a> {
     pub(super) from: Option<&'a str>,
     /// The run that takes over the job's archive if the job has no ledger. Without it, no archive is taken over.
     pub(super) adoption: Option<Uuid>,
+    /// Whether workers ask for the messages.
+    pub(super) fleet: bool,
 }
 
 impl Assembly {
@@ -70,7 +84,9 @@ impl Assembly {
     pub(super) async fn new(config: &Config, job: &Job, order: &Order<'_>, apps: &mut Apps) -> Result<Self, Exit> {
         let identity = identity(config, job)?;
         let lock = JobLock::acquire(&config.state, &job.name, order.wait).await.map_err(ledger_exit)?;
-        let client = Arc::new(apps.client(config, job, order.wait).await?);
+        // Its lock keeps others from the app's quota, whoever asks.
+        let client = apps.client(config, job, order).await?;
+        let fleet = if order.fleet { Some(fleet::Prepared::new(config, job).await?) } else { None };
         let mut settings = run_settings(config, job, order.command, order.provenance)?;
         let path = ledger_path(config, job);
         let opening = Opening { config, job, order, identity: &identity, path: &path };
@@ -92,7 +108,12 @@ impl Assembly {
             (None, None) => opening.new_ledger(refusal).await?,
         };
         let LedgerParts { ledger, source, archive, opened } = parts;
-        Ok(Self { lock, ledger: Arc::new(ledger), client, source, archive, opened, settings })
+        let ledger = Arc::new(ledger);
+        let asker = match fleet {
+            Some(fleet) => fleet.asker(&ledger, order.run_id, apps.shares(job))?,
+            None => Asker::Client(Arc::new(client)),
+        };
+        Ok(Self { lock, ledger, asker, source, archive, opened, settings })
     }
 }
 

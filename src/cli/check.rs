@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::arguments::Check;
-use super::{Context, Exit, assemble, contained, notices, output, provenance};
+use super::{Context, Exit, assemble, contained, fleet, notices, output, provenance};
 use crate::config::{self, Config, Job};
 use crate::model::reference::ConversationId;
 use crate::model::summary::gravest;
@@ -38,6 +38,7 @@ pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Ex
             look(&mut code, async |lines| check_api(&config, job, &sample, lines).await).await?;
         }
         look(&mut code, async |lines| check_sink(&config, job, lines).await).await?;
+        look(&mut code, async |lines| check_fleet(&config, job, lines).await).await?;
     }
     Ok(code)
 }
@@ -167,6 +168,14 @@ async fn check_sink(config: &Config, job: &Job, lines: &mut Vec<String>) -> Resu
             Err(Exit { code: error.exit_code(), error: anyhow::anyhow!("sink {kind}: {}", describe(&error)) })
         }
     }
+}
+
+/// Makes the queue of a fleet that is configured, for a job that it can run.
+async fn check_fleet(config: &Config, job: &Job, lines: &mut Vec<String>) -> Result<(), Exit> {
+    if config.fleet.is_some() && fleet::is_possible(config, job)? {
+        lines.push(format!("fleet: {}", fleet::look(config, job).await?));
+    }
+    Ok(())
 }
 
 /// Asks for the messages of the sample, one after the other, until one exists.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::output::{self, bytes, count};
 use super::provenance;
+use crate::model::fleet::FleetState;
 use crate::model::summary::{JobSummary, Outcome};
 
 /// The run in a few lines: references, requests, and what to do next.
@@ -77,6 +78,9 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
             row("", "asked again", again.planned, &note);
         }
         row("", "requests", summary.requests.sent, &requests(summary));
+        if let Some(fleet) = &summary.fleet {
+            row("", "workers", fleet.workers.len() as u64, &redelivered(fleet));
+        }
         if let Some(retention) = &summary.retention {
             if retention.old_when_read > 0 {
                 row("", "old", retention.old_when_read, "had left the vendor's retention when they were read");
@@ -160,6 +164,17 @@ fn requests(summary: &JobSummary) -> String {
         note.push_str(&format!(" · {} answered with 416", count(requests.throttled)));
     }
     note
+}
+
+/// What the workers of a run had to do twice.
+pub(super) fn redelivered(fleet: &FleetState) -> String {
+    let mut parts = Vec::new();
+    for (number, what) in [(fleet.redelivered, "batches redelivered"), (fleet.refused, "results refused")] {
+        if number > 0 {
+            parts.push(format!("{} {what}", count(number)));
+        }
+    }
+    parts.join(", ")
 }
 
 /// The commands to run next.

@@ -74,7 +74,9 @@ async fn standing(config: &Config, job: &Job, now: Timestamp) -> Result<Option<(
         pending: totals.sums.pending(),
         open_failures: totals.open_failures,
         cursor_lag_seconds: reached.map(|reached| now.duration_since(reached).as_secs_f64()),
-        oldest_pending_retention_seconds: retention.and_then(|outlook| outlook.oldest_pending_seconds).map(|s| s as f64),
+        oldest_pending_retention_seconds: retention
+            .and_then(|outlook| outlook.oldest_pending_seconds)
+            .map(|s| s as f64),
         expiring: retention.map(|outlook| outlook.expiring),
     };
     Ok(Some((standing, ledger.last_success().await?)))

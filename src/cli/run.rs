@@ -122,10 +122,11 @@ async fn one(
     // Of two runs the one that begins first has the lower ID.
     let adoption = order.arguments.adopt_if_missing.then(Uuid::now_v7);
     let run_id = Uuid::now_v7();
-    let RunOptions { provenance, wait, .. } = &order.arguments.options;
+    let RunOptions { provenance, wait, fleet, .. } = &order.arguments.options;
     let wait = wait.unwrap_or_default();
     let (read, from) = (order.retry.is_none(), order.arguments.from.as_deref());
-    let wanted = assembly::Order { run_id, command: order.command, provenance, wait, read, from, adoption };
+    let wanted =
+        assembly::Order { run_id, command: order.command, provenance, wait, read, from, adoption, fleet: *fleet };
     let assembled = tokio::select! {
         biased;
         assembled = contained(Assembly::new(config, job, &wanted, apps)) => assembled,
@@ -154,7 +155,7 @@ async fn one(
         archive: assembly.archive,
         opened: assembly.opened,
         ledger: Arc::clone(&ledger),
-        client: assembly.client,
+        asker: assembly.asker,
         run_id,
         progress: progress::new(context.progress, &job.name, &context.screen),
         stop: stop.clone(),
@@ -219,6 +220,7 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
         files: Vec::new(),
         manifest: None,
         rates: Rates::default(),
+        fleet: None,
     }
 }
 

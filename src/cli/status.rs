@@ -8,8 +8,10 @@ use super::arguments::Jobs;
 use super::{Context, Exit, assemble, ending, output, provenance};
 use crate::config::{Config, Job};
 use crate::ledger::{JobLock, Ledger};
+use crate::model::fleet::FleetState;
 use crate::model::retention::RetentionOutlook;
 use crate::model::summary::{JobSummary, ManifestHead};
+use crate::model::timeline::Timeline;
 use crate::run::{outlook, watch};
 use crate::source::Checkpoint;
 
@@ -39,6 +41,8 @@ struct Status {
     last_commit: u64,
     /// The archive's last manifest.
     manifest: Option<ManifestHead>,
+    /// The workers of the last run, if it had some, as its coordinator last knew them.
+    fleet: Option<FleetState>,
     runs: Vec<RunLine>,
 }
 
@@ -93,6 +97,7 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         dismissed_failures: 0,
         last_commit: 0,
         manifest: None,
+        fleet: None,
         runs: Vec::new(),
     };
     let Some(ledger) = assemble::ledger_to_read(config, job).await? else { return Ok(status) };
@@ -128,6 +133,11 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         let references = run.counts.references.or(summary.as_ref().map(|summary| summary.references));
         let references = references.filter(|_| run.command != "adopt");
         let outcome = run.outcome.unwrap_or_else(|| if running && index == 0 { "running" } else { "died" }.to_owned());
+        if index == 0
+            && let Some(text) = ledger.timeline(run.run_id).await?
+        {
+            status.fleet = serde_json::from_str::<Timeline>(&text).ok().and_then(|timeline| timeline.fleet);
+        }
         let said = summary.as_ref().map(|summary| ending::outcome(summary).to_owned());
         status.runs.push(RunLine {
             run_id: run.run_id.to_string(),
@@ -195,6 +205,9 @@ fn print(status: &Status) -> Result<(), Exit> {
         output::line(&format!("manifest  {}, SHA-256 {}", head.sequence, head.sha256))?;
         output::line(&format!("          {}", provenance::ADVICE))?;
     }
+    if let Some(fleet) = &status.fleet {
+        print_fleet(fleet)?;
+    }
     let rows: Vec<Vec<String>> = status
         .runs
         .iter()
@@ -226,5 +239,30 @@ fn print(status: &Status) -> Result<(), Exit> {
     for (why, times) in reasons {
         output::line(&format!("\n{}\n  {why}", times.join(", ")))?;
     }
+    Ok(())
+}
+
+/// The workers of the last run.
+fn print_fleet(fleet: &FleetState) -> Result<(), Exit> {
+    let in_flight = output::counted(fleet.in_flight, "batch", "batches");
+    let twice = ending::redelivered(fleet);
+    let twice = if twice.is_empty() { String::new() } else { format!(", {twice}") };
+    output::line(&format!("fleet     {in_flight} in flight{twice}"))?;
+    let rows: Vec<Vec<String>> = fleet
+        .workers
+        .iter()
+        .map(|worker| {
+            vec![
+                worker.worker.clone(),
+                if worker.is_live { "live" } else { "silent" }.to_owned(),
+                output::count(u64::from(worker.share)),
+                output::count(worker.batches),
+                output::count(worker.sent),
+                output::count(worker.throttled),
+            ]
+        })
+        .collect();
+    output::line("")?;
+    output::line(&output::table(&["worker", "", "requests/s granted", "batches", "requests", "416"], &rows))?;
     Ok(())
 }

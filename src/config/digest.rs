@@ -3,6 +3,7 @@
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::Identity;
 use super::app::App;
 use super::environment::Environment;
 use super::job::Job;
@@ -34,6 +35,24 @@ fn canonical(app: &App, app_key: &str, job: &Job, environment: &Environment) -> 
 /// SHA-256 of what a job means, lower-case hex.
 pub(super) fn digest(app: &App, app_key: &str, job: &Job, environment: &Environment) -> Result<String, ConfigError> {
     Ok(hex::encode(Sha256::digest(canonical(app, app_key, job, environment)?)))
+}
+
+/// The same of what a worker of a fleet needs to know.
+pub(super) fn of_worker(app: &App, identity: &Identity, job: &Job) -> String {
+    let mut told = DigestValues::new();
+    Job::tell(job, "", &mut told);
+    told.retain(|key, _| key.starts_with("fetch.") || key.starts_with("sink."));
+    App::tell(app, "app", &mut told);
+    let Identity { app_key, place, partitioning } = identity;
+    told.extend(
+        [("app_key", app_key), ("place", place), ("partitioning", partitioning)]
+            .map(|(key, text)| (key.to_owned(), json!(text))),
+    );
+    // What a machine is able to do is its own affair.
+    for key in ["app.ca_file", "fetch.concurrency", "sink.memory"] {
+        told.remove(key);
+    }
+    hex::encode(Sha256::digest(serde_json::to_string(&told).expect("text keys and plain values")))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::app::{App, note_shared_keys};
+use super::fleet::Fleet;
 use super::job::Job;
 use super::notify::Metrics;
 use super::setting::{Named, Text};
@@ -17,6 +18,8 @@ settings! {
         state: PathBuf, default "./state";
         /// Where the [metrics](#metrics) of runs go.
         metrics: Metrics, default "{}";
+        /// How the coordinator and the workers of a [fleet](#fleet) meet. Only `run --fleet` and `worker` need it.
+        fleet: Option<Fleet>, default "null";
         /// The [apps](#apps) of Yunxin, at least one, each under a name of your choice.
         apps: Vec<App> as Named<App>;
         /// The [jobs](#jobs), at least one, each under a name of your choice. `run` without a name runs all, in this order.

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::app::App;
 use super::document::Document;
+use super::fleet::Fleet;
 use super::job::{Fetch, Job};
 use super::notify::Metrics;
 use super::query::{Cursor, Query};
@@ -25,6 +26,7 @@ pub fn tables() -> Vec<(String, String)> {
     let mut tables = vec![
         ("## Top level".to_owned(), Document::keys()),
         ("## Metrics".to_owned(), Metrics::keys()),
+        ("## Fleet".to_owned(), Fleet::keys()),
         ("## Apps".to_owned(), App::keys()),
         ("## Jobs".to_owned(), Job::keys()),
         ("### File sources".to_owned(), source_keys(&Files::keys())),

@@ -1,6 +1,7 @@
 //! What a commit finishes, and its intent: what a database may have committed before the ledger recorded it.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::database::Ledger;
@@ -37,7 +38,7 @@ pub struct Commit {
 }
 
 /// A batch, and what became of each of its references.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FinishedBatch {
     /// The batch.
     pub seq: i64,

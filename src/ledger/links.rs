@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, SqliteConnection};
 use uuid::Uuid;
@@ -23,7 +24,7 @@ use crate::plan::{Batch, BatchRef, Purpose, TeamOwner, Window};
 const LOOK_UP: usize = 128 * 1024;
 
 /// What a message links to: the root of its thread, or the message that it answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Link {
     /// The message's ID.
     pub message_server_id: i64,

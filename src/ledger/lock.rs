@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::disk::create_dir;
 use super::error::{Fault, LedgerError};
+use super::shares_note::SharesNote;
 use crate::locked::Locked;
 
 /// The pause before a lock that is taken is tried again.
@@ -28,6 +29,7 @@ pub struct JobLock {
 #[derive(Debug)]
 pub struct AppLock {
     _held: Locked,
+    shares: SharesNote,
 }
 
 impl JobLock {
@@ -55,13 +57,24 @@ impl AppLock {
     /// A process takes it once for all its jobs of the app.
     pub async fn acquire(state: &Path, app: &str, wait: Duration) -> Result<Self, LedgerError> {
         let busy = format!("the quota of app {app} is in use");
-        acquire(&path(state, app, "app"), wait, &busy).await.map(|held| Self { _held: held })
+        let held = acquire(&path(state, app, "app"), wait, &busy).await?;
+        Ok(Self { _held: held, shares: SharesNote::at(state.join(format!("{}.app.shares", plain(app)))) })
+    }
+
+    /// Where it is noted until when workers may use shares of the app's quota.
+    pub fn shares(&self) -> SharesNote {
+        self.shares.clone()
     }
 }
 
 fn path(state: &Path, name: &str, kind: &str) -> PathBuf {
+    state.join(format!("{}.{kind}.lock", plain(name)))
+}
+
+/// A name that suits a file.
+fn plain(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
-    state.join(format!("{}.{kind}.lock", name.chars().map(plain).collect::<String>()))
+    name.chars().map(plain).collect()
 }
 
 async fn acquire(path: &Path, wait: Duration, busy: &str) -> Result<Locked, LedgerError> {

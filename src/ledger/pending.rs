@@ -1,5 +1,6 @@
 //! Batches that are to be sent.
 
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, SqliteConnection};
 
@@ -12,7 +13,7 @@ use crate::model::reference::ConversationKey;
 use crate::plan::{Batch, BatchRef};
 
 /// A batch to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingBatch {
     /// Its number, positive. Never used twice.
     pub seq: i64,

@@ -3,6 +3,7 @@
 //! The latest version of a message is known when its batch is planned. Batches are planned only when none of an earlier
 //! refetch is left, so a message is never asked for twice at once, and a version gets its number once.
 
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, SqliteConnection};
 use uuid::Uuid;
@@ -15,7 +16,7 @@ use crate::model::message::ExistingVersion;
 use crate::plan::Batch;
 
 /// What became of messages that were asked for again, beside those that were edited.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reviewed {
     /// Messages that are as the archive has them.
     pub unchanged: u64,

@@ -149,7 +149,7 @@ pub struct DataFile {
 }
 
 /// A file that was written and is not published yet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedFile {
     /// What it will be once it is published.
     pub file: DataFile,

@@ -1,5 +1,7 @@
 //! Messages as the archive holds them: rows over one text buffer, no allocation per message or field.
 
+use serde::{Deserialize, Serialize};
+
 pub use super::columns::{Row, TEXT_COLUMNS, TextColumn};
 pub use super::span::Span;
 
@@ -12,7 +14,7 @@ impl Row {
 }
 
 /// A version of a message that an archive holds, as far as asking for the message again needs to know.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExistingVersion {
     /// The message's ID.
     pub message_server_id: i64,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::fleet::FleetState;
 use super::retention::Retention;
 
 /// What `run --summary FILE` and `run --json` write.
@@ -88,6 +89,9 @@ pub struct JobSummary {
     pub manifest: Option<ManifestHead>,
     /// Rates over the whole time of the run.
     pub rates: Rates,
+    /// The workers, in a run that had some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetState>,
 }
 
 /// The archive's last manifest.

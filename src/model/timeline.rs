@@ -3,6 +3,7 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::fleet::{FleetState, Lane};
 use crate::model::summary::{Bytes, References, Requests};
 
 /// The timeline of a run as far as it was noted. All counts are of this run alone.
@@ -27,6 +28,12 @@ pub struct Timeline {
     pub latency: Vec<u64>,
     /// Archived messages by day and type.
     pub messages: Messages,
+    /// The workers, in a run that has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetState>,
+    /// The requests of each worker, of the first ones if there are many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<Lane>,
 }
 
 /// Samples, one column a quantity, all of one length. Counts are totals since the run began.
@@ -111,13 +118,7 @@ impl Samples {
 
     /// Keeps every other sample, the second first. Counts are totals, so that nothing but detail is lost.
     pub fn halve(&mut self) {
-        for column in self.columns() {
-            let mut index = 0;
-            column.retain(|_| {
-                index += 1;
-                index % 2 == 0
-            });
-        }
+        self.columns().into_iter().for_each(halve);
     }
 
     /// The sample at this place.
@@ -139,6 +140,15 @@ impl Samples {
     pub fn iter(&self) -> impl Iterator<Item = Sample> + '_ {
         (0..self.len()).map_while(|index| self.get(index))
     }
+}
+
+/// Keeps every other value, the second first.
+pub fn halve(values: &mut Vec<u64>) {
+    let mut index = 0;
+    values.retain(|_| {
+        index += 1;
+        index % 2 == 0
+    });
 }
 
 /// Archived messages by day and type.

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::owner::index_of;
 use super::{Batch, BatchRef, Purpose};
 use crate::model::failure::{Class, Reason};
@@ -15,7 +17,7 @@ pub const MOST_OWNERS: usize = 3;
 const MOST_NAMED: usize = 8;
 
 /// What was done about some references so far, and what the service said of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     /// The owners in whose name they were asked for.
     pub asked: Vec<String>,
@@ -49,7 +51,7 @@ impl Default for History {
 }
 
 /// References of one conversation with one history that are to be asked for again.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FollowUp {
     /// The conversation.
     pub key: ConversationKey,

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::advice::Advice;
-use super::{Ending, Report, days, failures, latency, pace, reconciliation};
+use super::{Ending, Report, days, failures, latency, pace, reconciliation, workers};
 use crate::page::blocks::{self, Heading, details, none, section, table};
 use crate::page::figures::{count, counted, duration, rate, share, size, time, zone};
 use crate::page::{document, is_hidden};
@@ -39,6 +39,9 @@ impl Report {
                 (section("reconciliation", "Where every reference went", &reconciliation::section(self)))
                 (section("messages", "Messages", &days::section(self)))
                 (section("pace", "Over time", &pace::section(self)))
+                @if let Some(timeline) = self.timeline.as_ref().filter(|timeline| timeline.fleet.is_some()) {
+                    (section("workers", "Workers", &workers::section(timeline)))
+                }
                 (section("latency", "How long answers took", &latency::section(self)))
                 (section("failures", "Failures", &failures::section(self)))
                 (section("files", "Files", &files(self)))

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::asking::Delivered;
 use super::context::RunContext;
 use super::error::{RunError, joined};
 use super::finished::Finished;
@@ -55,6 +56,8 @@ struct Backlog {
     /// Those that it gets nothing of.
     rowless: Vec<FinishedBatch>,
     splits: Vec<Split>,
+    /// What workers delivered. Each goes into one commit as a whole.
+    delivered: Vec<Delivered>,
 }
 
 /// The archive, and what it accepted since its last commit.
@@ -123,6 +126,13 @@ impl Commits {
         self.backlog.splits.push(split);
     }
 
+    /// Takes what a worker delivered, and makes a commit due.
+    pub(super) fn put_delivered(&mut self, delivered: Delivered) {
+        self.bytes += delivered.batches.iter().map(size_of_batch).sum::<usize>();
+        self.backlog.delivered.push(delivered);
+        self.is_due = true;
+    }
+
     /// Whether more answers may come: what waits is bounded, however long a commit takes.
     pub(super) fn has_room(&self) -> bool {
         self.bytes < BACKLOG
@@ -143,7 +153,7 @@ impl Commits {
     pub(super) fn begin(&mut self) {
         // Answers may come so fast that the task is always under way, and nobody waits for the clock.
         self.is_due |= self.due_at().is_some_and(|due| due <= Instant::now());
-        let Backlog { answered, rowless, splits } = &self.backlog;
+        let Backlog { answered, rowless, splits, .. } = &self.backlog;
         let records = self.is_due || !splits.is_empty() || rowless.len() >= RECORD_AT;
         let Some(staged) = self.staged.take_if(|staged| records || !answered.is_empty() || staged.made.is_some())
         else {
@@ -181,9 +191,9 @@ impl Commits {
 
     /// Whether everything that was answered is with the archive or recorded.
     pub(super) fn is_idle(&self) -> bool {
-        let Backlog { answered, splits, .. } = &self.backlog;
+        let Backlog { answered, splits, delivered, .. } = &self.backlog;
         let is_recorded = self.staged.as_ref().is_some_and(|staged| staged.made.is_none());
-        is_recorded && answered.is_empty() && splits.is_empty() && self.recorded.is_empty()
+        is_recorded && answered.is_empty() && delivered.is_empty() && splits.is_empty() && self.recorded.is_empty()
     }
 
     /// Commits and records everything.
@@ -244,7 +254,8 @@ impl Commits {
 impl Backlog {
     /// The memory that it takes, about.
     fn size(&self) -> usize {
-        let rowless: usize = self.rowless.iter().map(size_of_batch).sum();
+        let delivered = self.delivered.iter().flat_map(|delivered| &delivered.batches);
+        let rowless: usize = self.rowless.iter().chain(delivered).map(size_of_batch).sum();
         rowless + self.answered.iter().map(size).sum::<usize>()
     }
 }
@@ -256,7 +267,8 @@ impl Staged {
 
     /// Writes and records what waits, and commits if that is due.
     async fn work(mut self, run: Arc<RunContext>, work: Backlog, is_due: bool) -> Result<Done, RunError> {
-        let Backlog { mut answered, rowless, splits } = work;
+        let Backlog { mut answered, rowless, splits, delivered } = work;
+        self.accept(&run, delivered).await?;
         let made = self.made.take();
         let (written, recorded) =
             tokio::join!(self.write(&run, &mut answered), record_beside(&run, made, rowless, splits));
@@ -266,6 +278,19 @@ impl Staged {
             self.commit(&run).await?;
         }
         Ok(Done { staged: self, rest: answered, recorded })
+    }
+
+    /// Accepts what workers delivered.
+    async fn accept(&mut self, run: &RunContext, delivered: Vec<Delivered>) -> Result<(), RunError> {
+        for Delivered { batches, files, messages } in delivered {
+            self.archive.accept(files).await?;
+            self.tally.get_or_insert_with(|| run.timeline.tally()).add_counted(messages);
+            self.since.get_or_insert_with(Instant::now);
+            self.messages +=
+                batches.iter().map(|batch| batch.archived.len() + batch.reviewed.vanished.len()).sum::<usize>();
+            self.batches.extend(batches);
+        }
+        Ok(())
     }
 
     /// Gives batches to the archive until a commit is due.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::asking::Statistics;
 use super::meter::Meter;
 use super::owners::NamedOwners;
 use super::settings::Settings;
@@ -13,7 +14,6 @@ use super::stop::Stop;
 use super::timeline::TimelineRecorder;
 use super::trace::TraceRecorder;
 use crate::ledger::Ledger;
-use crate::yunxin::Client;
 
 /// What every part of a run knows.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) struct RunContext {
     pub(super) run_id: Uuid,
     pub(super) began: Timestamp,
     pub(super) ledger: Arc<Ledger>,
-    pub(super) client: Arc<Client>,
+    pub(super) requests: Arc<dyn Statistics>,
     pub(super) meter: Meter,
     pub(super) timeline: TimelineRecorder,
     pub(super) trace: TraceRecorder,

@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::asking::{Asking, Delivered, Delivery, Happened};
 use super::commit::Commits;
 use super::context::RunContext;
 use super::error::{RunError, joined};
 use super::finished::Finished;
-use super::outcome::{Asked, Doubtful, Meaning};
+use super::outcome::{Asked, AskedBatch, Doubtful, Meaning};
 use super::owners::RefusedOwners;
 use super::phases::{Next, Phases};
 use super::queue::{Assignment, Queue};
@@ -22,7 +23,7 @@ use super::review::Existing;
 use crate::archive::ArchiveWriter;
 use crate::failpoint::reach;
 use crate::panics::caught;
-use crate::yunxin::{AskFor, Outcome, Permit, Stop as ApiStop};
+use crate::yunxin::Stop as ApiStop;
 
 /// How long requests under way may take to finish once the run is told to stop.
 const GRACE: Duration = Duration::from_secs(10);
@@ -32,8 +33,8 @@ pub(super) struct Coordinator {
     run: Arc<RunContext>,
     /// Batches that are not asked yet.
     queue: Queue,
-    /// Batches that are being asked, or wait to be asked again.
-    requests: JoinSet<Result<Box<Asked>, RunError>>,
+    /// Asks for batches.
+    asking: Box<dyn Asking>,
     /// Batches that were answered and are not recorded yet.
     commits: Commits,
     refused: RefusedOwners,
@@ -64,7 +65,7 @@ enum Event {
     Stopped,
     /// Something was written, committed or recorded.
     Committed(Result<(), RunError>),
-    Answered(Result<Box<Asked>, RunError>),
+    Asking(Happened),
     GraceOver,
     /// The source was read to its end, or not.
     Read(Result<(), RunError>),
@@ -73,15 +74,18 @@ enum Event {
     Planned,
     CommitDue,
     WaveDue,
-    /// One more request may be sent.
-    Permit(Permit),
 }
 
 impl Coordinator {
-    pub(super) fn new(run: Arc<RunContext>, archive: Box<dyn ArchiveWriter>, last_commit: u64) -> Self {
+    pub(super) fn new(
+        run: Arc<RunContext>,
+        asking: Box<dyn Asking>,
+        archive: Box<dyn ArchiveWriter>,
+        last_commit: u64,
+    ) -> Self {
         Self {
             queue: Queue::default(),
-            requests: JoinSet::new(),
+            asking,
             commits: Commits::new(Arc::clone(&run), archive, last_commit),
             refused: RefusedOwners::default(),
             doubtful: Vec::new(),
@@ -111,7 +115,7 @@ impl Coordinator {
             self.run.stop.tell("a part of the run failed");
         }
         // Nothing is sent for an archive that takes nothing more, and nobody else uses the ledger afterwards.
-        self.requests.shutdown().await;
+        self.asking.shutdown().await;
         self.commits.shutdown().await;
         // What was read is planned, whatever failed.
         while let Some(read) = self.intake.join_next().await {
@@ -122,6 +126,7 @@ impl Coordinator {
         }
         self.ticker.shutdown().await;
         result?;
+        self.asking.finish().await?;
         let archive = self.commits.into_archive();
         Ok((archive.ok_or_else(|| RunError::Died("the archive was not given back".to_owned()))?, self.ended))
     }
@@ -133,7 +138,7 @@ impl Coordinator {
             self.commits.begin();
             self.queue_parts();
             if self.run.stop.is_told() {
-                if self.requests.is_empty() {
+                if self.asking.is_idle() {
                     break;
                 }
             } else {
@@ -149,10 +154,16 @@ impl Coordinator {
                 }
             }
             match self.next_event().await {
-                Event::Stopped => self.grace = Some(Instant::now() + GRACE),
+                Event::Stopped => {
+                    self.grace = Some(Instant::now() + GRACE);
+                    self.asking.stop();
+                }
                 Event::Committed(result) => result?,
-                Event::Answered(Ok(asked)) => self.take(*asked),
-                Event::Answered(Err(error)) | Event::ShowingEnded(Err(error)) => self.fail(error),
+                Event::Asking(Happened::Asked(Ok(asked))) => self.take(*asked),
+                Event::Asking(Happened::Delivered(delivery)) => self.take_delivery(*delivery),
+                Event::Asking(Happened::Room) => self.ask(),
+                Event::Asking(Happened::Asked(Err(error)) | Happened::Failed(error))
+                | Event::ShowingEnded(Err(error)) => self.fail(error),
                 Event::ShowingEnded(Ok(())) => {}
                 Event::GraceOver => self.give_up_requests(),
                 Event::Read(result) => {
@@ -162,13 +173,12 @@ impl Coordinator {
                 Event::Planned => self.queue.look_again(),
                 Event::CommitDue => self.commits.commit_now(),
                 Event::WaveDue => self.wave_at = None,
-                Event::Permit(permit) => self.ask(permit),
             }
         }
         self.finish().await
     }
 
-    /// What happens next. Answers come before permits, so that nothing is asked that an answer would have spared.
+    /// What happens next.
     async fn next_event(&mut self) -> Event {
         let (may_ask, is_stopping) = (self.may_ask(), self.grace.is_some());
         let commit_due = self.commits.due_at();
@@ -176,74 +186,103 @@ impl Coordinator {
             biased;
             () = self.run.stop.told(), if !is_stopping => Event::Stopped,
             Some(committed) = self.commits.ended() => Event::Committed(committed),
-            Some(asked) = self.requests.join_next() => Event::Answered(joined("a request", asked)),
             () = sleep_until(self.grace) => Event::GraceOver,
             Some(read) = self.intake.join_next() => Event::Read(joined("reading", read)),
             Some(shown) = self.ticker.join_next() => Event::ShowingEnded(joined("the progress", shown)),
             () = self.run.planned.notified() => Event::Planned,
             () = sleep_until(commit_due) => Event::CommitDue,
             () = sleep_until(self.wave_at) => Event::WaveDue,
-            permit = self.run.client.permit(), if may_ask => Event::Permit(permit),
+            happened = self.asking.next(may_ask) => Event::Asking(happened),
         }
     }
 
-    /// Whether the next batch may be asked. Before anything succeeded, one reference alone may have to be tried first.
+    /// Whether the next batch may be asked.
     fn may_ask(&self) -> bool {
-        let is_probing = self.run.client.is_probing() && (!self.requests.is_empty() || self.commits.may_split());
         !self.run.stop.is_told()
             && !self.queue.is_empty()
-            && self.requests.len() < self.run.settings.in_flight.max(1)
             && self.commits.has_room()
-            && !is_probing
+            && self.asking.may_ask(self.commits.may_split())
     }
 
     /// Whether everything that was planned was asked, and has ended.
     fn is_drained(&self) -> bool {
         self.intake.is_empty()
             && self.queue.is_empty()
-            && self.requests.is_empty()
+            && self.asking.is_idle()
             && self.commits.is_idle()
             && self.wave_at.is_none()
     }
 
-    fn ask(&mut self, permit: Permit) {
+    fn ask(&mut self) {
         let Some(assignment) = self.queue.pop() else { return };
         if let Some(outcome) = self.refused.outcome(&assignment.pending.batch) {
-            self.take(Asked { assignment, outcome, existing: Existing::new() });
+            let asked = Asked { assignment, outcome, existing: Existing::new() };
+            self.take(AskedBatch::of(asked, &self.run.settings.job.fetch, None));
             return;
         }
         reach("dispatch.before");
         self.run.trace.asks();
-        self.requests.spawn(ask(Arc::clone(&self.run), permit, assignment));
+        self.asking.ask(assignment);
     }
 
     /// Takes what became of a batch.
-    fn take(&mut self, asked: Asked) {
-        self.refused.note(&asked.assignment.pending.batch, &asked.outcome);
-        if matches!(asked.outcome, Outcome::Answered(_)) {
+    fn take(&mut self, asked: AskedBatch) {
+        if let Some(finished) = self.sort_out(asked) {
+            self.take_finished(finished);
+        }
+    }
+
+    /// Takes what a worker delivered. What its files hold is committed as a whole.
+    fn take_delivery(&mut self, delivery: Delivery) {
+        let Delivery { asked, files, messages } = delivery;
+        let mut batches = Vec::new();
+        for asked in asked {
+            match self.sort_out(asked) {
+                Some(finished) if finished.batch.has_rows() => {
+                    self.count(&finished);
+                    batches.push(finished.batch);
+                }
+                Some(finished) => self.take_finished(finished),
+                None => {}
+            }
+        }
+        self.commits.put_delivered(Delivered { batches, files, messages });
+    }
+
+    /// Takes what became of a batch, but for the batch itself if it has ended.
+    fn sort_out(&mut self, asked: AskedBatch) -> Option<Finished> {
+        let AskedBatch { meaning, refused, answered } = asked;
+        if let Some(refused) = refused {
+            self.refused.note(refused);
+        }
+        if answered {
             self.end_doubts();
         }
-        let doubted = self.run.client.credentials_in_doubt().map(|(code, _)| code);
-        match asked.meaning(&self.run.settings, doubted) {
-            Meaning::Finished(finished) => self.take_finished(finished),
+        match meaning {
+            Meaning::Finished(finished) => return Some(finished),
             Meaning::Doubtful(doubtful) => self.doubtful.push(doubtful),
             Meaning::Split(split) => {
                 self.run.meter.counts().split();
                 self.commits.put_split(split);
             }
         }
+        None
     }
 
     fn take_finished(&mut self, finished: Finished) {
+        self.count(&finished);
+        self.commits.put(finished);
+    }
+
+    fn count(&mut self, finished: &Finished) {
         self.run.meter.counts().end(&finished.batch);
         self.phases.note(&finished.batch.follow_ups);
-        self.commits.put(finished);
     }
 
     /// The credentials are right, so references that were refused before are bad by themselves.
     fn end_doubts(&mut self) {
         for doubtful in std::mem::take(&mut self.doubtful) {
-            let failed = doubtful.failed(&self.run.settings);
+            let failed = doubtful.failed(&self.run.settings.job.fetch);
             self.take_finished(failed);
         }
     }
@@ -260,7 +299,7 @@ impl Coordinator {
                 }
             }
             if split.probe {
-                self.run.client.parts_are_queued();
+                self.asking.parts_are_queued();
             }
         }
     }
@@ -289,15 +328,15 @@ impl Coordinator {
 
     /// What is still under way stays pending.
     fn give_up_requests(&mut self) {
-        self.requests.abort_all();
+        self.asking.give_up();
         self.grace = Some(Instant::now() + GRACE);
     }
 
     /// Commits what was answered. If every reference that is left was refused like a wrong checksum would be, it is the
     /// credentials, and all of them stay pending.
     async fn finish(&mut self) -> Result<(), RunError> {
-        self.run.trace.leaves(self.run.client.stats().sent);
-        let doubt = if self.doubtful.is_empty() { None } else { self.run.client.credentials_in_doubt() };
+        self.run.trace.leaves(self.run.requests.stats().sent);
+        let doubt = if self.doubtful.is_empty() { None } else { self.asking.doubt() };
         if doubt.is_none() {
             self.end_doubts();
         }
@@ -314,26 +353,6 @@ impl Coordinator {
             _ => Ok(()),
         }
     }
-}
-
-/// Asks for a batch. For archived messages it also looks up what the archive has of them.
-async fn ask(run: Arc<RunContext>, permit: Permit, assignment: Assignment) -> Result<Box<Asked>, RunError> {
-    let batch = &assignment.pending.batch;
-    let ask = AskFor {
-        key: batch.key.clone(),
-        conversation: batch.key.seen_by(&batch.asked),
-        refs: batch.refs.iter().map(|r| (r.message_server_id, r.create_time)).collect(),
-        batch: assignment.origin.unsigned_abs(),
-    };
-    reach("request.before");
-    let outcome = run.client.fetch(permit, &ask, run.stop.token()).await?;
-    let mut existing = Existing::new();
-    if batch.purpose.is_refetch() {
-        let ids: Vec<i64> = batch.refs.iter().map(|reference| reference.message_server_id).collect();
-        let versions = run.ledger.versions(&ids).await?;
-        existing.extend(versions.into_iter().map(|version| (version.message_server_id, version)));
-    }
-    Ok(Box::new(Asked { assignment, outcome, existing }))
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -24,6 +24,9 @@ pub enum RunError {
     /// The API.
     #[error("the API stopped the run")]
     Api(#[from] ApiStop),
+    /// The workers cannot be reached.
+    #[error("the fleet cannot be used: {0}")]
+    Fleet(String),
     /// The counts of the run do not add up: a defect.
     #[error(transparent)]
     Sums(#[from] SumsDisagree),
@@ -53,6 +56,7 @@ impl RunError {
             | Self::Archive(ArchiveError::Failed { .. })
             | Self::Ledger(_)
             | Self::Api(ApiStop::Unreachable { .. })
+            | Self::Fleet(_)
             | Self::Sums(_)
             | Self::Died(_) => 1,
         }
@@ -65,7 +69,7 @@ impl RunError {
 }
 
 /// What a task of the run came to. Its panic is caught here; a task that was aborted counts as cancelled.
-pub(super) fn joined<T>(part: &str, result: Result<Result<T, RunError>, JoinError>) -> Result<T, RunError> {
+pub(crate) fn joined<T>(part: &str, result: Result<Result<T, RunError>, JoinError>) -> Result<T, RunError> {
     result.unwrap_or_else(|error| match error.try_into_panic() {
         Ok(payload) => Err(RunError::died(part, &Panicked::of(&*payload))),
         Err(_) => Err(RunError::Api(ApiStop::Cancelled)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::settings::Settings;
+use crate::config::Fetch;
 use crate::ledger::FinishedBatch;
 use crate::model::failure::{Class, Reason};
 use crate::model::message::{MessageRows, Vanished};
@@ -11,21 +11,21 @@ use crate::yunxin::{Answer, Verdict};
 
 /// A batch that has ended, with what the archive gets of it.
 #[derive(Debug, Default)]
-pub(super) struct Finished {
+pub(crate) struct Finished {
     /// New messages, or new versions of archived ones.
-    pub(super) rows: Option<Arc<MessageRows>>,
+    pub(crate) rows: Option<Arc<MessageRows>>,
     /// Archived messages that the service no longer has.
-    pub(super) vanished: Vec<Vanished>,
+    pub(crate) vanished: Vec<Vanished>,
     /// What the ledger is told.
-    pub(super) batch: FinishedBatch,
+    pub(crate) batch: FinishedBatch,
     /// Whether the timeline counts the rows: they are new messages.
-    pub(super) counts: bool,
+    pub(crate) counts: bool,
 }
 
 /// What an attempt says to [`follow_up`](crate::plan::follow_up): how often the batch was sent, and the answer if there was one.
-pub(super) fn attempt(sent: u32, answer: Option<&Answer>, settings: &Settings) -> Attempt {
+pub(super) fn attempt(sent: u32, answer: Option<&Answer>, fetch: &Fetch) -> Attempt {
     let got = answer.is_some_and(|answer| !answer.rows.is_empty());
-    Attempt { sent, answered: answer.is_some(), got, deferrals: settings.job.fetch.attempts }
+    Attempt { sent, answered: answer.is_some(), got, deferrals: fetch.attempts }
 }
 
 /// The references of a batch that an answer did not bring.

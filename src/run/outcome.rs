@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::finished::{Finished, attempt, misses};
+use super::owners::RefusedOwner;
 use super::queue::Assignment;
 use super::review::{self, Existing};
-use super::settings::Settings;
+use crate::config::Fetch;
 use crate::ledger::{FailedRef, FinishedBatch, Link, PendingBatch};
 use crate::model::failure::{Class, Reason};
 use crate::model::message::MessageRows;
@@ -14,16 +15,35 @@ use crate::yunxin::{Answer, Outcome, Refusal};
 
 /// A batch that was asked, and what became of it.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) assignment: Assignment,
-    pub(super) outcome: Outcome,
+pub(crate) struct Asked {
+    pub(crate) assignment: Assignment,
+    pub(crate) outcome: Outcome,
     /// What the archive holds of its messages, where it asks for archived messages again.
-    pub(super) existing: Existing,
+    pub(crate) existing: Existing,
+}
+
+/// What the coordinator takes up of a batch that was asked.
+#[derive(Debug)]
+pub(crate) struct AskedBatch {
+    pub(crate) meaning: Meaning,
+    /// The owner, if the API refused it for the whole team.
+    pub(crate) refused: Option<RefusedOwner>,
+    /// Whether the API answered with code 200.
+    pub(crate) answered: bool,
+}
+
+impl AskedBatch {
+    /// What it is. `doubted` is the code that puts the credentials in doubt, as long as nothing was answered.
+    pub(crate) fn of(asked: Asked, fetch: &Fetch, doubted: Option<i64>) -> Self {
+        let refused = RefusedOwner::of(&asked.assignment.pending.batch, &asked.outcome);
+        let answered = matches!(asked.outcome, Outcome::Answered(_));
+        Self { meaning: asked.meaning(fetch, doubted), refused, answered }
+    }
 }
 
 /// What the outcome of a request means to the job.
 #[derive(Debug)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// Every reference of the batch is accounted for.
     Finished(Finished),
     /// The batch is to be asked in parts.
@@ -34,40 +54,39 @@ pub(super) enum Meaning {
 
 /// A batch that the API takes only in parts.
 #[derive(Debug)]
-pub(super) struct Split {
-    pub(super) batch: FinishedBatch,
-    pub(super) origin: i64,
+pub(crate) struct Split {
+    pub(crate) batch: FinishedBatch,
+    pub(crate) origin: i64,
     /// Whether its first part is one reference that is tried alone, before anything else is sent.
-    pub(super) probe: bool,
+    pub(crate) probe: bool,
 }
 
 /// A single reference that was refused while the credentials are in doubt: it may be the credentials' fault.
 #[derive(Debug)]
-pub(super) struct Doubtful {
-    pub(super) pending: PendingBatch,
-    pub(super) code: i64,
-    pub(super) message: String,
+pub(crate) struct Doubtful {
+    pub(crate) pending: PendingBatch,
+    pub(crate) code: i64,
+    pub(crate) message: String,
 }
 
 impl Doubtful {
     /// The failure that it is once the credentials are known to be right.
-    pub(super) fn failed(self, settings: &Settings) -> Finished {
+    pub(crate) fn failed(self, fetch: &Fetch) -> Finished {
         let Self { pending, code, message } = self;
         let reason = Reason { class: Class::Refused, code: Some(code), message, retryable: false };
-        unanswered(&pending, &reason, Remedy::Nothing, 1, settings)
+        unanswered(&pending, &reason, Remedy::Nothing, 1, fetch)
     }
 }
 
 impl Asked {
-    /// What it means to the job. `doubted` is the code that puts the credentials in doubt, as long as nothing was answered.
-    pub(super) fn meaning(self, settings: &Settings, doubted: Option<i64>) -> Meaning {
+    fn meaning(self, fetch: &Fetch, doubted: Option<i64>) -> Meaning {
         let Self { assignment: Assignment { pending, origin }, outcome, existing } = self;
         let is_single = pending.batch.refs.len() == 1;
         let (reason, remedy, attempts) = match outcome {
             Outcome::Answered(answer) if pending.batch.purpose.is_refetch() => {
-                return Meaning::Finished(review::answered(&pending, &answer, &existing, settings));
+                return Meaning::Finished(review::answered(&pending, &answer, &existing, fetch));
             }
-            Outcome::Answered(answer) => return Meaning::Finished(answered(&pending, answer, settings)),
+            Outcome::Answered(answer) => return Meaning::Finished(answered(&pending, answer, fetch)),
             Outcome::Refused { refusal: Refusal::Split { probe }, .. } if !is_single => {
                 return Meaning::Split(split(&pending, origin, probe));
             }
@@ -88,12 +107,12 @@ impl Asked {
                 (Reason { class: Class::Transport, code, message, retryable: true }, Remedy::Nothing, attempts)
             }
         };
-        Meaning::Finished(unanswered(&pending, &reason, remedy, attempts, settings))
+        Meaning::Finished(unanswered(&pending, &reason, remedy, attempts, fetch))
     }
 }
 
 /// Takes the messages of an answer.
-fn answered(pending: &PendingBatch, mut answer: Answer, settings: &Settings) -> Finished {
+fn answered(pending: &PendingBatch, mut answer: Answer, fetch: &Fetch) -> Finished {
     let batch = &pending.batch;
     if batch.purpose.is_extra() {
         for row in Arc::make_mut(&mut answer.rows).rows_mut() {
@@ -101,9 +120,9 @@ fn answered(pending: &PendingBatch, mut answer: Answer, settings: &Settings) -> 
         }
     }
     let misses = misses(batch, &answer);
-    let mut finished = sort_out(pending, misses, &attempt(answer.attempts, Some(&answer), settings));
+    let mut finished = sort_out(pending, misses, &attempt(answer.attempts, Some(&answer), fetch));
     finished.archived = answer.rows.rows().iter().map(|row| row.message_server_id).collect();
-    if batch.purpose.depth().is_some_and(|depth| depth < settings.job.fetch.links()) {
+    if batch.purpose.depth().is_some_and(|depth| depth < fetch.links()) {
         finished.links = links(&answer.rows, batch);
     }
     let rows = (!answer.rows.is_empty()).then_some(answer.rows);
@@ -111,11 +130,11 @@ fn answered(pending: &PendingBatch, mut answer: Answer, settings: &Settings) -> 
 }
 
 /// Takes up that a whole request was in vain.
-fn unanswered(pending: &PendingBatch, reason: &Reason, remedy: Remedy, attempts: u32, settings: &Settings) -> Finished {
+fn unanswered(pending: &PendingBatch, reason: &Reason, remedy: Remedy, attempts: u32, fetch: &Fetch) -> Finished {
     let batch = &pending.batch;
     let all = 0..batch.refs.len();
     let misses = all.map(|index| Miss { index, reason: reason.clone(), remedy, purpose: batch.purpose }).collect();
-    let attempt = attempt(attempts, None, settings);
+    let attempt = attempt(attempts, None, fetch);
     if batch.purpose.is_refetch() {
         return review::unanswered(pending, misses, &attempt);
     }

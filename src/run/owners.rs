@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::reference::{ConversationKey, ConversationType, Reference, same_account};
 use crate::plan::Batch;
 use crate::yunxin::{Meaning, Outcome, Refusal};
@@ -62,27 +64,35 @@ pub(super) struct RefusedOwners {
     count: usize,
 }
 
-#[derive(Debug)]
-struct RefusedOwner {
+/// An owner that the API refused for a whole team.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RefusedOwner {
+    team: ConversationKey,
     owner: String,
     code: i64,
     message: String,
 }
 
+impl RefusedOwner {
+    /// The owner of a batch, if the API refused it for the whole team.
+    pub(super) fn of(batch: &Batch, outcome: &Outcome) -> Option<Self> {
+        let Outcome::Refused { code, message, .. } = outcome else { return None };
+        (batch.is_of_team() && Meaning::of(*code) == Meaning::OwnerRefused).then(|| Self {
+            team: batch.key.clone(),
+            owner: batch.asked.clone(),
+            code: *code,
+            message: message.clone(),
+        })
+    }
+}
+
 impl RefusedOwners {
-    /// Remembers the owner of a batch if the API refused it for the whole team.
-    pub(super) fn note(&mut self, batch: &Batch, outcome: &Outcome) {
-        let Outcome::Refused { code, message, .. } = outcome else { return };
-        if !batch.is_of_team()
-            || Meaning::of(*code) != Meaning::OwnerRefused
-            || self.count >= MOST_REFUSALS
-            || self.has(&batch.key, &batch.asked)
-        {
-            return;
+    /// Remembers an owner.
+    pub(super) fn note(&mut self, refused: RefusedOwner) {
+        if self.count < MOST_REFUSALS && !self.has(&refused.team, &refused.owner) {
+            self.count += 1;
+            self.teams.entry(refused.team.as_str().to_owned()).or_default().push(refused);
         }
-        self.count += 1;
-        let refused = RefusedOwner { owner: batch.asked.clone(), code: *code, message: message.clone() };
-        self.teams.entry(batch.key.as_str().to_owned()).or_default().push(refused);
     }
 
     pub(super) fn has(&self, key: &ConversationKey, owner: &str) -> bool {

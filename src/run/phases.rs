@@ -111,7 +111,7 @@ impl Phases {
                 Phase::Refetch => self.refetch(queue, commits, in_doubt).await?,
             };
             if next != Next::End {
-                self.run.trace.enters(phase.stage(), self.run.client.stats().sent);
+                self.run.trace.enters(phase.stage(), self.run.requests.stats().sent);
                 return Ok(next);
             }
         }

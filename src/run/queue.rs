@@ -11,10 +11,10 @@ const PAGE: u32 = 256;
 
 /// A batch, and the planned batch that it is a part of.
 #[derive(Debug)]
-pub(super) struct Assignment {
-    pub(super) pending: PendingBatch,
+pub(crate) struct Assignment {
+    pub(crate) pending: PendingBatch,
     /// The number of the batch as it was planned, whatever it was split into.
-    pub(super) origin: i64,
+    pub(crate) origin: i64,
 }
 
 /// Pending batches in the order in which they are asked: parts of split batches, then what the ledger has, as planned or by

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::finished::{Finished, attempt, misses};
-use super::settings::Settings;
+use crate::config::Fetch;
 use crate::ledger::{FinishedBatch, PendingBatch, Reviewed};
 use crate::model::failure::{Class, Reason};
 use crate::model::message::{ExistingVersion, MessageRows, Row, Vanished};
@@ -20,7 +20,7 @@ use crate::plan::{Attempt, Batch, Final, Miss, Purpose, Remedy, follow_up};
 use crate::yunxin::{Answer, Meaning};
 
 /// The latest archived version of each message, by ID.
-pub(super) type Existing = HashMap<i64, ExistingVersion>;
+pub(crate) type Existing = HashMap<i64, ExistingVersion>;
 
 /// The purpose of asking for a message when some owner could not say whether it exists.
 const IN_DOUBT: Purpose = Purpose::Refetch { doubt: true };
@@ -31,7 +31,7 @@ fn is_gone(reason: &Reason) -> bool {
 }
 
 /// Takes what was answered of messages that the archive has.
-pub(super) fn answered(pending: &PendingBatch, answer: &Answer, existing: &Existing, settings: &Settings) -> Finished {
+pub(super) fn answered(pending: &PendingBatch, answer: &Answer, existing: &Existing, fetch: &Fetch) -> Finished {
     let batch = &pending.batch;
     let mut misses = misses(batch, answer);
     // Some services tell a member who left that nothing exists: an owner who gets nothing of a team says nothing about it.
@@ -48,7 +48,7 @@ pub(super) fn answered(pending: &PendingBatch, answer: &Answer, existing: &Exist
         }
     }
     let rows = edited(&answer.rows, existing);
-    let mut finished = review(pending, misses, &attempt(answer.attempts, Some(answer), settings));
+    let mut finished = review(pending, misses, &attempt(answer.attempts, Some(answer), fetch));
     finished.batch.archived = rows.rows().iter().map(|row| row.message_server_id).collect();
     finished.batch.reviewed.unchanged = (answer.rows.len() - rows.len()) as u64;
     finished.rows = (!rows.is_empty()).then(|| Arc::new(rows));

@@ -39,7 +39,7 @@ impl Stop {
         self.token.cancelled().await;
     }
 
-    pub(super) fn token(&self) -> &CancellationToken {
+    pub(crate) fn token(&self) -> &CancellationToken {
         &self.token
     }
 }

@@ -60,7 +60,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
     let late = retention.as_ref().map(retention::suspicions).unwrap_or_default();
     let Verdict { outcome, exit_code, error, looks_wrong } =
         verdict(run, &result, &counts, sums.waiting_links, &untold, late);
-    let stats = run.client.stats();
+    let stats = run.requests.stats();
     let requests = counts.requests(&stats);
     let seconds = elapsed.as_secs_f64().max(0.001);
     let per_second = requests.sent as f64 / seconds;
@@ -102,6 +102,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
             messages_per_second: archived as f64 / seconds,
             quota_used: per_second / f64::from(run.settings.quota.max(1)),
         },
+        fleet: run.requests.fleet(),
     };
     if let Err(error) = close(run, &summary).await {
         tracing::error!(error = %error, "the run could not be closed in the ledger");

@@ -30,9 +30,9 @@ pub(super) async fn tick(run: Arc<RunContext>, progress: Box<dyn Progress>) -> R
         loop {
             ticks.tick().await;
             reach("tick.before");
-            let stats = run.client.stats();
+            let (stats, fleet) = (run.requests.stats(), run.requests.fleet());
             let counts = run.meter.counts().clone();
-            run.timeline.tick(&counts, &stats);
+            run.timeline.tick(&counts, &stats, fleet.as_ref());
             progress.0.update(&counts.snapshot(&stats, run.settings.quota));
         }
     };
@@ -48,7 +48,7 @@ pub(super) async fn tick(run: Arc<RunContext>, progress: Box<dyn Progress>) -> R
 
 /// Keeps the timeline of the run in the ledger. If the ledger cannot, the coordinator will meet the error as well.
 pub(super) async fn keep_timeline(run: &RunContext) {
-    let timeline = run.timeline.timeline(&run.meter.counts(), &run.client.stats());
+    let timeline = run.timeline.timeline(&run.meter.counts(), &run.requests.stats(), run.requests.fleet());
     let body = serde_json::to_string(&timeline).unwrap_or_default();
     if let Err(error) = run.ledger.keep_timeline(run.run_id, &body).await {
         tracing::debug!(error = %error, "the timeline of the run could not be kept");

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -13,14 +13,17 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::meter::Counts;
+use crate::model::fleet::{FleetState, Lane};
 use crate::model::message::MessageRows;
-use crate::model::timeline::{Messages, Sample, Samples, Timeline};
+use crate::model::timeline::{Messages, Sample, Samples, Timeline, halve};
 use crate::yunxin::Stats;
 
 /// The most samples of a run; even.
 const SAMPLES: usize = 600;
 /// Milliseconds between two samples of a run that has just begun.
 const FIRST_SPACING: u64 = 250;
+/// The most workers whose requests are kept over time.
+const LANES: usize = 32;
 /// Days that are kept: those with the most messages.
 const DAYS: usize = 400;
 /// The most days in memory before those with the fewest messages are given up.
@@ -38,9 +41,11 @@ pub(super) struct TimelineRecorder {
 }
 
 /// The samples that were taken.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Taken {
     samples: Samples,
+    /// Each as long as the samples.
+    lanes: Vec<Lane>,
     /// Milliseconds between two.
     spacing: u64,
     /// When the next one is due, in milliseconds since the run began.
@@ -53,7 +58,7 @@ impl TimelineRecorder {
         Self {
             began: Instant::now(),
             quota,
-            taken: Mutex::new(Taken { samples: Samples::default(), spacing: FIRST_SPACING, due: 0 }),
+            taken: Mutex::new(Taken { samples: Samples::default(), lanes: Vec::new(), spacing: FIRST_SPACING, due: 0 }),
             messages: Mutex::new(Tally::new(timezone)),
         }
     }
@@ -64,15 +69,16 @@ impl TimelineRecorder {
     }
 
     /// Takes a sample when one is due; called several times a second.
-    pub(super) fn tick(&self, counts: &Counts, stats: &Stats) {
+    pub(super) fn tick(&self, counts: &Counts, stats: &Stats, fleet: Option<&FleetState>) {
         let at = self.began.elapsed().as_millis() as u64;
         let Ok(mut taken) = self.taken.lock() else { return };
         if at < taken.due {
             return;
         }
-        taken.samples.push(sample(at, counts, stats));
+        taken.push(sample(at, counts, stats), fleet);
         if taken.samples.len() >= SAMPLES {
             taken.samples.halve();
+            taken.lanes.iter_mut().for_each(|lane| halve(&mut lane.sent));
             taken.spacing *= 2;
         }
         taken.due = at - at % taken.spacing + taken.spacing;
@@ -92,10 +98,10 @@ impl TimelineRecorder {
     }
 
     /// The timeline up to now.
-    pub(super) fn timeline(&self, counts: &Counts, stats: &Stats) -> Timeline {
+    pub(super) fn timeline(&self, counts: &Counts, stats: &Stats, fleet: Option<FleetState>) -> Timeline {
         let at = self.began.elapsed().as_millis() as u64;
-        let mut samples = self.taken.lock().map(|taken| taken.samples.clone()).unwrap_or_default();
-        samples.push(sample(at, counts, stats));
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        taken.push(sample(at, counts, stats), fleet.as_ref());
         Timeline {
             version: 1,
             noted_at: at,
@@ -103,10 +109,27 @@ impl TimelineRecorder {
             references: counts.references,
             requests: counts.requests(stats),
             bytes: counts.bytes(stats),
-            samples,
+            samples: taken.samples,
             latency: stats.latency.to_vec(),
             messages: self.messages.lock().map(|messages| messages.messages()).unwrap_or_default(),
+            fleet,
+            lanes: taken.lanes,
         }
+    }
+}
+
+impl Taken {
+    fn push(&mut self, sample: Sample, fleet: Option<&FleetState>) {
+        for worker in fleet.iter().flat_map(|fleet| &fleet.workers) {
+            if self.lanes.len() < LANES && self.lanes.iter().all(|lane| lane.worker != worker.worker) {
+                self.lanes.push(Lane { worker: worker.worker.clone(), sent: vec![0; self.samples.len()] });
+            }
+        }
+        for lane in &mut self.lanes {
+            let now = fleet.and_then(|fleet| fleet.workers.iter().find(|worker| worker.worker == lane.worker));
+            lane.sent.push(now.map_or_else(|| lane.sent.last().copied().unwrap_or_default(), |now| now.sent));
+        }
+        self.samples.push(sample);
     }
 }
 
@@ -126,7 +149,7 @@ fn sample(at: u64, counts: &Counts, stats: &Stats) -> Sample {
 
 /// Counts of messages by day and type.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     timezone: TimeZone,
     types: Vec<Option<i32>>,
     /// Counts of the types, in their order.
@@ -136,17 +159,23 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    fn new(timezone: TimeZone) -> Self {
+    pub(crate) fn new(timezone: TimeZone) -> Self {
         Self { timezone, types: Vec::new(), days: BTreeMap::new(), elsewhere: 0 }
     }
 
     /// Counts these messages.
-    pub(super) fn add(&mut self, rows: &MessageRows) {
+    pub(crate) fn add(&mut self, rows: &MessageRows) {
         for row in rows.rows() {
             let time = Timestamp::from_millisecond(row.create_time);
             let date = time.ok().map(|time| self.timezone.to_datetime(time).date());
             self.count(date, row.message_type, 1);
         }
+    }
+
+    /// Counts messages that were counted elsewhere, by the same days.
+    pub(super) fn add_counted(&mut self, messages: Messages) {
+        let Messages { types, days, elsewhere, .. } = messages;
+        self.merge(Self { timezone: self.timezone.clone(), types, days: days.into_iter().collect(), elsewhere });
     }
 
     fn merge(&mut self, other: Self) {
@@ -186,7 +215,8 @@ impl Tally {
         self.days.extend(days);
     }
 
-    fn messages(&self) -> Messages {
+    /// The counts, of the days with the most messages.
+    pub(crate) fn messages(&self) -> Messages {
         let mut kept =
             Self { timezone: self.timezone.clone(), types: self.types.clone(), days: self.days.clone(), ..*self };
         kept.give_up_small_days();
@@ -207,6 +237,7 @@ impl Tally {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::model::fleet::WorkerState;
     use crate::model::message::Row;
 
     const DAY: i64 = 86_400_000;
@@ -266,14 +297,19 @@ mod tests {
     fn samples_stay_bounded_however_long_the_run() {
         let recorder = TimelineRecorder::new(100, TimeZone::UTC);
         let stats = Stats { sent: 7, allowed_rate: 99.5, ..Stats::default() };
+        let worker = WorkerState { worker: "a".to_owned(), sent: 7, ..WorkerState::default() };
+        let fleet = FleetState { workers: vec![worker], ..FleetState::default() };
+        recorder.tick(&Counts::default(), &stats, None);
         for _ in 0..3 * SAMPLES {
             recorder.taken.lock().unwrap().due = 0;
-            recorder.tick(&Counts::default(), &stats);
+            recorder.tick(&Counts::default(), &stats, Some(&fleet));
         }
         assert!(recorder.taken.lock().unwrap().spacing > FIRST_SPACING);
-        let timeline = recorder.timeline(&Counts::default(), &stats);
+        let timeline = recorder.timeline(&Counts::default(), &stats, None);
         assert!(timeline.samples.len() <= SAMPLES, "{}", timeline.samples.len());
         let last = timeline.samples.iter().last().unwrap();
         assert_eq!((last.sent, last.allowed_milli), (7, 99_500));
+        let lane = &timeline.lanes[0];
+        assert_eq!((lane.sent.len(), lane.sent.last()), (timeline.samples.len(), Some(&7)), "{lane:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, Request, redirect};
+use tokio::sync::Notify;
 use url::Url;
 
 use super::endpoints::Endpoints;
@@ -48,6 +49,8 @@ pub struct App {
     pub(super) standing: Standing,
     key_header: HeaderValue,
     endpoints: Mutex<Endpoints>,
+    /// Signalled when the API refuses a request because of the rate.
+    throttled: Notify,
 }
 
 /// One call of the API. The service counts the requests of each call separately, so each call has a pace of its own and is
@@ -93,8 +96,34 @@ impl App {
             standing: Standing::default(),
             key_header: app_key,
             endpoints: Mutex::new(Endpoints::new(settings.endpoints.len(), patience.endpoint_return)),
+            throttled: Notify::new(),
             settings,
         }))
+    }
+
+    /// From now on at most `share` requests are sent in any second, and none from `until` on: the app's quota is shared
+    /// with other processes, whoever grants the shares. The clock is looked at right before each request leaves.
+    pub fn share(&self, share: u32, until: Instant) {
+        self.batch_messages.pacer.share(share, until);
+    }
+
+    /// When the oldest request was sent that has not ended. What was sent before it has arrived.
+    pub fn oldest_open(&self) -> Option<Instant> {
+        self.batch_messages.pacer.oldest_open()
+    }
+
+    /// Pauses all requests, because another process of the app was refused for its rate.
+    pub fn pause(&self, pause: Duration) {
+        self.batch_messages.pacer.pause(pause);
+    }
+
+    /// Waits until the API refuses a request because of the rate.
+    pub async fn throttled(&self) {
+        self.throttled.notified().await;
+    }
+
+    pub(super) fn note_throttled(&self) {
+        self.throttled.notify_one();
     }
 
     fn endpoints(&self) -> MutexGuard<'_, Endpoints> {

@@ -76,6 +76,11 @@ impl Arrivals {
         self.open.insert(now);
     }
 
+    /// When the oldest request was sent that has not ended.
+    pub(super) fn oldest_open(&self) -> Option<Instant> {
+        self.open.first().copied()
+    }
+
     /// The request that was noted at `at` was not sent then.
     pub(super) fn forget(&mut self, at: Instant) {
         let index = self.sends.partition_point(|send| send.at < at);

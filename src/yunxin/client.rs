@@ -303,6 +303,7 @@ impl Client {
         count(&self.counters.throttled);
         let pacer = &self.app.batch_messages.pacer;
         let pause = pacer.refuse(sent, told);
+        self.app.note_throttled();
         let (_, allowed, _) = pacer.look();
         tracing::info!(code, ?pause, allowed, message, "over the rate limit: all requests pause");
         self.hopeless(message).map_or(Next::Repeat, Next::Stop)

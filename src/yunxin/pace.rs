@@ -66,6 +66,23 @@ impl Pacer {
         pause
     }
 
+    /// See [`Window::share`].
+    pub(super) fn share(&self, share: u32, until: Instant) {
+        self.with(|window, _| window.share(share, until));
+        self.changed.notify_one();
+    }
+
+    /// See [`Window::oldest_open`].
+    pub(super) fn oldest_open(&self) -> Option<Instant> {
+        self.with(|window, _| window.oldest_open())
+    }
+
+    /// See [`Window::pause`].
+    pub(super) fn pause(&self, pause: Duration) {
+        self.with(|window, now| window.pause(now + pause));
+        self.changed.notify_one();
+    }
+
     /// See [`Window::pass`].
     pub(super) fn pass(&self, sent: Instant) {
         if self.with(|window, _| window.pass(sent)) {

@@ -16,6 +16,8 @@ const LOOK: Duration = Duration::from_millis(2);
 const REMEMBER: Duration = Duration::from_mins(10);
 /// After this long without a refusal the pace rises a little.
 const RECOVER: Duration = Duration::from_secs(30);
+/// How long to wait for a share. A new one ends the wait.
+const WITHOUT_SHARE: Duration = Duration::from_mins(1);
 /// Other requests wait this long at most for the answer to the first one after a pause.
 pub(super) const PROBE: Duration = Duration::from_secs(30);
 
@@ -23,6 +25,8 @@ pub(super) const PROBE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Window {
     limit: u32,
+    /// When the limit ends, if it is a share that was granted for a time.
+    until: Option<Instant>,
     /// Requests per window: at most `limit`, and less after a refusal.
     rate: f64,
     span: Duration,
@@ -50,6 +54,7 @@ impl Window {
         let limit = limit.max(1);
         Self {
             limit,
+            until: None,
             rate: f64::from(limit),
             span: Duration::from_secs(1) + GUARD,
             // Four seconds of sends: a refusal tells of a second that began a round trip ago.
@@ -63,8 +68,32 @@ impl Window {
         }
     }
 
+    /// From now on the limit is this share of the app's. Nothing is sent from `until` on.
+    pub(super) fn share(&mut self, share: u32, until: Instant) {
+        self.until = Some(until);
+        if share > 0 {
+            let share_of_all = f64::from(share);
+            self.rate = if self.refused.is_none() { share_of_all } else { self.rate.min(share_of_all) };
+        }
+        self.limit = share;
+    }
+
+    /// Whether a share that was granted has ended, or is nothing.
+    fn is_without_share(&self, now: Instant) -> bool {
+        self.limit == 0 || self.until.is_some_and(|until| now >= until)
+    }
+
+    /// Nothing is sent before `until`, because another user of the quota was refused.
+    pub(super) fn pause(&mut self, until: Instant) {
+        let until = self.pause.map_or(until, |pause| pause.until.max(until));
+        self.pause = Some(Pause { until, probe: None });
+    }
+
     /// Takes the moment `now` for a request, or returns when to ask again. `now` never goes back.
     pub(super) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+        if self.is_without_share(now) {
+            return Err(now + WITHOUT_SHARE);
+        }
         if let Some(pause) = &mut self.pause {
             if now < pause.until {
                 return Err(pause.until);
@@ -96,13 +125,17 @@ impl Window {
         Ok(())
     }
 
-    /// A request that took the moment `taken` is only now being sent. Returns whether it may be; if not, its moment is free
+    /// A request that took the moment `taken` is only now being sent. Returns whether it may be: not in a pause, and not
+    /// when its share has ended, however long the process stood still. If not, its moment is free
     /// again.
     ///
     /// The second that ends now holds as many sends as before, and later ones count the request where it really is. Only a
     /// request that is late by more than a second can be one too many.
     pub(super) fn delayed(&mut self, taken: Instant, now: Instant) -> bool {
         self.arrivals.forget(taken);
+        if self.is_without_share(now) {
+            return false;
+        }
         if let Some(pause) = &mut self.pause {
             if pause.probe != Some(taken) {
                 return false;
@@ -172,6 +205,11 @@ impl Window {
             self.pause = None;
         }
         over
+    }
+
+    /// When the oldest request was sent that has not ended.
+    pub(super) fn oldest_open(&self) -> Option<Instant> {
+        self.arrivals.oldest_open()
     }
 
     /// Until when nothing is sent.

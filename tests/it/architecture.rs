@@ -122,6 +122,8 @@ fn a_planted_breach_is_found() {
         ("archive/parquet.rs", "fn f() { std::eprintln!(\"x\"); }", "prints with eprintln!"),
         ("ledger.rs", "fn f() { std::process::exit(1) }", "only cli and main exit"),
         ("cli/run.rs", "use indicatif::ProgressBar;", "names indicatif"),
+        ("fleet/worker.rs", "use async_nats::Client;", "names async_nats"),
+        ("run/asking.rs", "use crate::fleet::Fleet;", "by their trait"),
         ("yunxin/utils.rs", "", "has a name that says nothing: utils"),
         ("archive/common/parts.rs", "", "has a name that says nothing: common"),
         ("run.rs", &"\n".repeat(451), "has 451 lines"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::places::{DELTA_LOG, MANIFESTS};
+use super::places::{DELTA_LOG, FLEET, MANIFESTS};
 use crate::model::manifest::BESIDE;
 use crate::storage::{NO_PATH, Storage, StorageError, TEMPORARY};
 
@@ -47,7 +47,7 @@ impl Contents {
                 Path::new(relative).extension().and_then(|extension| extension.to_str()).unwrap_or_default();
             let is_manifests = top == MANIFESTS && !below.contains('/');
             match extension {
-                _ if top == TEMPORARY => contents.temporary.push((path, found.bytes)),
+                _ if top == TEMPORARY || top == FLEET => contents.temporary.push((path, found.bytes)),
                 _ if top == DELTA_LOG => {}
                 "json" if is_manifests => contents.manifests.push(path),
                 "sig" if is_manifests => contents.signatures.push(path),

@@ -14,6 +14,8 @@ pub(super) const OWNER_RECORD: &str = "_archive.json";
 pub(super) const MANIFESTS: &str = "_manifests";
 /// The list of hashes, of paths relative to the archive: `sha256sum -c _manifests/SHA256SUMS` checks it.
 pub(super) const SUMS: &str = "_manifests/SHA256SUMS";
+/// The directory of what the workers of a fleet delivered and nobody has committed yet.
+pub(super) const FLEET: &str = "_fleet";
 /// The directory in which a Delta table keeps its log. It is no part of the archive.
 pub(super) const DELTA_LOG: &str = "_delta_log";
 

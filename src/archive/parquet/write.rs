@@ -12,6 +12,7 @@ mod file;
 mod pack;
 mod partition;
 mod scratch;
+mod stage;
 mod vanished;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use self::buffers::Buffers;
+pub(super) use self::stage::ParquetStager;
 use self::vanished::Notes;
 use super::blocking::blocking;
 use super::existing::{self, ParquetVersions};
@@ -26,7 +28,7 @@ use super::manifests;
 use super::owner::OwnedArchive;
 use super::settings::Settings;
 use crate::archive::{ArchiveError, ArchiveWriter, Claim, ExistingVersions, Opened, Prepared, RunStamp};
-use crate::model::manifest::{DataFile, Sealed, StagedFile};
+use crate::model::manifest::{DataFile, Sealed, StagedFile, is_vanished};
 use crate::model::message::{MessageRows, Vanished};
 
 /// Notes of what vanished that make a commit due. They are in memory until then.
@@ -40,6 +42,8 @@ pub(super) struct ParquetWriter {
     stamp: RunStamp,
     state: State,
     notes: Notes,
+    /// Files that workers staged, for the next commit.
+    accepted: Vec<StagedFile>,
 }
 
 #[derive(Debug)]
@@ -54,8 +58,8 @@ impl ParquetWriter {
     /// Touches nothing.
     pub(super) fn new(settings: Settings, stamp: RunStamp) -> Result<Self, ArchiveError> {
         let archive = Arc::new(OwnedArchive::new(settings.place.open(stamp.ledger_id)?, &stamp));
-        let notes = Notes::new(&settings, &stamp);
-        Ok(Self { archive, settings, stamp, state: State::Closed, notes })
+        let notes = Notes::new(&settings, &stamp, stamp.run_id.to_string());
+        Ok(Self { archive, settings, stamp, state: State::Closed, notes, accepted: Vec::new() })
     }
 
     /// Takes the buffers out. Until they are put back the writer is broken, so that neither an error nor a call that is
@@ -88,7 +92,8 @@ impl ArchiveWriter for ParquetWriter {
         let claim = claim.clone();
         let opened = self.with_archive(move |archive| archive.open(&claim)).await?;
         let storage = Arc::clone(self.archive.storage());
-        self.state = State::Open(Box::new(Buffers::new(&self.settings, &self.stamp, storage)));
+        self.state =
+            State::Open(Box::new(Buffers::new(&self.settings, &self.stamp, storage, self.stamp.run_id.to_string())));
         Ok(opened)
     }
 
@@ -101,6 +106,11 @@ impl ArchiveWriter for ParquetWriter {
 
     async fn write_vanished(&mut self, vanished: Vec<Vanished>) -> Result<(), ArchiveError> {
         self.notes.add(vanished);
+        Ok(())
+    }
+
+    async fn accept(&mut self, files: Vec<StagedFile>) -> Result<(), ArchiveError> {
+        self.accepted.extend(files);
         Ok(())
     }
 
@@ -128,7 +138,9 @@ impl ArchiveWriter for ParquetWriter {
     async fn prepare(&mut self, _commit: u64) -> Result<Prepared, ArchiveError> {
         let mut buffers = self.take_buffers()?;
         let mut files = buffers.finish().await?;
-        let rows = files.iter().map(|staged| staged.file.rows).sum();
+        files.append(&mut self.accepted);
+        let rows =
+            files.iter().map(|staged| &staged.file).filter(|file| !is_vanished(&file.path)).map(|file| file.rows).sum();
         if self.notes.len() > 0 {
             let notes = self.notes.take();
             let write =

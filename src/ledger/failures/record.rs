@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures_util::TryStreamExt as _;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use sqlx::{QueryBuilder, SqliteConnection};
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use crate::model::reference::Invalid;
 use crate::plan::Purpose;
 
 /// A reference that failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedRef {
     /// The message's ID.
     pub message_server_id: i64,

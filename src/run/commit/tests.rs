@@ -107,7 +107,7 @@ async fn run(state: &std::path::Path, commit_interval: Duration) -> Arc<RunConte
         run_id: Uuid::now_v7(),
         began: Timestamp::now(),
         ledger: Arc::new(ledger),
-        client: Arc::new(Client::new(app, FetchSettings::default())),
+        requests: Arc::new(Client::new(app, FetchSettings::default())),
         meter: Meter::default(),
         timeline: TimelineRecorder::new(settings.quota, TimeZone::UTC),
         trace: TraceRecorder::default(),

@@ -259,3 +259,48 @@ fn a_request_that_was_still_connecting_when_a_pause_began_is_held_back() {
     assert!(window.delayed(until, connected));
     assert!(window.pass(connected));
 }
+
+#[test]
+fn nothing_is_sent_without_a_share_or_when_it_has_ended_however_late_a_request_leaves() {
+    let mut window = Window::new(100, Patience::default());
+    let now = Instant::now();
+    let end = now + Duration::from_secs(10);
+    window.share(0, now);
+    assert!(window.take(now).is_err(), "nothing was granted yet");
+    window.share(10, end);
+    assert_eq!(window.take(now), Ok(()));
+    assert!(!window.delayed(now, end), "the process stood still between the two");
+    assert!(window.take(end).is_err());
+    window.share(10, end + Duration::from_secs(10));
+    assert_eq!(window.take(end), Ok(()));
+    assert!(window.delayed(end, end + Duration::from_millis(1)));
+}
+
+#[test]
+fn a_share_is_the_limit_from_the_moment_at_which_it_comes() {
+    let mut window = Window::new(100, Patience::default());
+    let (start, second) = (Instant::now(), Duration::from_secs(1));
+    let mut now = start;
+    for share in [40, 7, 90] {
+        window.share(share, now + second * 20);
+        // What was sent on the share before has left the second.
+        now += second * 2;
+        let sends = saturate(&mut window, now, second * 5, || Duration::ZERO);
+        let most = most_in_any_second(&sends);
+        assert!(most <= share as usize && most + 1 >= share as usize, "{most} of {share}");
+        now += second * 5;
+    }
+}
+
+#[test]
+fn a_refusal_elsewhere_pauses_and_one_request_goes_ahead_then() {
+    let mut window = Window::new(100, Patience::default());
+    let now = Instant::now();
+    let until = now + Duration::from_secs(3);
+    window.pause(until);
+    window.pause(now + Duration::from_secs(1));
+    assert_eq!(window.take(now), Err(until));
+    assert_eq!(window.take(until), Ok(()));
+    assert!(window.take(until).is_err(), "the others wait for its answer");
+    assert!(window.pass(until));
+}

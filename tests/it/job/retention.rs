@@ -113,7 +113,8 @@ fn what_no_order_can_save_is_said_by_plan_status_and_a_run_that_is_stopped() {
     let ended = stopped_after(&site, 2, &["--metrics", "metrics.prom"]);
     let metrics = site.read("metrics.prom");
     let metric = |name: &str| {
-        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("yunxin_archiver_{name}{{job=\"nightly\"}} ")));
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix(&format!("yunxin_archiver_{name}{{job=\"nightly\"}} ")));
         line.unwrap_or_else(|| panic!("{name} in {metrics}")).parse::<f64>().unwrap()
     };
     assert!(metric("expiring_references") >= 1.0 && metric("oldest_pending_retention_seconds") < 1_000.0, "{metrics}");

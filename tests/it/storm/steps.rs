@@ -366,6 +366,7 @@ fn every_step_has_been_died_at() {
         .chain(twice)
         .chain(["recover.reopened", "adopt.handed_over"])
         .chain(crate::edits::STEPS)
+        .chain(crate::fleet::STEPS)
         .chain(crate::job::changed_identity::STEPS)
         .chain(crate::job::follow_ups::STEPS)
         .map(|step| step.split('#').next().unwrap().to_owned())

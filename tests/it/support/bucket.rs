@@ -232,6 +232,17 @@ impl Bucket {
         self.curl(&[], "?uploads").matches("<UploadId>").count()
     }
 
+    /// How many of these have parts.
+    pub(crate) fn uploads_with_parts(&self) -> usize {
+        let listed = self.curl(&[], "?uploads");
+        let uploads = listed.split("<Upload>").skip(1).filter(|upload| {
+            let within = |tag: &str| upload.split_once(&format!("<{tag}>")).unwrap().1.split_once('<').unwrap().0;
+            let parts = self.curl(&[], &format!("/{}?uploadId={}", within("Key"), within("UploadId")));
+            parts.contains("<Part>")
+        });
+        uploads.count()
+    }
+
     /// The server's address.
     pub(crate) fn endpoint(&self) -> String {
         self.address.clone()

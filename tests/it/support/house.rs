@@ -157,6 +157,12 @@ pub(crate) fn breaches(sources: &Sources) -> Vec<String> {
             if !speaks && ["std::process::exit", "std::process::ExitCode"].iter().any(|name| names(name)) {
                 breach(format!("names {path}, but only cli and main exit"));
             }
+            if file != "fleet/nats.rs" && names("async_nats") {
+                breach("names async_nats, which only fleet/nats.rs does".to_owned());
+            }
+            if room == "run" && other == Some("fleet") {
+                breach(format!("names {path}, but run knows those who ask for its batches by their trait"));
+            }
             if file != "progress.rs" && names("indicatif") {
                 breach("names indicatif, which only progress.rs does".to_owned());
             }

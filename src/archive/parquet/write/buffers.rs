@@ -66,7 +66,8 @@ struct Output {
     encoder: Encoder,
     properties: WriterPropertiesPtr,
     storage: Arc<dyn Storage>,
-    run: String,
+    /// What tells the files of this writer from all others.
+    name: String,
 }
 
 #[derive(Debug)]
@@ -114,13 +115,14 @@ struct Encoded {
 }
 
 impl Buffers {
-    pub(super) fn new(settings: &Settings, stamp: &RunStamp, storage: Arc<dyn Storage>) -> Self {
+    /// Files are called `part-<name>-<number>.parquet`.
+    pub(super) fn new(settings: &Settings, stamp: &RunStamp, storage: Arc<dyn Storage>, name: String) -> Self {
         let run = stamp.run_id.to_string();
         let encoder = Encoder::new(&stamp.app_key, &run, settings.raw);
         let properties = Arc::new(properties::of_messages(settings, stamp));
         let buffer = (settings.memory / 4).max(1);
         Self {
-            output: Arc::new(Output { encoder, properties, storage, run }),
+            output: Arc::new(Output { encoder, properties, storage, name }),
             bounds: Bounds {
                 buffer,
                 group: GROUP_BYTES.min(buffer / 2),
@@ -333,7 +335,7 @@ impl Output {
             open
         } else {
             let slash = if group.directory.is_empty() { "" } else { "/" };
-            let path = format!("{}{slash}part-{}-{:05}.parquet", group.directory, self.run, group.number);
+            let path = format!("{}{slash}part-{}-{:05}.parquet", group.directory, self.name, group.number);
             Box::new(PartFile::new(&*self.storage, path, &self.encoder, &self.properties)?)
         };
         let scratched: usize = group.segments.iter().map(|segment| segment.len).sum();

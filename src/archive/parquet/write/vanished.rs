@@ -25,17 +25,20 @@ pub(super) struct Notes {
     zone: TimeZone,
     properties: WriterProperties,
     stamp: RunStamp,
+    /// What tells the files of this writer from all others.
+    name: String,
     /// How many files this run has begun.
     files: u32,
 }
 
 impl Notes {
-    pub(super) fn new(settings: &Settings, stamp: &RunStamp) -> Self {
+    pub(super) fn new(settings: &Settings, stamp: &RunStamp, name: String) -> Self {
         Self {
             vanished: Vec::new(),
             zone: settings.timezone.clone(),
             properties: properties::of_vanished(settings, stamp),
             stamp: stamp.clone(),
+            name,
             files: 0,
         }
     }
@@ -58,7 +61,7 @@ impl Notes {
         }
         let mut files = Vec::with_capacity(days.len());
         for (day, vanished) in days {
-            let path = format!("{BESIDE}date={day}/part-{}-{:05}.parquet", self.stamp.run_id, self.files);
+            let path = format!("{BESIDE}date={day}/part-{}-{:05}.parquet", self.name, self.files);
             self.files += 1;
             files.push(NotesFile {
                 path,
