@@ -25,6 +25,8 @@ found mariadbd || [ -x /usr/sbin/mariadbd ] || packages+=(mariadb-server)
 found psql || packages+=(postgresql-client)
 found jq || packages+=(jq)
 found curl || packages+=(curl)
+found promtool || packages+=(prometheus)
+found man || packages+=(man-db)
 
 python=target/python/bin/python3
 recipes=()
@@ -47,11 +49,14 @@ if [ ${#stores[@]} -gt 0 ] ||
   found python3 || packages+=(python3)
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
 fi
+grafana=()
+[ -x target/grafana/node_modules/.bin/tsc ] || ! found npm || grafana=(@grafana/schema@11.6.16 typescript@5.9.3)
 
 [ ${#packages[@]} -eq 0 ] || echo "tests/run.sh: installs by apt: ${packages[*]}"
 [ ${#readers[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/python: ${readers[*]}"
 [ ${#stores[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/stores: ${stores[*]}"
 [ ${#azurite[@]} -eq 0 ] || echo "tests/run.sh: installs by npm in target/azurite: ${azurite[*]}"
+[ ${#grafana[@]} -eq 0 ] || echo "tests/run.sh: installs by npm in target/grafana: ${grafana[*]}"
 [ ${#recipes[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/loading: ${recipes[*]}"
 [ ${#tables[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/tables: ${tables[*]} and extensions of DuckDB"
 
@@ -103,6 +108,10 @@ fi
 if [ ${#azurite[@]} -gt 0 ]; then
   mkdir -p target/azurite
   npm install --silent --no-audit --no-fund --prefix target/azurite "${azurite[@]}"
+fi
+if [ ${#grafana[@]} -gt 0 ]; then
+  mkdir -p target/grafana
+  npm install --silent --no-audit --no-fund --prefix target/grafana "${grafana[@]}"
 fi
 if ! can_read python3; then
   PATH="$PWD/target/python/bin:$PATH"

@@ -17,6 +17,7 @@ mod export;
 mod job;
 mod ledger;
 mod loading;
+mod monitoring;
 mod parquet;
 mod postgres;
 mod proxy;
