@@ -18,6 +18,7 @@ mod job;
 mod ledger;
 mod loading;
 mod monitoring;
+mod packages;
 mod parquet;
 mod postgres;
 mod proxy;
