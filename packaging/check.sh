@@ -8,7 +8,8 @@
 set -euo pipefail
 out=$(realpath "${1:-target/packages}")
 if [ -z "${IN_A_COPY:-}" ]; then
-  IN_A_COPY=1 exec unshare --mount --propagation private "$(realpath "$0")" "$out"
+  # Whatever is started here ends with it.
+  IN_A_COPY=1 exec unshare --mount --propagation private --pid --fork --kill-child --mount-proc "$(realpath "$0")" "$out"
 fi
 
 checked=0
@@ -21,9 +22,9 @@ has() { case $1 in *"$2"*) ;; *) fail "'$2' is missing in: $1" ;; esac }
 
 copy=$(mktemp -d)
 mount -t tmpfs -o size=4g tmpfs "$copy"
-trap 'kill $(jobs -p) 2>/dev/null || true; umount -l "$copy"; rmdir "$copy"' EXIT
+trap 'umount -l "$copy"; rmdir "$copy"' EXIT
 
-# machine NAME: a copy of this machine at $machine
+# machine KIND: a copy of this machine at $machine, with the packages of this kind in /tmp
 machine() {
   machine=$copy/$1/root
   mkdir -p "$copy/$1"/{upper,work} "$machine"
@@ -32,10 +33,10 @@ machine() {
   mount --rbind /dev "$machine/dev"
   mount -t tmpfs tmpfs "$machine/run"
   mount -t tmpfs -o mode=1777 tmpfs "$machine/tmp"
-  cp "$out"/* "$machine/tmp/"
+  cp "$out"/*."$1" "$machine/tmp/"
 }
 on() { chroot "$machine" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
-modes() { (cd "$machine" && on stat -c '%a %U:%G' "$1"); }
+modes() { on stat -c '%a %U:%G' "$1"; }
 
 # night ROOT USER PROGRAM: a job of 300 references as USER below ROOT, in ROOT's /var/lib/yunxin-archiver
 night() {
@@ -54,18 +55,17 @@ apps:
 jobs:
   nightly:
     app: main
+    fetch: { give_up_after: 30s }
     source: { csv: { path: $home/night/refs.csv } }
     sink: { parquet: { path: $home/night/archive, partition_by: [date], timezone: Asia/Shanghai } }
 JOB
   chmod 600 "$there/secret"
   chown -R "$(stat -c %u:%g "$root$home")" "$there"
-  as() { chroot --userspec="$user" "$root" /usr/bin/env -i "$program" -c $home/night/jobs.yaml "$@"; }
-  # An image has no env.
-  [ -e "$root/usr/bin/env" ] || as() {
-    env -i TMPDIR=/tmp SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt "$(command -v chroot)" --userspec="$user" \
-      "$root" "$program" -c $home/night/jobs.yaml "$@"
-  }
-  as simulate --port 0 --settings $home/night/api.json >"$copy/url" 2>"$copy/simulate" &
+  # As a container runtime or a service manager would: an environment with nothing of this one.
+  local as=(env -i TMPDIR=/tmp SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt "$(command -v chroot)" "--userspec=$user"
+    "$root" "$program" -c $home/night/jobs.yaml)
+  : >"$copy/url"
+  "${as[@]}" simulate --port 0 --settings $home/night/api.json >"$copy/url" 2>"$copy/simulate" &
   local server=$! url= tries=0
   until url=$(head -n 1 "$copy/url") && [ -n "$url" ]; do
     kill -0 $server 2>/dev/null && [ $((tries += 1)) -lt 600 ] || fail "the simulator does not start: $(cat "$copy/simulate")"
@@ -73,15 +73,15 @@ JOB
   done
   # By name, so that looking up names is tried as well.
   sed -i "s|URL|${url/127.0.0.1/localhost}|" "$there/jobs.yaml"
-  as -q run --json >"$copy/summary" || fail "the run ended with $?: $(cat "$copy/summary")"
+  "${as[@]}" -q run --json >"$copy/summary" || fail "the run ended with $?: $(cat "$copy/summary")"
   kill $server
   is "archived messages" 300 "$(jq .jobs[0].references.archived "$copy/summary")"
-  as verify nightly >/dev/null
+  "${as[@]}" verify nightly >/dev/null
   # Without certificates of authorities nothing could be trusted; with them this server is not there.
-  sed -i "s|http://localhost:[0-9]*|https://localhost:1|; s|app: main$|&\n    fetch: { give_up_after: 1s }|" "$there/jobs.yaml"
+  sed -i "s|http://localhost:[0-9]*|https://localhost:1|; s|30s|1s|" "$there/jobs.yaml"
   rm -r "$there/state" "$there/archive"
   local said
-  said=$(as check --connect 2>&1 || true)
+  said=$("${as[@]}" check --connect 2>&1 || true)
   case $said in *ertificate*) fail "certificates: $said" ;; esac
   has "$said" "Connection refused"
 }
@@ -89,7 +89,9 @@ JOB
 for deb in "$out"/*.deb; do
   [ -e "$deb" ] || break
   machine deb
-  on sh -c 'dpkg -i /tmp/*.deb' >/dev/null
+  # A run under way goes on when the package is upgraded.
+  ! dpkg-deb -I "$deb" postinst | grep restart || fail "the package restarts something"
+  on dpkg -i "/tmp/$(basename "$deb")" >/dev/null
   is /etc/yunxin-archiver "750 root:yunxin-archiver" "$(modes /etc/yunxin-archiver)"
   is jobs.yaml "640 root:yunxin-archiver" "$(modes /etc/yunxin-archiver/jobs.yaml)"
   is /var/lib/yunxin-archiver "750 yunxin-archiver:yunxin-archiver" "$(modes /var/lib/yunxin-archiver)"
@@ -124,7 +126,7 @@ for deb in "$out"/*.deb; do
   on chmod 600 /etc/yunxin-archiver/jobs.yaml
   on chown yunxin-archiver: /etc/yunxin-archiver/jobs.yaml
   on install -m 640 -g yunxin-archiver /dev/null /etc/yunxin-archiver/app_secret
-  on dpkg --force-confdef --force-confold -i /tmp/next.deb >/dev/null
+  on dpkg --force-confdef --force-confold -i /tmp/next.deb >/dev/null 2>&1
   is "the last line of jobs.yaml" "# a line of the operator" "$(tail -n 1 "$machine/etc/yunxin-archiver/jobs.yaml")"
   is "jobs.yaml, of the operator's mode" "600 yunxin-archiver:yunxin-archiver" "$(modes /etc/yunxin-archiver/jobs.yaml)"
   is timer enabled "$(on systemctl is-enabled yunxin-archiver.timer)"
@@ -141,7 +143,7 @@ for deb in "$out"/*.deb; do
   ok "deb: a purge keeps archives and secrets, and says so"
   # Installed again and purged before anything was archived, it leaves nothing.
   rm -r "$machine"/etc/yunxin-archiver "$machine"/var/lib/yunxin-archiver
-  on sh -c 'dpkg -i /tmp/yunxin-archiver_*.deb' >/dev/null
+  on dpkg -i "/tmp/$(basename "$deb")" >/dev/null
   is jobs.yaml "640 root:yunxin-archiver" "$(modes /etc/yunxin-archiver/jobs.yaml)"
   on dpkg --purge yunxin-archiver >/dev/null
   [ ! -e "$machine/etc/yunxin-archiver" ] && [ ! -e "$machine/var/lib/yunxin-archiver" ] || fail "a purge leaves empty directories"
@@ -155,7 +157,7 @@ for rpm in "$out"/*.rpm; do
   needs=$(rpm -qp --requires "$rpm")
   has "$needs" ca-certificates
   has "$needs" libc.so.6
-  on sh -c 'rpm -i --nodeps /tmp/*.rpm' 2>/dev/null
+  on rpm -i --nodeps "/tmp/$(basename "$rpm")" 2>/dev/null
   is /etc/yunxin-archiver "750 root:yunxin-archiver" "$(modes /etc/yunxin-archiver)"
   is jobs.yaml "640 root:yunxin-archiver" "$(modes /etc/yunxin-archiver/jobs.yaml)"
   is /var/lib/yunxin-archiver "750 yunxin-archiver:yunxin-archiver" "$(modes /var/lib/yunxin-archiver)"

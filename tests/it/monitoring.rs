@@ -1,8 +1,11 @@
 //! The alerts, the dashboard and the runbook fit together, and name only metrics that there are.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -240,4 +243,96 @@ fn the_dashboard_is_of_the_types_that_grafana_publishes() {
     wrong["panels"][1]["gridPos"]["width"] = 4.into();
     let said = check(&wrong);
     assert!(said.contains("colourMode") && said.contains("width"), "{said}");
+}
+
+/// Serves one text on a port of its own, until the process ends. Returns the address.
+fn serve(text: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            // A request is one small packet; what it asks for does not matter.
+            connection.read(&mut [0; 4096]).ok();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close\r\n";
+            write!(connection, "{head}content-length: {}\r\n\r\n{text}", text.len()).ok();
+        }
+    });
+    address
+}
+
+/// A Prometheus that is ended when dropped.
+struct Prometheus {
+    process: Child,
+    url: String,
+}
+
+impl Drop for Prometheus {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+impl Prometheus {
+    fn start(directory: &Path) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let process = Command::new("prometheus")
+            .args(["--config.file=prometheus.yaml", "--storage.tsdb.path=data", "--log.level=warn"])
+            .arg(format!("--web.listen-address={address}"))
+            .current_dir(directory)
+            .stderr(std::fs::File::create(directory.join("log")).unwrap())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("prometheus, of Debian's package of that name; tests/run.sh installs it");
+        Self { process, url: format!("http://{address}/api/v1/query") }
+    }
+
+    /// What a query finds now; nothing while Prometheus starts.
+    fn query(&self, query: &str) -> Vec<Value> {
+        let mut curl = Command::new("curl");
+        let output =
+            curl.args(["-s", "--get", "--data-urlencode", &format!("query={query}"), &self.url]).output().unwrap();
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+    }
+}
+
+#[test]
+fn prometheus_as_in_the_example_keeps_the_names_of_jobs_and_fills_every_panel() {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let text: String = METRICS
+        .iter()
+        .map(|(name, labels)| {
+            let labels = labels.iter().map(|label| format!(",{label}=\"some\"")).collect::<String>();
+            let value = if name.contains("timestamp") { now } else { 4 };
+            format!("# TYPE {name} gauge\n{name}{{job=\"nightly\"{labels}}} {value}\n")
+        })
+        .collect();
+    let (node, gateway) = (serve(text.clone()), serve(text));
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::copy(at("deploy/prometheus/alerts.yaml"), directory.path().join("alerts.yaml")).unwrap();
+    let example = read("deploy/prometheus/prometheus.example.yaml");
+    let config = example.replace("1m", "1s").replace("localhost:9100", &node).replace("localhost:9091", &gateway);
+    assert_eq!(config.matches("127.0.0.1").count(), 2);
+    std::fs::write(directory.path().join("prometheus.yaml"), config).unwrap();
+    let prometheus = Prometheus::start(directory.path());
+    let mut tries = 0;
+    // Both are scraped as a whole within a second or two.
+    while prometheus.query(&format!("{}{{job=\"nightly\"}}", METRICS[13].0)).len() < 2 {
+        tries += 1;
+        let log = || std::fs::read_to_string(directory.path().join("log")).unwrap();
+        assert!(tries < 600, "{:?}\n{}", prometheus.query("{job!=\"\"}"), log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let found = prometheus.query("yunxin_archiver_last_run_exit_code");
+    let mut instances: Vec<&Value> = found.iter().map(|series| &series["metric"]["instance"]).collect();
+    instances.sort_by_key(|instance| *instance != &Value::from(node.as_str()));
+    assert_eq!(instances, [&Value::from(node.as_str()), &Value::from(gateway.as_str())]);
+    assert!(found.iter().all(|series| series["metric"].get("exported_job").is_none()), "{found:?}");
+    let dashboard = dashboard();
+    for query in texts("expr", &dashboard["panels"]) {
+        let answer = prometheus.query(&query.replace("$job", "nightly"));
+        assert!(!answer.is_empty(), "a panel without data: {query}");
+    }
 }
