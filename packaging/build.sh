@@ -19,7 +19,7 @@ PATH=$PWD/target/tools/bin:$PATH
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 target=${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
 name=yunxin-archiver-$version-$target
-# The same commit gives the same files.
+# The same binary gives the same files, byte for byte.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 export SOURCE_DATE_EPOCH
 level=9

@@ -63,10 +63,10 @@ JOB
   chown -R "$(stat -c %u:%g "$root$home")" "$there"
   # As a container runtime or a service manager would: an environment with nothing of this one.
   local as=(env -i TMPDIR=/tmp SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt "$(command -v chroot)" "--userspec=$user"
-    "$root" "$program" -c $home/night/jobs.yaml)
+    "$root" "$program" -c "$home/night/jobs.yaml")
   : >"$copy/url"
   "${as[@]}" simulate --port 0 --settings $home/night/api.json >"$copy/url" 2>"$copy/simulate" &
-  local server=$! url= tries=0
+  local server=$! url="" tries=0
   until url=$(head -n 1 "$copy/url") && [ -n "$url" ]; do
     kill -0 $server 2>/dev/null && [ $((tries += 1)) -lt 600 ] || fail "the simulator does not start: $(cat "$copy/simulate")"
     sleep 0.1
