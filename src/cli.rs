@@ -17,6 +17,7 @@ mod failures;
 mod files;
 mod fleet;
 mod init;
+mod man;
 mod notices;
 mod output;
 mod period;
@@ -151,6 +152,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Simulate(simulate) => on_all(simulate::simulate(simulate)),
         Command::Demo(demo) => on_all(demo::demo(context, demo)),
         Command::Completions(completions) => completions::completions(&completions),
+        Command::Man(man) => man::man(&man),
         Command::Report(arguments) => on_all(report::report(context, &arguments)),
         Command::Export(export) => on_all(export::export(context, export)),
         Command::Verify(verify) => on_all(verify::verify(context, &verify)),

@@ -2,14 +2,16 @@
 # Runs all tests. Arguments go to `cargo test`.
 #
 # The tests use real services: the programs of Postgres, PgBouncer and MariaDB, of which each test process starts private
-# servers; nats-server; the schemas of Kubernetes; MiniStack, moto and rclone as object stores, and Azurite if there is npm
-# to install it; Prometheus' promtool and its Pushgateway; jq; and Python with DuckDB and PyArrow, which read the Parquet
-# files independently. They also run the recipes of docs/loading.md in the versions of DuckDB that it names and in an embedded
-# ClickHouse, and in Spark if target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark
-# pyspark; it needs Java). They run the scripts in examples/ from target/tables: 800 MB, a minute or two to install.
+# servers; nats-server; MiniStack, moto and rclone as object stores, and Azurite if there is npm to install it; Prometheus'
+# promtool and its Pushgateway; the schemas of Kubernetes, and Grafana's types if there is npm; jq; and Python with DuckDB
+# and PyArrow, which read the Parquet files independently. They build packages by cargo-deb and cargo-generate-rpm, and
+# install them in a copy of this machine, if they may make one (as root). They run the recipes of docs/loading.md in the
+# versions of DuckDB that it names and in an embedded ClickHouse, and in Spark if target/loading/pyspark exists (python3 -m
+# pip install --target target/loading/pyspark pyspark; it needs Java). They run the scripts in examples/ from
+# target/tables: 800 MB, a minute or two to install.
 #
 # The script first says what is missing and then installs it without a question: Debian packages by apt, if it is run as
-# root on Debian or Ubuntu, and Python packages below target/. It leaves alone what is there already.
+# root on Debian or Ubuntu, and Python packages and programs of cargo below target/. It leaves alone what is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,6 +30,12 @@ found jq || packages+=(jq)
 found promtool || packages+=(prometheus)
 found prometheus-pushgateway || packages+=(prometheus-pushgateway)
 found curl || packages+=(curl)
+found man || packages+=(man-db)
+found rpm || packages+=(rpm)
+found skopeo || packages+=(skopeo)
+found readelf || packages+=(binutils)
+found dpkg-shlibdeps || packages+=(dpkg-dev)
+found systemd-analyze || packages+=(systemd)
 
 python=target/python/bin/python3
 recipes=()
@@ -54,6 +62,13 @@ if [ $((${#stores[@]} + ${#nats[@]} + ${#kubernetes[@]})) -gt 0 ] ||
   found python3 || packages+=(python3)
   python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
 fi
+# Built once; the compiler is the same that builds the program.
+tools=()
+for tool in cargo-deb@3.8.0 cargo-generate-rpm@0.21.1; do
+  [ -x "target/tools/bin/${tool%@*}" ] || tools+=("$tool")
+done
+grafana=()
+[ -x target/grafana/node_modules/.bin/tsc ] || ! found npm || grafana=(@grafana/schema@11.6.16 typescript@5.9.3)
 
 [ ${#packages[@]} -eq 0 ] || echo "tests/run.sh: installs by apt: ${packages[*]}"
 [ ${#readers[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/python: ${readers[*]}"
@@ -61,6 +76,8 @@ fi
 [ ${#nats[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/nats: ${nats[*]}"
 [ ${#kubernetes[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/kubernetes: ${kubernetes[*]}"
 [ ${#azurite[@]} -eq 0 ] || echo "tests/run.sh: installs by npm in target/azurite: ${azurite[*]}"
+[ ${#grafana[@]} -eq 0 ] || echo "tests/run.sh: installs by npm in target/grafana: ${grafana[*]}"
+[ ${#tools[@]} -eq 0 ] || echo "tests/run.sh: installs by cargo in target/tools: ${tools[*]}"
 [ ${#recipes[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/loading: ${recipes[*]}"
 [ ${#tables[@]} -eq 0 ] || echo "tests/run.sh: installs by pip in target/tables: ${tables[*]} and extensions of DuckDB"
 
@@ -120,6 +137,16 @@ fi
 if [ ${#azurite[@]} -gt 0 ]; then
   mkdir -p target/azurite
   npm install --silent --no-audit --no-fund --prefix target/azurite "${azurite[@]}"
+fi
+if [ ${#grafana[@]} -gt 0 ]; then
+  mkdir -p target/grafana
+  npm install --silent --no-audit --no-fund --prefix target/grafana "${grafana[@]}"
+fi
+if [ ${#tools[@]} -gt 0 ]; then
+  # Built quickly: they run once.
+  CARGO_TARGET_DIR=target/tools/build CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+    CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo install --quiet --locked --root target/tools "${tools[@]}"
+  rm -rf target/tools/build
 fi
 if ! can_read python3; then
   PATH="$PWD/target/python/bin:$PATH"

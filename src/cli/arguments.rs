@@ -18,7 +18,7 @@ use crate::model::failure::Class;
 use crate::progress::Style;
 use crate::telemetry::{Format, Level};
 
-const EXIT_CODES: &str = "\
+pub(super) const EXIT_CODES: &str = "\
 Exit codes:
   0   complete
   1   failed; what is pending stays pending
@@ -143,6 +143,8 @@ pub enum Command {
     Demo(Demo),
     /// Print a completion script.
     Completions(Completions),
+    /// Write the man pages of all commands.
+    Man(Man),
 }
 
 /// Arguments of `verify`.
@@ -448,4 +450,12 @@ pub struct Completions {
     /// The shell.
     #[arg(value_enum)]
     pub shell: Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The directory, which must exist.
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }

@@ -8,7 +8,7 @@ fn root() -> &'static Path {
 }
 
 /// Every page, by its path from the root, without what stands in code blocks.
-fn pages() -> BTreeMap<PathBuf, String> {
+pub(crate) fn pages() -> BTreeMap<PathBuf, String> {
     let mut pages = BTreeMap::new();
     for directory in ["", "docs", "fuzz"] {
         for entry in std::fs::read_dir(root().join(directory)).unwrap() {
@@ -25,7 +25,7 @@ fn pages() -> BTreeMap<PathBuf, String> {
 }
 
 /// The anchors of a page's headings, as GitHub makes them.
-fn anchors(prose: &str) -> Vec<String> {
+pub(crate) fn anchors(prose: &str) -> Vec<String> {
     let headings = prose.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {
         let kept = heading.trim_start_matches('#').trim().to_lowercase();

@@ -19,6 +19,8 @@ mod job;
 mod ledger;
 mod loading;
 mod metrics;
+mod monitoring;
+mod packages;
 mod parquet;
 mod postgres;
 mod proxy;

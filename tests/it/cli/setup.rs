@@ -1,4 +1,4 @@
-//! `init`, `check`, `schema`, `completions`, and what later versions bring.
+//! `init`, `check`, `schema`, `completions`, `man`, and what later versions bring.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -187,6 +187,41 @@ fn completions_and_help_name_every_command() {
     assert_eq!(site.run(&["--version"]).exits(0).stdout, format!("yunxin-archiver {}\n", env!("CARGO_PKG_VERSION")));
     site.run(&[]).exits(2);
     site.run(&["archive"]).exits(2);
+}
+
+#[test]
+fn every_command_has_a_man_page_that_man_reads_without_a_warning() {
+    let site = Site::new(World::explicit());
+    std::fs::create_dir(site.path("man")).unwrap();
+    site.run(&["man", "man"]).exits(0);
+    let mut program = Arguments::command();
+    program.build();
+    let mut commands = vec![("yunxin-archiver".to_owned(), program.clone())];
+    let named = |command: &Command| (format!("yunxin-archiver-{}", command.get_name()), command.clone());
+    commands.extend(program.get_subcommands().filter(|command| command.get_name() != "help").map(named));
+    for (name, command) in &commands {
+        let mut man = std::process::Command::new("man");
+        man.args(["--warnings", "-E", "UTF-8", "-l"]).arg(site.path(&format!("man/{name}.1")));
+        man.env("MANWIDTH", "100").env("LC_ALL", "C.UTF-8");
+        let output = man.output().expect("man, of Debian's package man-db; tests/run.sh installs it");
+        let (page, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && said.is_empty(), "{name}: {said}");
+        let options = command.get_arguments().filter_map(clap::Arg::get_long).map(|long| format!("--{long}"));
+        let others =
+            commands.iter().map(|(other, _)| format!("{other}(1)")).filter(|other| *other != format!("{name}(1)"));
+        // Lines are filled, so what is looked for may be broken at a space, at a hyphen, or by one.
+        let letters = |text: &str| {
+            text.chars().filter(|c| !c.is_whitespace() && !matches!(c, '-' | '\u{2010}')).collect::<String>()
+        };
+        let told = letters(&page);
+        let about = command.get_about().unwrap().to_string();
+        for part in options.chain(others).chain([name.clone(), about, "75  the job, or another".to_owned()]) {
+            assert!(told.contains(&letters(&part)), "{name}: {part} is missing: {page}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(site.path("man")).unwrap().count(), commands.len());
+    let nowhere = site.run(&["man", "nowhere"]).exits(2);
+    assert!(nowhere.stderr.contains("cannot write nowhere/yunxin-archiver.1"), "{}", nowhere.stderr);
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn no_secret_is_in_any_output_of_any_night() {
         &["failures", "nightly", "--format", "jsonl"],
         &["verify", "nightly"],
         &["completions", "bash"],
+        &["man", "."],
     ];
     for command in looks {
         let ran = ran(site.command(command).env("RUST_LOG", "trace"));
