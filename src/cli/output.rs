@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 pub(super) use crate::page::figures::{count, counted, size as bytes};
@@ -150,6 +150,11 @@ impl Replacement {
         sweep(path);
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         Ok(Self { out: io::BufWriter::new(file), temporary, path: path.to_owned() })
+    }
+
+    /// Lets others read it too.
+    pub(super) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.out.get_ref().set_permissions(std::fs::Permissions::from_mode(mode))
     }
 
     /// Replaces the file, durably.

@@ -14,6 +14,7 @@ mod dependencies;
 mod documentation;
 mod edits;
 mod export;
+mod history;
 mod job;
 mod ledger;
 mod loading;
