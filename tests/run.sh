@@ -2,10 +2,11 @@
 # Runs all tests. Arguments go to `cargo test`.
 #
 # The tests use real services: the programs of Postgres, PgBouncer and MariaDB, of which each test process starts private
-# servers; MiniStack, moto and rclone as object stores, and Azurite if there is npm to install it; jq; and Python with
-# DuckDB and PyArrow, which read the Parquet files independently. They also run the recipes of docs/loading.md in the versions of DuckDB that it names and in an embedded
-# ClickHouse, and in Spark if target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark
-# pyspark; it needs Java). They run the scripts in examples/ from target/tables: 800 MB, a minute or two to install.
+# servers; MiniStack, moto and rclone as object stores, and Azurite if there is npm to install it; jq; Chromium, which
+# opens the pages of a history; and Python with DuckDB and PyArrow, which read the Parquet files independently. They also
+# run the recipes of docs/loading.md in the versions of DuckDB that it names and in an embedded ClickHouse, and in Spark
+# if target/loading/pyspark exists (python3 -m pip install --target target/loading/pyspark pyspark; it needs Java). They
+# run the scripts in examples/ from target/tables: 800 MB, a minute or two to install.
 #
 # The script first says what is missing and then installs it without a question: Debian packages by apt, if it is run as
 # root on Debian or Ubuntu, and Python packages below target/. It leaves alone what is there already.
@@ -25,6 +26,7 @@ found mariadbd || [ -x /usr/sbin/mariadbd ] || packages+=(mariadb-server)
 found psql || packages+=(postgresql-client)
 found jq || packages+=(jq)
 found curl || packages+=(curl)
+found chromium || packages+=(chromium)
 
 python=target/python/bin/python3
 recipes=()

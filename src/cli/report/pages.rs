@@ -14,7 +14,7 @@ use crate::cli::{Context, Exit, assemble, output};
 use crate::config::{Config, Job};
 use crate::ledger::{FailureKind, FailureRow, FailureState, Ledger, RunFailures, RunRow};
 use crate::model::manifest::sha256;
-use crate::model::summary::JobSummary;
+use crate::model::summary::{JobSummary, gravest};
 use crate::page::blocks::STYLE;
 use crate::report::Among;
 use crate::report::history::{Counts, FAILURES, Failure, History, JobLine, Jobs, Kind, Mark, RUNS, Run};
@@ -43,7 +43,7 @@ pub(super) async fn write(context: &Context, config: &Config, arguments: &Argume
             Ok(None) => Err("has not run yet".to_owned()),
             Err(exit) => {
                 context.complain(&exit, &format!("job {}: ", job.name));
-                code = code.max(exit.code);
+                code = gravest([code, exit.code]);
                 Err("its pages cannot be written, or its ledger cannot be read: the log of `report` says why"
                     .to_owned())
             }
@@ -157,7 +157,8 @@ impl<'a> Writing<'a> {
         if made_from.as_deref().is_some_and(|hash| directory.holds(&run.page, hash)) {
             return Ok(run);
         }
-        let ids = failures.map_or(1..=0, |failures| failures.ids.clone());
+        // No failure has the ID 0.
+        let ids = failures.map_or(0..=0, |failures| failures.ids.clone());
         let report = self.gathering.report(row, ids, Some(Among { made_from, ..among })).await?;
         directory.write(&run.page, &report.page())?;
         Ok(run)

@@ -29,7 +29,7 @@ impl History {
             },
             tone: latest.map_or("neutral", |run| run.mark.tone()),
             badge: &badge,
-            sentence: &self.sentence(&days),
+            sentence: &sentence(&days),
             error: latest.and_then(|run| run.error.as_deref()),
         };
         let body = html! {
@@ -48,21 +48,6 @@ impl History {
         };
         let title = format!("{}: history", self.job);
         Document { title: &title, style: STYLE, script: Some(SCRIPT), made_from: None, is_shown: is_hidden }.with(&body)
-    }
-
-    /// How many runs ended how.
-    fn sentence(&self, days: &Days<'_>) -> String {
-        let Some((first, _)) = days.first_key_value() else { return "The job has not run yet.".to_owned() };
-        let runs = || days.values().flatten();
-        let endings: Vec<String> = mark::Mark::ALL
-            .into_iter()
-            .filter_map(|mark| {
-                let n = runs().filter(|run| run.mark == mark).count();
-                (n > 0).then(|| format!("{} {}", count(n as u64), mark.words().replace("complete, ", "complete ")))
-            })
-            .collect();
-        let whole = counted(runs().count() as u64, "run", "runs");
-        format!("{whole} since {first}: {}.", endings.join(", "))
     }
 
     fn tiles(&self, days: &Days<'_>) -> [(&'static str, String, String); 6] {
@@ -118,6 +103,21 @@ impl History {
             ),
         ]
     }
+}
+
+/// How many runs ended how.
+fn sentence(days: &Days<'_>) -> String {
+    let Some((first, _)) = days.first_key_value() else { return "The job has not run yet.".to_owned() };
+    let runs = || days.values().flatten();
+    let endings: Vec<String> = mark::Mark::ALL
+        .into_iter()
+        .filter_map(|mark| {
+            let n = runs().filter(|run| run.mark == mark).count();
+            (n > 0).then(|| format!("{} {}", count(n as u64), mark.words().replace("complete, ", "complete ")))
+        })
+        .collect();
+    let whole = counted(runs().count() as u64, "run", "runs");
+    format!("{whole} since {first}: {}.", endings.join(", "))
 }
 
 /// The text that the script shows if the page is old.

@@ -54,11 +54,11 @@ fn of_year(history: &History, year: i16, runs: &[Run]) -> Markup {
             tr {
                 th.began scope="row" {
                     a href=(run.page) { (time(run.started_at, &history.timezone)) }
-                    @if run.command != "run" { span.beside { (run.command) } }
+                    @if run.command != "run" { " " span.beside { (run.command) } }
                 }
                 td.ended {
                     (run.mark.draw()) (run.mark.words())
-                    @if let Some(code) = run.exit_code.filter(|code| *code > 0) { span.beside { "exit " (code) } }
+                    @if let Some(code) = run.exit_code.filter(|code| *code > 0) { " " span.beside { "exit " (code) } }
                     @if let Some(error) = &run.error { span.why { bdi { (shortened(error, ROOM)) } } }
                 }
                 td.n { (number(counts.map(|counts| counts.archived))) }

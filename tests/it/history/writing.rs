@@ -11,6 +11,7 @@ use yunxin_archiver::ledger::JobLock;
 use yunxin_archiver::model::failure::Class;
 use yunxin_archiver::report::history::{Counts, Failure, History, JobLine, Jobs, Kind, Mark, RUNS, Run};
 use yunxin_archiver::report::{FailureLine, Since};
+use yunxin_archiver::simulator::APP_SECRET;
 
 use crate::support::nights::files_below;
 use crate::support::page::Read;
@@ -232,7 +233,7 @@ fn real_runs_have_their_marks_and_the_pages_that_report_writes() {
     site.run(&["report", "nightly", "--all", "-o", "pages"]).exits(0);
     site.run(&["report", "nightly", "--run", run["run_id"].as_str().unwrap(), "-o", "one.html"]).exits(0);
     let pages = site.path("pages");
-    let (html, index) = read(&pages, "index.html");
+    let (_, index) = read(&pages, "index.html");
     assert_eq!(index.badge(), "last run: failed");
     assert!(index.text().contains("1 complete with failures, 1 failed."), "{}", index.text());
     let (_, night) = read(&pages, &format!("runs/{}.html", run["run_id"].as_str().unwrap()));
@@ -243,7 +244,22 @@ fn real_runs_have_their_marks_and_the_pages_that_report_writes() {
     assert_eq!(night.badge(), one.badge());
     let failures = read(&pages, "failures.html").1;
     assert!(failures.text().contains("refs.csv") && failures.text().contains("unavailable"), "{}", failures.text());
-    assert!(!html.contains("another-secret") && !failures.text().contains("another-secret"));
+    for (path, content) in files_below(&pages) {
+        let content = String::from_utf8(content).unwrap();
+        for never in ["another-secret", APP_SECRET, "hello"] {
+            assert!(!content.contains(never), "{}: {never}", path.display());
+        }
+    }
+
+    // Adopting the archive is among the runs, and is no night.
+    site.write_secret("secret", APP_SECRET);
+    site.run(&["adopt", "nightly"]).exits(0);
+    site.run(&["report", "nightly", "--all", "-o", "pages"]).exits(0);
+    let (_, index) = read(&pages, "index.html");
+    assert_eq!(index.badge(), "last run: failed");
+    assert!(index.text().contains(" adopt complete "), "{}", index.text());
+    site.run(&["report", "nightly", "-o", "one.html"]).exits(0);
+    assert_eq!(Read::of(&std::fs::read_to_string(site.path("one.html")).unwrap()).badge(), "complete");
 }
 
 const HOSTILE: &str = "</style></script><script>alert(1)</script><img src=x onerror='alert(2)'>\" onload=\"x &amp; ]]> \u{0}\u{1b}[2J\u{202e}\u{feff}\u{ffff}";
@@ -255,10 +271,14 @@ fn history(runs: usize, failures: usize) -> History {
         command: HOSTILE.to_owned(),
         mark: [Mark::Complete, Mark::LooksWrong, Mark::Died, Mark::Stopped][index % 4],
         exit_code: Some(3),
-        error: (index % 10 == 0).then(|| HOSTILE.repeat(20)),
+        error: index.is_multiple_of(10).then(|| HOSTILE.repeat(20)),
         started_at: now - SignedDuration::from_hours(24) * index as i32,
         seconds: Some(f64::MAX),
-        references: (index % 3 > 0).then_some(Counts { archived: 1 << 40, failed: index as u64, pending: 7 }),
+        references: (!index.is_multiple_of(3)).then_some(Counts {
+            archived: 1 << 40,
+            failed: index as u64,
+            pending: 7,
+        }),
         requests: Some(u64::MAX),
         quota_used: Some([0.5, f64::NAN, f64::INFINITY][index % 3]),
     };
