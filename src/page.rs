@@ -1,4 +1,4 @@
-//! HTML pages that load nothing, run nothing, and tell the browser so.
+//! HTML pages that load nothing, run nothing but a script of their own, and tell the browser so.
 //!
 //! maud's `html!` escapes every text that goes into a page, and nothing else in the program escapes markup. Characters
 //! that could hide or reorder text are made visible in the finished page, so no text can be forgotten.
@@ -7,6 +7,7 @@ pub(crate) mod blocks;
 pub(crate) mod calendar;
 pub(crate) mod drawing;
 pub(crate) mod figures;
+pub(crate) mod trend;
 
 use std::fmt::Write as _;
 
@@ -26,24 +27,58 @@ const META: &str = concat!(
 /// A whole page, as HTML that is also XML. Its content security policy allows the style sheet and nothing else.
 /// Characters that `is_shown` selects appear as their code points, such as `[U+202E]`.
 pub(crate) fn document(title: &str, style: &str, is_shown: fn(char) -> bool, body: &Markup) -> String {
-    debug_assert!(!style.contains(['<', '&']), "a style sheet is put into the page unescaped");
-    let policy = format!(
-        r#"<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"/>"#,
-        BASE64_STANDARD.encode(Sha256::digest(style))
-    );
-    let page = html! {
-        (DOCTYPE) "\n"
-        html lang="en" xmlns="http://www.w3.org/1999/xhtml" {
-            head {
-                (PreEscaped(META)) (PreEscaped(policy))
-                title { (title) }
-                style { (PreEscaped(style)) }
+    Document { title, style, script: None, made_from: None, is_shown }.with(body)
+}
+
+/// What a page has besides its body.
+pub(crate) struct Document<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) style: &'a str,
+    /// The only script that the content security policy allows.
+    pub(crate) script: Option<&'a str>,
+    /// The hash of what the page was made from, for [`made_from`].
+    pub(crate) made_from: Option<&'a str>,
+    pub(crate) is_shown: fn(char) -> bool,
+}
+
+impl Document<'_> {
+    pub(crate) fn with(&self, body: &Markup) -> String {
+        let parts = [self.style, self.script.unwrap_or_default()];
+        debug_assert!(parts.iter().all(|part| !part.contains(['<', '&'])), "they are put into the page unescaped");
+        let hash = |part| format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(part)));
+        let script = self.script.map(|script| format!("script-src {}; ", hash(script))).unwrap_or_default();
+        let policy = format!(
+            r#"<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src {}; {script}base-uri 'none'; form-action 'none'"/>"#,
+            hash(self.style)
+        );
+        let page = html! {
+            (DOCTYPE) "\n"
+            html lang="en" xmlns="http://www.w3.org/1999/xhtml" data-made-from=[self.made_from] {
+                head {
+                    (PreEscaped(META)) (PreEscaped(policy))
+                    title { (self.title) }
+                    style { (PreEscaped(self.style)) }
+                }
+                body {
+                    (body)
+                    @if let Some(script) = self.script { script { (PreEscaped(script)) } }
+                }
             }
-            body { (body) }
-        }
-        "\n"
-    };
-    shown(page.into_string(), is_shown)
+            "\n"
+        };
+        shown(page.into_string(), self.is_shown)
+    }
+}
+
+/// What a page was made from, if its beginning says so.
+pub(crate) fn made_from(page: &str) -> Option<&str> {
+    let (_, rest) = page.split_once(" data-made-from=\"")?;
+    Some(rest.split_once('"')?.0)
+}
+
+/// A field to type words into. maud does not close it as XML requires.
+pub(crate) fn search_field(id: &'static str) -> Markup {
+    PreEscaped(format!(r#"<input id="{id}" type="search" autocomplete="off" spellcheck="false"/>"#))
 }
 
 fn shown(page: String, is_shown: fn(char) -> bool) -> String {

@@ -30,10 +30,9 @@ impl Replacement {
         Ok(Self { out: io::BufWriter::new(file), temporary, path: path.to_owned() })
     }
 
-    /// Lets others read the file too, whatever the process's mask says.
-    pub(crate) fn readable(self) -> io::Result<Self> {
-        self.out.get_ref().set_permissions(Permissions::from_mode(0o644))?;
-        Ok(self)
+    /// Gives the file this mode, whatever the process's mask says.
+    pub(crate) fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.out.get_ref().set_permissions(Permissions::from_mode(mode))
     }
 
     /// Replaces the file, durably.

@@ -1,4 +1,4 @@
-//! The report page: one run as a self-contained HTML document.
+//! One run as a self-contained HTML document, and the [`history`] of jobs as pages that belong together.
 //!
 //! Pure: a [`Report`] goes in, and [`Report::page`] returns text. The page treats whatever a report holds as text, never
 //! as markup. It has no script, loads nothing, and is also valid XML.
@@ -6,6 +6,7 @@
 mod advice;
 mod days;
 mod failures;
+pub mod history;
 mod latency;
 mod pace;
 mod page;
@@ -94,6 +95,19 @@ pub struct Report {
     pub open_now: u64,
     /// The command line up to the subcommand, ready for a shell.
     pub invocation: String,
+    /// The pages that this one is among. It then says nothing that depends on when it was made.
+    pub among: Option<Among>,
+}
+
+/// Where a run's page is among others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Among {
+    /// The hash of what the page is made from.
+    pub made_from: Option<String>,
+    /// The page of the run before.
+    pub earlier: Option<String>,
+    /// The page of the next run.
+    pub later: Option<String>,
 }
 
 /// Failures of one class and code.

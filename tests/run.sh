@@ -3,8 +3,8 @@
 #
 # The tests use real services: the programs of Postgres, PgBouncer and MariaDB, of which each test process starts private
 # servers; nats-server; MiniStack, moto and rclone as object stores, and Azurite if there is npm to install it; Prometheus'
-# promtool and its Pushgateway; the schemas of Kubernetes, and Grafana's types if there is npm; jq; and Python with DuckDB
-# and PyArrow, which read the Parquet files independently. They build packages by cargo-deb and cargo-generate-rpm, and
+# promtool and its Pushgateway; the schemas of Kubernetes, and Grafana's types if there is npm; jq; Chromium, which
+# opens pages; and Python with DuckDB and PyArrow, which read the Parquet files independently. They build packages by cargo-deb and cargo-generate-rpm, and
 # install them in a copy of this machine, if they may make one (as root). They run the recipes of docs/loading.md in the
 # versions of DuckDB that it names and in an embedded ClickHouse, and in Spark if target/loading/pyspark exists (python3 -m
 # pip install --target target/loading/pyspark pyspark; it needs Java). They run the scripts in examples/ from
@@ -36,6 +36,7 @@ found skopeo || packages+=(skopeo)
 found readelf || packages+=(binutils)
 found dpkg-shlibdeps || packages+=(dpkg-dev)
 found systemd-analyze || packages+=(systemd)
+found chromium || packages+=(chromium)
 
 python=target/python/bin/python3
 recipes=()

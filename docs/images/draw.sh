@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Draws demo.svg and report.png from one run of the demo, and puts its output into the READMEs. Needs tmux and Chromium.
+# Draws demo.svg and report.png from one run of the demo, and puts its output into the READMEs; and history.png and
+# history-phone.png from the past that the tests make. Needs tmux and Chromium.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo build --locked
@@ -33,6 +34,8 @@ for path in ["README.md", "README.zh-CN.md"]:
     with open(path, "w", encoding="utf-8") as file:
         file.write(re.sub(r"(?<=```text\n).*?\n(?=```)", lambda _: shown + "\n", text, count=1, flags=re.S))
 '
+
+YUNXIN_ARCHIVER_PICTURES=$images cargo test --locked --test it -- pictures_of_the_history
 
 cd "$scratch"
 "$binary" -c demo/jobs.yaml report demo

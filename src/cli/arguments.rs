@@ -127,7 +127,7 @@ pub enum Command {
     Verify(Verify),
     /// Take over an archive whose ledger is lost or old.
     Adopt(Adopt),
-    /// Write a report page about a run.
+    /// Write a page about a run, or the history of jobs as pages.
     Report(Report),
     /// Export conversations or accounts as pages, RSMF, CSV, JSON lines or Parquet.
     Export(Export),
@@ -342,16 +342,22 @@ pub struct Files {
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// The job.
-    pub job: String,
+    /// The job; with --all, by default every job.
+    #[arg(required_unless_present = "all")]
+    pub job: Option<String>,
 
     /// The run; by default the latest.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", conflicts_with = "all")]
     pub run: Option<uuid::Uuid>,
 
-    /// Where the page is written; `-` prints it.
-    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
-    pub output: PathBuf,
+    /// Write the whole history as pages: a calendar of nights, trends, failures to search, and a page for every run.
+    /// Again, it writes what changed.
+    #[arg(long)]
+    pub all: bool,
+
+    /// Where the page is written; `-` prints it. With --all, a directory of its own. [default: report.html, or report]
+    #[arg(short, long, value_name = "FILE | DIR")]
+    pub output: Option<PathBuf>,
 }
 
 /// Arguments of `adopt`.

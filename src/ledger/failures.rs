@@ -5,6 +5,7 @@ mod invalid;
 pub(super) mod record;
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -86,7 +87,7 @@ impl FailureState {
         }
     }
 
-    fn of(row: &SqliteRow) -> Result<Self, Fault> {
+    pub(super) fn of(row: &SqliteRow) -> Result<Self, Fault> {
         let number: i64 = row.value("state")?;
         [Self::Dismissed, Self::Open, Self::Retrying, Self::Closed]
             .into_iter()
@@ -223,16 +224,23 @@ impl Ledger {
     }
 
     /// The failures that have not failed again in a later run, by class and code: how many there are of each kind, and
-    /// the first `limit` of them.
-    pub async fn failures_of_run(&self, run: Uuid, limit: u32) -> Result<Vec<(u64, Vec<FailureRow>)>, LedgerError> {
+    /// the first `limit` of them. All have IDs in `among`, which spares reading the others.
+    pub async fn failures_of_run(
+        &self,
+        run: Uuid,
+        limit: u32,
+        among: RangeInclusive<i64>,
+    ) -> Result<Vec<(u64, Vec<FailureRow>)>, LedgerError> {
         self.query("reading failures", async |conn| {
             let rows = sqlx::query(
                 "select * from (
                      select *, row_number() over kind as place, sum(rows) over (partition by class, code) as of_kind
-                     from failures where run_id = ? window kind as (partition by class, code order by id)
+                     from failures where run_id = ? and id between ? and ? window kind as (partition by class, code order by id)
                  ) where place <= ? order by class, code, id",
             )
             .bind(run.to_string())
+            .bind(among.start())
+            .bind(among.end())
             .bind(limit)
             .fetch_all(conn)
             .await?;
@@ -250,7 +258,7 @@ impl Ledger {
         .await
     }
 
-    fn failure(&self, row: &SqliteRow, permanent_before: Option<Timestamp>) -> Result<FailureRow, Fault> {
+    pub(super) fn failure(&self, row: &SqliteRow, permanent_before: Option<Timestamp>) -> Result<FailureRow, Fault> {
         let (class, first_seen) = (row.class("class")?, row.time("first_seen")?);
         let is_permanent = class != Class::Transport && permanent_before.is_some_and(|before| first_seen < before);
         let note: Option<String> = row.value("note")?;

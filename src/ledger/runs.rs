@@ -178,9 +178,11 @@ impl Ledger {
     /// The run of this ID, or the latest; `None` when there is none.
     pub async fn run(&self, run: Option<Uuid>) -> Result<Option<RunRow>, LedgerError> {
         self.query("reading a run", async |conn| {
-            let sql = "select * from runs where ?1 is null or run_id = ?1 order by number desc limit 1";
-            let row = sqlx::query(sql).bind(run.map(|run| run.to_string())).fetch_optional(conn).await?;
-            row.as_ref().map(run_row).transpose()
+            let row = match run {
+                Some(run) => sqlx::query("select * from runs where run_id = ?").bind(run.to_string()),
+                None => sqlx::query("select * from runs order by number desc limit 1"),
+            };
+            row.fetch_optional(conn).await?.as_ref().map(run_row).transpose()
         })
         .await
     }

@@ -34,7 +34,8 @@ impl MetricsFile {
         let former = std::fs::read_to_string(&self.path).unwrap_or_default();
         metrics.last_success = metrics.last_success.or_else(|| last_success(&former, &metrics.job));
         let is_kept = |name: &str| self.jobs.iter().any(|job| job == name);
-        let mut file = Replacement::create(&self.path)?.readable()?;
+        let mut file = Replacement::create(&self.path)?;
+        file.set_mode(0o644)?;
         file.write_all(text(&[metrics], &former, is_kept).as_bytes())?;
         file.finish()
     }

@@ -11,6 +11,8 @@ pub(crate) const STYLE: &str = include_str!("sheet.css");
 
 /// The top of a page, with the result as a badge and as a sentence.
 pub(crate) struct Heading<'a> {
+    /// Links to other pages.
+    pub(crate) links: &'a [(&'a str, &'a str)],
     /// What kind of page it is.
     pub(crate) kind: &'a str,
     /// What it is about.
@@ -31,6 +33,7 @@ impl Render for Heading<'_> {
     fn render(&self) -> Markup {
         html! {
             header {
+                (nav(self.links))
                 p.over { "yunxin-archiver · " (self.kind) }
                 h1 { bdi { (self.name) } " " span.badge.(self.tone) { (self.badge) } }
                 p.when { (self.when) }
@@ -123,14 +126,24 @@ pub(crate) fn legend(items: &[(&str, &str)]) -> Markup {
     }
 }
 
-/// The end of a page.
-pub(crate) fn footer(version: &str, made_at: Timestamp, timezone: &TimeZone) -> Markup {
+/// The end of a page. Without a time the page is the same whenever it is made.
+pub(crate) fn footer(version: &str, made_at: Option<Timestamp>, timezone: &TimeZone) -> Markup {
     html! {
         footer {
             p {
-                "Made by yunxin-archiver " (version) " on " (time(made_at, timezone)) " " (zone(timezone)) ". \
-                This page contains conversation and message IDs: handle it with the same care as the archive."
+                "Made by yunxin-archiver " (version)
+                @if let Some(at) = made_at { " on " (time(at, timezone)) " " (zone(timezone)) }
+                ". This page contains conversation and message IDs: handle it with the same care as the archive."
             }
+        }
+    }
+}
+
+/// Links to other pages: targets and names.
+pub(crate) fn nav(links: &[(&str, &str)]) -> Markup {
+    html! {
+        @if !links.is_empty() {
+            nav aria-label="Pages" { @for (target, name) in links { a href=(target) { (name) } } }
         }
     }
 }

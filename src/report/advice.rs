@@ -72,7 +72,7 @@ impl Advice {
                 Some("finishes what was left, and continues"),
             ),
         };
-        if !report.is_latest {
+        if !report.is_latest && report.among.is_none() {
             sentence.push_str(&format!(
                 " There were later runs: {} pending now, {} open.",
                 counted(report.pending_now, "reference is", "references are"),

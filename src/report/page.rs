@@ -6,7 +6,7 @@ use super::advice::Advice;
 use super::{Ending, Report, days, failures, latency, pace, reconciliation, workers};
 use crate::page::blocks::{self, Heading, details, none, section, table};
 use crate::page::figures::{count, counted, duration, rate, share, size, time, zone};
-use crate::page::{document, is_hidden};
+use crate::page::{Document, is_hidden};
 
 /// The most files that are listed.
 const FILES: usize = 1_000;
@@ -18,7 +18,9 @@ impl Report {
     pub fn page(&self) -> String {
         let advice = Advice::of(self);
         let started_at = time(self.started_at, &self.timezone);
+        let links = self.links();
         let heading = Heading {
+            links: &links,
             kind: "report of a run",
             name: &self.job,
             when: html! {
@@ -47,9 +49,19 @@ impl Report {
                 (section("files", "Files", &files(self)))
                 (section("run", "The run", &blocks::facts(&facts(self))))
             }
-            (blocks::footer(&self.version, self.made_at, &self.timezone))
+            (blocks::footer(&self.version, self.among.is_none().then_some(self.made_at), &self.timezone))
         };
-        document(&format!("{}: run of {started_at}", self.job), blocks::STYLE, is_hidden, &body)
+        let title = format!("{}: run of {started_at}", self.job);
+        let made_from = self.among.as_ref().and_then(|among| among.made_from.as_deref());
+        Document { title: &title, style: blocks::STYLE, script: None, made_from, is_shown: is_hidden }.with(&body)
+    }
+
+    fn links(&self) -> Vec<(&str, &str)> {
+        let Some(among) = &self.among else { return Vec::new() };
+        let mut links = vec![("../index.html", "History of the job")];
+        links.extend(among.earlier.as_deref().map(|page| (page, "Previous run")));
+        links.extend(among.later.as_deref().map(|page| (page, "Next run")));
+        links
     }
 
     /// Whether it has no summary, so that some figures are only as recent as the last record.

@@ -15,6 +15,7 @@ mod documentation;
 mod edits;
 mod export;
 mod fleet;
+mod history;
 mod job;
 mod ledger;
 mod loading;

@@ -310,6 +310,7 @@ fn hostile() -> Report {
         pending_now: 1,
         open_now: 1,
         invocation: HOSTILE.to_owned(),
+        among: None,
     }
 }
 

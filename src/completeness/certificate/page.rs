@@ -18,6 +18,7 @@ impl Examined {
         let verdict = verdict(findings, self.failures.is_known());
         let name = self.job.clone().unwrap_or_else(|| self.place());
         let heading = Heading {
+            links: &[],
             kind: "certificate of completeness",
             name: &name,
             when: html! {
@@ -51,7 +52,7 @@ impl Examined {
                 (section("means", "What complete means", &means()))
                 (signature(self))
             }
-            (blocks::footer(&self.version, self.made_at, &self.timezone))
+            (blocks::footer(&self.version, Some(self.made_at), &self.timezone))
         };
         document(&format!("{name}: completeness"), STYLE, is_hidden, &body)
     }

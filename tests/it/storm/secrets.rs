@@ -56,6 +56,7 @@ fn no_secret_is_in_any_output_of_any_night() {
     run(&site, &mut heard);
     let looks = [
         &["report", "nightly", "-o", "report.html"][..],
+        &["report", "--all", "-o", "pages"],
         &["export", "nightly", "--all", "--format", "html", "-o", "out"],
         &["export", "nightly", "--all", "--format", "jsonl", "-o", "lines"],
         &["adopt", "nightly"],

@@ -1,5 +1,6 @@
 //! What the tests stand on: a private Postgres cluster, readers of Parquet, the simulator, the binary.
 
+pub(crate) mod browser;
 pub(crate) mod bucket;
 pub(crate) mod caller;
 pub(crate) mod circles;
@@ -16,6 +17,7 @@ pub(crate) mod nats;
 pub(crate) mod nights;
 pub(crate) mod page;
 pub(crate) mod parquet;
+pub(crate) mod past;
 pub(crate) mod pgbouncer;
 pub(crate) mod postgres;
 pub(crate) mod proxy;
