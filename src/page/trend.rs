@@ -80,7 +80,8 @@ impl Trend<'_> {
     }
 }
 
-fn days_between(first: Date, last: Date) -> i64 {
+/// How many days a day is after another.
+pub(crate) fn days_between(first: Date, last: Date) -> i64 {
     first.until((Unit::Day, last)).map_or(0, |span| i64::from(span.get_days()))
 }
 

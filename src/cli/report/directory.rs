@@ -57,8 +57,12 @@ impl Directory {
                 _ => return Err(refused(&format!("has a {MARKER} that this version does not know"))),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if let Some(other) = fs::read_dir(path).map_err(failed)?.next() {
+                for other in fs::read_dir(path).map_err(failed)? {
                     let other = other.map_err(failed)?.file_name();
+                    // A call that died while it wrote the marker may have left a part of it.
+                    if other.to_string_lossy().starts_with(MARKER) {
+                        continue;
+                    }
                     return Err(refused(&format!("holds other things, such as {}", other.display())));
                 }
             }

@@ -98,7 +98,7 @@ impl<'a> Writing<'a> {
             former: former(directory, &known),
             pending: totals.sums.pending(),
             kinds: kinds(ledger.failure_kinds().await?),
-            failures: self.latest_failures(&known).await?,
+            failures: self.latest_failures(directory).await?,
             is_among_jobs,
             invocation: invocation.clone(),
             runs,
@@ -174,16 +174,17 @@ impl<'a> Writing<'a> {
     }
 
     /// The failures that can be searched.
-    async fn latest_failures(&self, known: &HashSet<Uuid>) -> Result<Vec<Failure>, Exit> {
+    async fn latest_failures(&self, directory: &Directory) -> Result<Vec<Failure>, Exit> {
         let Gathering { job, ledger, made_at, .. } = &self.gathering;
         let age = SignedDuration::try_from(job.fetch.retry_for).ok();
         let permanent_before = age.and_then(|age| made_at.checked_sub(age).ok());
         let rows = ledger.latest_failures(FAILURES, permanent_before).await?;
-        Ok(rows.into_iter().map(|row| failure(row, known)).collect())
+        Ok(rows.into_iter().map(|row| failure(row, directory)).collect())
     }
 }
 
-fn failure(row: FailureRow, known: &HashSet<Uuid>) -> Failure {
+fn failure(row: FailureRow, directory: &Directory) -> Failure {
+    let page = format!("{RUN_PAGES}/{}.html", row.run_id);
     let note = row.closed.as_ref().map(|(at, reason)| {
         let mut note = at.strftime("%F").to_string();
         if let Some(by) = &row.closed_by {
@@ -200,7 +201,7 @@ fn failure(row: FailureRow, known: &HashSet<Uuid>) -> Failure {
         first_seen: row.first_seen,
         last_seen: row.last_seen,
         note,
-        page: known.contains(&row.run_id).then(|| format!("{RUN_PAGES}/{}.html", row.run_id)),
+        page: directory.place(&page).exists().then_some(page),
         line: line(row),
     }
 }

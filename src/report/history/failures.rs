@@ -19,8 +19,9 @@ impl History {
         let all: u64 = self.kinds.iter().map(|kind| kind.all).sum();
         let sentence = match (all, open) {
             (0, _) => "Nothing has failed.".to_owned(),
-            (all, 0) => format!("{} in all, none of them open.", counted(all, "failure", "failures")),
-            (all, open) => format!("{} in all, {} of them open.", counted(all, "failure", "failures"), count(open)),
+            (all, 0) => format!("{}, none of them open.", counted(all, "failure", "failures")),
+            (all, open) if all == open => format!("{}, all of them open.", counted(all, "failure", "failures")),
+            (all, open) => format!("{}, {} of them open.", counted(all, "failure", "failures"), count(open)),
         };
         let heading = Heading {
             links: &[("index.html", "History of the job")],
@@ -46,7 +47,7 @@ impl History {
     }
 
     fn list(&self, all: u64) -> Markup {
-        let listed: u64 = self.failures.len() as u64;
+        let listed = self.failures.len() as u64;
         let columns = [("message", false), ("failure", false), ("state", false), ("last seen", false)];
         let caption = "Failures: those that are not resolved first, and the last seen first";
         html! {
@@ -71,7 +72,10 @@ impl History {
                         }
                     }
                 }
-                p #shown role="status" {}
+                div.found {
+                    p #shown role="status" {}
+                    button #more type="button" { "Show all" }
+                }
             }
             @if self.failures.iter().any(|failure| failure.line.source.is_some()) {
                 p.note { "A line may stand for many rows of a file that are invalid in the same way." }

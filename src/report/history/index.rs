@@ -1,11 +1,13 @@
 //! The first page of a job.
 
+use jiff::civil::Date;
 use maud::{Markup, html};
 
 use super::nights::Days;
 use super::{History, Kind, STYLE, kind_name, mark, nights, runs, trends};
 use crate::page::blocks::{self, Heading, facts, none, section, table};
 use crate::page::figures::{count, counted, duration, share, time, zone};
+use crate::page::trend::days_between;
 use crate::page::{Document, is_hidden};
 
 /// Says when the pages are old.
@@ -36,7 +38,7 @@ impl History {
             (mark::forms())
             main {
                 (heading)
-                (stale())
+                (stale(patience(&days)))
                 (blocks::tiles(&self.tiles(&days)))
                 (section("nights", "Nights", &nights::section(self, &days)))
                 (section("trends", "Over time", &trends::section(self, &days)))
@@ -120,10 +122,18 @@ fn sentence(days: &Days<'_>) -> String {
     format!("{whole} since {first}: {}.", endings.join(", "))
 }
 
-/// The text that the script shows if the page is old.
-pub(super) fn stale() -> Markup {
+/// How many days the pages may be old: twice as many as there usually are between runs, and at least two.
+pub(super) fn patience(days: &Days<'_>) -> i64 {
+    let latest: Vec<Date> = days.keys().rev().take(10).copied().collect();
+    let mut gaps: Vec<i64> = latest.windows(2).map(|pair| days_between(pair[1], pair[0])).collect();
+    gaps.sort_unstable();
+    gaps.get(gaps.len() / 2).map_or(2, |gap| 2 * gap)
+}
+
+/// The text that the script shows if the page is so many days old.
+pub(super) fn stale(days: i64) -> Markup {
     html! {
-        p #stale .error role="status" hidden="hidden" {
+        p #stale .error role="status" hidden="hidden" data-days=(days) {
             "These pages were written " span {} " days ago. Look whether the job still runs, and whether "
             code { "report --all" } " still follows each run."
         }

@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
-use super::index::{SCRIPT, stale};
+use super::index::{SCRIPT, patience, stale};
 use super::nights::gravest;
 use super::{Counts, History, Mark, STYLE, mark};
 use crate::page::blocks::{self, Heading, none, section, shortened, table};
@@ -49,6 +49,8 @@ pub struct LatestRun {
     days: Vec<(Date, Option<Mark>)>,
     pending: u64,
     open: u64,
+    /// How many days the pages may be old.
+    patience: i64,
 }
 
 impl History {
@@ -69,6 +71,7 @@ impl History {
             days: days.take_while(|day| *day <= today).map(of_day).filter(counts).collect(),
             pending: self.pending,
             open: self.kinds.iter().map(|kind| kind.open).sum(),
+            patience: patience(&runs),
         })
     }
 }
@@ -102,7 +105,7 @@ impl Jobs {
             (mark::forms())
             main {
                 (heading)
-                (stale())
+                (stale(known().map(|latest| latest.patience).min().unwrap_or(2)))
                 (section("jobs", "Jobs", &self.list()))
             }
             (blocks::footer(&self.version, Some(self.made_at), &self.timezone))

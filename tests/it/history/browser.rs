@@ -23,7 +23,7 @@ async fn search_finds_a_failure_and_its_link_leads_to_the_night() {
     browser.eval("document.getElementById('words').focus()");
     browser.write(&id);
     assert_eq!(browser.eval(ROWS), 1);
-    assert_eq!(browser.eval("document.getElementById('shown').textContent"), format!("1 of {} shown", all.len()));
+    assert_eq!(browser.eval("document.getElementById('shown').textContent"), format!("1 of {} failures", all.len()));
     // Words in any order and case; then a kind that it is not of.
     browser.eval("document.getElementById('words').select()");
     browser.write(&format!("NO Permission {id}"));
@@ -109,6 +109,22 @@ async fn every_page_fits_a_phone_is_dark_at_night_and_can_be_read_without_eyes()
     browser.is_quiet();
 }
 
+#[test]
+fn of_thousands_of_failures_the_first_are_shown_until_all_are_wanted() {
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("failures.html");
+    std::fs::write(&page, super::writing::history(1, 2_000).failures()).unwrap();
+    let mut browser = Browser::start();
+    browser.open(&page, "");
+    assert_eq!(browser.eval(ROWS), 500);
+    let said = "document.getElementById('shown').textContent";
+    assert_eq!(browser.eval(said), "2000 of 2000 failures, the first 500 shown");
+    browser.eval("document.getElementById('more').click()");
+    assert_eq!(browser.eval(ROWS), 2_000);
+    assert_eq!(browser.eval("document.getElementById('more').checkVisibility()"), false);
+    browser.is_quiet();
+}
+
 #[tokio::test]
 async fn pages_that_are_no_longer_written_say_so() {
     let past = Past::of(2).await;
@@ -121,6 +137,7 @@ async fn pages_that_are_no_longer_written_say_so() {
     let html = std::fs::read_to_string(&index).unwrap();
     let at = html.find("<time class=\"made\" datetime=\"").unwrap() + "<time class=\"made\" datetime=\"".len();
     std::fs::write(&index, format!("{}2026-01-02{}", &html[..at], &html[at + 10..])).unwrap();
+    assert!(html.contains(" data-days=\"2\""), "a job of every night");
     browser.open(&index, "");
     assert_eq!(browser.eval(stale), true);
     let text = browser.eval("document.getElementById('stale').textContent");

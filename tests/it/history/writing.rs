@@ -143,13 +143,16 @@ async fn pages_of_forgotten_runs_stay_and_are_linked() {
     let mut past = Past::new().await;
     let now = Timestamp::now();
     let old = past.night(1, now - SignedDuration::from_hours(24 * 500), Night::Complete).await.unwrap();
-    past.night(2, now, Night::Complete).await;
+    past.night(2, now - SignedDuration::from_hours(24 * 14), Night::WithFailures).await;
+    past.night(3, now - SignedDuration::from_hours(24 * 7), Night::Complete).await;
+    past.night(4, now, Night::Complete).await;
     past.pages();
     let due = past.ledger.manifest_due(None).await.unwrap();
     past.ledger.set_manifest(due[0].run_id, due[0].sequence, "00", None).await.unwrap();
     past.ledger.expire(Duration::from_hours(24 * 400), now).await.unwrap();
-    assert!(past.pages().contains("job nightly: 1 run, "));
+    assert!(past.pages().contains("job nightly: 3 runs, "));
     let (html, index) = read(&past.path("pages"), "index.html");
+    assert!(html.contains(" data-days=\"14\""), "a weekly job");
     assert!(links(&html).contains(&format!("runs/{old}.html").as_str()));
     assert!(index.text().contains("1 former run The job's ledger no longer knows these runs"), "{}", index.text());
 }
@@ -179,6 +182,7 @@ async fn a_directory_of_something_else_is_refused_and_files_of_others_stay() {
 
     // Whoever may read the directory may read the pages.
     std::fs::create_dir(past.path("pages")).unwrap();
+    std::fs::write(past.path("pages/_pages.json.1.tmp"), "of a call that died").unwrap();
     std::fs::set_permissions(past.path("pages"), std::fs::Permissions::from_mode(0o750)).unwrap();
     past.pages();
     let mode = |name: &str| std::fs::metadata(past.path(name)).unwrap().permissions().mode() & 0o777;
@@ -264,7 +268,7 @@ fn real_runs_have_their_marks_and_the_pages_that_report_writes() {
 
 const HOSTILE: &str = "</style></script><script>alert(1)</script><img src=x onerror='alert(2)'>\" onload=\"x &amp; ]]> \u{0}\u{1b}[2J\u{202e}\u{feff}\u{ffff}";
 
-fn history(runs: usize, failures: usize) -> History {
+pub(super) fn history(runs: usize, failures: usize) -> History {
     let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
     let run = |index: usize| Run {
         page: format!("runs/{index}.html"),
