@@ -23,8 +23,8 @@ fn packages_are_installed_run_upgraded_and_removed_and_leave_archives() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
     let url = "https://docs.example/v1/docs";
-    let mut build = script("build.sh");
-    let built = build.arg(env!("CARGO_BIN_EXE_yunxin-archiver")).arg(&out).env("DOCS_URL", url).output().unwrap();
+    let built =
+        script("build.sh").arg(env!("CARGO_BIN_EXE_yunxin-archiver")).arg(&out).env("DOCS_URL", url).output().unwrap();
     assert!(built.status.success(), "{}", said(&built));
     let names: Vec<String> =
         std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
