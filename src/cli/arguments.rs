@@ -130,6 +130,9 @@ pub enum Command {
     Export(Export),
     /// Check the configuration and, with --connect, everything it names.
     Check(Check),
+    /// Go through everything that jobs need, line by line, with the one thing to do about each. Asks the API three times at
+    /// most, and changes nothing.
+    Doctor(Jobs),
     /// Write a commented jobs.yaml.
     Init(Init),
     /// Print the schema of the configuration or of what is written.

@@ -38,14 +38,7 @@ impl JobLock {
 
     /// Who runs the job, as `process 123 since …`; `None` when nobody does.
     pub fn holder(state: &Path, job: &str) -> Option<String> {
-        let file = File::open(path(state, job, "job")).ok()?;
-        // A shared lock is refused while somebody holds the job's own.
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => return Some(read_holder(&file)),
-            Ok(()) => drop(Locked::of(file)),
-            Err(TryLockError::Error(_)) => {}
-        }
-        None
+        holder(&path(state, job, "job"))
     }
 }
 
@@ -57,6 +50,22 @@ impl AppLock {
         let busy = format!("the quota of app {app} is in use");
         acquire(&path(state, app, "app"), wait, &busy).await.map(|held| Self { _held: held })
     }
+
+    /// Who uses the app's quota; `None` when nobody does.
+    pub fn holder(state: &Path, app: &str) -> Option<String> {
+        holder(&path(state, app, "app"))
+    }
+}
+
+fn holder(path: &Path) -> Option<String> {
+    let file = File::open(path).ok()?;
+    // A shared lock is refused while somebody holds the lock itself.
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => return Some(read_holder(&file)),
+        Ok(()) => drop(Locked::of(file)),
+        Err(TryLockError::Error(_)) => {}
+    }
+    None
 }
 
 fn path(state: &Path, name: &str, kind: &str) -> PathBuf {
