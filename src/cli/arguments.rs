@@ -404,7 +404,8 @@ pub struct Simulate {
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub chaos: Option<f64>,
 
-    /// A JSON file with further settings, such as your own messages; see docs/api.md.
+    /// A JSON file with further settings; see docs/api.md. `{"world": "any"}` answers every reference, such as those of
+    /// your own CSV.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
 }

@@ -128,7 +128,10 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         let references = run.counts.references.or(summary.as_ref().map(|summary| summary.references));
         let references = references.filter(|_| run.command != "adopt");
         let outcome = run.outcome.unwrap_or_else(|| if running && index == 0 { "running" } else { "died" }.to_owned());
-        let said = summary.as_ref().map(|summary| ending::outcome(summary).to_owned());
+        let said = match run.command.as_str() {
+            "adopt" if outcome == "complete" => Some("adopted".to_owned()),
+            _ => summary.as_ref().map(|summary| ending::outcome(summary).to_owned()),
+        };
         status.runs.push(RunLine {
             run_id: run.run_id.to_string(),
             started_at: run.started_at.to_string(),
@@ -214,7 +217,9 @@ fn print(status: &Status) -> Result<(), Exit> {
     output::line("")?;
     output::line(&output::table(&["run (UTC)", "outcome", "exit", "archived", "failed", "requests", "id"], &rows))?;
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
-    for run in &status.runs {
+    // What came before a run without fault has been dealt with.
+    let is_clean = |run: &&RunLine| run.exit_code == Some(0) && run.shown_outcome != "adopted";
+    for run in status.runs.iter().take_while(|run| !is_clean(run)) {
         let died = (run.outcome == "died").then_some("killed, or the machine failed: run again");
         let Some(why) = run.error.as_deref().or(died) else { continue };
         let at = run.started_at.get(..19).unwrap_or(&run.started_at);

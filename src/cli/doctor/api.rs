@@ -175,8 +175,9 @@ async fn quota(said: &Said, rate: u32, memory: &Memory) -> Finding {
     }
     let pending = memory.pending_batches().await;
     let time = output::duration(pending as f64 / f64::from(rate.max(1)));
+    let rate_text = output::counted(rate.into(), "request", "requests") + " per second";
     Finding::ok(match pending {
-        0 => format!("{rate} requests per second"),
-        _ => format!("{rate} requests per second; what is pending takes {time}"),
+        0 => rate_text,
+        _ => format!("{rate_text}; what is pending takes {time}"),
     })
 }
