@@ -15,6 +15,7 @@ pub mod postgres;
 pub mod read;
 pub mod verify;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,7 +26,7 @@ use self::read::ArchiveReader;
 use self::verify::Verification;
 use crate::model::manifest::{DataFile, Sealed, StagedFile};
 use crate::model::message::{ExistingVersion, MessageRows, Vanished};
-use crate::storage::StorageError;
+use crate::storage::{Lifecycle, StorageError};
 
 /// An archive. Making one touches nothing.
 #[async_trait]
@@ -70,6 +71,32 @@ pub trait Archive: Send + Sync {
 
     /// Checks that the archive could be written, and leaves nothing behind. Returns a sentence about what was found.
     async fn probe(&self) -> Result<String, ArchiveError>;
+
+    /// Whose the archive is, as its owner record says. `None` if there is no record. Takes no lock.
+    async fn owner(&self) -> Result<Option<ArchiveOwner>, ArchiveError>;
+
+    /// What is temporary in the archive, and what its place does by itself.
+    async fn upkeep(&self) -> Result<Upkeep, ArchiveError>;
+}
+
+/// Whose an archive is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveOwner {
+    /// The ledger's ID.
+    pub ledger_id: String,
+    /// The ledger's job.
+    pub job: String,
+    /// The last commit.
+    pub commit: u64,
+}
+
+/// What is temporary in an archive, and what its place does by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upkeep {
+    /// What the place does by itself to what is in it.
+    pub lifecycle: Lifecycle,
+    /// How many temporary files there are of each ledger.
+    pub temporary: BTreeMap<String, u64>,
 }
 
 /// What is stored with every message besides the message.

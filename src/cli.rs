@@ -11,6 +11,7 @@ mod completeness;
 mod completions;
 mod demo;
 mod descriptors;
+mod doctor;
 mod ending;
 mod export;
 mod failures;
@@ -147,6 +148,7 @@ fn dispatch(context: &Context, command: Command) -> Result<u8, Exit> {
         Command::Files(files) => on_all(files::files(context, &files)),
         Command::Adopt(adopt) => on_all(adopt::adopt(context, &adopt)),
         Command::Check(check) => on_all(check::check(context, &check)),
+        Command::Doctor(jobs) => on_all(doctor::doctor(context, &jobs)),
         Command::Init(init) => init::init(context, &init),
         Command::Schema(schema) => schema::schema(&schema),
         Command::Simulate(simulate) => on_all(simulate::simulate(simulate)),

@@ -78,6 +78,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// a sentence about what was found.
     fn probe(&self) -> Result<String, StorageError>;
 
+    /// What the place does by itself to what is in it.
+    fn lifecycle(&self) -> Lifecycle {
+        Lifecycle::None
+    }
+
     /// Whether writes on conditions keep another writer out. If not, that is the operator's word.
     fn has_conditions(&self) -> bool;
 
@@ -184,6 +189,22 @@ pub enum Published {
 /// Tells two states of a file apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(String);
+
+/// What a place does by itself to what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lifecycle {
+    /// Nothing: it is a directory.
+    None,
+    /// It cannot be asked, for this reason.
+    Unknown(String),
+    /// What the rules of its bucket say.
+    Known {
+        /// Whether uploads end that nobody completes.
+        ends_uploads: bool,
+        /// Rules that take files away or out of reach, each in a few words.
+        harmful: Vec<String>,
+    },
+}
 
 /// A file that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,6 +20,7 @@ mod sums;
 mod verify;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -28,13 +29,14 @@ use uuid::Uuid;
 use self::adopt::ParquetTakeover;
 use self::blocking::blocking;
 use self::deliveries::ParquetDeliveries;
+use self::owner::OwnerRecord;
 use self::read::ParquetReader;
 pub use self::settings::{Compression, Encodings, PartitionColumn, Settings};
 use self::write::{ParquetStager, ParquetWriter};
 use super::read::ArchiveReader;
 use super::verify::Verification;
-use super::{Archive, ArchiveError, ArchiveWriter, Deliveries, RunStamp, Stager, Takeover};
-use crate::storage::{Place, Storage};
+use super::{Archive, ArchiveError, ArchiveOwner, ArchiveWriter, Deliveries, RunStamp, Stager, Takeover, Upkeep};
+use crate::storage::{Listed, Place, Storage, TEMPORARY};
 
 /// An archive of Parquet files.
 #[derive(Debug, Clone)]
@@ -90,5 +92,26 @@ impl Archive for ParquetArchive {
     async fn probe(&self) -> Result<String, ArchiveError> {
         let storage = self.storage()?;
         blocking(move || Ok(storage.probe()?)).await
+    }
+
+    async fn owner(&self) -> Result<Option<ArchiveOwner>, ArchiveError> {
+        let storage = self.storage()?;
+        let record = blocking(move || owner::read(&*storage, "JOB")).await?;
+        Ok(record.map(|(OwnerRecord { ledger_id, job, commit, .. }, _)| ArchiveOwner { ledger_id, job, commit }))
+    }
+
+    async fn upkeep(&self) -> Result<Upkeep, ArchiveError> {
+        let storage = self.storage()?;
+        let look = move || {
+            let below = format!("{TEMPORARY}/");
+            let mut temporary = BTreeMap::new();
+            for Listed { name, .. } in storage.list(&below, true)? {
+                if let Some((ledger, _)) = name[below.len()..].split_once('/') {
+                    *temporary.entry(ledger.to_owned()).or_default() += 1;
+                }
+            }
+            Ok(Upkeep { lifecycle: storage.lifecycle(), temporary })
+        };
+        blocking(look).await
     }
 }

@@ -37,6 +37,8 @@ mod verify;
 mod versions;
 mod write;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use self::adopt::PostgresTakeover;
@@ -47,7 +49,8 @@ use self::target::Target;
 use self::write::PostgresWriter;
 use super::read::ArchiveReader;
 use super::verify::Verification;
-use super::{Archive, ArchiveError, ArchiveWriter, RunStamp, Takeover};
+use super::{Archive, ArchiveError, ArchiveOwner, ArchiveWriter, RunStamp, Takeover, Upkeep};
+use crate::storage::Lifecycle;
 
 /// An archive in Postgres.
 #[derive(Debug, Clone)]
@@ -85,5 +88,13 @@ impl Archive for PostgresArchive {
 
     async fn probe(&self) -> Result<String, ArchiveError> {
         probe::probe(&self.settings).await
+    }
+
+    async fn owner(&self) -> Result<Option<ArchiveOwner>, ArchiveError> {
+        probe::owner(&self.settings).await
+    }
+
+    async fn upkeep(&self) -> Result<Upkeep, ArchiveError> {
+        Ok(Upkeep { lifecycle: Lifecycle::None, temporary: BTreeMap::new() })
     }
 }

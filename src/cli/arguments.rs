@@ -133,6 +133,9 @@ pub enum Command {
     Export(Export),
     /// Check the configuration and, with --connect, everything it names.
     Check(Check),
+    /// Go through everything that jobs need, line by line, with the one thing to do about each. Asks the API three times at
+    /// most, and changes nothing.
+    Doctor(Jobs),
     /// Write a commented jobs.yaml.
     Init(Init),
     /// Print the schema of the configuration or of what is written.
@@ -433,7 +436,8 @@ pub struct Simulate {
     #[arg(long, value_name = "SHARE", value_parser = parse_share)]
     pub chaos: Option<f64>,
 
-    /// A JSON file with further settings, such as your own messages; see docs/api.md.
+    /// A JSON file with further settings; see docs/api.md. `{"world": "any"}` answers every reference, such as those of
+    /// your own CSV.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
 }

@@ -17,7 +17,7 @@ use crate::storage::{self, Conditions, Credentials, Encryption, ObjectSettings, 
 use crate::yunxin::AppSettings;
 
 /// How long a request to an object store is tried before the run gives up.
-const STORE_PATIENCE: Duration = Duration::from_mins(3);
+pub(super) const STORE_PATIENCE: Duration = Duration::from_mins(3);
 
 /// The jobs of these names, or all in the order of the file.
 pub(super) fn selected<'a>(config: &'a Config, names: &[String]) -> Result<Vec<&'a Job>, Exit> {
@@ -184,26 +184,42 @@ pub(super) fn app_settings(config: &Config, job: &Job) -> Result<AppSettings, Ex
     Ok(settings)
 }
 
-/// The archive of a job. A further kind of store is one more arm here.
+/// The archive of a job.
 pub(super) fn archive(config: &Config, job: &Job) -> Result<Box<dyn Archive>, Exit> {
-    archive_with(config, job, config.state.clone())
+    archive_with(config, job, config.state.clone(), STORE_PATIENCE)
 }
 
-/// The same, with a directory for what does not fit in memory.
-pub(super) fn archive_with(config: &Config, job: &Job, scratch: PathBuf) -> Result<Box<dyn Archive>, Exit> {
+/// The same, with a directory for what does not fit in memory, and an object store that is tried for this long. A further
+/// kind of store is one more arm here.
+pub(super) fn archive_with(
+    config: &Config,
+    job: &Job,
+    scratch: PathBuf,
+    patience: Duration,
+) -> Result<Box<dyn Archive>, Exit> {
     Ok(match &job.sink {
         config::Sink::Parquet(parquet) => {
             let place = match &parquet.path {
                 config::Location::Directory(directory) => Place::Directory(directory.clone()),
                 config::Location::Bucket(bucket) => {
                     let access = config.store(job, bucket, &parquet.storage).map_err(Exit::usage)?;
-                    store(bucket, &parquet.storage, access, scratch)?
+                    Place::Bucket(ObjectSettings { patience, ..store(bucket, &parquet.storage, access, scratch)? })
                 }
             };
             Box::new(ParquetArchive::new(parquet_settings(parquet, place)))
         }
         config::Sink::Postgres(postgres) => Box::new(PostgresArchive::new(postgres::Settings::new(postgres.clone()))),
     })
+}
+
+/// The directory of a job's archive, if it is on a disk of this machine.
+pub(super) fn directory(job: &Job) -> Option<&Path> {
+    match &job.sink {
+        config::Sink::Parquet(config::ParquetSink { path: config::Location::Directory(directory), .. }) => {
+            Some(directory)
+        }
+        _ => None,
+    }
 }
 
 /// Whether a text names an archive's place itself: a directory that exists, or a URL.
@@ -218,7 +234,7 @@ pub(super) fn archive_at(path: &Path) -> Result<Box<dyn Archive>, Exit> {
         Some(bucket) => {
             let bucket = bucket.map_err(|why| Exit::words(format!("this URL {why}")))?;
             let (storage, access) = config::StoreAccess::of_environment(&bucket).map_err(Exit::usage)?;
-            store(&bucket, &storage, access, std::env::temp_dir())?
+            Place::Bucket(store(&bucket, &storage, access, std::env::temp_dir())?)
         }
     };
     Ok(Box::new(ParquetArchive::new(parquet::Settings::at(place))))
@@ -247,7 +263,7 @@ fn store(
     storage: &config::Storage,
     access: config::StoreAccess,
     scratch: PathBuf,
-) -> Result<Place, Exit> {
+) -> Result<ObjectSettings, Exit> {
     let config::StoreAccess { endpoint, id, secret, token, via } = access;
     let ca = storage.ca_file.as_ref().map(|path| {
         std::fs::read(path).map_err(|error| Exit::words(format!("storage.ca_file: {}: {error}", path.display())))
@@ -255,7 +271,7 @@ fn store(
     if let Some(via) = &via {
         tracing::info!(store = bucket.url(), proxy = via.name, from = via.from, "requests go through a proxy");
     }
-    Ok(Place::Bucket(ObjectSettings {
+    Ok(ObjectSettings {
         provider: match bucket.scheme.as_str() {
             "gs" => Provider::Google,
             "az" => Provider::Azure,
@@ -285,7 +301,7 @@ fn store(
         proxy: via.map(|via| storage::Proxy(via.url)),
         scratch,
         patience: STORE_PATIENCE,
-    }))
+    })
 }
 
 fn parquet_settings(sink: &config::ParquetSink, place: Place) -> parquet::Settings {

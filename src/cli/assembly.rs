@@ -214,6 +214,10 @@ impl Opening<'_> {
                 "{text}. The job changed its {changes}: its former ledger stays as it is, and is used again with the \
                  former settings"
             ),
+            (None, None, None) if self.order.adoption.is_none() && text.contains("adopt") => format!(
+                "{text}. Where `state` does not last, `run {} --adopt-if-missing` takes it over by itself",
+                self.job.name
+            ),
             (None, None, None) => text,
         };
         Exit { code, error: anyhow::anyhow!("{text}") }

@@ -13,7 +13,7 @@ use crate::source::{self, SampleRow, Understood};
 use crate::yunxin::{App, AskFor, Client, FetchSettings, Meaning, Outcome, Stop, Verdict};
 
 /// How many rows are examined to decide whether times are whole seconds.
-const LOOKED_AT: usize = 200;
+pub(super) const LOOKED_AT: usize = 200;
 /// The longest time that an API that does not answer is tried.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -80,10 +80,34 @@ async fn check_ledger(config: &Config, job: &Job, lines: &mut Vec<String>) -> Re
 }
 
 /// A row that can be asked for.
-struct Sampled {
-    conversation: ConversationId,
-    message_server_id: i64,
-    create_time: i64,
+pub(super) struct Sampled {
+    pub(super) conversation: ConversationId,
+    pub(super) message_server_id: i64,
+    pub(super) create_time: i64,
+}
+
+impl Sampled {
+    /// What a row names, if it is a reference.
+    pub(super) fn of(row: &SampleRow) -> Option<Self> {
+        match &row.understood {
+            Understood::Reference { conversation_id, message_server_id, create_time } => Some(Self {
+                conversation: ConversationId::parse(conversation_id).ok()?,
+                message_server_id: *message_server_id,
+                create_time: *create_time,
+            }),
+            Understood::Skipped | Understood::Invalid(_) => None,
+        }
+    }
+
+    /// The request for it alone.
+    pub(super) fn ask(&self) -> AskFor {
+        AskFor {
+            key: self.conversation.key(),
+            conversation: self.conversation.clone(),
+            refs: vec![(self.message_server_id, self.create_time)],
+            batch: 1,
+        }
+    }
 }
 
 /// Shows the first rows. Returns their references.
@@ -103,16 +127,8 @@ async fn check_source(job: &Job, shown: usize, lines: &mut Vec<String>) -> Resul
         lines.push("no rows (yet)".to_owned());
     }
     lines.extend(rows.iter().take(shown).flat_map(show));
-    lines.extend(whole_seconds(&rows));
-    let references = rows.iter().filter_map(|row| match &row.understood {
-        Understood::Reference { conversation_id, message_server_id, create_time } => Some(Sampled {
-            conversation: ConversationId::parse(conversation_id).ok()?,
-            message_server_id: *message_server_id,
-            create_time: *create_time,
-        }),
-        Understood::Skipped | Understood::Invalid(_) => None,
-    });
-    let sample: Vec<Sampled> = references.take(shown.max(1)).collect();
+    lines.extend(whole_seconds(&rows).map(|found| format!("warning: {found}")));
+    let sample: Vec<Sampled> = rows.iter().filter_map(Sampled::of).take(shown.max(1)).collect();
     if sample.is_empty() && rows.iter().any(|row| matches!(row.understood, Understood::Invalid(_))) {
         let none = match rows.len() {
             1 => "the first row is not a reference".to_owned(),
@@ -138,7 +154,7 @@ fn show(row: &SampleRow) -> [String; 2] {
 }
 
 /// The API needs the exact millisecond, so a source that keeps whole seconds finds nothing.
-fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
+pub(super) fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
     let times: Vec<i64> = rows
         .iter()
         .filter_map(|row| match row.understood {
@@ -149,7 +165,7 @@ fn whole_seconds(rows: &[SampleRow]) -> Option<String> {
     let whole = times.iter().filter(|time| **time % 1000 == 0).count();
     (times.len() >= 5 && whole * 10 >= times.len() * 9).then(|| {
         format!(
-            "warning: {whole} of {} times are whole seconds; the API finds a message only by its exact millisecond: \
+            "{whole} of {} times are whole seconds; the API finds a message only by its exact millisecond: \
              use a column that keeps milliseconds",
             times.len()
         )
@@ -184,15 +200,9 @@ async fn check_api(config: &Config, job: &Job, sample: &[Sampled], lines: &mut V
     let give_up_after = job.fetch.give_up_after.min(PATIENCE);
     let client = Client::new(app, FetchSettings { give_up_after, ..job.fetch.clone() });
     for one in sample {
-        let ask = AskFor {
-            key: one.conversation.key(),
-            conversation: one.conversation.clone(),
-            refs: vec![(one.message_server_id, one.create_time)],
-            batch: 1,
-        };
         let permit = client.permit().await;
         let outcome =
-            client.fetch(permit, &ask, &tokio_util::sync::CancellationToken::new()).await.map_err(|stop| {
+            client.fetch(permit, &one.ask(), &tokio_util::sync::CancellationToken::new()).await.map_err(|stop| {
                 let said = match &stop {
                     Stop::Unreachable { last_error, .. } => format!("nobody answers: {last_error}"),
                     stop => stop.to_string(),

@@ -12,7 +12,10 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
     let paint = |code: &str, text: &str| if colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let r = &summary.references;
     let seconds = summary.finished_at.duration_since(summary.started_at).as_secs_f64();
-    let outcome = outcome(summary);
+    let outcome = match outcome(summary) {
+        FAILURES => format!("{FAILURES}{}", not_tolerated(summary)),
+        outcome => outcome.to_owned(),
+    };
     let colour = match summary.outcome {
         Outcome::Complete => "1;32",
         Outcome::Partial if summary.looks_wrong.is_empty() => "1;33",
@@ -24,7 +27,7 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
         format!(
             "  {}  {}  {}",
             paint("1", &summary.job),
-            paint(colour, outcome),
+            paint(colour, &outcome),
             paint("2", &format!("{seconds:.1} s"))
         ),
     ];
@@ -103,15 +106,24 @@ pub(super) fn block(summary: &JobSummary, config: &Path, colours: bool) -> Strin
     lines.join("\n")
 }
 
+/// How a run ended that had failures which its job does not tolerate.
+const FAILURES: &str = "complete, with new failures";
+
 /// How a run ended.
 pub(super) fn outcome(summary: &JobSummary) -> &'static str {
     match summary.outcome {
         Outcome::Complete => "complete",
-        Outcome::Partial if summary.looks_wrong.is_empty() => "complete, with new failures",
+        Outcome::Partial if summary.looks_wrong.is_empty() => FAILURES,
         Outcome::Partial => "complete, but it looks wrong",
         Outcome::Stopped => "stopped",
         Outcome::Failed => "failed",
     }
+}
+
+/// The failures that make the exit code 3, in parentheses. Empty if it is 3 because the run looks wrong.
+pub(super) fn not_tolerated(summary: &JobSummary) -> String {
+    let kinds: Vec<String> = summary.not_tolerated.iter().map(|(kind, n)| format!("{} {kind}", count(*n))).collect();
+    if kinds.is_empty() { String::new() } else { format!(" that the job does not tolerate ({})", kinds.join(", ")) }
 }
 
 /// A command to type, with the configuration that is in use.

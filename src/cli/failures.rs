@@ -40,8 +40,8 @@ pub(super) async fn failures(context: &Context, arguments: &Failures) -> Result<
     let dismissed = arguments.dismissed;
     let out = BufWriter::new(io::stdout().lock());
     match arguments.format {
-        FailureFormat::Table => table(ledger.as_ref(), &filter, out).await?,
-        FailureFormat::Jsonl => {
+        FailureFormat::Table if !arguments.json => table(ledger.as_ref(), &filter, out).await?,
+        FailureFormat::Table | FailureFormat::Jsonl => {
             let mut out = out;
             if let Some(ledger) = &ledger {
                 each(ledger, &filter, |row| json_line(&mut out, row)).await?;

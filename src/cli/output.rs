@@ -5,8 +5,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use crate::model::retention::RetentionOutlook;
-use crate::page::figures;
-pub(super) use crate::page::figures::{count, counted, size as bytes};
+pub(super) use crate::page::figures::{count, counted, duration as span, size as bytes};
 pub(super) use crate::replacement::{Replacement, replace};
 
 /// Prints a line of a result.
@@ -125,8 +124,8 @@ pub(super) fn failures<Class: Display>(open: &BTreeMap<Class, u64>) -> String {
 /// How references stand against the vendor's retention.
 pub(super) fn retention(outlook: &RetentionOutlook) -> String {
     let RetentionOutlook { retention_seconds, oldest_pending_seconds, gone, expiring } = *outlook;
-    let span = |seconds: i64| figures::duration(seconds.unsigned_abs() as f64);
-    let kept = figures::duration(retention_seconds as f64);
+    let span = |seconds: i64| span(seconds.unsigned_abs() as f64);
+    let kept = self::span(retention_seconds as f64);
     let mut text = match oldest_pending_seconds {
         None => format!("retention {kept}: nothing is pending"),
         Some(left) if left < 0 => format!("retention {kept}: the oldest reference left it {} ago", span(left)),

@@ -215,6 +215,7 @@ pub(super) fn not_begun(job: &str, outcome: Outcome, exit_code: u8, error: &str)
         retention: None,
         failures: std::collections::BTreeMap::new(),
         codes: std::collections::BTreeMap::new(),
+        not_tolerated: std::collections::BTreeMap::new(),
         requests: Requests::default(),
         bytes: Bytes::default(),
         files: Vec::new(),
@@ -282,7 +283,8 @@ fn report(summary: &JobSummary, config: &Path) {
             "{}",
             if summary.outcome == Outcome::Partial {
                 let list = ending::command(config, &format!("failures {}", summary.job));
-                format!("complete, with new failures: `{list}` lists them")
+                let kinds = ending::not_tolerated(summary);
+                format!("complete, with new failures{kinds}: `{list}` lists them")
             } else {
                 "complete".to_owned()
             }

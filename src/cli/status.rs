@@ -138,7 +138,10 @@ async fn of(config: &Config, job: &Job) -> Result<Status, Exit> {
         {
             status.fleet = serde_json::from_str::<Timeline>(&text).ok().and_then(|timeline| timeline.fleet);
         }
-        let said = summary.as_ref().map(|summary| ending::outcome(summary).to_owned());
+        let said = match run.command.as_str() {
+            "adopt" if outcome == "complete" => Some("adopted".to_owned()),
+            _ => summary.as_ref().map(|summary| ending::outcome(summary).to_owned()),
+        };
         status.runs.push(RunLine {
             run_id: run.run_id.to_string(),
             started_at: run.started_at.to_string(),
@@ -227,7 +230,9 @@ fn print(status: &Status) -> Result<(), Exit> {
     output::line("")?;
     output::line(&output::table(&["run (UTC)", "outcome", "exit", "archived", "failed", "requests", "id"], &rows))?;
     let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
-    for run in &status.runs {
+    // What came before a run without fault has been dealt with.
+    let is_clean = |run: &&RunLine| run.exit_code == Some(0) && run.shown_outcome != "adopted";
+    for run in status.runs.iter().take_while(|run| !is_clean(run)) {
         let died = (run.outcome == "died").then_some("killed, or the machine failed: run again");
         let Some(why) = run.error.as_deref().or(died) else { continue };
         let at = run.started_at.get(..19).unwrap_or(&run.started_at);

@@ -67,7 +67,7 @@ async fn all(config: &Config, jobs: &[&Job], health: Option<SocketAddr>, stop: &
 async fn parts(config: &Config, job: &Job, stop: &Stop) -> Result<WorkerParts, Exit> {
     let settings = fleet::settings(config)?;
     // A worker has no state, so what does not fit in memory goes where temporary files go.
-    let archive = assemble::archive_with(config, job, std::env::temp_dir())?;
+    let archive = assemble::archive_with(config, job, std::env::temp_dir(), assemble::STORE_PATIENCE)?;
     archive.deliveries(uuid::Uuid::nil()).map_err(assemble::archive_exit)?;
     Ok(WorkerParts {
         job: (*job).clone(),

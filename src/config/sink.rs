@@ -58,7 +58,7 @@ settings! {
             reader.mistake(&format!("{key}.storage"), "is for object stores, and the path is a directory: write a path such as s3://bucket/prefix");
         }
         if let Location::Bucket(bucket) = &parquet.path {
-            for (name, message) in parquet.storage.unsuited(&bucket.scheme) {
+            for (name, message) in parquet.storage.unsuited(bucket) {
                 reader.mistake(&format!("{key}.storage.{name}"), message);
             }
         }

@@ -160,7 +160,8 @@ const NO_NAME: &str = "needs an endpoint with a name: the bucket's name cannot g
 
 impl Storage {
     /// The keys that mean nothing for this kind of store, or not without another, each with what would be right.
-    pub(super) fn unsuited(&self, scheme: &str) -> Vec<(&'static str, String)> {
+    pub(super) fn unsuited(&self, bucket: &Bucket) -> Vec<(&'static str, String)> {
+        let scheme = bucket.scheme.as_str();
         let Self { access_key_id, secret_access_key, session_token, .. } = self;
         let of_s3 = [
             ("region", self.region.is_some()),
@@ -172,6 +173,14 @@ impl Storage {
         let is_of_s3 = |name| (name, format!("is for s3:// alone, and the path is {scheme}://: leave it out"));
         let unknown = of_s3.into_iter().filter(|(_, is_set)| *is_set && scheme != "s3").map(|(name, _)| is_of_s3(name));
         let mut unsuited: Vec<_> = unknown.collect();
+        let last = |url: &Url| url.path().trim_end_matches('/').rsplit('/').next().map(str::to_owned);
+        if scheme != "az" && self.endpoint.as_ref().and_then(last).is_some_and(|last| last == bucket.name) {
+            let message = format!(
+                "ends in the name of the bucket, {}, which is in the path already: leave it out here",
+                bucket.name
+            );
+            unsuited.push(("endpoint", message));
+        }
         let without = |other: &str| format!("stands without {other}: write both, or neither");
         match scheme {
             "gs" if access_key_id.is_some() && secret_access_key.is_some() => {

@@ -127,6 +127,23 @@ impl Ledger {
         &self.identity
     }
 
+    /// What SQLite finds wrong with the file, at most ten lines. Reads all of it.
+    pub async fn problems(&self) -> Result<Vec<String>, LedgerError> {
+        self.query("checking the ledger", async |conn| {
+            let found: Vec<String> = sqlx::query_scalar("pragma integrity_check(10)").fetch_all(conn).await?;
+            Ok(found.into_iter().filter(|line| line != "ok").collect())
+        })
+        .await
+    }
+
+    /// The size of the file and of its log, in bytes.
+    pub fn size(&self) -> u64 {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        size(&self.path) + size(Path::new(&log))
+    }
+
     /// Closes the file, after which only the ledger itself is left of it on disk. Dropping a ledger is as safe.
     pub async fn close(self) -> Result<(), LedgerError> {
         let closed = async {

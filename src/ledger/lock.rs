@@ -40,14 +40,7 @@ impl JobLock {
 
     /// Who runs the job, as `process 123 since …`; `None` when nobody does.
     pub fn holder(state: &Path, job: &str) -> Option<String> {
-        let file = File::open(path(state, job, "job")).ok()?;
-        // A shared lock is refused while somebody holds the job's own.
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => return Some(read_holder(&file)),
-            Ok(()) => drop(Locked::of(file)),
-            Err(TryLockError::Error(_)) => {}
-        }
-        None
+        holder(&path(state, job, "job"))
     }
 }
 
@@ -65,6 +58,22 @@ impl AppLock {
     pub fn shares(&self) -> SharesNote {
         self.shares.clone()
     }
+
+    /// Who uses the app's quota; `None` when nobody does.
+    pub fn holder(state: &Path, app: &str) -> Option<String> {
+        holder(&path(state, app, "app"))
+    }
+}
+
+fn holder(path: &Path) -> Option<String> {
+    let file = File::open(path).ok()?;
+    // A shared lock is refused while somebody holds the lock itself.
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => return Some(read_holder(&file)),
+        Ok(()) => drop(Locked::of(file)),
+        Err(TryLockError::Error(_)) => {}
+    }
+    None
 }
 
 fn path(state: &Path, name: &str, kind: &str) -> PathBuf {

@@ -78,6 +78,10 @@ pub struct JobSummary {
     pub failures: BTreeMap<String, u64>,
     /// Failures new in this run, by the API's code.
     pub codes: BTreeMap<String, u64>,
+    /// New failures that the job does not tolerate, by class and code (`unavailable 107404`), with those that earlier runs
+    /// left unreported. They make the exit code 3.
+    #[serde(default)]
+    pub not_tolerated: BTreeMap<String, u64>,
     /// Requests.
     pub requests: Requests,
     /// Bytes.

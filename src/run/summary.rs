@@ -34,6 +34,7 @@ struct Verdict {
     exit_code: u8,
     error: Option<String>,
     looks_wrong: Vec<String>,
+    not_tolerated: BTreeMap<String, u64>,
 }
 
 /// Sums up a run that ended like this, and closes it in the ledger.
@@ -58,7 +59,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
         result = checked.map_err(RunError::from);
     }
     let late = retention.as_ref().map(retention::suspicions).unwrap_or_default();
-    let Verdict { outcome, exit_code, error, looks_wrong } =
+    let Verdict { outcome, exit_code, error, looks_wrong, not_tolerated } =
         verdict(run, &result, &counts, sums.waiting_links, &untold, late);
     let stats = run.requests.stats();
     let requests = counts.requests(&stats);
@@ -87,6 +88,7 @@ pub(super) async fn sum_up(run: &RunContext, mut result: Result<(), RunError>) -
         retention,
         failures,
         codes,
+        not_tolerated,
         requests,
         bytes: counts.bytes(&stats),
         files: files
@@ -137,6 +139,11 @@ fn verdict(
     let mut looks_wrong = run.settings.looks_wrong.clone();
     looks_wrong.extend(suspicions(&counts.references, &counts.new_failures, untold).into_iter().chain(late));
     let is_alarm = |(class, code): &(Class, Option<i64>)| !run.settings.job.tolerate.covers(*class, *code);
+    let mut not_tolerated = BTreeMap::new();
+    for ((class, code), n) in counts.new_failures.iter().chain(&untold.failures).filter(|(kind, _)| is_alarm(kind)) {
+        let kind = code.map_or_else(|| class.to_string(), |code| format!("{class} {code}"));
+        *not_tolerated.entry(kind).or_default() += n;
+    }
     let left_untold: u64 = untold.failures.iter().filter(|(kind, _)| is_alarm(kind)).map(|(_, n)| n).sum();
     let pending = counts.references.pending + counts.thread_extras.pending + counts.refetched.pending + waiting_links;
     let was_cut_short = run.stop.is_told() && (pending > 0 || counts.is_cut_short);
@@ -154,7 +161,7 @@ fn verdict(
     } else {
         (Outcome::Complete, 0, None)
     };
-    Verdict { outcome, exit_code, error, looks_wrong }
+    Verdict { outcome, exit_code, error, looks_wrong, not_tolerated }
 }
 
 /// Closes the run in the ledger.

@@ -7,6 +7,7 @@
 mod blocking;
 mod connect;
 mod credentials;
+mod lifecycle;
 mod listing;
 mod note;
 mod probe;
@@ -36,8 +37,8 @@ use self::note::note_of;
 use self::spool::Spool;
 use self::upload::Upload;
 use super::{
-    Created, Listed, PlaceLock, Published, Replaced, StagedOutput, Storage, StorageError, Version, above, reach_fsync,
-    reach_rename, scratch,
+    Created, Lifecycle, Listed, PlaceLock, Published, Replaced, StagedOutput, Storage, StorageError, Version, above,
+    reach_fsync, reach_rename, scratch,
 };
 use crate::failpoint::reach;
 use crate::model::manifest::{BESIDE, StagedFile};
@@ -71,6 +72,7 @@ pub(super) struct ObjectStorage {
     store: Arc<dyn Store>,
     /// The same, by a client that gives up soon.
     probed: Arc<dyn Store>,
+    settings: ObjectSettings,
     /// The URL of the archive.
     place: String,
     prefix: String,
@@ -104,6 +106,7 @@ impl ObjectStorage {
         Ok(Self {
             store: connect::connect(settings)?,
             probed: connect::connect(&ObjectSettings { patience, ..settings.clone() })?,
+            settings: settings.clone(),
             place: settings.url(),
             prefix: settings.prefix.clone(),
             conditions: settings.conditions,
@@ -288,6 +291,10 @@ impl Storage for ObjectStorage {
 
     fn probe(&self) -> Result<String, StorageError> {
         probe::probe(self)
+    }
+
+    fn lifecycle(&self) -> Lifecycle {
+        wait(lifecycle::ask(&self.settings))
     }
 
     fn has_conditions(&self) -> bool {

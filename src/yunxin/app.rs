@@ -126,6 +126,11 @@ impl App {
         self.throttled.notify_one();
     }
 
+    /// How many seconds the service's clock was ahead of this machine's by its last answer. `None` if none told.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.standing.clock_ahead()
+    }
+
     fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }

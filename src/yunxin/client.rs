@@ -183,6 +183,7 @@ impl Client {
             Ok(received) => received,
             Err(failed) => return self.on_failure(batch, sent, failed.through(app.proxy_of(endpoint))),
         };
+        received.date.into_iter().for_each(|date| app.standing.saw_clock(date));
         self.counters.took(sent.took);
         self.counters.bytes.fetch_add(received.body.len() as u64, Ordering::Relaxed);
         let fetched_at = jiff::Timestamp::now().as_millisecond();

@@ -1,7 +1,7 @@
 //! What this process has learnt of its app: whether the credentials hold, how the clock differs, whether anybody answers.
 
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A clock that differs by more than this is corrected; signatures are good for five minutes.
 const CLOCK_TOLERANCE: i64 = 60;
@@ -13,6 +13,8 @@ const BATCHES_IN_DOUBT: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     clock_offset: AtomicI64,
+    /// How many seconds the server's clock was ahead of ours by its last answer.
+    ahead: OnceLock<AtomicI64>,
     probing: AtomicU32,
     answers: AtomicU64,
     successes: AtomicU64,
@@ -103,6 +105,16 @@ impl Standing {
     /// How many seconds the server's clock is ahead of ours, as far as it is known.
     pub(super) fn clock_offset(&self) -> i64 {
         self.clock_offset.load(Ordering::Relaxed)
+    }
+
+    /// The server's clock showed this, in seconds since the epoch.
+    pub(super) fn saw_clock(&self, server: i64) {
+        self.ahead.get_or_init(AtomicI64::default).store(server - local_clock(), Ordering::Relaxed);
+    }
+
+    /// How many seconds the server's clock was ahead of ours by its last answer, if one told.
+    pub(super) fn clock_ahead(&self) -> Option<i64> {
+        self.ahead.get().map(|ahead| ahead.load(Ordering::Relaxed))
     }
 
     /// Adopts the server's clock (seconds since the epoch) if it differs much from the one that a request was signed by, which

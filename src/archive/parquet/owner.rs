@@ -41,6 +41,25 @@ pub(super) struct NamedManifest {
     pub(super) run_id: String,
 }
 
+/// The owner record of an archive, which is that of this job.
+pub(super) fn read(storage: &dyn Storage, job: &str) -> Result<Option<(OwnerRecord, Version)>, ArchiveError> {
+    let Some((content, version)) = storage.read(OWNER_RECORD)? else { return Ok(None) };
+    let at = storage.at(OWNER_RECORD);
+    let record: OwnerRecord = serde_json::from_slice(&content).map_err(|error| {
+        ArchiveError::Unusable(format!(
+            "{at} cannot be read ({error}): restore it, or remove it and take the archive over with \
+             `yunxin-archiver adopt {job}`"
+        ))
+    })?;
+    if record.version != OWNER_RECORD_VERSION {
+        return Err(ArchiveError::Unusable(format!(
+            "{at} has version {}, and this program knows version {OWNER_RECORD_VERSION}: use the program that wrote it",
+            record.version
+        )));
+    }
+    Ok(Some((record, version)))
+}
+
 /// An archive in the hands of one ledger. Every function blocks.
 #[derive(Debug)]
 pub(super) struct OwnedArchive {
@@ -295,22 +314,7 @@ impl OwnedArchive {
     }
 
     fn read_owner_record(&self) -> Result<Option<(OwnerRecord, Version)>, ArchiveError> {
-        let Some((content, version)) = self.storage.read(OWNER_RECORD)? else { return Ok(None) };
-        let at = self.storage.at(OWNER_RECORD);
-        let record: OwnerRecord = serde_json::from_slice(&content).map_err(|error| {
-            ArchiveError::Unusable(format!(
-                "{at} cannot be read ({error}): restore it, or remove it and take the archive over with \
-                 `yunxin-archiver adopt {}`",
-                self.job
-            ))
-        })?;
-        if record.version != OWNER_RECORD_VERSION {
-            return Err(ArchiveError::Unusable(format!(
-                "{at} has version {}, and this program knows version {OWNER_RECORD_VERSION}: use the program that wrote it",
-                record.version
-            )));
-        }
-        Ok(Some((record, version)))
+        read(&*self.storage, &self.job)
     }
 
     /// Names this commit in the owner record.

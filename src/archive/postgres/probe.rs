@@ -1,12 +1,12 @@
 //! Whether the archive could be written, without writing.
 
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::connect::{Mode, Server};
 use super::schema::{Names, quoted};
 use super::settings::Settings;
 use super::unlogged;
-use crate::archive::ArchiveError;
+use crate::archive::{ArchiveError, ArchiveOwner};
 
 const PRIVILEGES: &str = "select to_regclass($1) is not null as there, \
     coalesce(has_table_privilege(to_regclass($1), 'insert'), false) as may_insert, \
@@ -45,4 +45,29 @@ pub(super) async fn probe(settings: &Settings) -> Result<String, ArchiveError> {
          `schema postgres` prints",
         server.place()
     )))
+}
+
+/// Whose the archive is, as its owner record says. Takes no lock.
+pub(super) async fn owner(settings: &Settings) -> Result<Option<ArchiveOwner>, ArchiveError> {
+    let (server, names) = (Server::new(settings)?, Names::of(settings)?);
+    let failed = |error| server.report("cannot read who owns the archive", error);
+    let mut session = server.connect().await?;
+    session.begin(Mode::Read).await.map_err(failed)?;
+    let record = names.qualified(&names.archive);
+    let is_there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
+        .persistent(false)
+        .bind(&record)
+        .fetch_one(&mut session.connection)
+        .await
+        .map_err(failed)?;
+    if !is_there {
+        return Ok(None);
+    }
+    let sql = format!("select ledger_id, job, sequence from {record}");
+    let owner: Option<(String, String, i64)> = sqlx::query_as(AssertSqlSafe(sql))
+        .persistent(false)
+        .fetch_optional(&mut session.connection)
+        .await
+        .map_err(failed)?;
+    Ok(owner.map(|(ledger_id, job, commit)| ArchiveOwner { ledger_id, job, commit: commit.max(0) as u64 }))
 }

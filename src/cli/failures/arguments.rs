@@ -18,6 +18,10 @@ pub struct Failures {
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: FailureFormat,
 
+    /// The same as `--format jsonl`.
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+
     /// Only failures of this class; may be given several times.
     #[arg(long, value_name = "CLASS")]
     pub class: Vec<Class>,
@@ -39,11 +43,11 @@ pub struct Failures {
     pub dismissed: bool,
 
     /// Dismiss them: nothing can be done about them, and they are not asked for again.
-    #[arg(long, conflicts_with_all = ["dismissed", "format"])]
+    #[arg(long, conflicts_with_all = ["dismissed", "format", "json"])]
     pub dismiss: bool,
 
     /// Reopen dismissed failures.
-    #[arg(long, conflicts_with_all = ["dismissed", "dismiss", "format"])]
+    #[arg(long, conflicts_with_all = ["dismissed", "dismiss", "format", "json"])]
     pub reopen: bool,
 
     /// With --dismiss or --reopen: all of them.

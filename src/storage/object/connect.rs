@@ -191,7 +191,7 @@ impl HttpConnector for Connector {
     }
 }
 
-fn client(settings: &ObjectSettings) -> Result<reqwest::Client, reqwest::Error> {
+pub(super) fn client(settings: &ObjectSettings) -> Result<reqwest::Client, reqwest::Error> {
     // Fails if another part of the program did it before.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
@@ -218,6 +218,44 @@ fn client(settings: &ObjectSettings) -> Result<reqwest::Client, reqwest::Error> 
     builder.build()
 }
 
+/// A client of S3, or of what speaks it, without a policy for retries. Credentials that it is not given, it looks for.
+pub(super) fn s3(settings: &ObjectSettings, http: reqwest::Client) -> Result<AmazonS3Builder, Error> {
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(&settings.bucket)
+        .with_http_connector(Connector(http))
+        .with_virtual_hosted_style_request(settings.virtual_hosted)
+        // Objects are removed one by one, and not every store knows how to remove many.
+        .with_disable_bulk_delete(true)
+        .with_conditional_put(match settings.conditions {
+            Conditions::Auto => S3ConditionalPut::ETagMatch,
+            Conditions::Off => S3ConditionalPut::Disabled,
+        });
+    if let Some(endpoint) = settings.address() {
+        // The key that comes before all others, whatever the environment says.
+        builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+    }
+    if let Some(region) = &settings.region {
+        builder = builder.with_region(region);
+    }
+    if settings.checksums {
+        builder = builder.with_checksum_algorithm(Checksum::SHA256);
+    }
+    builder = match &settings.encryption {
+        Encryption::Bucket => builder,
+        Encryption::Managed => builder.with_config("aws_server_side_encryption".parse()?, "AES256"),
+        Encryption::Kms(key) => builder.with_sse_kms_encryption(key),
+    };
+    // As a whole: the environment may hold a token that belongs to another key.
+    if let Some(Credentials { id, secret, token }) = &settings.credentials {
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(AwsCredential {
+            key_id: id.clone(),
+            secret_key: secret.expose_secret().to_owned(),
+            token: token.as_ref().map(|token| token.expose_secret().to_owned()),
+        })));
+    }
+    Ok(builder)
+}
+
 fn build(settings: &ObjectSettings, connector: Connector) -> Result<Arc<dyn Store>, Error> {
     let retries = RetryConfig {
         backoff: BackoffConfig {
@@ -233,44 +271,12 @@ fn build(settings: &ObjectSettings, connector: Connector) -> Result<Arc<dyn Stor
     let credentials = settings.credentials.as_ref();
     match settings.provider {
         Provider::S3 => {
-            let mut builder = AmazonS3Builder::from_env()
-                .with_bucket_name(&settings.bucket)
-                .with_http_connector(connector)
-                .with_retry(retries)
-                .with_virtual_hosted_style_request(settings.virtual_hosted)
-                // Objects are removed one by one, and not every store knows how to remove many.
-                .with_disable_bulk_delete(true)
-                .with_conditional_put(match settings.conditions {
-                    Conditions::Auto => S3ConditionalPut::ETagMatch,
-                    Conditions::Off => S3ConditionalPut::Disabled,
-                });
-            if let Some(endpoint) = settings.address() {
-                // The key that comes before all others, whatever the environment says.
-                builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+            let builder = s3(settings, connector.0)?.with_retry(retries);
+            if credentials.is_some() {
+                return Ok(Arc::new(builder.build()?));
             }
-            if let Some(region) = &settings.region {
-                builder = builder.with_region(region);
-            }
-            if settings.checksums {
-                builder = builder.with_checksum_algorithm(Checksum::SHA256);
-            }
-            builder = match &settings.encryption {
-                Encryption::Bucket => builder,
-                Encryption::Managed => builder.with_config("aws_server_side_encryption".parse()?, "AES256"),
-                Encryption::Kms(key) => builder.with_sse_kms_encryption(key),
-            };
-            // As a whole: the environment may hold a token that belongs to another key.
-            builder = if let Some(Credentials { id, secret, token }) = credentials {
-                builder.with_credentials(Arc::new(StaticCredentialProvider::new(AwsCredential {
-                    key_id: id.clone(),
-                    secret_key: secret.expose_secret().to_owned(),
-                    token: token.as_ref().map(|token| token.expose_secret().to_owned()),
-                })))
-            } else {
-                let chain = FromEnvironment::new(builder.clone().build()?.credentials(), OF_S3);
-                builder.with_credentials(chain)
-            };
-            Ok(Arc::new(builder.build()?))
+            let chain = FromEnvironment::new(builder.clone().build()?.credentials(), OF_S3);
+            Ok(Arc::new(builder.with_credentials(chain).build()?))
         }
         Provider::Google => {
             let builder = if credentials.is_some() {

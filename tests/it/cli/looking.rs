@@ -239,3 +239,45 @@ fn looking_works_after_a_killed_run_and_changes_nothing() {
     let status = site.run(&["status"]).exits(0).stdout;
     assert!(status.ends_with("\n  killed, or the machine failed: run again\n"), "{status}");
 }
+
+#[test]
+fn exit_3_names_what_the_job_does_not_tolerate() {
+    let (mut refs, mut world) = dialogue("alice|1|bob", 0..5);
+    for (n, fate) in [(10, Fate::Missing), (11, Fate::Missing), (12, Fate::Unanswered)] {
+        world.insert(message("alice|1|bob", n).fate(fate));
+        refs.push(reference("alice|1|bob", n));
+    }
+    let site = Site::nightly((refs, world));
+    site.jobs(&NIGHTLY.replace(" sink:", " tolerate: [unanswered], sink:"));
+    let ended = site.night().exits(3);
+    assert_eq!(ended.job()["not_tolerated"], json!({ "unavailable 107404": 2 }));
+    let line =
+        "complete, with new failures that the job does not tolerate (2 unavailable 107404): `yunxin-archiver failures";
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    assert_eq!(site.night().exits(0).job()["not_tolerated"], json!({}));
+    let listed = site.run(&["failures", "nightly", "--json"]).exits(0).stdout;
+    assert_eq!(listed, site.run(&["failures", "nightly", "--format", "jsonl"]).exits(0).stdout);
+    assert_eq!(listed.lines().count(), 3);
+    site.run(&["failures", "nightly", "--json", "--format", "csv"]).exits(2);
+}
+
+#[test]
+fn status_says_adopted_and_gives_no_reasons_from_before_a_run_without_fault() {
+    let site = Site::nightly(dialogues(2, 3));
+    site.write_secret("secret", "not-the-secret");
+    let failed = site.night().exits(4).job()["error"].as_str().unwrap().to_owned();
+    assert!(site.run(&["status"]).exits(0).stdout.contains(&failed));
+    site.write_secret("secret", yunxin_archiver::simulator::APP_SECRET);
+    site.night().exits(0);
+    let status = site.run(&["status"]).exits(0).stdout;
+    assert!(!status.contains(&failed) && status.contains("failed"), "{status}");
+    std::fs::remove_dir_all(site.path("state")).unwrap();
+    let refused = site.night().exits(2);
+    let error = refused.job()["error"].as_str().unwrap();
+    assert!(error.contains("adopt nightly") && error.contains("`run nightly --adopt-if-missing`"), "{error}");
+    site.run(&["adopt", "nightly"]).exits(0);
+    let status = site.run(&["status"]).exits(0).stdout;
+    assert!(status.contains("  adopted  "), "{status}");
+    let runs = site.run(&["status", "--json"]).exits(0).summary["jobs"][0]["runs"].clone();
+    assert_eq!(runs[0]["outcome"], "complete");
+}

@@ -31,11 +31,13 @@ fn the_summary_is_written_as_a_whole_whatever_becomes_of_the_run() {
             "job",
             "looks_wrong",
             "manifest",
+            "not_tolerated",
             "outcome",
             "rates",
             "references",
             "refetched",
             "requests",
+            "retention",
             "run_id",
             "started_at",
             "thread_extras"

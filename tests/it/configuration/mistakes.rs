@@ -40,6 +40,10 @@ fn wrong_files() -> Vec<(&'static str, String)> {
                 "{ parquet: { path: 's3://im/a', storage: { endpoint: 'http://10.0.0.5:9000', virtual_hosted: true } } }",
             ),
         ),
+        (
+            "the bucket's name twice",
+            sink("{ parquet: { path: 's3://im/a', storage: { endpoint: 'https://store.example/im/' } } }"),
+        ),
         ("an object store for a directory", sink("{ parquet: { path: a, storage: { region: eu-central-1 } } }")),
         (
             "a key without its secret",

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions as _, Connection as _};
-use yunxin_archiver::simulator::{APP_SECRET, World};
+use yunxin_archiver::simulator::{APP_SECRET, Settings, World};
 
 use crate::support::site::{Ended, NIGHTLY, Ref, Site, csv, id};
 
@@ -96,6 +96,25 @@ fn if_there_is_time_for_all_the_order_is_the_planned_one_unless_the_deadline_cut
     let first = asked(&site);
     assert!(first[0] == "a0299" && first.iter().all(|asked| asked.as_str() > "a0200"), "{first:?}");
     assert_eq!(ended.job()["looks_wrong"], json!([]), "the next run has time for the rest");
+}
+
+#[test]
+fn batches_that_are_split_while_what_leaves_first_goes_first_are_all_asked_for() {
+    let api = Settings { batch_limit: 1, ..Site::settings() };
+    let site = Site::with(api, World::any());
+    let refs: Vec<Ref> = (0..300)
+        .map(|n| {
+            let (_, id, time) = leaving("a", n, 1_000 + n);
+            (format!("a{}|1|other", n % 150), id, time)
+        })
+        .collect();
+    site.write("refs.csv", csv(&refs));
+    let jobs = site.read("jobs.yaml").replace("rate_limit: 2000", "rate_limit: 100, retention: 7d");
+    site.write("jobs.yaml", jobs);
+    leave_pending(&site);
+    let ended = site.night().exits(0);
+    assert_eq!((ended.refs("archived"), ended.requests("split")), (300, 150));
+    assert_eq!(site.ids("archive").len(), 300);
 }
 
 #[test]

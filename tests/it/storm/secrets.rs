@@ -85,7 +85,15 @@ fn no_secret_is_in_any_output_of_any_night() {
         run(&site, &mut heard);
     }
     std::fs::write(site.path("jobs.yaml"), &text).unwrap();
-    let more = [&["status", "--json"][..], &["failures", "nightly"], &["check"], &["plan"], &["schema", "postgres"]];
+    let more = [
+        &["status", "--json"][..],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["failures", "nightly"],
+        &["check"],
+        &["plan"],
+        &["schema", "postgres"],
+    ];
     // Those that are left have no secret to tell.
     let heard_of = [&looks[..], &more, &[&["run"], &["init"], &["simulate"], &["demo"]]].concat();
     for command in Arguments::command().get_subcommands() {
