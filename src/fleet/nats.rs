@@ -88,7 +88,9 @@ impl Nats {
                 }
             });
         if let Some(credentials) = &fleet.credentials {
-            options = options.credentials(looked_up(credentials)?.expose_secret()).map_err(|_| {
+            // A looked-up secret ends without a line break, and the library wants one after the last line.
+            let file = format!("{}\n", looked_up(credentials)?.expose_secret());
+            options = options.credentials(&file).map_err(|_| {
                 let what = "is no credentials file of NATS, which holds a JWT and a seed";
                 NatsError::Unusable(credentials.error(what).to_string())
             })?;

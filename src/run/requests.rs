@@ -46,6 +46,8 @@ impl Asking for Requests {
     }
 
     async fn next(&mut self, may_ask: bool) -> Happened {
+        // The batch that it was for needed no request. It may be the only one.
+        self.permit = None;
         tokio::select! {
             biased;
             Some(asked) = self.under_way.join_next() => {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::assigning_clones)]
 
+mod access;
 mod deaths;
 mod deployment;
 mod example;

@@ -12,19 +12,19 @@ use super::server::{Home, Keeper, find_program, free_port};
 pub(crate) struct Nats {
     port: u16,
     /// More arguments of the server.
-    more: &'static str,
+    more: String,
     running: Option<(Home, Keeper)>,
 }
 
 impl Nats {
     /// A fresh one.
     pub(crate) fn start() -> Self {
-        Self::with("")
+        Self::with(String::new())
     }
 
     /// A fresh one with these arguments.
-    pub(crate) fn with(more: &'static str) -> Self {
-        let mut nats = Self { port: free_port(), more, running: None };
+    pub(crate) fn with(more: impl Into<String>) -> Self {
+        let mut nats = Self { port: free_port(), more: more.into(), running: None };
         nats.begin();
         nats
     }
