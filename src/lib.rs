@@ -21,7 +21,7 @@
 //! | [`ledger`] | the job's durable memory |
 //! | [`run`] | the whole flow: one coordinator, which knows sources and archives by their traits |
 //! | [`metrics`] | what is told of a job after each run, as Prometheus reads it; pure |
-//! | [`notify`] | where that goes when a run has ended: a file, a Pushgateway |
+//! | [`notify`] | who is told of a run: a file, a Pushgateway, a collector, monitors, hooks |
 //! | [`report`](mod@report) | the page that shows a run |
 //! | [`completeness`] | whether everything referenced is archived, and the certificate that says so |
 //! | `page` | what reports, certificates and transcripts are made of: markup, charts, numbers |

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::app::{App, note_shared_keys};
 use super::job::Job;
-use super::notify::Metrics;
+use super::notify::{Hooks, Metrics, Ping};
 use super::setting::{Named, Text};
 
 settings! {
@@ -17,6 +17,10 @@ settings! {
         state: PathBuf, default "./state";
         /// Where the [metrics](#metrics) of runs go.
         metrics: Metrics, default "{}";
+        /// The monitor that is [pinged](#pings) by every `run`, whichever jobs it runs.
+        ping: Ping, default "{}";
+        /// Commands that are [run](#hooks) when a `run` or `retry` has ended.
+        hooks: Hooks, default "{}";
         /// The [apps](#apps) of Yunxin, at least one, each under a name of your choice.
         apps: Vec<App> as Named<App>;
         /// The [jobs](#jobs), at least one, each under a name of your choice. `run` without a name runs all, in this order.

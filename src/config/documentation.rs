@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::app::App;
 use super::document::Document;
 use super::job::{Fetch, Job};
-use super::notify::Metrics;
+use super::notify::{Hooks, Metrics, Ping, PingOn};
 use super::query::{Cursor, Query};
 use super::setting::{Key, Setting};
 use super::sink::Sink;
@@ -25,6 +25,9 @@ pub fn tables() -> Vec<(String, String)> {
     let mut tables = vec![
         ("## Top level".to_owned(), Document::keys()),
         ("## Metrics".to_owned(), Metrics::keys()),
+        ("## Pings".to_owned(), Ping::keys()),
+        ("### The keys of `on`".to_owned(), PingOn::keys()),
+        ("## Hooks".to_owned(), Hooks::keys()),
         ("## Apps".to_owned(), App::keys()),
         ("## Jobs".to_owned(), Job::keys()),
         ("### File sources".to_owned(), source_keys(&Files::keys())),
