@@ -42,7 +42,7 @@ pub use documentation::{json_schema, tables};
 pub use fleet::Fleet;
 pub use job::{Concurrency, Fetch, Job, Threads};
 pub use mistake::{ConfigError, Mistake};
-pub use notify::Metrics;
+pub use notify::{Hooks, Metrics, Otlp, Ping, PingAs, PingOn};
 pub use proxy::{Proxies, Proxy, Via};
 pub use query::{Cursor, Overlap, Query};
 pub use secret::Secret;
@@ -78,6 +78,10 @@ pub struct Config {
     pub state: PathBuf,
     /// Where the metrics of runs go.
     pub metrics: Metrics,
+    /// The monitor of every `run`.
+    pub ping: Ping,
+    /// What is run after every `run` and `retry`.
+    pub hooks: Hooks,
     /// How the coordinator and the workers of a fleet meet, if the file says so.
     pub fleet: Option<Fleet>,
     /// The apps, in the order of the file.
@@ -126,13 +130,14 @@ impl Config {
         let mut reader = Reader::new(base, &environment);
         let document = Document::read(&mut reader, written, "");
         let Reader { mut mistakes, notes, .. } = reader;
-        let Some(Document { version: _, state, metrics, fleet, apps, jobs }) = document.filter(|_| mistakes.is_empty())
+        let Some(Document { version: _, state, metrics, ping, hooks, fleet, apps, jobs }) =
+            document.filter(|_| mistakes.is_empty())
         else {
             mistakes.sort_by_key(|mistake| mistake.at);
             return Err(fail(mistakes));
         };
         let warnings = notes.into_iter().map(|note| fail(vec![note]).to_string()).collect();
-        Ok(Self { file: file.to_owned(), state, metrics, fleet, apps, jobs, warnings, environment })
+        Ok(Self { file: file.to_owned(), state, metrics, ping, hooks, fleet, apps, jobs, warnings, environment })
     }
 
     /// The job of this name.
@@ -154,6 +159,16 @@ impl Config {
     pub fn proxies(&self, app: &App) -> Result<Proxies, ConfigError> {
         let key = format!("apps.{}.proxy", app.name);
         app.proxy.resolve(&self.environment, &key, app.app_key.at)
+    }
+
+    /// The endpoints that are told how runs went, except a collector that the environment names.
+    pub fn endpoints(&self) -> Vec<&Secret> {
+        let collector = match &self.metrics.otlp {
+            Otlp::At(url) => Some(url),
+            Otlp::Off | Otlp::Environment => None,
+        };
+        let pings = self.jobs.iter().map(|job| &job.ping).chain([&self.ping]).filter_map(|ping| ping.url.as_ref());
+        pings.chain(collector).chain(&self.metrics.pushgateway).collect()
     }
 
     /// Looks up through which proxies requests go that are no app's and no store's: those of the environment.

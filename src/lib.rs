@@ -22,7 +22,7 @@
 //! | [`run`] | the whole flow: one coordinator, which knows sources and archives by their traits |
 //! | `fleet` | a run whose batches are asked for by workers elsewhere: the queue, shares of the quota, deliveries |
 //! | [`metrics`] | what is told of a job after each run, as Prometheus reads it; pure |
-//! | [`notify`] | where that goes when a run has ended: a file, a Pushgateway |
+//! | [`notify`] | who is told of a run: a file, a Pushgateway, a collector, monitors, hooks |
 //! | [`report`](mod@report) | the page that shows a run |
 //! | [`completeness`] | whether everything referenced is archived, and the certificate that says so |
 //! | `page` | what reports, certificates and transcripts are made of: markup, charts, numbers |

@@ -261,11 +261,13 @@ pub fn text(jobs: &[JobMetrics], former: &str, is_kept: impl Fn(&str) -> bool) -
         let mut found: Vec<(&str, String)> = kept.map(|(job, line, _)| (job, line.to_owned())).collect();
         let new = samples.iter().filter(|(_, sample)| std::ptr::eq(sample.family, family));
         found.extend(new.map(|(job, sample)| (*job, line(job, sample))));
-        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        found.sort_by_key(|(job, _)| *job);
         if !found.is_empty() {
             let Family { name, help, .. } = family;
             text += &format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
-            found.iter().for_each(|(_, line)| text.extend([line, "\n"]));
+            for (_, line) in found {
+                text += &format!("{line}\n");
+            }
         }
     }
     text

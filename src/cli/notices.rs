@@ -6,34 +6,51 @@ use jiff::Timestamp;
 
 use super::arguments::RunOptions;
 use super::{Exit, assemble, contained, status};
-use crate::config::{Config, Job, Metrics};
+use crate::config::{Config, Job, Metrics, Proxies};
 use crate::metrics::{JobMetrics, Standing};
-use crate::model::summary::JobSummary;
+use crate::model::summary::{JobSummary, Summary};
 use crate::model::trace::Trace;
-use crate::notify::Notifier;
+use crate::notify::{Ended, Monitored, Notifier};
 use crate::source::{Checkpoint, reached};
 
 /// Everybody whom a command tells.
 pub(super) struct Notices<'a> {
     config: &'a Config,
     notifier: Notifier,
+    /// Whether monitors are told: of `run` alone. A `retry` reads no source, so it says nothing about the night.
+    pings: bool,
 }
 
 impl<'a> Notices<'a> {
     /// Those that the configuration and the command line name.
-    pub(super) fn new(config: &'a Config, options: &RunOptions) -> Self {
+    pub(super) fn new(config: &'a Config, options: &RunOptions, pings: bool) -> Self {
         let mut metrics: Metrics = config.metrics.clone();
         metrics.file = options.metrics.clone().or(metrics.file);
         let proxies = config.environment_proxies().unwrap_or_else(|error| {
-            tracing::warn!("{error}");
-            Default::default()
+            if !config.endpoints().is_empty() {
+                tracing::warn!("{error}");
+            }
+            Proxies::default()
         });
         let jobs = config.jobs.iter().map(|job| job.name.clone()).collect();
-        Self { config, notifier: Notifier::new(&metrics, &proxies, jobs) }
+        Self { config, notifier: Notifier::new(&metrics, &proxies, jobs), pings }
+    }
+
+    /// Tells a monitor that a run begins: of the whole command, or of one job.
+    pub(super) fn begins(&self, job: Option<&Job>) -> Monitored {
+        let ping = job.map_or(&self.config.ping, |job| &job.ping);
+        if self.pings { self.notifier.begins(ping) } else { Monitored::default() }
+    }
+
+    /// Tells how the command ended, and runs its hooks.
+    pub(super) async fn all_ended(&self, monitored: Monitored, summary: &Summary, exit_code: u8) {
+        self.notifier.ends(monitored, &summary.jobs, exit_code).await;
+        self.notifier.hooks(&self.config.hooks, summary, exit_code).await;
     }
 
     /// Tells how the run of a job ended.
-    pub(super) async fn ended(&self, job: &Job, summary: &JobSummary, trace: &Trace) {
+    pub(super) async fn ended(&self, monitored: Monitored, job: &Job, summary: &JobSummary, trace: &Trace) {
+        self.notifier.ends(monitored, std::slice::from_ref(summary), summary.exit_code).await;
         if self.notifier.is_idle() {
             return;
         }
@@ -50,13 +67,13 @@ impl<'a> Notices<'a> {
                 );
             }
         }
-        self.notifier.ended(&metrics).await;
+        self.notifier.ended(&Ended { summary, metrics: &metrics, trace }).await;
     }
 }
 
 /// Looks up what the configuration names of those who are told.
 pub(super) fn check_settings(config: &Config) -> Result<(), Exit> {
-    if let Some(url) = &config.metrics.pushgateway {
+    for url in config.endpoints() {
         url.look_up().map_err(Exit::usage)?;
     }
     Ok(())

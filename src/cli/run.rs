@@ -76,11 +76,13 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
     for (option, path) in [("--summary", &options.summary), ("--metrics", &options.metrics)] {
         path.as_deref().map_or(Ok(()), |path| check_writable(option, path))?;
     }
-    let notices = Notices::new(config, options);
+    let notices = Notices::new(config, options, order.retry.is_none());
+    let whole = notices.begins(None);
     let mut apps = Apps::default();
     let mut summaries = Vec::new();
     let mut unwritten = None;
     for job in jobs {
+        let monitored = notices.begins(Some(job));
         let (summary, trace) = if stop.is_told() {
             stopped(job, stop)
         } else {
@@ -91,24 +93,29 @@ async fn run_all(context: &Context, config: &Config, jobs: &[&Job], order: &Orde
         } else if context.sums_up {
             output::say(&ending::block(&summary, &context.config, output::colours()));
         }
-        notices.ended(job, &summary, &trace).await;
+        notices.ended(monitored, job, &summary, &trace).await;
         summaries.push(summary);
         if let Some(path) = &options.summary {
             unwritten = contained(async { write_summary(path, &summaries) }).await.err();
         }
     }
-    let code = gravest(summaries.iter().map(|summary| summary.exit_code).chain(unwritten.iter().map(|exit| exit.code)));
+    let summary = Summary { version: 1, jobs: summaries };
+    let codes = summary.jobs.iter().map(|job| job.exit_code);
+    let mut code = gravest(codes.chain(unwritten.iter().map(|exit| exit.code)));
     if let Some(exit) = unwritten {
         tracing::error!("{:#}", exit.error);
     }
-    if options.json {
-        match output::json(&Summary { version: 1, jobs: summaries }) {
-            // A reader that went away does not change how the jobs ended.
-            Err(error) if !output::is_broken_pipe(&error) => return Err(Exit { code: gravest([code, 1]), error }),
-            _ => {}
-        }
+    let mut unprinted = None;
+    if options.json
+        && let Err(error) = output::json(&summary)
+        // A reader that went away does not change how the jobs ended.
+        && !output::is_broken_pipe(&error)
+    {
+        code = gravest([code, 1]);
+        unprinted = Some(Exit { code, error });
     }
-    Ok(code)
+    notices.all_ended(whole, &summary, code).await;
+    unprinted.map_or(Ok(code), Err)
 }
 
 async fn one(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::app::{App, note_shared_keys};
 use super::fleet::Fleet;
 use super::job::Job;
-use super::notify::Metrics;
+use super::notify::{Hooks, Metrics, Ping};
 use super::setting::{Named, Text};
 
 settings! {
@@ -18,6 +18,10 @@ settings! {
         state: PathBuf, default "./state";
         /// Where the [metrics](#metrics) of runs go.
         metrics: Metrics, default "{}";
+        /// The monitor that is [pinged](#pings) by every `run`, whichever jobs it runs.
+        ping: Ping, default "{}";
+        /// Commands that are [run](#hooks) when a `run` or `retry` has ended.
+        hooks: Hooks, default "{}";
         /// How the coordinator and the workers of a [fleet](#fleet) meet. Only `run --fleet` and `worker` need it.
         fleet: Option<Fleet>, default "null";
         /// The [apps](#apps) of Yunxin, at least one, each under a name of your choice.

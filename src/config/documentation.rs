@@ -6,7 +6,7 @@ use super::app::App;
 use super::document::Document;
 use super::fleet::Fleet;
 use super::job::{Fetch, Job};
-use super::notify::Metrics;
+use super::notify::{Hooks, Metrics, Ping, PingOn};
 use super::query::{Cursor, Query};
 use super::setting::{Key, Setting};
 use super::sink::Sink;
@@ -26,6 +26,9 @@ pub fn tables() -> Vec<(String, String)> {
     let mut tables = vec![
         ("## Top level".to_owned(), Document::keys()),
         ("## Metrics".to_owned(), Metrics::keys()),
+        ("## Pings".to_owned(), Ping::keys()),
+        ("### The keys of `on`".to_owned(), PingOn::keys()),
+        ("## Hooks".to_owned(), Hooks::keys()),
         ("## Fleet".to_owned(), Fleet::keys()),
         ("## Apps".to_owned(), App::keys()),
         ("## Jobs".to_owned(), Job::keys()),

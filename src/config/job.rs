@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::mistake::nearest;
+use super::notify::Ping;
 use super::reader::Reader;
 use super::scalar::{DurationOrZero, Whole};
 use super::secret::{Kind, Lookup, Secret};
@@ -42,6 +43,8 @@ settings! {
         purpose: Option<String> as Option<Line>, default "null", undigested "it changes no message";
         /// The Ed25519 private key (PKCS#8 as PEM) that [signs](verification.md#signatures) the manifests.
         sign: Option<Secret> as Option<Lookup<SigningKey>>, default "null", undigested "it changes no message";
+        /// A monitor of this job alone, which is [pinged](#pings) by every `run` of it.
+        ping: Ping, default "{}", undigested "it changes no message";
     }
 }
 

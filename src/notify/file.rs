@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::sleep;
 
-use super::Destination;
+use super::{Destination, Ended};
 use crate::locked::Locked;
 use crate::metrics::{JobMetrics, last_success, text};
 use crate::replacement::Replacement;
@@ -47,10 +47,14 @@ impl Destination for MetricsFile {
         format!("the metrics file {}", self.path.display())
     }
 
-    async fn tell(&self, metrics: &JobMetrics) -> Result<(), String> {
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    async fn tell(&self, ended: &Ended<'_>) -> Result<(), String> {
         // Two processes that run other jobs of the same file read and replace it one after the other.
         let _lock = lock(self.path.parent().filter(|parent| !parent.as_os_str().is_empty())).await;
-        self.write(metrics.clone()).map_err(|error| error.to_string())
+        self.write(ended.metrics.clone()).map_err(|error| error.to_string())
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
+use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, StatusCode, redirect};
 use tokio::time::sleep;
 use url::Url;
 
@@ -28,6 +28,15 @@ pub(super) struct Http {
     proxies: Arc<Proxies>,
 }
 
+/// Whom a client trusts, and as whom it shows itself, both as PEM.
+#[derive(Clone, Default)]
+pub(super) struct Trust {
+    /// CA certificates instead of the platform's.
+    pub(super) ca: Option<Vec<u8>>,
+    /// A certificate with its private key.
+    pub(super) identity: Option<Vec<u8>>,
+}
+
 /// How an endpoint refused a request.
 #[derive(Debug)]
 pub(super) enum Refused {
@@ -43,8 +52,8 @@ impl Http {
         Self { proxies: Arc::new(proxies.clone()) }
     }
 
-    /// A client for the host of this URL, which trusts the platform's CA certificates.
-    pub(super) fn client(&self, url: &Url) -> Result<Client, String> {
+    /// A client for the host of this URL.
+    pub(super) fn client(&self, url: &Url, trust: &Trust) -> Result<Client, String> {
         // Another part of the process may have installed it already, which does no harm.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = Client::builder()
@@ -57,6 +66,11 @@ impl Http {
         if url.scheme() == "http" {
             // Without encryption no root certificate is needed, and a machine may have none.
             builder = builder.tls_certs_only([]);
+        } else if let Some(ca) = &trust.ca {
+            builder = builder.tls_certs_only(Certificate::from_pem_bundle(ca).map_err(|error| describe(&error))?);
+        }
+        if let Some(identity) = &trust.identity {
+            builder = builder.identity(Identity::from_pem(identity).map_err(|error| describe(&error))?);
         }
         builder.build().map_err(|error| describe(&error.without_url()))
     }
@@ -68,7 +82,7 @@ impl Http {
         url: Url,
         prepare: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<(), Refused> {
-        let client = self.client(&url).map_err(Refused::Unanswered)?;
+        let client = self.client(&url, &Trust::default()).map_err(Refused::Unanswered)?;
         let mut tries = TRIES.start();
         loop {
             let refused = match prepare(client.request(method.clone(), url.clone())).send().await {
@@ -94,7 +108,7 @@ impl Http {
 }
 
 /// An error without its URL, with its causes.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

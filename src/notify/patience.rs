@@ -1,11 +1,12 @@
-//! How long endpoints may delay a command, all of them together.
+//! How long endpoints of one kind may delay a command, all of them together.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-const ALL: Duration = Duration::from_secs(10);
+/// There are two kinds: those that take metrics, and monitors. A dead one of one kind takes no time from the other.
+const EACH: Duration = Duration::from_secs(5);
 
 /// What is left of the time.
 #[derive(Debug)]
@@ -13,7 +14,7 @@ pub(super) struct Patience(Mutex<Duration>);
 
 impl Default for Patience {
     fn default() -> Self {
-        Self(Mutex::new(ALL))
+        Self(Mutex::new(EACH))
     }
 }
 
@@ -24,7 +25,7 @@ impl Patience {
 
     /// Does work that waits for an endpoint, for as long as there is time.
     pub(super) async fn within<T>(&self, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-        let late = || format!("endpoints have taken the {} s that they may take together", ALL.as_secs());
+        let late = || format!("such endpoints have taken the {} s that they may take together", EACH.as_secs());
         timeout(self.left(), work).await.unwrap_or_else(|_| Err(late()))
     }
 

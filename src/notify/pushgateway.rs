@@ -6,9 +6,9 @@ use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::Destination;
 use super::http::{Http, Refused};
-use crate::metrics::{JobMetrics, text};
+use super::{Destination, Ended};
+use crate::metrics::text;
 
 /// The type of the text format.
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,7 +30,8 @@ impl Destination for Pushgateway {
         "the Pushgateway".to_owned()
     }
 
-    async fn tell(&self, metrics: &JobMetrics) -> Result<(), String> {
+    async fn tell(&self, ended: &Ended<'_>) -> Result<(), String> {
+        let metrics = ended.metrics;
         let mut url = Url::parse(self.url.expose_secret()).map_err(|_| "its URL is none".to_owned())?;
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(["metrics", "job", metrics.job.as_str()]);

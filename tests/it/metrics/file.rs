@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use yunxin_archiver::simulator::{Fault, Hook};
 
-use super::{samples, seconds, site, spoil};
-use crate::support::site::{NIGHTLY, Site, dialogues, names};
+use super::{samples, seconds, site, spoil, tell};
+use crate::support::site::{NIGHTLY, Site, csv, dialogues, message, names, reference};
 
 const RUN: [&str; 4] = ["run", "--json", "--metrics", "night.prom"];
 
@@ -54,11 +54,11 @@ fn the_last_success_moves_with_exit_0_alone_and_survives_every_other_end() {
     site.run(&RUN).exits(3);
     assert_eq!((last_success(), exit_code()), (first, 3.0), "new failures");
     // A retry reads no source: it says nothing about the night.
-    site.api.world(|world| world.insert(crate::support::site::message("alice|1|bob", 1)));
+    site.api.world(|world| world.insert(message("alice|1|bob", 1)));
     site.run(&["retry", "nightly", "--all", "--metrics", "night.prom"]).exits(0);
     assert_eq!((last_success(), exit_code()), (first, 0.0), "a retry");
 
-    site.write("refs.csv", crate::support::site::csv(&[crate::support::site::reference("alice|1|bob", 5)]));
+    site.write("refs.csv", csv(&[reference("alice|1|bob", 5)]));
     site.write_secret("secret", "not-the-secret");
     site.run(&RUN).exits(4);
     assert_eq!((last_success(), exit_code()), (first, 4.0), "credentials");
@@ -76,7 +76,7 @@ fn the_last_success_moves_with_exit_0_alone_and_survives_every_other_end() {
     assert_eq!((last_success(), exit_code()), (first, 2.0), "a lost ledger");
 
     std::fs::remove_dir_all(site.path("archive")).unwrap();
-    site.write("refs.csv", crate::support::site::csv(&[crate::support::site::reference("alice|1|bob", 0)]));
+    site.write("refs.csv", csv(&[reference("alice|1|bob", 0)]));
     let again = seconds(site.run(&RUN).exits(0).job(), "finished_at");
     assert_eq!(last_success(), again);
 }
@@ -86,7 +86,7 @@ fn a_run_that_dies_leaves_the_file_and_one_that_fails_replaces_it() {
     let site = Site::nightly(dialogues(1, 3));
     site.run(&RUN).exits(0);
     let before = site.read("night.prom");
-    site.write("refs.csv", crate::support::site::csv(&[crate::support::site::reference("alice|1|bob", 9)]));
+    site.write("refs.csv", csv(&[reference("alice|1|bob", 9)]));
     let mut command = site.command(&RUN);
     command.env("YUNXIN_ARCHIVER_DIE_AT", "dispatch.before");
     assert_eq!(command.output().unwrap().status.code(), None, "killed");
@@ -104,8 +104,7 @@ fn jobs_share_a_file_and_those_that_did_not_run_keep_their_lines() {
     let site = Site::nightly(dialogues(2, 3));
     let other = NIGHTLY.replace("nightly", "other").replace("path: archive", "path: other");
     site.config("jobs.yaml", "", &format!("{NIGHTLY}\n{other}"));
-    let text = site.read("jobs.yaml").replace("state: state\n", "state: state\nmetrics: { file: metrics/all.prom }\n");
-    site.write("jobs.yaml", &text);
+    tell(&site, "metrics: { file: metrics/all.prom }");
     site.write("metrics/.keep", "");
     site.run(&["run"]).exits(0);
     let [first, second] = ["nightly", "other"].map(|job| samples(&site.read("metrics/all.prom"), job));
@@ -119,7 +118,7 @@ fn jobs_share_a_file_and_those_that_did_not_run_keep_their_lines() {
     assert_eq!(samples(&site.read("metrics/all.prom"), "nightly"), first);
     assert_eq!(samples(&site.read("one.prom"), "other").len(), 0);
 
-    site.write("jobs.yaml", text.replace(&format!("  {NIGHTLY}\n"), ""));
+    site.write("jobs.yaml", site.read("jobs.yaml").replace(&format!("  {NIGHTLY}\n"), ""));
     site.run(&["run"]).exits(0);
     assert!(samples(&site.read("metrics/all.prom"), "nightly").is_empty(), "the job is gone");
 }

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use super::{samples, seconds, site, spoil};
+use super::{samples, seconds, site, spoil, tell};
 use crate::support::endpoint::Endpoint;
 use crate::support::server::{Home, Keeper, find_program, free_port};
 use crate::support::site::{NIGHTLY, Site, dialogues, wait_until};
@@ -46,21 +46,12 @@ impl Gateway {
     }
 }
 
-/// Lets the metrics go to this URL.
-fn push(site: &Site, url: &str) {
-    let text = site.read("jobs.yaml");
-    site.write(
-        "jobs.yaml",
-        text.replace("state: state\n", &format!("state: state\nmetrics: {{ pushgateway: '{url}' }}\n")),
-    );
-}
-
 #[test]
 fn a_pushgateway_has_one_group_for_each_job_and_keeps_the_last_success() {
     let (site, gateway) = (site(), Gateway::start());
     let other = NIGHTLY.replace("nightly", "other").replace("path: archive", "path: other");
     site.config("jobs.yaml", "", &format!("{NIGHTLY}\n{other}"));
-    push(&site, &format!("http://127.0.0.1:{}/", gateway.port));
+    tell(&site, &format!("metrics: {{ pushgateway: 'http://127.0.0.1:{}/' }}", gateway.port));
     let ended = site.night().exits(0);
     let finished = |at: usize| seconds(&ended.summary["jobs"][at], "finished_at");
     let of = |job: &str, name: &str| samples(&gateway.text(), job).get(name).copied();
@@ -84,7 +75,7 @@ fn a_pushgateway_has_one_group_for_each_job_and_keeps_the_last_success() {
 #[test]
 fn a_pushgateway_that_refuses_or_is_away_is_a_warning_without_its_password() {
     let site = Site::nightly(dialogues(1, 3));
-    push(&site, "env:GATEWAY");
+    tell(&site, "metrics: { pushgateway: 'env:GATEWAY' }");
     let run = |url: &str| {
         let output = site.command(&["run", "--metrics", "night.prom"]).env("GATEWAY", url).output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();

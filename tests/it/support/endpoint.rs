@@ -31,7 +31,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// One that answers with this status and body.
     pub(crate) fn answering(status: &'static str, body: &'static str) -> Self {
-        Self::start(move |stream, received, _| answer(stream, status, body, received))
+        Self::start(move |stream, received, _| answer(&stream, status, body, received))
     }
 
     /// One that accepts connections and says nothing.
@@ -70,7 +70,7 @@ impl Endpoint {
 }
 
 /// Answers the one request of a connection.
-fn answer(stream: TcpStream, status: &str, body: &str, received: &Mutex<Vec<Received>>) {
+fn answer(mut stream: &TcpStream, status: &str, body: &str, received: &Mutex<Vec<Received>>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut lines = Vec::new();
     loop {
@@ -91,5 +91,5 @@ fn answer(stream: TcpStream, status: &str, body: &str, received: &Mutex<Vec<Rece
     let line = first.trim_end_matches(" HTTP/1.1").to_owned();
     received.lock().unwrap().push(Received { line, headers, body: content });
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
-    (&stream).write_all(head.as_bytes()).ok();
+    stream.write_all(head.as_bytes()).ok();
 }
