@@ -317,11 +317,13 @@ pub fn table() -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::float_cmp)]
 mod tests {
+    use jiff::SignedDuration;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::summary::{Rates, ThreadExtras};
 
     fn job(name: &str, succeeded: Option<i64>) -> JobMetrics {
         JobMetrics {
@@ -350,6 +352,26 @@ mod tests {
         assert_eq!(references[0], "yunxin_archiver_last_run_references{job=\"a\",outcome=\"archived\"} 7");
         assert!(now.contains("yunxin_archiver_last_run_requests{job=\"b\",result=\"failed\"} 3\n"), "{now}");
         assert_eq!(text(&[job("b", None)], &now, |_| true), now, "the same again changes nothing");
+    }
+
+    #[test]
+    fn the_quota_is_used_as_far_as_requests_could_be_sent_while_fetching() {
+        let mut summary: JobSummary = serde_json::from_value(serde_json::json!({
+            "job": "a", "run_id": null, "outcome": "complete", "exit_code": 0, "error": null, "codes": {}, "failures": {},
+            "started_at": "2026-01-31T00:00:00Z", "finished_at": "2026-01-31T01:00:00Z", "files": [],
+            "references": References::default(), "thread_extras": ThreadExtras::default(), "bytes": Bytes::default(),
+            "requests": Requests::default(), "rates": Rates::default(),
+        }))
+        .unwrap();
+        let used = |sent, millis, summary: &mut JobSummary| {
+            summary.requests.sent = sent;
+            let trace = Trace { fetching: SignedDuration::from_millis(millis), ..Trace::default() };
+            JobMetrics::of_run(summary, &trace, 100).quota_used
+        };
+        assert_eq!(used(150, 3_000, &mut summary), 0.5);
+        assert_eq!(used(0, 0, &mut summary), 0.0);
+        assert_eq!(used(100, 1, &mut summary), 100.0 / 100.9);
+        assert_eq!(used(1_000, 1, &mut summary), 1.0);
     }
 
     proptest! {

@@ -90,7 +90,7 @@ async fn standing(config: &Config, job: &Job, now: Timestamp) -> Result<Option<(
     let standing = Standing {
         pending: totals.sums.pending(),
         open_failures: totals.open_failures,
-        cursor_lag_seconds: reached.map(|reached| now.duration_since(reached).as_secs_f64()),
+        cursor_lag_seconds: reached.map(|reached| now.duration_since(reached).as_secs_f64().max(0.0)),
         oldest_pending_retention_seconds: retention
             .and_then(|outlook| outlook.oldest_pending_seconds)
             .map(|s| s as f64),

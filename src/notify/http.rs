@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, StatusCode, redirect};
+use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response, StatusCode, redirect};
 use tokio::time::sleep;
 use url::Url;
 
@@ -19,6 +19,8 @@ const TRIES: Policy = Policy {
     jitter: Jitter::Full,
     attempts: Some(5),
 };
+/// How much of a body is read, in bytes, and a chunk more.
+const MOST: usize = 64 << 10;
 /// How much of an error is quoted, in characters.
 const QUOTED: usize = 200;
 
@@ -89,8 +91,13 @@ impl Http {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) => {
                     let status = answer.status();
-                    let words = answer.text().await.unwrap_or_default();
-                    let words = words.trim().chars().filter(|c| !c.is_control()).take(QUOTED).collect();
+                    let words = beginning(answer).await.unwrap_or_default();
+                    let words = String::from_utf8_lossy(&words)
+                        .trim()
+                        .chars()
+                        .filter(|c| !c.is_control())
+                        .take(QUOTED)
+                        .collect();
                     Refused::Status(status, words)
                 }
                 Err(error) => Refused::Unanswered(describe(&error.without_url())),
@@ -105,6 +112,17 @@ impl Http {
             }
         }
     }
+}
+
+/// The body of an answer, of which no more is read than an endpoint has to say.
+pub(super) async fn beginning(mut answer: Response) -> Result<Vec<u8>, reqwest::Error> {
+    let mut body = Vec::new();
+    while body.len() < MOST
+        && let Some(chunk) = answer.chunk().await?
+    {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// An error without its URL, with its causes.

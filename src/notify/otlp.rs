@@ -14,18 +14,21 @@ use async_trait::async_trait;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_http::{Bytes, HttpClient, HttpError};
-use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_otlp::{
+    ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::SpanExporter as _;
+use prost::Message as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::http::{Http, Trust};
+use super::http::{Http, Trust, beginning, describe};
 use super::{Destination, Ended};
 use crate::metrics::JobMetrics;
 
@@ -98,12 +101,14 @@ impl Otlp {
             let Some((variable, path)) = signal.variable(name) else { return Ok(None) };
             std::fs::read(&path).map(Some).map_err(|error| format!("{variable}: {path}: {error}"))
         };
-        let trust = Trust {
-            ca: read("CERTIFICATE")?,
-            identity: read("CLIENT_KEY")?
-                .map(|key| Ok::<_, String>([read("CLIENT_CERTIFICATE")?.unwrap_or_default(), key].concat()))
-                .transpose()?,
-        };
+        let (certificate, key) = (read("CLIENT_CERTIFICATE")?, read("CLIENT_KEY")?);
+        if certificate.is_some() != key.is_some() {
+            return Err(
+                "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY go together".to_owned()
+            );
+        }
+        let identity = certificate.zip(key).map(|(certificate, key)| [certificate, key].concat());
+        let trust = Trust { ca: read("CERTIFICATE")?, identity };
         let timeout = signal.variable("TIMEOUT").and_then(|(_, millis)| millis.parse().ok());
         Ok(Transport {
             http: self.http.clone(),
@@ -125,7 +130,7 @@ impl Otlp {
         }
         let exporter = exporter.with_http_client(self.transport(Signal::Metrics, &said)?).build();
         let exporter = Told {
-            exporter: exporter.map_err(|error| error.to_string())?,
+            exporter: exporter.map_err(|error| unbuilt(&error))?,
             said: said.clone(),
             is_done: AtomicBool::default(),
         };
@@ -141,10 +146,9 @@ impl Otlp {
                 let gauge = meter.f64_gauge(sample.family.name).with_description(sample.family.help);
                 gauge.with_unit(sample.family.unit).build().record(sample.value, &attributes);
             }
-            provider.force_flush().map_err(|error| error.to_string())
+            provider.force_flush()
         });
-        let flushed = flushed.await.map_err(|_| "the exporter panicked".to_owned())?;
-        flushed.map_err(|error| said.or(error))
+        said.judge(flushed.await.map_err(|_| "the exporter panicked".to_owned())?)
     }
 
     async fn send_trace(&self, ended: &Ended<'_>) -> Result<(), String> {
@@ -157,9 +161,9 @@ impl Otlp {
             exporter = exporter.with_endpoint(endpoint);
         }
         let exporter = exporter.with_http_client(self.transport(Signal::Traces, &said)?).build();
-        let mut exporter = exporter.map_err(|error| error.to_string())?;
+        let mut exporter = exporter.map_err(|error| unbuilt(&error))?;
         exporter.set_resource(&resource());
-        exporter.export(spans::spans(ended)).await.map_err(|error| said.or(error.to_string()))
+        said.judge(exporter.export(spans::spans(ended)).await)
     }
 }
 
@@ -177,6 +181,13 @@ impl Destination for Otlp {
         let failed = |signal: &str, why: String| format!("{signal}: {why}");
         metrics.map_err(|why| failed("metrics", why)).and(trace.map_err(|why| failed("trace", why)))
     }
+}
+
+/// Why there is no exporter. The error of the library quotes URLs.
+fn unbuilt(error: &ExporterBuildError) -> String {
+    let text = error.to_string();
+    let setting = text.strip_prefix("invalid exporter configuration: ").and_then(|rest| rest.split(':').next());
+    format!("{} is invalid", setting.unwrap_or("the exporter"))
 }
 
 /// Who sends. The environment says more of it, or something else.
@@ -197,13 +208,33 @@ fn resource() -> Resource {
 struct Said(Arc<Mutex<Option<String>>>);
 
 impl Said {
-    fn note(&self, what: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(what);
+    fn set(&self, what: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = what;
     }
 
-    fn or(&self, other: String) -> String {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or(other)
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+
+    /// How an export ended: as the exporter says, or worse.
+    fn judge<E: fmt::Display>(&self, exported: Result<(), E>) -> Result<(), String> {
+        let failed = exported.err().map(|error| error.to_string());
+        self.take().or(failed).map_or(Ok(()), Err)
+    }
+}
+
+/// What a collector answers, of either signal.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Answer {
+    #[prost(message, optional, tag = "1")]
+    partial: Option<Partial>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Partial {
+    /// Data points or spans.
+    #[prost(int64, tag = "1")]
+    rejected: i64,
 }
 
 /// An exporter that exports once, and whose errors are kept. The SDK would export again when it is shut down.
@@ -219,9 +250,8 @@ impl PushMetricExporter for Told {
             return Ok(());
         }
         let exported = self.exporter.export(metrics).await;
-        if let Err(error) = &exported {
-            self.said.note(self.said.or(error.to_string()));
-        }
+        let failed = exported.as_ref().err().map(ToString::to_string);
+        self.said.set(self.said.take().or(failed));
         exported
     }
 
@@ -258,22 +288,26 @@ impl HttpClient for Transport {
     async fn send_bytes(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
         let (parts, body) = request.into_parts();
         let url = Url::parse(&parts.uri.to_string())?;
-        let client = self.http.client(&url, &self.trust).inspect_err(|why| self.said.note(why.clone()))?;
+        let client = self.http.client(&url, &self.trust).inspect_err(|why| self.said.set(Some(why.clone())))?;
         let sending = client.request(parts.method, url).headers(parts.headers).body(body).timeout(self.timeout);
         let answered = self.runtime.spawn(async move {
             let answer = sending.send().await?;
             let (status, headers) = (answer.status(), answer.headers().clone());
-            Ok::<_, reqwest::Error>((status, headers, answer.bytes().await?))
+            Ok::<_, reqwest::Error>((status, headers, beginning(answer).await?))
         });
         let (status, headers, body) = answered.await?.map_err(|error| {
-            let why = super::http::describe(&error.without_url());
-            self.said.note(why.clone());
+            let why = describe(&error.without_url());
+            self.said.set(Some(why.clone()));
             why
         })?;
-        if !status.is_success() {
-            self.said.note(format!("it answered {status}"));
-        }
-        let mut response = http::Response::builder().status(status).body(body)?;
+        // What an earlier try met has passed.
+        self.said.set(if status.is_success() {
+            let partial = Answer::decode(body.as_slice()).unwrap_or_default().partial.unwrap_or_default();
+            (partial.rejected > 0).then(|| format!("it took a part alone, and rejected {}", partial.rejected))
+        } else {
+            Some(format!("it answered {status}"))
+        });
+        let mut response = http::Response::builder().status(status).body(body.into())?;
         *response.headers_mut() = headers;
         Ok(response)
     }

@@ -82,6 +82,24 @@ fn the_last_success_moves_with_exit_0_alone_and_survives_every_other_end() {
 }
 
 #[test]
+fn a_run_whose_failures_cannot_be_written_is_no_success_here_or_in_the_ledger() {
+    let site = site();
+    let first = seconds(site.run(&RUN).exits(0).job(), "finished_at");
+    let failures = site.path("state/failures-nightly.jsonl");
+    std::fs::remove_file(&failures).ok();
+    std::fs::create_dir(&failures).unwrap();
+    site.run(&RUN).exits(1);
+    // The next one fails before it begins, so that the ledger alone says when the job succeeded.
+    std::fs::remove_file(site.path("refs.csv")).unwrap();
+    std::fs::remove_file(site.path("night.prom")).unwrap();
+    site.run(&RUN).exits(2);
+    let found = samples(&site.read("night.prom"), "nightly");
+    assert_eq!((found["last_success_timestamp_seconds"], found["last_run_exit_code"]), (first, 2.0));
+    let status = site.run(&["status", "--json"]).exits(0).summary;
+    assert_eq!(status["jobs"][0]["runs"][0]["outcome"], "failed", "{status}");
+}
+
+#[test]
 fn a_run_that_dies_leaves_the_file_and_one_that_fails_replaces_it() {
     let site = Site::nightly(dialogues(1, 3));
     site.run(&RUN).exits(0);

@@ -161,6 +161,8 @@ fn the_variables_of_opentelemetry_are_honoured() {
         ("OTEL_SDK_DISABLED", "true", None),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", Some("this program speaks http/protobuf alone")),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/ca.pem", Some("/no/such/ca.pem: No such file")),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "jobs.yaml", Some("go together")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:hunter2@no host", Some("OTEL_EXPORTER_OTLP_ENDPOINT is invalid")),
     ] {
         let ended = with(&site, &[(at.0, &at.1), (name, value)]).exits(0);
         assert!(warning.is_none_or(|warning| ended.stderr.contains(warning)), "{}", ended.stderr);
@@ -178,6 +180,10 @@ fn a_collector_that_refuses_or_is_away_is_a_warning_without_its_password() {
     let ended = with(&site, &[("COLLECTOR", &url)]).exits(0);
     assert!(ended.stderr.contains("the OTLP collector could not be told") && ended.stderr.contains("401"));
     assert!(refusing.received()[0].headers.iter().any(|line| line.starts_with("authorization: basic ")));
+    // What is answered with success may still be refused in part: a message with the number of points or spans.
+    let picky = Endpoint::answering("200 OK", "\n\u{2}\u{8}\u{3}");
+    let ended = with(&site, &[("COLLECTOR", &picky.url())]).exits(0);
+    assert!(ended.stderr.contains("it took a part alone, and rejected 3"), "{}", ended.stderr);
     let away = format!("http://me:hunter2@127.0.0.1:{}/hunter2", free_port());
     let ended = with(&site, &[("COLLECTOR", &away)]).exits(0);
     assert!(ended.stderr.contains("Connection refused"), "{}", ended.stderr);
