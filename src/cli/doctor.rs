@@ -122,9 +122,9 @@ async fn examine<'a>(config: &Config, job: &'a Job, asked: &mut Asked<'a>) -> Ve
         Line { check: "source", finding: source },
         Line { check: "cursor", finding: finding(source::cursor(job, &memory)).await },
         Line { check: "archive", finding: finding(archive::archive(config, job, &memory)).await },
-        Line { check: "space", finding: finding(state::space(config, job)).await },
+        Line { check: "space", finding: state::space(config, job).unwrap_or_else(Finding::from) },
         Line { check: "ledger", finding: ledger },
-        Line { check: "lock", finding: finding(state::lock(config, job)).await },
+        Line { check: "lock", finding: state::lock(config, job) },
         Line { check: "lifecycle", finding: finding(archive::lifecycle(config, job, &memory)).await },
         Line { check: "retention", finding: finding(state::retention(config, job, &memory)).await },
     ]

@@ -108,7 +108,7 @@ async fn inquire(app: &Arc<App>, job: &Job, sample: &Sample, has_archived: bool)
                 said.last = format!("code {code}: {message}");
             }
             Ok(Outcome::Exhausted { message, .. }) | Err(Stop::Unreachable { last_error: message, .. }) => {
-                said.last = message
+                said.last = message;
             }
             Err(stop) => said.refused = Some(stop.to_string()),
         }

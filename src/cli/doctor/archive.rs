@@ -34,7 +34,6 @@ pub(super) async fn archive(config: &Config, job: &Job, memory: &Memory) -> Resu
             format!("empty or gone, though the ledger recorded {}", output::counted(last, "commit", "commits")),
             format!("mount it, or restore it; if it is lost, {adopt} as it is"),
         ),
-        (None, _) => Finding::ok(found),
         (Some(ArchiveOwner { job: owner, commit, .. }), None) => Finding::look(
             format!("there is an archive of job {owner} with {commit} commits, and this job has no ledger"),
             format!("restore the ledger; if it is lost, {adopt}, or `run {name} --adopt-if-missing`"),

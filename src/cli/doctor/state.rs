@@ -103,17 +103,17 @@ pub(super) async fn ledger(config: &Config, job: &Job, memory: &mut Memory) -> R
 }
 
 /// Whether somebody else is at work.
-pub(super) async fn lock(config: &Config, job: &Job) -> Result<Finding, Exit> {
+pub(super) fn lock(config: &Config, job: &Job) -> Finding {
     let running = JobLock::holder(&config.state, &job.name).map(|holder| format!("the job is running: {holder}"));
     let in_use = || AppLock::holder(&config.state, &job.app).map(|holder| format!("the app is in use: {holder}"));
-    Ok(match running.or_else(in_use) {
+    match running.or_else(in_use) {
         Some(found) => Finding::look(found, "wait until it has ended; `run --wait 30m` waits as well"),
         None => Finding::ok("free"),
-    })
+    }
 }
 
 /// Whether there is room where files are written, and permission.
-pub(super) async fn space(config: &Config, job: &Job) -> Result<Finding, Exit> {
+pub(super) fn space(config: &Config, job: &Job) -> Result<Finding, Exit> {
     let temporary = std::env::temp_dir();
     let archive = assemble::directory(job).map(|directory| ("archive", directory));
     let places =
