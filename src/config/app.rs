@@ -60,8 +60,8 @@ settings! {
         /// Requests per second of `batch_messages`, of all jobs of this app together. The service counts each call by
         /// itself. Your plan says how many.
         rate_limit: u32 as Whole<u32, 1, 100_000>, default "100";
-        /// How long the service keeps messages, such as `365d`; `7d` on the free plan. With it, references that leave before
-        /// they can be asked for are said, and asked for first: [retention](operations.md#retention).
+        /// How long the service keeps messages, such as `365d`; `7d` on the free plan. Jobs then say which references
+        /// would be gone before they are asked for, and ask for those first: [retention](operations.md#retention).
         retention: Option<Duration>, default "null", undigested "it changes no message";
         /// CA certificates (PEM) to trust instead of the platform's, also those of a proxy.
         ca_file: Option<PathBuf>, default "null";
