@@ -58,7 +58,7 @@ if [ -n "$loader" ]; then
     cargo deb --no-build --no-strip ${FAST:+--fast} --quiet --output "$out/" >/dev/null
   fi
   if found cargo-generate-rpm rpm; then
-    cargo generate-rpm --payload-compress "$([ -n "${FAST:-}" ] && echo gzip || echo zstd)" --output "$out/" >/dev/null
+    cargo generate-rpm --payload-compress "$([ -n "${FAST:-}" ] && echo none || echo zstd)" --output "$out/" >/dev/null
   fi
   if found jq "container image"; then
     case $target in

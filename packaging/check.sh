@@ -198,6 +198,7 @@ for image in "$out"/*.oci.tar; do
 done
 
 for archive in "$out"/*.tar.gz; do
+  [ -e "$archive" ] || break
   tar -C "$copy" -xzf "$archive"
   binary=$copy/$(basename "$archive" .tar.gz)/yunxin-archiver
   if readelf -l "$binary" | grep -q 'program interpreter'; then

@@ -145,7 +145,7 @@ if [ ${#grafana[@]} -gt 0 ]; then
 fi
 if [ ${#tools[@]} -gt 0 ]; then
   # Built quickly: they run once.
-  CARGO_TARGET_DIR=target/tools/build CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
+  CARGO_TARGET_DIR=target/tools/build CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
     CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo install --quiet --locked --root target/tools "${tools[@]}"
   rm -rf target/tools/build
 fi

@@ -32,10 +32,16 @@ fn packages_are_installed_run_upgraded_and_removed_and_leave_archives() {
         assert_eq!(names.iter().filter(|name| name.ends_with(kind)).count(), 1, "{kind}: {names:?} {}", said(&built));
     }
 
-    let root = format!("yunxin-archiver-{}-", env!("CARGO_PKG_VERSION"));
+    // The names that `cargo binstall` makes of its metadata.
+    let manifest = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
     let archive = names.iter().find(|name| name.ends_with(".tar.gz")).unwrap();
     let inside = archive.strip_suffix(".tar.gz").unwrap();
-    assert!(archive.starts_with(&root), "the name that `cargo binstall` asks for: {archive}");
+    let target = inside.strip_prefix(&format!("yunxin-archiver-{}-", env!("CARGO_PKG_VERSION"))).unwrap();
+    assert_eq!(target.split('-').count(), 4, "{target}");
+    assert!(manifest.contains("/{ name }-{ version }-{ target }.tar.gz\"\n"));
+    assert!(manifest.contains("\"{ name }-{ version }-{ target }/{ bin }{ binary-ext }\"\n"));
+    let listed = Command::new("tar").args(["-tzf", archive]).current_dir(&out).output().unwrap();
+    assert!(said(&listed).contains(&format!("{inside}/yunxin-archiver\n")), "{}", said(&listed));
     let alerts = Command::new("tar")
         .args(["-xOzf", archive, &format!("{inside}/deploy/prometheus/alerts.yaml")])
         .current_dir(&out)
