@@ -35,7 +35,7 @@ YAML
     "$PYTHON" - "$DIR/summary.json" "$DIR/simulated" "$limit" "$latency" <<'PYTHON'
 import json, re, sys
 job = json.load(open(sys.argv[1]))["jobs"][0]
-busiest = re.search(r"at most (\d+) in any second", open(sys.argv[2]).read()).group(1)
+busiest = re.search(r"at most ([\d,]+) requests? in any second", open(sys.argv[2]).read()).group(1)
 rates, requests = job["rates"], job["requests"]
 seconds = requests["sent"] / rates["requests_per_second"]
 print(f"| {sys.argv[3]}/s | {sys.argv[4]} ms | {requests['sent']:,} | {seconds:.1f} | {rates['quota_used']:.1%} |"

@@ -40,6 +40,8 @@ pub use outcome::{Answer, AskFor, Outcome, Refusal, Stop};
 pub use response::Verdict;
 pub use settings::{ApiVersion, AppSettings, Concurrency, FetchSettings, Patience, Proxy};
 pub use stats::{LATENCY_BUCKETS, Stats};
+#[cfg(test)]
+pub(crate) use window::Window;
 
 /// Decodes any bytes as the answer to a question, and asserts that every reference of the question is accounted for.
 #[cfg(any(test, fuzzing))]

@@ -126,7 +126,7 @@ impl Quota {
                 if let Some(pause) = pause {
                     self.app.pause(pause);
                 }
-                held.apply(serial, rate);
+                held.apply(serial, rate, Instant::now());
             }
             Err(error) => tracing::debug!("no share of the quota: {error}"),
         }
@@ -144,8 +144,7 @@ struct HeldShare {
 
 impl HeldShare {
     /// Takes up a grant.
-    fn apply(&mut self, serial: u64, rate: u32) {
-        let now = Instant::now();
+    fn apply(&mut self, serial: u64, rate: u32, now: Instant) {
         self.applied.push_back((serial, now));
         if rate > self.rate {
             self.grew = now;
@@ -175,19 +174,4 @@ impl HeldShare {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_grant_is_confirmed_once_every_request_that_may_not_have_arrived_goes_by_it() {
-        let mut held = HeldShare { applied: VecDeque::new(), rate: 0, grew: Instant::now() };
-        assert_eq!(held.confirmed(None), 0);
-        held.apply(1, 50);
-        let under_the_first = Instant::now();
-        held.apply(2, 20);
-        assert_eq!(held.confirmed(Some(under_the_first)), 1);
-        assert_eq!(held.confirmed(Some(Instant::now())), 2);
-        held.apply(3, 30);
-        assert_eq!(held.confirmed(None), 3, "everything has arrived");
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ pub(super) const PROBE: Duration = Duration::from_secs(30);
 
 /// The pace of one call of the API. It is told the time.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     limit: u32,
     /// When the limit ends, if it is a share that was granted for a time.
     until: Option<Instant>,
@@ -50,7 +50,7 @@ struct Pause {
 
 impl Window {
     /// At most `limit` sends in any second.
-    pub(super) fn new(limit: u32, patience: Patience) -> Self {
+    pub(crate) fn new(limit: u32, patience: Patience) -> Self {
         let limit = limit.max(1);
         Self {
             limit,
@@ -69,7 +69,7 @@ impl Window {
     }
 
     /// From now on the limit is this share of the app's. Nothing is sent from `until` on.
-    pub(super) fn share(&mut self, share: u32, until: Instant) {
+    pub(crate) fn share(&mut self, share: u32, until: Instant) {
         self.until = Some(until);
         if share > 0 {
             let share_of_all = f64::from(share);
@@ -90,7 +90,7 @@ impl Window {
     }
 
     /// Takes the moment `now` for a request, or returns when to ask again. `now` never goes back.
-    pub(super) fn take(&mut self, now: Instant) -> Result<(), Instant> {
+    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Instant> {
         if self.is_without_share(now) {
             return Err(now + WITHOUT_SHARE);
         }
@@ -131,7 +131,7 @@ impl Window {
     ///
     /// The second that ends now holds as many sends as before, and later ones count the request where it really is. Only a
     /// request that is late by more than a second can be one too many.
-    pub(super) fn delayed(&mut self, taken: Instant, now: Instant) -> bool {
+    pub(crate) fn delayed(&mut self, taken: Instant, now: Instant) -> bool {
         self.arrivals.forget(taken);
         if self.is_without_share(now) {
             return false;
@@ -147,7 +147,7 @@ impl Window {
     }
 
     /// The request sent at `sent` was answered, whatever the answer says; if not `whole`, it ended in another way.
-    pub(super) fn ended(&mut self, sent: Instant, whole: bool, now: Instant) {
+    pub(crate) fn ended(&mut self, sent: Instant, whole: bool, now: Instant) {
         self.arrivals.ended(sent, whole, now);
     }
 
@@ -208,7 +208,7 @@ impl Window {
     }
 
     /// When the oldest request was sent that has not ended.
-    pub(super) fn oldest_open(&self) -> Option<Instant> {
+    pub(crate) fn oldest_open(&self) -> Option<Instant> {
         self.arrivals.oldest_open()
     }
 
