@@ -366,12 +366,12 @@ mod tests {
         let used = |sent, millis, summary: &mut JobSummary| {
             summary.requests.sent = sent;
             let trace = Trace { fetching: SignedDuration::from_millis(millis), ..Trace::default() };
-            JobMetrics::of_run(summary, &trace, 100).quota_used
+            (JobMetrics::of_run(summary, &trace, 100).quota_used * 1_000.0).round()
         };
-        assert_eq!(used(150, 3_000, &mut summary), 0.5);
+        assert_eq!(used(150, 3_000, &mut summary), 500.0);
         assert_eq!(used(0, 0, &mut summary), 0.0);
-        assert_eq!(used(100, 1, &mut summary), 100.0 / 100.9);
-        assert_eq!(used(1_000, 1, &mut summary), 1.0);
+        assert_eq!(used(100, 1, &mut summary), 991.0);
+        assert_eq!(used(1_000, 1, &mut summary), 1_000.0);
     }
 
     proptest! {
