@@ -8,26 +8,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use yunxin_archiver::metrics::{FAMILIES, Family};
 
 use crate::documentation::{anchors, pages};
 
-/// Every metric with the labels it has besides `job`.
-const METRICS: [(&str, &[&str]); 14] = [
-    ("yunxin_archiver_build_info", &["version"]),
-    ("yunxin_archiver_last_run_timestamp_seconds", &[]),
-    ("yunxin_archiver_last_success_timestamp_seconds", &[]),
-    ("yunxin_archiver_last_run_duration_seconds", &[]),
-    ("yunxin_archiver_last_run_exit_code", &[]),
-    ("yunxin_archiver_last_run_references", &["outcome"]),
-    ("yunxin_archiver_last_run_requests", &["result"]),
-    ("yunxin_archiver_last_run_bytes", &["kind"]),
-    ("yunxin_archiver_last_run_quota_used_ratio", &[]),
-    ("yunxin_archiver_pending_references", &[]),
-    ("yunxin_archiver_open_failures", &["class"]),
-    ("yunxin_archiver_cursor_lag_seconds", &[]),
-    ("yunxin_archiver_oldest_pending_retention_seconds", &[]),
-    ("yunxin_archiver_expiring_references", &[]),
-];
+/// The labels that a metric has besides `job`.
+fn labels(metric: &str) -> Vec<&'static str> {
+    FAMILIES.iter().find(|family| family.name == metric).unwrap().label.into_iter().collect()
+}
 
 fn at(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -128,7 +116,7 @@ fn every_alert_has_its_section_in_the_runbook_and_every_section_its_alert() {
 
 #[test]
 fn alerts_and_dashboard_name_metrics_and_labels_that_there_are() {
-    let known: BTreeSet<String> = METRICS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let known: BTreeSet<String> = FAMILIES.iter().map(|family| family.name.to_owned()).collect();
     let shown = metrics(&dashboard().to_string());
     assert_eq!(shown, known, "the dashboard shows every metric and no other");
     let mut queries = texts("expr", &dashboard());
@@ -148,13 +136,13 @@ fn alerts_and_dashboard_name_metrics_and_labels_that_there_are() {
             labels.into_iter().map(move |label| (name.clone(), label))
         });
         for (name, label) in used {
-            let of_metric = METRICS.iter().find(|(known, _)| *known == name).unwrap().1;
+            let of_metric = labels(&name);
             assert!(label == "job" || of_metric.contains(&label.as_str()), "{name} has no label {label}: {query}");
         }
         for grouped in query.split(" by (").skip(1) {
             let label = grouped.split(')').next().unwrap();
             let name = metrics(query).into_iter().next().unwrap();
-            let of_metric = METRICS.iter().find(|(known, _)| *known == name).unwrap().1;
+            let of_metric = labels(&name);
             let there = label.split(", ").all(|label| label == "job" || of_metric.contains(&label));
             assert!(there, "{name} has no label {label}: {query}");
         }
@@ -302,8 +290,8 @@ impl Prometheus {
 fn prometheus_as_in_the_example_keeps_the_names_of_jobs_and_fills_every_panel() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let mut text = String::new();
-    for (name, labels) in METRICS {
-        let labels = labels.iter().fold(String::new(), |text, label| text + "," + label + "=\"some\"");
+    for Family { name, label, .. } in &FAMILIES {
+        let labels = label.iter().fold(String::new(), |text, label| text + "," + label + "=\"some\"");
         let value = if name.contains("timestamp") { now } else { 4 };
         text += &format!("# TYPE {name} gauge\n{name}{{job=\"nightly\"{labels}}} {value}\n");
     }
@@ -317,10 +305,10 @@ fn prometheus_as_in_the_example_keeps_the_names_of_jobs_and_fills_every_panel() 
     let prometheus = Prometheus::start(directory.path());
     let mut tries = 0;
     // Both are scraped as a whole within a second or two.
-    while prometheus.query(&format!("{}{{job=\"nightly\"}}", METRICS[13].0)).len() < 2 {
+    while prometheus.query(&format!("{}{{job=\"nightly\"}}", FAMILIES[13].name)).len() < 2 {
         tries += 1;
         let log = || std::fs::read_to_string(directory.path().join("log")).unwrap();
-        assert!(tries < 600, "{:?}\n{}", prometheus.query("{job!=\"\"}"), log());
+        assert!(tries < 3_000, "{:?}\n{}", prometheus.query("{job!=\"\"}"), log());
         std::thread::sleep(Duration::from_millis(100));
     }
     let found = prometheus.query("yunxin_archiver_last_run_exit_code");
