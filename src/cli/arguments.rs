@@ -9,11 +9,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::Timestamp;
 
+use super::check::Check;
 use super::completeness::Completeness;
 use super::export::Export;
 use super::failures::Failures;
 use super::init::Init;
 use super::provenance::Provenance;
+use super::simulate::Simulate;
 use crate::model::failure::Class;
 use crate::progress::Style;
 use crate::telemetry::{Format, Level};
@@ -374,22 +376,6 @@ pub struct Adopt {
     pub json: bool,
 }
 
-/// Arguments of `check`.
-#[derive(Debug, Args)]
-pub struct Check {
-    /// The jobs; by default all.
-    #[arg(value_name = "JOB")]
-    pub jobs: Vec<String>,
-
-    /// Also connect to source, sink and API, and print the beginning of one real message.
-    #[arg(long)]
-    pub connect: bool,
-
-    /// How many rows of the source to show, and how many messages to ask for until one exists.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub sample: usize,
-}
-
 /// Arguments of `schema`.
 #[derive(Debug, Args)]
 pub struct Schema {
@@ -407,43 +393,6 @@ pub enum SchemaOf {
     Parquet,
     /// The Postgres tables.
     Postgres,
-}
-
-/// Arguments of `simulate`.
-#[derive(Debug, Args)]
-pub struct Simulate {
-    /// The port on 127.0.0.1; 0 takes any free one.
-    #[arg(long, default_value_t = 8787)]
-    pub port: u16,
-
-    /// Requests per second before code 416.
-    #[arg(long, value_name = "N")]
-    pub rate_limit: Option<u32>,
-
-    /// The delay of every answer.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub latency: Option<Duration>,
-
-    /// The age at which a message no longer exists, such as 7d; by default never.
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    pub retention: Option<Duration>,
-
-    /// The share of messages that do not exist, 0 to 1.
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    pub missing: Option<f64>,
-
-    /// The share of requests that fail in some way, 0 to 1.
-    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
-    pub chaos: Option<f64>,
-
-    /// A JSON file with further settings; see docs/api.md. `{"world": "any"}` answers every reference, such as those of
-    /// your own CSV.
-    #[arg(long, value_name = "FILE")]
-    pub settings: Option<PathBuf>,
-}
-
-fn parse_share(text: &str) -> Result<f64, &'static str> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("not a share: use a number from 0 to 1")
 }
 
 /// Arguments of `demo`.

@@ -1,8 +1,49 @@
 //! `simulate`: the API as documented, on loopback.
 
-use super::arguments::Simulate;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
 use super::{Exit, output};
 use crate::simulator::{self, Rule, Settings};
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub struct Simulate {
+    /// The port on 127.0.0.1; 0 takes any free one.
+    #[arg(long, default_value_t = 8787)]
+    pub port: u16,
+
+    /// Requests per second before code 416.
+    #[arg(long, value_name = "N")]
+    pub rate_limit: Option<u32>,
+
+    /// The delay of every answer.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub latency: Option<Duration>,
+
+    /// The age at which a message no longer exists, such as 7d; by default never.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub retention: Option<Duration>,
+
+    /// The share of messages that do not exist, 0 to 1.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub missing: Option<f64>,
+
+    /// The share of requests that fail in some way, 0 to 1.
+    #[arg(long, value_name = "SHARE", value_parser = parse_share)]
+    pub chaos: Option<f64>,
+
+    /// A JSON file with further settings; see docs/api.md. `{"world": "any"}` answers every reference, such as those of
+    /// your own CSV.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+}
+
+fn parse_share(text: &str) -> Result<f64, &'static str> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or("not a share: use a number from 0 to 1")
+}
 
 pub(super) async fn simulate(arguments: Simulate) -> Result<u8, Exit> {
     let settings = settings(&arguments)?;
