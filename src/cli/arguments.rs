@@ -9,7 +9,6 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use jiff::Timestamp;
 
-use super::check::Check;
 use super::completeness::Completeness;
 use super::export::Export;
 use super::failures::Failures;
@@ -374,6 +373,22 @@ pub struct Adopt {
     /// Print what was taken over as JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The jobs; by default all.
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+
+    /// Also connect to source, sink and API, and print the beginning of one real message.
+    #[arg(long)]
+    pub connect: bool,
+
+    /// How many rows of the source to show, and how many messages to ask for until one exists.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub sample: usize,
 }
 
 /// Arguments of `schema`.

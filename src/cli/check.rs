@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
-
+use super::arguments::Check;
 use super::{Context, Exit, assemble, contained, fleet, notices, output, provenance};
 use crate::config::{self, Config, Job};
 use crate::model::reference::ConversationId;
@@ -17,22 +16,6 @@ use crate::yunxin::{App, AskFor, Client, FetchSettings, Meaning, Outcome, Stop, 
 pub(super) const LOOKED_AT: usize = 200;
 /// The longest time that an API that does not answer is tried.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Arguments of `check`.
-#[derive(Debug, Args)]
-pub struct Check {
-    /// The jobs; by default all.
-    #[arg(value_name = "JOB")]
-    pub jobs: Vec<String>,
-
-    /// Also connect to source, sink and API, and print the beginning of one real message.
-    #[arg(long)]
-    pub connect: bool,
-
-    /// How many rows of the source to show, and how many messages to ask for until one exists.
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub sample: usize,
-}
 
 pub(super) async fn check(context: &Context, arguments: &Check) -> Result<u8, Exit> {
     let config = Config::load(&context.config).map_err(Exit::usage)?;
