@@ -34,7 +34,7 @@ impl Apps {
             self.0.insert(job.app.clone(), (lock, app));
         }
         let (lock, app) = &self.0[&job.app];
-        let left = lock.shares().left();
+        let left = lock.shares().left().unwrap_or_default();
         if !order.fleet && !left.is_zero() {
             let seconds = left.as_secs_f64().ceil();
             tracing::info!(app = job.app, "workers of an earlier run may use the app's quota for {seconds} s: waiting");

@@ -51,7 +51,9 @@ impl<'a> Notices<'a> {
     /// Tells how the run of a job ended.
     pub(super) async fn ended(&self, monitored: Monitored, job: &Job, summary: &JobSummary, trace: &Trace) {
         self.notifier.ends(monitored, std::slice::from_ref(summary), summary.exit_code).await;
-        if self.notifier.is_idle() {
+        // Another process is at work on the job or its app, and what its run comes to must not be overwritten.
+        let is_busy = summary.run_id.is_none() && summary.exit_code == 75;
+        if is_busy || self.notifier.is_idle() {
             return;
         }
         let mut metrics = JobMetrics::of_run(summary, trace, self.config.app_of(job).rate_limit);

@@ -288,14 +288,13 @@ fn report(summary: &JobSummary, config: &Path) {
             files = summary.files.len(),
             seconds = format!("{seconds:.1}"),
             "{}",
-            if summary.outcome == Outcome::Partial {
-                let list = ending::command(config, &format!("failures {}", summary.job));
-                let kinds = ending::not_tolerated(summary);
-                format!("complete, with new failures{kinds}: `{list}` lists them")
-            } else {
-                "complete".to_owned()
-            }
+            if summary.outcome == Outcome::Partial { "complete, with new failures" } else { "complete" }
         ),
+    }
+    if summary.outcome == Outcome::Partial {
+        let list = ending::command(config, &format!("failures {}", summary.job));
+        let kinds = ending::not_tolerated(summary);
+        tracing::warn!(job = summary.job, "complete, with new failures{kinds}: `{list}` lists them");
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
@@ -235,8 +234,8 @@ impl Fleet {
         }
         let (tried_for, last_error) = self.grants.in_vain();
         if tried_for >= self.give_up_after {
-            let since = Timestamp::now() - tried_for;
-            return Some(Happened::Failed(RunError::Api(Stop::Unreachable { since, tried_for, last_error })));
+            let why = format!("nothing has succeeded for {} s: {last_error}", tried_for.as_secs());
+            return Some(Happened::Failed(RunError::Fleet(why)));
         }
         if !self.is_looking {
             self.is_looking = true;

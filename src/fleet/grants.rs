@@ -55,8 +55,10 @@ impl Grants {
     /// than a worker can know.
     pub(super) fn new(run: Uuid, limit: u32, note: SharesNote) -> Self {
         let now = Instant::now();
+        // Without a note, a coordinator that had another `state` may have granted all until now.
+        let in_use = note.left().unwrap_or(LIFE + AFTER);
         let state = State {
-            shares: Shares::new(limit - limit / 100, now),
+            shares: Shares::new(limit - limit / 100, now + in_use),
             workers: BTreeMap::new(),
             in_flight: 0,
             redelivered: 0,

@@ -119,12 +119,16 @@ impl Nats {
             url.set_password(None).ok();
             servers.push(url.to_string());
         }
+        let hosts = servers.join(", ");
         let client = options.connect(servers).await.map_err(|error| match error.kind() {
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                 NatsError::Denied(error.kind().to_string())
             }
             // What the library says of an address may quote it.
-            kind => NatsError::Failed { doing: "connecting to NATS".to_owned(), why: kind.to_string() },
+            kind => NatsError::Failed {
+                doing: format!("connecting to NATS at {hosts} (`fleet.nats`)"),
+                why: format!("{kind}; is nats-server running there, and can this machine reach it?"),
+            },
         })?;
         let mut jetstream = jetstream::new(client.clone());
         jetstream.set_timeout(PATIENCE);

@@ -46,9 +46,9 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Shares of `limit` requests a second. A coordinator before this one may have granted all of it until now.
-    pub(super) fn new(limit: u32, now: Instant) -> Self {
-        Self { limit, from: now + LIFE + AFTER, serial: 0, holders: BTreeMap::new() }
+    /// Shares of `limit` requests a second, of which none is granted before `from`.
+    pub(super) fn new(limit: u32, from: Instant) -> Self {
+        Self { limit, from, serial: 0, holders: BTreeMap::new() }
     }
 
     /// When the first share is granted.

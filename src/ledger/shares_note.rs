@@ -40,12 +40,12 @@ impl SharesNote {
         Ok(())
     }
 
-    /// For how long shares may be in use.
-    pub fn left(&self) -> Duration {
-        let Ok(text) = std::fs::read_to_string(&self.path) else { return Duration::ZERO };
-        let Ok(until) = text.trim().parse::<Timestamp>() else { return LONGEST };
+    /// For how long shares may be in use. `None` if none was ever granted here.
+    pub fn left(&self) -> Option<Duration> {
+        let text = std::fs::read_to_string(&self.path).ok()?;
+        let Ok(until) = text.trim().parse::<Timestamp>() else { return Some(LONGEST) };
         let left = until.duration_since(Timestamp::now());
-        Duration::try_from(left).unwrap_or_default().min(LONGEST)
+        Some(Duration::try_from(left).unwrap_or_default().min(LONGEST))
     }
 }
 
@@ -60,16 +60,18 @@ mod tests {
         let path = state.path().join("main.app.shares");
         let note = || SharesNote::at(path.clone());
         let (own, seconds) = (note(), Duration::from_secs);
-        assert_eq!(note().left(), Duration::ZERO);
+        assert_eq!(note().left(), None);
         own.extend(seconds(10)).unwrap();
-        let left = note().left();
+        let left = note().left().unwrap();
         assert!(left > seconds(10) && left <= seconds(10) + SPARE, "{left:?}");
         std::fs::remove_file(&path).unwrap();
         own.extend(seconds(10)).unwrap();
-        assert_eq!(note().left(), Duration::ZERO, "the note was good, and was not written again");
+        assert_eq!(note().left(), None, "the note was good, and was not written again");
         own.extend(seconds(25)).unwrap();
-        assert!(note().left() > seconds(25));
+        assert!(note().left() > Some(seconds(25)));
         std::fs::write(&path, "2199-01-01T00:00:00Z").unwrap();
-        assert_eq!(note().left(), LONGEST);
+        assert_eq!(note().left(), Some(LONGEST));
+        std::fs::write(&path, "2026-01-01T00:00:00Z").unwrap();
+        assert_eq!(note().left(), Some(Duration::ZERO));
     }
 }

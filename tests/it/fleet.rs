@@ -363,7 +363,7 @@ fn a_run_gives_up_when_nats_is_gone_and_the_next_one_goes_on() {
     assert_eq!(dead.wait().unwrap().code(), Some(1));
     let summary: Value = serde_json::from_str(&std::fs::read_to_string(site.path("summary.json")).unwrap()).unwrap();
     assert!(
-        summary["jobs"][0]["error"].as_str().unwrap().contains("no endpoint has given a usable answer"),
+        summary["jobs"][0]["error"].as_str().unwrap().contains("the fleet cannot be used: nothing has succeeded for"),
         "{summary}"
     );
     site.api.faults(|faults| faults.latency_ms = 0);

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 use proptest::prelude::*;
 
-use super::super::shares::{AFTER, LIFE, Shares};
+use super::super::shares::{LIFE, Shares};
 use super::*;
 use crate::yunxin::{Patience, Window};
 
@@ -111,7 +111,7 @@ impl Worker {
 fn arrivals(limit: u32, ways: &[u64], chances: &[Chance]) -> Vec<Instant> {
     let begin = Instant::now();
     // A coordinator before this one has granted nothing, so that less time is spent in calculation.
-    let mut shares = Shares::new(limit, begin.checked_sub(LIFE + AFTER).unwrap_or(begin));
+    let mut shares = Shares::new(limit, begin);
     let mut all: Vec<Worker> = (0..ways.len()).map(|n| Worker::new(n.to_string(), begin)).collect();
     let (mut now, mut arrived) = (begin, Vec::new());
     for stretch in chances {

@@ -47,7 +47,7 @@ fn chance(workers: usize) -> impl Strategy<Value = Chance> {
 /// Arrivals at the service, each as late on its way as its worker's are.
 fn arrivals(limit: u32, workers: usize, late: &[u64], chances: &[Chance]) -> Vec<Instant> {
     let begin = Instant::now();
-    let mut shares = Shares::new(limit, begin);
+    let mut shares = Shares::new(limit, begin + LIFE + AFTER);
     let mut all: Vec<Worker> = (0..workers).map(|_| Worker::default()).collect();
     let mut names: Vec<String> = (0..workers).map(|n| n.to_string()).collect();
     let mut arrived = Vec::new();
@@ -126,7 +126,7 @@ proptest! {
     #[test]
     fn what_is_wanted_is_divided_and_nothing_is_left_over(wants in prop::collection::vec(0_u32..200, 1..12)) {
         let mut now = Instant::now();
-        let mut shares = Shares::new(100, now);
+        let mut shares = Shares::new(100, now + LIFE + AFTER);
         now += LIFE + AFTER;
         let mut rates = vec![(0, 0); wants.len()];
         for _ in 0..20 {
@@ -148,7 +148,7 @@ proptest! {
 #[test]
 fn a_share_of_a_former_coordinator_has_ended_before_the_first_grant() {
     let now = Instant::now();
-    let mut shares = Shares::new(100, now);
+    let mut shares = Shares::new(100, now + LIFE + AFTER);
     let just_before = LIFE + Duration::from_millis(2_008);
     assert_eq!(shares.grant("a", 0, 100, now + just_before).rate, 0);
     assert_eq!(shares.grant("a", 0, 100, now + LIFE + AFTER).rate, 100);
@@ -157,7 +157,7 @@ fn a_share_of_a_former_coordinator_has_ended_before_the_first_grant() {
 #[test]
 fn the_share_of_a_dead_worker_comes_back_when_it_has_surely_ended() {
     let mut now = Instant::now();
-    let mut shares = Shares::new(100, now);
+    let mut shares = Shares::new(100, now + LIFE + AFTER);
     now += LIFE + AFTER;
     assert_eq!(shares.grant("dead", 0, 100, now).rate, 100);
     let just_before = LIFE + Duration::from_millis(2_008);

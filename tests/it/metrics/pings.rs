@@ -81,7 +81,8 @@ fn what_exits_3_and_5_and_75_count_as_is_the_operators_choice() {
         site.wait_for_requests(requests + 1);
         wait_until("the beginning is told", || monitor.lines().len() == seen + 1);
         assert_eq!(told(&monitor, &mut seen), ["/start"], "{on}");
-        site.night().exits(75);
+        site.run(&["run", "--json", "--metrics", "metrics.prom"]).exits(75);
+        assert!(!site.path("metrics.prom").exists(), "the run under way has the word");
         assert_eq!(told(&monitor, &mut seen), ["/start", busy], "{on}");
         running.signal(Signal::TERM);
         running.end().exits(5);
