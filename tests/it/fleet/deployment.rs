@@ -41,6 +41,26 @@ fn the_manifests_for_kubernetes_are_valid_and_a_wrong_key_is_not() {
 }
 
 #[test]
+fn containers_begin_as_the_image_does_and_their_arguments_are_a_command_line() {
+    let image = std::fs::read_to_string(root().join("packaging/build.sh")).unwrap();
+    assert!(image.contains(r#"Entrypoint: ["/usr/bin/yunxin-archiver", "-c", "/etc/yunxin-archiver/jobs.yaml"]"#));
+    for (file, command) in [("coordinator.yaml", "run"), ("workers.yaml", "worker")] {
+        let text = std::fs::read_to_string(root().join("deploy/kubernetes").join(file)).unwrap();
+        assert!(text.contains("mountPath: /etc/yunxin-archiver, readOnly: true"), "{file}");
+        let (_, arguments) = text.split_once("args: [").unwrap();
+        let arguments = arguments.split_once(']').unwrap().0.split(", ").map(|argument| argument.trim_matches('"'));
+        let output = Command::new(env!("CARGO_BIN_EXE_yunxin-archiver"))
+            .args(["-c", "/etc/yunxin-archiver/jobs.yaml"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("/etc/yunxin-archiver/jobs.yaml"), "{command} got as far as its configuration: {said}");
+        assert!(!said.contains("Usage"), "{said}");
+    }
+}
+
+#[test]
 fn the_configuration_for_kubernetes_is_one_that_the_program_takes_with_every_variable_from_the_secret() {
     let text = std::fs::read_to_string(root().join("deploy/kubernetes/config.yaml")).unwrap();
     let (_, block) = text.split_once("jobs.yaml: |\n").unwrap();
