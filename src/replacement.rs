@@ -20,8 +20,11 @@ pub(crate) struct Replacement {
 }
 
 impl Replacement {
-    /// Starts a file that only its owner may read.
+    /// Starts a file that only its owner may read. Devices, pipes and directories are never replaced.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        if path.metadata().is_ok_and(|there| !there.is_file()) {
+            return Err(io::Error::other("it is no regular file"));
+        }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.tmp", std::process::id()));
         let temporary = path.with_file_name(name);

@@ -146,9 +146,9 @@ fn print(page: &Page, is_next: bool) -> Result<(), Exit> {
             Grade::Look => "look",
             Grade::Wrong => "wrong",
         };
-        output::line(&format!("  {state:<6} {check:<12} {found}"))?;
+        output::line(&format!("  {state:<6} {check:<12} {}", output::one_line(found)))?;
         if let Some(advice) = advice {
-            output::line(&format!("  {:<19} → {advice}", ""))?;
+            output::line(&format!("  {:<19} → {}", "", output::one_line(advice)))?;
         }
     }
     Ok(())

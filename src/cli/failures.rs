@@ -154,7 +154,7 @@ async fn table(ledger: Option<&Ledger>, filter: &FailureFilter, mut out: impl Wr
             *kinds.entry((row.class, row.code)).or_default() += row.rows;
             if shown.len() < SHOWN {
                 told += row.rows;
-                shown.push(line(row, dismissed));
+                shown.push(line(row, dismissed).iter().map(|cell| output::one_line(cell)).collect());
             }
             Ok(())
         })

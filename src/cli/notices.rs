@@ -104,9 +104,14 @@ async fn standing(config: &Config, job: &Job, now: Timestamp) -> Result<Option<(
 /// Finds out before the run, not after it, whether a file of the command line can be written.
 pub(super) fn check_writable(option: &str, path: &Path) -> Result<(), Exit> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if directory.is_dir() && !path.is_dir() {
+    let there = path.metadata();
+    if directory.is_dir() && there.as_ref().map_or(true, std::fs::Metadata::is_file) {
         return Ok(());
     }
-    let why = if path.is_dir() { "is a directory" } else { "cannot be written: its directory does not exist" };
+    let why = match there {
+        Ok(there) if there.is_dir() => "is a directory",
+        Ok(_) => "is no regular file, and only such a file is replaced",
+        Err(_) => "cannot be written: its directory does not exist",
+    };
     Err(Exit::words(format!("{option} {} {why}", path.display())))
 }

@@ -39,9 +39,18 @@ pub(super) fn usage(error: &clap::Error) {
 
 /// A text in which a terminal obeys nothing but line ends.
 fn harmless(text: &str) -> String {
+    escaped(text, |character| character.is_control() && character != '\n')
+}
+
+/// A text from elsewhere as one line that a terminal only shows.
+pub(super) fn one_line(text: &str) -> String {
+    escaped(text, char::is_control)
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() && character != '\n' {
+        if is_escaped(character) {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);

@@ -30,11 +30,13 @@ impl MetricsFile {
     }
 
     fn write(&self, mut metrics: JobMetrics) -> io::Result<()> {
+        // Before it is read: a pipe would be waited for.
+        let mut file = Replacement::create(&self.path)?;
         // Of a file that cannot be read nothing is kept.
-        let former = std::fs::read_to_string(&self.path).unwrap_or_default();
+        let former = std::fs::read(&self.path).unwrap_or_default();
+        let former = String::from_utf8_lossy(&former);
         metrics.last_success = metrics.last_success.or_else(|| last_success(&former, &metrics.job));
         let is_kept = |name: &str| self.jobs.iter().any(|job| job == name);
-        let mut file = Replacement::create(&self.path)?;
         file.set_mode(0o644)?;
         file.write_all(text(&[metrics], &former, is_kept).as_bytes())?;
         file.finish()

@@ -21,8 +21,6 @@ const TRIES: Policy = Policy {
 };
 /// How much of a body is read, in bytes, and a chunk more.
 const MOST: usize = 64 << 10;
-/// How much of an error is quoted, in characters.
-const QUOTED: usize = 200;
 
 /// Sends requests.
 #[derive(Debug, Clone)]
@@ -37,15 +35,6 @@ pub(super) struct Trust {
     pub(super) ca: Option<Vec<u8>>,
     /// A certificate with its private key.
     pub(super) identity: Option<Vec<u8>>,
-}
-
-/// How an endpoint refused a request.
-#[derive(Debug)]
-pub(super) enum Refused {
-    /// It answered with another status than success. Its words may quote the request.
-    Status(StatusCode, String),
-    /// It did not answer.
-    Unanswered(String),
 }
 
 impl Http {
@@ -77,34 +66,25 @@ impl Http {
         builder.build().map_err(|error| describe(&error.without_url()))
     }
 
-    /// Sends a request until it succeeds or is refused for good.
+    /// Sends a request until it succeeds or is refused for good. An answer's words are not told: they may quote the request,
+    /// and with it a password.
     pub(super) async fn send(
         &self,
         method: Method,
         url: Url,
         prepare: impl Fn(RequestBuilder) -> RequestBuilder,
-    ) -> Result<(), Refused> {
-        let client = self.client(&url, &Trust::default()).map_err(Refused::Unanswered)?;
+    ) -> Result<(), String> {
+        let client = self.client(&url, &Trust::default())?;
         let mut tries = TRIES.start();
         loop {
-            let refused = match prepare(client.request(method.clone(), url.clone())).send().await {
+            let (refused, may_pass) = match prepare(client.request(method.clone(), url.clone())).send().await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) => {
                     let status = answer.status();
-                    let words = beginning(answer).await.unwrap_or_default();
-                    let words = String::from_utf8_lossy(&words)
-                        .trim()
-                        .chars()
-                        .filter(|c| !c.is_control())
-                        .take(QUOTED)
-                        .collect();
-                    Refused::Status(status, words)
+                    let may_pass = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+                    (format!("it answered {status}"), may_pass)
                 }
-                Err(error) => Refused::Unanswered(describe(&error.without_url())),
-            };
-            let may_pass = match &refused {
-                Refused::Status(status, _) => status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS,
-                Refused::Unanswered(_) => true,
+                Err(error) => (describe(&error.without_url()), true),
             };
             match tries.failed(true).filter(|_| may_pass) {
                 Some(wait) => sleep(wait).await,

@@ -6,7 +6,7 @@ use reqwest::Method;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::http::{Http, Refused};
+use super::http::Http;
 use crate::config::{self, PingAs};
 use crate::model::summary::JobSummary;
 
@@ -50,12 +50,7 @@ impl Ping {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        let sent = self.http.send(Method::POST, url, |request| request.body(body.clone())).await;
-        sent.map_err(|refused| match refused {
-            // Its words may quote the URL.
-            Refused::Status(status, _) => format!("it answered {status}"),
-            Refused::Unanswered(why) => why,
-        })
+        self.http.send(Method::POST, url, |request| request.body(body.clone())).await
     }
 }
 

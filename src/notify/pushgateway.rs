@@ -6,7 +6,7 @@ use reqwest::header::CONTENT_TYPE;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::http::{Http, Refused};
+use super::http::Http;
 use super::{Destination, Ended};
 use crate::metrics::text;
 
@@ -39,10 +39,6 @@ impl Destination for Pushgateway {
         // What is not sent is to vanish from the group, except the last success, of which only the gateway may know.
         let method = if metrics.last_success.is_some() { Method::PUT } else { Method::POST };
         let body = text(std::slice::from_ref(metrics), "", |_| false);
-        let sent = self.http.send(method, url, |request| request.header(CONTENT_TYPE, TEXT).body(body.clone())).await;
-        sent.map_err(|refused| match refused {
-            Refused::Status(status, words) => format!("it answered {status}: {words}"),
-            Refused::Unanswered(why) => why,
-        })
+        self.http.send(method, url, |request| request.header(CONTENT_TYPE, TEXT).body(body.clone())).await
     }
 }

@@ -197,3 +197,23 @@ fn the_cursor_lags_behind_by_the_age_of_the_newest_reference() {
     let expected = seconds(ended.job(), "finished_at") - 1_790_899_200.007;
     assert!((lag - expected).abs() < 0.01, "{lag} {expected}");
 }
+
+#[test]
+fn a_pipe_or_device_is_neither_read_nor_replaced_and_a_damaged_file_keeps_what_can_be_read() {
+    let site = Site::nightly(dialogues(1, 3));
+    site.jobs(&format!("{NIGHTLY}\n{}", NIGHTLY.replace("nightly:", "other:").replace("archive", "elsewhere")));
+    tell(&site, "metrics: { file: m.prom }");
+    let made = std::process::Command::new("mkfifo").arg(site.path("m.prom")).status().unwrap();
+    assert!(made.success());
+    let ended = site.run(&["run", "other", "--json"]).exits(0);
+    assert!(ended.stderr.contains("could not be told") && ended.stderr.contains("no regular file"), "{}", ended.stderr);
+    let refused = site.run(&["run", "other", "--summary", "m.prom"]).exits(2).stderr;
+    assert!(refused.contains("--summary m.prom is no regular file"), "{refused}");
+    std::fs::remove_file(site.path("m.prom")).unwrap();
+    site.run(&["run", "other"]).exits(0);
+    let mut text = site.read("m.prom").into_bytes();
+    text.extend(b"# \xff\n");
+    std::fs::write(site.path("m.prom"), text).unwrap();
+    site.run(&["run", "nightly"]).exits(0);
+    assert!(samples(&site.read("m.prom"), "other").contains_key("last_success_timestamp_seconds"));
+}
