@@ -89,6 +89,7 @@ fn no_secret_is_in_any_output_of_any_night() {
         &["status", "--json"][..],
         &["doctor"],
         &["doctor", "--json"],
+        &["worker"],
         &["failures", "nightly"],
         &["check"],
         &["plan"],
