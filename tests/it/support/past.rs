@@ -195,7 +195,7 @@ impl Past {
             refetched: Refetched::default(),
             failures,
             codes: BTreeMap::new(),
-            not_tolerated: Default::default(),
+            not_tolerated: BTreeMap::new(),
             requests: Requests { sent, ok: sent, minimum: sent, ..Requests::default() },
             bytes: Bytes { received: references.archived * 700, written: references.archived * 90 },
             files: Vec::new(),
